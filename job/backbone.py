@@ -1,0 +1,236 @@
+"""The network: MobileNetV2 without its top, from verified weights to something a worker can run.
+
+The driver converts the network once into one self-contained LiteRT program (weights, cast and scaling inside)
+and broadcasts its bytes; a worker builds an interpreter from them and keeps it for its life. The engine
+``tensorflow`` broadcasts ``get_weights()`` instead and rebuilds the Keras model in the worker: it is the
+reference that the fast engine is tested against.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job import weights as weights_room
+from job.errors import JobError
+from job.decode import DECODE_VERSION, SIDE
+from job.weights import FINGERPRINT, Weights, quiet_stderr
+
+TOLERANCE: Final = 1e-4  # largest difference between LiteRT's features and Keras's
+FEATURES: Final = 1280  # the width of MobileNetV2's last pooling layer
+
+Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Pixels ``(224, 224, 3)`` uint8 → features ``(1280,)`` float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network ready to be broadcast.
+
+    Attributes
+    ----------
+    engine : {"litert", "tensorflow"}
+    payload : bytes or list of arrays
+        The LiteRT program, or the weights.
+    key : str
+        Hash of the payload: workers keep one network for each.
+    name : str
+        What the ``backbone`` column says: everything that a photo's features depend on.
+    source : str
+        Where the weights or the program came from, for people.
+    """
+
+    engine: str
+    payload: bytes | Weights
+    key: str
+    name: str
+    source: str
+
+
+def load(engine: str, given: Path | None, cache: Path) -> Backbone:
+    """Get and verify the weights and make them ready for an engine.
+
+    A LiteRT program of the same weights and converter is taken from the cache; TensorFlow is not imported then.
+
+    Raises
+    ------
+    UsageError
+        If `given` is missing or holds other weights.
+    JobError
+        If no source of weights answers.
+    """
+    version = _tensorflow_version()
+    name = f"mobilenet_v2-{FINGERPRINT[:12]}-{engine}-tf{version}-decode{DECODE_VERSION}"
+    if engine == "tensorflow":
+        weights, source = weights_room.get(given, cache, _keras_download)
+        return Backbone(engine, weights, FINGERPRINT, name, source)
+    if given is not None:  # a wrong file is refused even where its program would not be needed
+        weights_room.get(given, cache, _keras_download)
+    program, source = _cached_program(cache, version), f"cache {cache}"
+    if program is None:
+        weights, source = weights_room.get(given, cache, _keras_download)
+        with quiet_stderr():
+            program = _convert(keras_model(weights))
+        weights_room.keep(cache / f"{_stem(version)}-{_sha256(program)[:16]}.tflite", program)
+    return Backbone(engine, program, _sha256(program), name, source)
+
+
+_networks: dict[str, Network] = {}
+
+
+def network(engine: str, key: str, payload: Callable[[], bytes | Weights]) -> Network:
+    """Return this process's network for a payload, built on first use and kept.
+
+    Parameters
+    ----------
+    engine, key
+        As in :class:`Backbone`.
+    payload : callable
+        Returns the payload; only called when the network must be built.
+    """
+    if key not in _networks:
+        build = _litert_network if engine == "litert" else _keras_network
+        with quiet_stderr():
+            _networks[key] = build(payload())
+    return _networks[key]
+
+
+def keras_model(weights: Weights | str) -> Any:
+    """Build Keras's MobileNetV2 without its top.
+
+    Parameters
+    ----------
+    weights : list of 260 arrays, or "imagenet"
+        With "imagenet", Keras downloads its own file.
+
+    Returns
+    -------
+    keras.Model
+        ``(n, 224, 224, 3)`` scaled to [-1, 1] → ``(n, 1280)``.
+    """
+    tf = _tensorflow()
+    model = tf.keras.applications.MobileNetV2(
+        weights=weights if isinstance(weights, str) else None,
+        include_top=False,
+        pooling="avg",
+        input_shape=(SIDE, SIDE, 3),
+    )
+    if not isinstance(weights, str):
+        model.set_weights(weights)
+    return model
+
+
+def _tensorflow() -> Any:
+    """Import TensorFlow: the only place that does, so that no worker of the fast engine ever loads it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    import tensorflow  # noqa: PLC0415
+
+    return tensorflow
+
+
+def _keras_download() -> Weights:
+    with quiet_stderr():
+        weights: Weights = keras_model("imagenet").get_weights()
+    return weights
+
+
+def _convert(model: Any) -> bytes:
+    """Convert to LiteRT: input ``(1, 224, 224, 3)`` uint8, output ``(1, 1280)`` float32.
+
+    The scaling ``x / 127.5 - 1`` is Keras's ``mobilenet_v2.preprocess_input``. The program is run once against
+    Keras before anybody else may have it.
+
+    Raises
+    ------
+    JobError
+        If the two differ by more than 1e-4 anywhere.
+    """
+    tf = _tensorflow()
+    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
+        convert_variables_to_constants_v2,
+    )
+
+    @tf.function(input_signature=[tf.TensorSpec((1, SIDE, SIDE, 3), tf.uint8)])  # type: ignore[untyped-decorator]
+    def features(pixels: Any) -> Any:
+        return model(tf.cast(pixels, tf.float32) / 127.5 - 1.0, training=False)
+
+    # Frozen first: the converter leaves Keras 3's variables out of the program, and says nothing.
+    frozen = convert_variables_to_constants_v2(features.get_concrete_function())
+    program: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen], None).convert()
+    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    wanted = model(picture[np.newaxis].astype(np.float32) / 127.5 - 1.0, training=False).numpy()[0]
+    difference = float(np.abs(_litert_network(program)(picture) - wanted).max())
+    if not difference <= TOLERANCE:  # also when it is not a number
+        raise JobError(f"the converted network differs from Keras by {difference:g}: TensorFlow and LiteRT disagree")
+    return program
+
+
+def _litert_network(payload: bytes | Weights) -> Network:
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 (where the work happens)
+
+    interpreter = Interpreter(model_content=payload, num_threads=1)
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    result = interpreter.get_output_details()[0]["index"]
+
+    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        interpreter.set_tensor(source, pixels[np.newaxis])
+        interpreter.invoke()
+        features: NDArray[np.float32] = interpreter.get_tensor(result)[0]
+        return features
+
+    return run
+
+
+def _keras_network(payload: bytes | Weights) -> Network:
+    assert not isinstance(payload, bytes)
+    tf = _tensorflow()
+    # One worker is one core: Spark runs as many workers as there are cores.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    model = keras_model(payload)
+    preprocess = tf.keras.applications.mobilenet_v2.preprocess_input
+
+    @tf.function(input_signature=[tf.TensorSpec((1, SIDE, SIDE, 3), tf.float32)])  # type: ignore[untyped-decorator]
+    def features(pixels: Any) -> Any:
+        return model(preprocess(pixels), training=False)
+
+    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = features(pixels[np.newaxis].astype(np.float32)).numpy()[0]
+        return result
+
+    return run
+
+
+def _cached_program(cache: Path, version: str) -> bytes | None:
+    """Return a cached program whose bytes still have the hash in its name."""
+    for file in sorted(cache.glob(f"{_stem(version)}-*.tflite")):
+        program = file.read_bytes()
+        if file.stem.endswith(_sha256(program)[:16]):
+            return program
+    return None
+
+
+def _stem(version: str) -> str:
+    return f"mobilenet_v2-{FINGERPRINT[:12]}-tf{version}"
+
+
+def _tensorflow_version() -> str:
+    """Return the installed TensorFlow's version without importing it."""
+    for distribution in ("tensorflow-cpu", "tensorflow"):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "none"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

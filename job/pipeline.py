@@ -1,0 +1,154 @@
+"""The order of the steps, and nothing else: from photos to a committed run."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from job import backbone, featurize, inventory, models, output, pca, report, residency, store, tables
+from job.decode import Limits
+from job.errors import UsageError
+from job.log import Log
+from job.progress import Progress
+from job.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from job.pca import Pca
+
+
+class Pipeline:
+    """One run of the job.
+
+    Parameters
+    ----------
+    settings : Settings
+    spark : SparkSession
+    log : Log
+    """
+
+    def __init__(self, settings: Settings, spark: "SparkSession", log: Log) -> None:
+        self.settings, self.spark, self.log = settings, spark, log
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Run every step in order and return the record of the committed run.
+
+        Raises
+        ------
+        JobError
+            With one sentence; nothing is committed then.
+        """
+        start = time.monotonic()
+        settings = self.settings
+        residency.check([*settings.inputs, settings.output], settings.regions)
+        output.claim(
+            settings.output, {"inputs": list(settings.inputs), "limit": settings.limit}, settings.overwrite
+        )
+        taken = self.take_inventory()
+        network = self.load_backbone()
+        self.featurize(taken, network)
+        counts = self.reconcile(taken)
+        model = self.fit_pca()
+        self.save_model(model, network)
+        self.project(model)
+        self.seconds["total"] = round(time.monotonic() - start, 3)
+        run = report.record(settings, self.spark, network.name, taken, counts, model, self.seconds)
+        output.commit(settings.output, settings.run_id, run)
+        return run
+
+    def take_inventory(self) -> inventory.Inventory:
+        """List the photos."""
+        settings = self.settings
+        with self._step("inventory"):
+            taken = inventory.take(
+                settings.inputs,
+                self._at(store.INVENTORY, settings.run_id),
+                self.spark.sparkContext.defaultParallelism,
+                settings.limit,
+                settings.output,
+            )
+        text = f"{taken.photos:,} photos listed, {taken.skipped:,} other files skipped"
+        self.log.info("photos_listed", text, photos=taken.photos, skipped=taken.skipped, bytes=taken.bytes)
+        most = min(backbone.FEATURES, taken.photos - 1)
+        if settings.components is not None and settings.components > most:
+            raise UsageError(
+                f"--components {settings.components} is more than the rank of the features, "
+                f"which is at most {most} for {taken.photos:,} photos"
+            )
+        return taken
+
+    def load_backbone(self) -> backbone.Backbone:
+        """Get, verify and convert the network."""
+        with self._step("backbone"):
+            network = backbone.load(self.settings.engine, self.settings.weights, self.settings.cache)
+        text = f"weights from {network.source}, fingerprint verified"
+        self.log.info("backbone_ready", text, backbone=network.name, source=network.source)
+        return network
+
+    def featurize(self, taken: inventory.Inventory, network: backbone.Backbone) -> None:
+        """Turn photos into ``features`` and ``rejected``, each photo read and inferred once."""
+        from pyspark import StorageLevel  # noqa: PLC0415
+        from pyspark.sql import functions as F  # noqa: N812, PLC0415
+
+        limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
+        rows, done = featurize.outcomes(self.spark, taken, network, limits, self.settings.run_id)
+        # Two tables from one pass: the rows wait on the executors' disks for the second to be written.
+        rows = rows.persist(StorageLevel.DISK_ONLY)
+        good, bad = F.col("reason").isNull(), F.col("reason").isNotNull()
+        with self._step("featurize"), Progress(self.log, taken.photos, done):
+            tables.write_parquet(
+                rows.where(good).select(*store.columns(store.FEATURES_DDL)), self._at(store.FEATURES_TABLE)
+            )
+            tables.write_parquet(
+                rows.where(bad).select(*store.columns(store.REJECTED_DDL)), self._at(store.REJECTED_TABLE)
+            )
+        rows.unpersist()
+
+    def reconcile(self, taken: inventory.Inventory) -> report.Counts:
+        """Check that every listed photo is in exactly one table, and that not too many are bad."""
+        with self._step("reconcile"):
+            counts = report.reconcile(self.spark, self.settings.output, taken)
+        text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
+        self.log.info("photos_featurized", text, featurized=counts.featurized, rejected=counts.rejected)
+        report.check_rejected(counts, self.settings.max_rejected, self.settings.output)
+        return counts
+
+    def fit_pca(self) -> "Pca":
+        """Sum up the moments in one pass over the features, and solve for the components."""
+        settings = self.settings
+        with self._step("moments"):
+            moments = tables.moments(self.spark, self._at(store.FEATURES_TABLE))
+        with self._step("pca"):
+            model = pca.fit(moments, settings.components, settings.variance, settings.standardize)
+        kept = float(model.explained_variance_ratio.sum())
+        text = f"{model.k} components keep {kept:.2%} of the variance"
+        self.log.info("pca_fitted", text, components=model.k, variance_kept=kept, model_id=model.model_id)
+        return model
+
+    def save_model(self, model: "Pca", network: backbone.Backbone) -> None:
+        """Write the model for Spark and for NumPy."""
+        location = self._at(store.MODELS, model.model_id)
+        facts = {"backbone": network.name, "run_id": self.settings.run_id}
+        with self._step("model"):
+            spark_path = tables.spark_path(store.join(location, "spark"), self.spark)
+            models.save(model, location, self.spark, spark_path, facts)
+
+    def project(self, model: "Pca") -> None:
+        """Write the reduced matrix, as Parquet and as CSV."""
+        with self._step("project"):
+            tables.write_parquet(
+                tables.project(self.spark, self._at(store.FEATURES_TABLE), model), self._at(store.PCA_TABLE)
+            )
+        with self._step("csv"):
+            tables.write_csv(self.spark, self._at(store.PCA_TABLE), self._at(store.PCA_CSV_TABLE), model.k)
+
+    def _at(self, *names: str) -> str:
+        return store.join(self.settings.output, *names)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 3)

@@ -1,0 +1,98 @@
+"""How far a run is: a live bar on a terminal, otherwise a line every ten seconds.
+
+The photos done are counted by Spark's accumulators; this only looks at them from a thread of its own.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from job.log import Log
+
+BAR_SECONDS: Final = 0.2
+LINE_SECONDS: Final = 10.0
+WIDTH: Final = 30
+
+
+class Progress:
+    """Shows, while a ``with`` block runs, how many of `total` photos are done.
+
+    Parameters
+    ----------
+    log : Log
+        Where lines go; the bar is drawn on its ``err`` if that is a terminal and the format is text.
+    total : int
+        Photos to do.
+    done : callable
+        Returns the photos done so far.
+    clock : callable
+        Seconds, monotonic.
+    line_seconds : float
+        Time between two lines where there is no terminal.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        total: int,
+        done: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+        line_seconds: float = LINE_SECONDS,
+    ) -> None:
+        self._log, self._total, self._done, self._clock = log, total, done, clock
+        self._live = not log.as_json and log.err.isatty()
+        self._interval = BAR_SECONDS if self._live else line_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._start = 0.0
+
+    def __enter__(self) -> Self:
+        self._start = self._clock()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._live:
+            if kind is None:
+                self.show()
+            self._log.err.write("\n")
+            self._log.err.flush()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            self.show()
+
+    def show(self) -> None:
+        """Draw the bar once, or write one line."""
+        done = min(self._done(), self._total)
+        seconds = max(self._clock() - self._start, 1e-9)
+        rate = done / seconds
+        left = (self._total - done) / rate if done else None
+        text = f"{done:,} of {self._total:,} photos, {rate:,.0f}/s, {_time_left(left)}"
+        if self._live:
+            filled = WIDTH * done // max(self._total, 1)
+            self._log.err.write(f"\r\x1b[K[{'#' * filled}{'.' * (WIDTH - filled)}] {text}")
+            self._log.err.flush()
+            return
+        self._log.info(
+            "progress",
+            text,
+            done=done,
+            total=self._total,
+            photos_per_second=round(rate, 1),
+            seconds_left=None if left is None else round(left, 1),
+        )
+
+
+def _time_left(seconds: float | None) -> str:
+    if seconds is None:
+        return "time left not known yet"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"

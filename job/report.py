@@ -1,0 +1,163 @@
+"""What a run tells at its end: the counts that must add up, the record, and the summary for people."""
+
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from job import __version__, store, tables
+from job.errors import DataError, JobError
+from job.inventory import Inventory
+from job.pca import Pca
+from job.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+VERSIONS_OF = ("pyspark", "ai-edge-litert", "numpy", "pillow", "pyarrow", "obstore")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The photos of a run; listed = featurized + rejected, by path."""
+
+    listed: int
+    skipped: int
+    featurized: int
+    rejected: int
+    reasons: dict[str, int]
+
+
+def reconcile(spark: "SparkSession", output: str, taken: Inventory) -> Counts:
+    """Count what was written against what was listed, path by path.
+
+    Raises
+    ------
+    JobError
+        If a photo is in neither table, in both, or twice: the run must not be committed then.
+    """
+    from pyspark.sql import functions as F  # noqa: N812, PLC0415
+
+    listed = tables.read_parquet(spark, taken.location, "path string").select(
+        "path", F.lit(1).alias("listed"), F.lit(0).alias("featurized"), F.lit(None).alias("reason")
+    )
+    good = tables.read_parquet(spark, store.join(output, store.FEATURES_TABLE), "path string").select(
+        "path", F.lit(0).alias("listed"), F.lit(1).alias("featurized"), F.lit(None).alias("reason")
+    )
+    bad = tables.read_parquet(
+        spark, store.join(output, store.REJECTED_TABLE), "path string, reason string"
+    ).select("path", F.lit(0).alias("listed"), F.lit(0).alias("featurized"), "reason")
+    by_path = (
+        listed.unionByName(good)
+        .unionByName(bad)
+        .groupBy("path")
+        .agg(
+            F.sum("listed").alias("listed"),
+            F.sum("featurized").alias("featurized"),
+            F.count("reason").alias("rejected"),
+            F.min("reason").alias("reason"),
+        )
+    )
+    once = (F.col("listed") == 1) & (F.col("featurized") + F.col("rejected") == 1)
+    rows = (
+        by_path.groupBy("reason")
+        .agg(F.count("*").alias("paths"), F.sum((~once).cast("long")).alias("wrong"))
+        .collect()
+    )
+    wrong = sum(row["wrong"] for row in rows)
+    reasons = {row["reason"]: row["paths"] for row in rows if row["reason"] is not None}
+    featurized = sum(row["paths"] for row in rows if row["reason"] is None)
+    if wrong or featurized + sum(reasons.values()) != taken.photos:
+        raise JobError(
+            f"{wrong:,} of {taken.photos:,} photos are not exactly once in features or rejected: "
+            "the run is not committed; run it again"
+        )
+    return Counts(
+        taken.photos, taken.skipped, featurized, sum(reasons.values()), dict(sorted(reasons.items()))
+    )
+
+
+def check_rejected(counts: Counts, max_rejected: float, output: str) -> None:
+    """Refuse a run with too many bad photos.
+
+    Raises
+    ------
+    DataError
+        With the reasons, and where the list is.
+    """
+    if counts.rejected > max_rejected * counts.listed:
+        raise DataError(
+            f"{counts.rejected:,} of {counts.listed:,} photos were rejected ({_reasons(counts)}), more than "
+            f"--max-rejected {max_rejected:g} allows: see {store.join(output, store.REJECTED_TABLE)}"
+        )
+
+
+def record(  # noqa: PLR0913
+    settings: Settings,
+    spark: "SparkSession",
+    backbone: str,
+    taken: Inventory,
+    counts: Counts,
+    model: Pca,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Return what ``runs/<run id>.json`` holds."""
+    said = {key: str(value) if key in ("cache", "weights") and value else value for key, value in asdict(settings).items()}
+    return {
+        "run_id": settings.run_id,
+        "status": "completed",
+        "input": list(settings.inputs),
+        "output": settings.output,
+        "settings": said,
+        "counts": asdict(counts),
+        "bytes_listed": taken.bytes,
+        "backbone": backbone,
+        "model": {
+            "model_id": model.model_id,
+            "components": model.k,
+            "variance_kept": float(model.explained_variance_ratio.sum()),
+            "rank": model.rank,
+        },
+        "seconds": seconds,
+        "photos_per_second": round(counts.listed / seconds["featurize"], 1),
+        "cores": spark.sparkContext.defaultParallelism,
+        "versions": {
+            "fruits": __version__,
+            "python": platform.python_version(),
+            "spark": spark.version,
+            **{name: _version(name) for name in VERSIONS_OF},
+        },
+    }
+
+
+def summary(run: dict[str, Any]) -> str:
+    """Return the closing text of a run."""
+    counts, model, output = run["counts"], run["model"], run["output"]
+    rejected = f"{counts['rejected']:,}"
+    if counts["rejected"]:
+        rejected += f"  ({_reasons(Counts(**counts))})"
+    tables_of = [store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE]
+    lines = [
+        ("photos listed", f"{counts['listed']:,}" + f"  ({counts['skipped']:,} other files skipped)"),
+        ("featurized", f"{counts['featurized']:,}"),
+        ("rejected", rejected),
+        ("photos per second", f"{run['photos_per_second']:,.0f}  (on {run['cores']} cores)"),
+        ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance kept)"),
+        ("total time", f"{run['seconds']['total']:.1f} s"),
+        ("output", output),
+        ("  tables", "  ".join(f"{name}/" for name in tables_of)),
+        ("  model", f"{store.MODELS}/{model['model_id']}/"),
+        ("  record", f"{store.RUNS}/{run['run_id']}.json"),
+    ]
+    return "\n".join(f"{name:<18} {value}" for name, value in lines)
+
+
+def _reasons(counts: Counts) -> str:
+    return ", ".join(f"{number:,} {reason}" for reason, number in counts.reasons.items())
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed as a package"

@@ -1,0 +1,43 @@
+"""The EU guard: before a byte is read or written, every bucket and the session must be in an accepted region.
+
+Refusal is exit code 4. Folders are where their machine is, so there is nothing to ask.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from job import s3, store
+from job.errors import ResidencyError
+
+
+def check(locations: Iterable[str], regions: Sequence[str]) -> dict[str, str]:
+    """Refuse a run whose data would leave the accepted regions.
+
+    Parameters
+    ----------
+    locations : iterable of str
+        Every input and output of the run.
+    regions : sequence of str
+        The accepted regions.
+
+    Returns
+    -------
+    dict
+        The region of each bucket.
+
+    Raises
+    ------
+    ResidencyError
+        With the bucket or the session that is elsewhere.
+    """
+    buckets = sorted({s3.split(location)[0] for location in locations if store.is_s3(location)})
+    if not buckets:
+        return {}
+    accepted = ", ".join(regions)
+    session = s3.session_region()
+    if session is not None and session not in regions:
+        raise ResidencyError(f"the AWS session is set to {session}, which is not among {accepted}: set AWS_REGION")
+    found = {bucket: s3.bucket_region(bucket) for bucket in buckets}
+    for bucket, region in found.items():
+        if region not in regions:
+            raise ResidencyError(f"bucket {bucket!r} is in {region}, which is not among {accepted}")
+    return found

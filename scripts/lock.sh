@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Writes the lock files anew from pyproject.toml: versions and hashes, no index addresses.
+set -euo pipefail
+
+if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
+  echo "Usage: scripts/lock.sh [--upgrade]   (needs uv: pip install uv)"
+  exit 0
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+compile() { # compile LOCK [uv options]: resolves pyproject.toml and the named groups into LOCK
+  local lock="$1"
+  shift
+  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+    --no-emit-index-url --no-emit-find-links "$@" --output-file "$lock" pyproject.toml
+}
+
+# The image's lock comes first and binds the others, so that every environment runs the same numbers.
+compile requirements.lock "$@"
+compile requirements-local.lock --group local --constraint requirements.lock
+compile requirements-dev.lock --group local --group dev --constraint requirements-local.lock
+compile requirements-dev-spark41.lock --group local-spark41 --group dev --constraint requirements.lock
