@@ -6,6 +6,7 @@ it. The pipeline reads the vector column ``features`` and adds ``pca``.
 
 import io
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def save(pca: Pca, location: str, spark: "SparkSession", spark_path: str, facts: dict[str, object]) -> None:
+def save(
+    pca: Pca, location: str, spark: "SparkSession", spark_path: str, facts: Mapping[str, object]
+) -> None:
     """Write ``pca.npz``, ``spark/`` and, last, ``model.json`` below `location`.
 
     Parameters
@@ -29,7 +32,7 @@ def save(pca: Pca, location: str, spark: "SparkSession", spark_path: str, facts:
     spark : SparkSession
     spark_path : str
         ``location/spark`` as Hadoop writes it.
-    facts : dict
+    facts : mapping
         Goes into ``model.json`` beside the model's own figures.
     """
     store.write_bytes(store.join(location, "pca.npz"), npz(pca))

@@ -5,15 +5,14 @@ taken out again: T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae and 
 computing sample variances", Stanford STAN-CS-79-773 (1979).
 """
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS_PER_BLOCK = 2048  # of 1280 float64: 21 MB, large enough for BLAS-3 to run at full speed
+ROWS_PER_BLOCK: Final = 1024  # of 1280 float64: 10 MB, large enough for BLAS-3 to run at full speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +38,9 @@ class Moments:
         return cls(0, np.zeros(width), np.zeros((width, width)))
 
     @classmethod
-    def of(cls, rows: NDArray[Any]) -> Self:
-        """Return the moments of a block of rows ``(n, d)``, by one matrix product in float64.
-
-        The block's own mean is taken off first, so that a large common offset costs no digits.
-        """
-        block = rows.astype(np.float64)
-        if not len(block):
-            return cls.none(rows.shape[1])
-        # The mean of an offset block is itself rounded; its remainder is exact enough to mend it.
-        mean = block.mean(axis=0)
-        block -= mean
-        rest = block.mean(axis=0)
-        block -= rest
-        return cls(len(block), mean + rest, block.T @ block)  # NumPy sees AᵀA and calls BLAS syrk
+    def of(cls, rows: NDArray[Any]) -> "Moments":
+        """Return the moments of rows ``(n, d)``."""
+        return accumulate([rows], rows.shape[1])
 
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows: ``M = Mₐ + M_b + δδᵀ·nₐn_b/n``, ``δ = mean_b - meanₐ``."""
@@ -65,18 +53,6 @@ class Moments:
         scatter += other.scatter
         return Moments(n, self.mean + delta * (other.n / n), scatter)
 
-    def to_bytes(self) -> bytes:
-        """Return what :meth:`from_bytes` reads."""
-        sink = io.BytesIO()
-        np.savez(sink, n=np.int64(self.n), mean=self.mean, scatter=self.scatter)
-        return sink.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Read what :meth:`to_bytes` wrote."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(int(arrays["n"]), arrays["mean"], arrays["scatter"])
-
 
 def merge_all(parts: Iterable[Moments], width: int) -> Moments:
     """Merge any number of parts, in the order given."""
@@ -87,14 +63,54 @@ def merge_all(parts: Iterable[Moments], width: int) -> Moments:
 
 
 def accumulate(batches: Iterable[NDArray[Any]], width: int) -> Moments:
-    """Return the moments of batches of rows ``(any, d)``, gathered into blocks that suit BLAS-3."""
-    whole = Moments.none(width)
-    waiting: list[NDArray[Any]] = []
-    rows = 0
+    """Return the moments of batches of rows ``(any, d)`` in float64, in constant memory.
+
+    Rows are gathered into blocks that suit BLAS-3. A block's own mean is taken off before its product, so
+    that a large common offset costs no digits; the correction for the mean so far, ``δδᵀ·nₐn_b/n``, rides
+    along as one more row of the block.
+    """
+    whole = _Sums(width)
     for batch in batches:
-        waiting.append(batch)
-        rows += len(batch)
-        if rows >= ROWS_PER_BLOCK:
-            whole = whole.merge(Moments.of(np.concatenate(waiting)))
-            waiting, rows = [], 0
-    return whole.merge(Moments.of(np.concatenate(waiting))) if rows else whole
+        start = 0
+        while start < len(batch):
+            start += whole.fill(batch[start:])
+    whole.close_block()
+    return Moments(whole.n, whole.mean, whole.scatter)
+
+
+class _Sums:
+    """Running sums and the block that is being filled: three arrays, used over and over."""
+
+    def __init__(self, width: int) -> None:
+        self.n, self.filled = 0, 0
+        self.mean, self.scatter = np.zeros(width), np.zeros((width, width))
+        self._product = np.empty((width, width))
+        self._block = np.empty((ROWS_PER_BLOCK + 1, width))
+
+    def fill(self, rows: NDArray[Any]) -> int:
+        """Take as many rows as the block has room for, and return how many that was."""
+        taken = min(len(rows), ROWS_PER_BLOCK - self.filled)
+        self._block[self.filled : self.filled + taken] = rows[:taken]
+        self.filled += taken
+        if self.filled == ROWS_PER_BLOCK:
+            self.close_block()
+        return taken
+
+    def close_block(self) -> None:
+        """Add the block to the sums."""
+        if not self.filled:
+            return
+        rows, new = self._block[: self.filled], self.filled
+        mean = rows.mean(axis=0)
+        rows -= mean
+        # The mean of offset rows is itself rounded; what centring leaves of it is exact enough to mend it.
+        rest = rows.mean(axis=0)
+        rows -= rest
+        n = self.n + new
+        delta = mean - self.mean + rest
+        self._block[new] = delta * np.sqrt(self.n * new / n)
+        with_correction = self._block[: new + 1]
+        np.matmul(with_correction.T, with_correction, out=self._product)  # AᵀA: NumPy calls BLAS syrk
+        self.scatter += self._product
+        self.mean += delta * (new / n)
+        self.n, self.filled = n, 0

@@ -49,7 +49,7 @@ class Pca:
 
     @property
     def scale(self) -> NDArray[np.float64]:
-        """What a centred feature is divided by ``(d,)``: 1 for a constant one, and everywhere if not standardized."""
+        """What a centred feature is divided by ``(d,)``: 1 for a constant one, and if not standardized."""
         return np.where(self.standardized & (self.std > 0), self.std, 1.0)
 
     @property

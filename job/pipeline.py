@@ -1,7 +1,8 @@
 """The order of the steps, and nothing else: from photos to a committed run."""
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,20 @@ class Pipeline:
     Parameters
     ----------
     settings : Settings
-    spark : SparkSession
     log : Log
+    start_spark : callable
+        Returns the session; called once there are photos and a network, so that what a user got wrong is told
+        at once.
+
+    Attributes
+    ----------
+    spark : SparkSession or None
+        The session, once it is started; whoever made the pipeline stops it.
     """
 
-    def __init__(self, settings: Settings, spark: "SparkSession", log: Log) -> None:
-        self.settings, self.spark, self.log = settings, spark, log
+    def __init__(self, settings: Settings, log: Log, start_spark: "Callable[[], SparkSession]") -> None:
+        self.settings, self.log, self._start_spark = settings, log, start_spark
+        self.spark: SparkSession | None = None
         self.seconds: dict[str, float] = {}
 
     def run(self) -> dict[str, Any]:
@@ -48,13 +57,14 @@ class Pipeline:
         )
         taken = self.take_inventory()
         network = self.load_backbone()
-        self.featurize(taken, network)
-        counts = self.reconcile(taken)
-        model = self.fit_pca()
-        self.save_model(model, network)
-        self.project(model)
+        spark = self.start()
+        self.featurize(spark, taken, network)
+        counts = self.reconcile(spark, taken)
+        model = self.fit_pca(spark)
+        self.save_model(spark, model, network)
+        self.project(spark, model)
         self.seconds["total"] = round(time.monotonic() - start, 3)
-        run = report.record(settings, self.spark, network.name, taken, counts, model, self.seconds)
+        run = report.record(settings, spark, network.name, taken, counts, model, self.seconds)
         output.commit(settings.output, settings.run_id, run)
         return run
 
@@ -65,7 +75,7 @@ class Pipeline:
             taken = inventory.take(
                 settings.inputs,
                 self._at(store.INVENTORY, settings.run_id),
-                self.spark.sparkContext.defaultParallelism,
+                os.cpu_count() or 1,
                 settings.limit,
                 settings.output,
             )
@@ -87,13 +97,21 @@ class Pipeline:
         self.log.info("backbone_ready", text, backbone=network.name, source=network.source)
         return network
 
-    def featurize(self, taken: inventory.Inventory, network: backbone.Backbone) -> None:
+    def start(self) -> "SparkSession":
+        """Start Spark."""
+        with self._step("spark"):
+            self.spark = self._start_spark()
+        return self.spark
+
+    def featurize(
+        self, spark: "SparkSession", taken: inventory.Inventory, network: backbone.Backbone
+    ) -> None:
         """Turn photos into ``features`` and ``rejected``, each photo read and inferred once."""
         from pyspark import StorageLevel  # noqa: PLC0415
         from pyspark.sql import functions as F  # noqa: N812, PLC0415
 
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
-        rows, done = featurize.outcomes(self.spark, taken, network, limits, self.settings.run_id)
+        rows, done = featurize.outcomes(spark, taken, network, limits, self.settings.run_id)
         # Two tables from one pass: the rows wait on the executors' disks for the second to be written.
         rows = rows.persist(StorageLevel.DISK_ONLY)
         good, bad = F.col("reason").isNull(), F.col("reason").isNotNull()
@@ -106,20 +124,20 @@ class Pipeline:
             )
         rows.unpersist()
 
-    def reconcile(self, taken: inventory.Inventory) -> report.Counts:
+    def reconcile(self, spark: "SparkSession", taken: inventory.Inventory) -> report.Counts:
         """Check that every listed photo is in exactly one table, and that not too many are bad."""
         with self._step("reconcile"):
-            counts = report.reconcile(self.spark, self.settings.output, taken)
+            counts = report.reconcile(spark, self.settings.output, taken)
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
         self.log.info("photos_featurized", text, featurized=counts.featurized, rejected=counts.rejected)
         report.check_rejected(counts, self.settings.max_rejected, self.settings.output)
         return counts
 
-    def fit_pca(self) -> "Pca":
+    def fit_pca(self, spark: "SparkSession") -> "Pca":
         """Sum up the moments in one pass over the features, and solve for the components."""
         settings = self.settings
         with self._step("moments"):
-            moments = tables.moments(self.spark, self._at(store.FEATURES_TABLE))
+            moments = tables.moments(spark, self._at(store.FEATURES_TABLE))
         with self._step("pca"):
             model = pca.fit(moments, settings.components, settings.variance, settings.standardize)
         kept = float(model.explained_variance_ratio.sum())
@@ -127,22 +145,22 @@ class Pipeline:
         self.log.info("pca_fitted", text, components=model.k, variance_kept=kept, model_id=model.model_id)
         return model
 
-    def save_model(self, model: "Pca", network: backbone.Backbone) -> None:
+    def save_model(self, spark: "SparkSession", model: "Pca", network: backbone.Backbone) -> None:
         """Write the model for Spark and for NumPy."""
         location = self._at(store.MODELS, model.model_id)
         facts = {"backbone": network.name, "run_id": self.settings.run_id}
         with self._step("model"):
-            spark_path = tables.spark_path(store.join(location, "spark"), self.spark)
-            models.save(model, location, self.spark, spark_path, facts)
+            spark_path = tables.spark_path(store.join(location, "spark"), spark)
+            models.save(model, location, spark, spark_path, facts)
 
-    def project(self, model: "Pca") -> None:
+    def project(self, spark: "SparkSession", model: "Pca") -> None:
         """Write the reduced matrix, as Parquet and as CSV."""
         with self._step("project"):
             tables.write_parquet(
-                tables.project(self.spark, self._at(store.FEATURES_TABLE), model), self._at(store.PCA_TABLE)
+                tables.project(spark, self._at(store.FEATURES_TABLE), model), self._at(store.PCA_TABLE)
             )
         with self._step("csv"):
-            tables.write_csv(self.spark, self._at(store.PCA_TABLE), self._at(store.PCA_CSV_TABLE), model.k)
+            tables.write_csv(spark, self._at(store.PCA_TABLE), self._at(store.PCA_CSV_TABLE), model.k)
 
     def _at(self, *names: str) -> str:
         return store.join(self.settings.output, *names)

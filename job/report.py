@@ -3,6 +3,7 @@
 import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from job import __version__, store, tables
@@ -92,7 +93,7 @@ def check_rejected(counts: Counts, max_rejected: float, output: str) -> None:
         )
 
 
-def record(  # noqa: PLR0913
+def record(
     settings: Settings,
     spark: "SparkSession",
     backbone: str,
@@ -102,7 +103,10 @@ def record(  # noqa: PLR0913
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Return what ``runs/<run id>.json`` holds."""
-    said = {key: str(value) if key in ("cache", "weights") and value else value for key, value in asdict(settings).items()}
+    said = {
+        key: str(value) if key in ("cache", "weights") and value else value
+        for key, value in asdict(settings).items()
+    }
     return {
         "run_id": settings.run_id,
         "status": "completed",

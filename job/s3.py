@@ -1,22 +1,43 @@
-"""Object access in S3: requests by obstore, credentials and regions by boto3.
+"""Object access in S3: photos and tables are read and written by obstore, everything else is asked by boto3.
 
-boto3 knows every place credentials can come from (profile, IRSA, Pod Identity), obstore makes a request for a
-tenth of the CPU. Each process keeps one store for each bucket. Only ``store`` and ``residency`` import this.
+boto3 knows every place credentials can come from (profile, IRSA, Pod Identity) and takes every key that S3
+takes; obstore makes a request for a tenth of the CPU, but sees a path in a key: it refuses some, and drops a
+slash at either end of others. One such key would end its listing, so boto3 lists, and reads those few keys.
+
+Each process keeps one store and one client for each bucket. Only ``store``, ``inventory`` and ``residency``
+import this.
 """
 
+import errno
+import re
+import threading
 from collections.abc import Iterator
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from functools import cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError, BaseError
 
+from job import aws
 from job.errors import JobError, UsageError
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
     from obstore.store import S3Store
 
 RETRIES: Final = 8
+DELETED_AT_ONCE: Final = 1000  # the most that S3 takes
+# Where S3 is asked for a bucket's region if the session has none: botocore would ask in the United States.
+ASKED_IN: Final = "eu-west-1"
+# botocore renews credentials ten minutes before their end at the latest: what it hands out is good that long.
+CREDENTIALS_LAST: Final = timedelta(minutes=10)
+# What obstore refuses or changes: control characters, and parts that are empty, "." or "..".
+NO_PATH: Final = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|\Z)")
+
+_opening = threading.Lock()
 
 
 def split(location: str) -> tuple[str, str]:
@@ -36,85 +57,139 @@ def bucket_region(bucket: str) -> str:
     JobError
         If S3 does not tell.
     """
-    # Imported here: boto3 costs a worker 30 MB, and one that reads folders never needs it.
-    import boto3  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
+    session = aws.session()
     try:
-        answer = boto3.Session().client("s3").head_bucket(Bucket=bucket)["ResponseMetadata"]
+        asked = session.client("s3", region_name=session.region_name or ASKED_IN)
+        answer = asked.head_bucket(Bucket=bucket)["ResponseMetadata"]
     except ClientError as error:
         answer = error.response["ResponseMetadata"]
-        if answer.get("HTTPStatusCode") == 404:
-            raise UsageError(f"there is no bucket {bucket!r}: check the name") from None
-    except NoCredentialsError:
-        raise UsageError(f"no AWS credentials for bucket {bucket!r}: set AWS_PROFILE or log in") from None
     except (BotoCoreError, ValueError) as error:
-        raise JobError(f"S3 could not be asked about bucket {bucket!r}: {error}") from None
+        raise aws.unasked(f"bucket {bucket!r}", error) from None
+    status = answer.get("HTTPStatusCode")
+    if status == 404:
+        raise UsageError(f"there is no bucket {bucket!r}: check the name")
     region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
     if not region:
-        raise JobError(f"S3 does not say where bucket {bucket!r} is (status {answer.get('HTTPStatusCode')})")
+        raise JobError(f"S3 does not say where bucket {bucket!r} is (status {status}): check the credentials")
     return str(region)
 
 
 def session_region() -> str | None:
-    """Return the region that boto3 is set to, if any."""
-    import boto3  # noqa: PLC0415
+    """Return the region that boto3 is set to, if any.
 
-    return boto3.Session().region_name
+    Raises
+    ------
+    UsageError
+        If the AWS configuration names a profile that does not exist, or cannot be read.
+    """
+    return aws.session().region_name
 
 
 @cache
 def store(bucket: str) -> "S3Store":
     """Return this process's store for a bucket, with credentials that renew themselves."""
-    import boto3  # noqa: PLC0415
     from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
     from obstore.store import S3Store  # noqa: PLC0415
 
-    session = boto3.Session()
-    endpoint = session.client("s3", region_name=bucket_region(bucket)).meta.endpoint_url
-    elsewhere = not endpoint.endswith((".amazonaws.com", ".amazonaws.com/"))
+    region = bucket_region(bucket)
+    session = aws.session()
+    endpoint = session.client("s3", region_name=region).meta.endpoint_url
+    ordinary = endpoint == f"https://s3.{region}.amazonaws.com"
     return S3Store(
         bucket,
-        region=bucket_region(bucket),
-        endpoint=endpoint if elsewhere else None,
-        virtual_hosted_style_request=not elsewhere,
-        credential_provider=Boto3CredentialProvider(session),
-        client_options={"allow_http": endpoint.startswith("http://")},
+        region=region,
+        endpoint=None if ordinary else endpoint,
+        # A dot in a bucket's name would make a host name that S3's certificate does not cover.
+        virtual_hosted_style_request=ordinary and "." not in bucket,
+        credential_provider=Boto3CredentialProvider(session, ttl=CREDENTIALS_LAST),
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            # A slow line is no error as long as bytes arrive.
+            "timeout": "10m",
+            "read_timeout": "30s",
+        },
         retry_config={"max_retries": RETRIES},
     )
 
 
+@cache
+def client(bucket: str) -> "S3Client":
+    """Return this process's boto3 client for a bucket."""
+    from botocore.config import Config  # noqa: PLC0415
+
+    retries: Any = {"mode": "standard", "total_max_attempts": RETRIES + 1}
+    config = Config(retries=retries, max_pool_connections=32)
+    made: S3Client = aws.session().client("s3", region_name=bucket_region(bucket), config=config)
+    return made
+
+
 def read(location: str) -> bytes:
-    """Return an object's content; PermissionError and FileNotFoundError as for a file."""
+    """Return an object's content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such object.
+    PermissionError
+        If it may not be read.
+    OSError
+        If S3 has failed for longer than it is asked again.
+    """
     bucket, key = split(location)
+    if NO_PATH.search(key):
+        return _read_by_boto3(bucket, key, location)
     try:
-        return bytes(store(bucket).get(key).bytes())
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(location) from error
+        return bytes(_opened(bucket).get(key).bytes())
+    except (BaseError, FileNotFoundError) as error:
+        raise aws.system_error(error, location) from None
 
 
 def write(location: str, data: bytes, only_if_new: bool) -> bool:
-    """Put an object; False if `only_if_new` and there is one already."""
+    """Put an object; False if `only_if_new` and there is one already. Raises as :func:`read` does."""
     bucket, key = split(location)
+    if NO_PATH.search(key):
+        raise UsageError(
+            f"{location!r} cannot be written: it has an empty or a dotted part, or a control character"
+        )
     try:
-        store(bucket).put(key, data, mode="create" if only_if_new else "overwrite")
+        _opened(bucket).put(key, data, mode="create" if only_if_new else "overwrite")
     except AlreadyExistsError:
         return False
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise PermissionError(location) from error
+    except (BaseError, FileNotFoundError) as error:
+        raise aws.system_error(error, location) from None
     return True
 
 
 def list_objects(location: str) -> Iterator[tuple[str, int, str, object]]:
-    """Yield ``(location, bytes, etag, modified)`` of every object below, in order of their keys."""
-    bucket, prefix = split(location)
-    try:
-        for page in obstore.list(store(bucket), prefix or None, chunk_size=1000):
-            for meta in page:
-                etag = (meta["e_tag"] or "").strip('"')
-                yield f"s3://{bucket}/{meta['path']}", meta["size"], etag, meta["last_modified"]
-    except (PermissionDeniedError, UnauthenticatedError):
-        raise UsageError(f"{location} may not be listed: these credentials lack s3:ListBucket on it") from None
+    """Yield ``(location, bytes, etag, modified)`` of every object below, in order of their keys.
+
+    Raises
+    ------
+    UsageError
+        If there is no such bucket, or it may not be listed.
+    JobError
+        If S3 does not answer.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    bucket, prefix = split(location.rstrip("/"))
+    ask = partial(client(bucket).list_objects_v2, Bucket=bucket, Prefix=prefix and f"{prefix}/")
+    # The next page is on its way while the caller works on this one.
+    with ThreadPoolExecutor(1) as pool:
+        coming: Future[ListObjectsV2OutputTypeDef] | None = pool.submit(ask)
+        while coming is not None:
+            try:
+                page = coming.result()
+            except ClientError as error:
+                raise aws.unlisted(location, error) from None
+            except BotoCoreError as error:
+                raise aws.unasked(location, error) from None
+            token = page.get("NextContinuationToken")
+            coming = pool.submit(ask, ContinuationToken=token) if token else None
+            for one in page.get("Contents", ()):
+                yield f"s3://{bucket}/{one['Key']}", one["Size"], one["ETag"].strip('"'), one["LastModified"]
 
 
 def list_sizes(location: str) -> Iterator[tuple[str, int]]:
@@ -123,7 +198,42 @@ def list_sizes(location: str) -> Iterator[tuple[str, int]]:
 
 
 def delete_tree(location: str) -> None:
-    """Delete every object below a location, and the one of that name."""
-    bucket, key = split(location)
-    keys = [split(name)[1] for name, _ in list_sizes(location)]
-    obstore.delete(store(bucket), [*keys, key])
+    """Delete every object below a location, and the one of that name.
+
+    Raises
+    ------
+    PermissionError
+        If one of them may not be deleted.
+    OSError
+        If S3 fails.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    bucket, key = split(location.rstrip("/"))
+    assert key, "a whole bucket is never ours to delete"
+    keys = iter([key, *(split(name)[1] for name, _ in list_sizes(location))])
+    while some := list(islice(keys, DELETED_AT_ONCE)):
+        wanted: Any = {"Objects": [{"Key": one} for one in some], "Quiet": True}
+        try:
+            failed = client(bucket).delete_objects(Bucket=bucket, Delete=wanted).get("Errors")
+        except (BotoCoreError, ClientError) as error:
+            raise aws.system_error(error, location) from None
+        if failed:
+            raise PermissionError(errno.EACCES, f"S3 answers {failed[0].get('Code')}", location)
+
+
+def _opened(bucket: str) -> "S3Store":
+    """Return the store of a bucket; of many threads that ask at once, one opens it."""
+    with _opening:
+        return store(bucket)
+
+
+def _read_by_boto3(bucket: str, key: str, location: str) -> bytes:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    with _opening:
+        asked = client(bucket)
+    try:
+        return asked.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except (BotoCoreError, ClientError) as error:
+        raise aws.system_error(error, location) from None

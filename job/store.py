@@ -1,19 +1,20 @@
-"""Where bytes live: folders and ``s3://`` prefixes behind the same few functions, and the tables' names and schemas.
+"""Where bytes live: folders and ``s3://`` prefixes behind the same few functions, and the tables' schemas.
 
 A *location* is a string: an absolute path, or ``s3://bucket/key``. Folders are read with Python's own file
-functions, because obstore's local store refuses names that a file system allows (a line break, a backslash);
-S3 is read by obstore.
+functions, because obstore's local store refuses names that a file system allows (a line break, a backslash).
 """
 
 import contextlib
+import errno
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
+from urllib.parse import quote
 
-import obstore
 import pyarrow as pa
 
 from job import s3
@@ -26,6 +27,8 @@ INVENTORY: Final = "inventory"
 MODELS: Final = "models"
 RUNS: Final = "runs"
 CLAIM: Final = "_input.json"
+# What a file system answers to a hard link that has none: FAT, many network and container file systems.
+NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 OURS: Final = (FEATURES_TABLE, REJECTED_TABLE, PCA_TABLE, PCA_CSV_TABLE, INVENTORY, MODELS, RUNS)
 
 INVENTORY_SCHEMA: Final = pa.schema(
@@ -65,13 +68,20 @@ def join(location: str, *names: str) -> str:
 
 
 def printable(path: str) -> str:
-    """Return a path that a table can hold: bytes of a file name that are not UTF-8 become ``\\udcXX``."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return a path that a table can hold.
+
+    A file name may be any bytes. One that is not UTF-8 becomes a ``file://`` URI, which no path is equal to.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote(os.fsencode(path))
+    return path
 
 
 def was_unprintable(path: str) -> bool:
     """Tell whether :func:`printable` had to change a path."""
-    return "\\udc" in path
+    return path.startswith("file:")
 
 
 def read_bytes(location: str) -> bytes:
@@ -80,22 +90,27 @@ def read_bytes(location: str) -> bytes:
     Raises
     ------
     FileNotFoundError
-        If there is nothing at `location`.
+        If there is nothing at `location`, or links that lead to nothing.
     PermissionError
         If it may not be read.
     """
     if is_s3(location):
         return s3.read(location)
-    with open(location, "rb") as file:  # noqa: PTH123 (Path costs as much as reading a small photo)
-        return file.read()
+    try:
+        with open(location, "rb") as file:  # noqa: PTH123 (Path costs as much as reading a small photo)
+            return file.read()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), location) from None
+        raise
 
 
 def open_input(location: str) -> BinaryIO:
-    """Open for reading, seekable: what PyArrow needs of a Parquet file."""
-    if is_s3(location):
-        bucket, key = s3.split(location)
-        return cast("BinaryIO", obstore.open_reader(s3.store(bucket), key))
-    return Path(location).open("rb")
+    """Open for reading, seekable: what PyArrow needs of a Parquet file.
+
+    An object is read whole, with one request: the files of our tables are of one task each, a few MB at most.
+    """
+    return io.BytesIO(s3.read(location)) if is_s3(location) else Path(location).open("rb")
 
 
 def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
@@ -110,13 +125,19 @@ def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
         return s3.write(location, data, only_if_new)
     target = Path(location)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    draft = target.with_name(f".{secrets.token_hex(8)}.draft")
     try:
         draft.write_bytes(data)
-        if only_if_new:
-            os.link(draft, target)
-        else:
+        if not only_if_new:
             draft.replace(target)
+            return True
+        try:
+            os.link(draft, target)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            with target.open("xb") as file:  # as exclusive, and nearly as sudden
+                file.write(data)
     except FileExistsError:
         return False
     finally:
@@ -125,28 +146,39 @@ def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
 
 
 def list_files(location: str, suffix: str = "") -> Iterator[tuple[str, int]]:
-    """Yield ``(location, bytes)`` of the files below, sorted; names that begin with ``_`` or ``.`` are left out."""
-    found = s3.list_sizes(location) if is_s3(location) else _local_sizes(location)
+    """Yield ``(location, bytes)`` of the files below, sorted, without names that begin with ``_`` or ``.``.
+
+    Nothing there is no error. What may not be listed is: a part of a table must not be missed in silence.
+    """
+    above = location.rstrip("/")
+    found = s3.list_sizes(location) if is_s3(location) else _local_sizes(above)
     for name, size in sorted(found):
-        parts = name[len(location) :].strip("/").split("/")
-        if name.endswith(suffix) and not any(part[:1] in ("_", ".") for part in parts):
+        parts = name[len(above) + 1 :].split("/")
+        # A last part that is empty is S3's marker of a folder.
+        if parts[-1].endswith(suffix) and parts[-1] and not any(part[:1] in ("_", ".") for part in parts):
             yield name, size
 
 
 def delete_tree(location: str) -> None:
-    """Delete everything below a location; nothing there is no error."""
+    """Delete everything below a location, if there is anything; of a link, not what it leads to."""
     if is_s3(location):
         s3.delete_tree(location)
         return
-    if Path(location).is_dir():
-        shutil.rmtree(location)
+    target = Path(location)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
     else:
-        Path(location).unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
 
 
 def _local_sizes(location: str) -> Iterator[tuple[str, int]]:
-    for folder, _, names in os.walk(location):
+    for folder, _, names in os.walk(location, onerror=_unless_missing):
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118
             with contextlib.suppress(FileNotFoundError):
                 yield path, os.stat(path).st_size  # noqa: PTH116
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

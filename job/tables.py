@@ -4,7 +4,7 @@ A worker reads its share of the Parquet files itself, straight into NumPy: throu
 number would be copied from columns to rows and back, one at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -32,6 +32,9 @@ PARQUET: Final = {
     "parquet.block.size": str(16 * 2**20),
 }
 
+MOMENTS: Final = ["task", "n", "mean", "scatter"]
+MOMENTS_DDL: Final = "task bigint, n bigint, mean binary, scatter binary"
+
 Files = list[str]
 
 
@@ -46,13 +49,15 @@ def spark_path(location: str, spark: "SparkSession") -> str:
     if not store.is_s3(location):
         return f"file:{location}"
     java: Any = spark._jvm
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     if hadoop.get("fs.s3.impl"):  # as on EMR
         return location
     try:
         java.java.lang.Class.forName("org.apache.hadoop.fs.s3a.S3AFileSystem")
     except Exception:  # noqa: BLE001 (py4j's wrapping of ClassNotFoundException)
-        raise JobError(f"this Spark cannot write to {location}: it has no S3A (hadoop-aws); EMR has") from None
+        raise JobError(
+            f"this Spark cannot write to {location}: it has no S3A (hadoop-aws); EMR has"
+        ) from None
     return "s3a://" + location.removeprefix("s3://")
 
 
@@ -62,7 +67,7 @@ def write_parquet(frame: "DataFrame", location: str) -> None:
 
 
 def write_csv(spark: "SparkSession", source: str, target: str, k: int) -> None:
-    """Write a reduced matrix as CSV: ``path,label,split,pc_1,…,pc_k`` with a header, quotes doubled as in RFC 4180."""
+    """Write a reduced matrix as CSV: ``path,label,split,pc_1,…,pc_k``, with a header, as in RFC 4180."""
     from pyspark.sql import functions as F  # noqa: N812, PLC0415
 
     numbers = [F.col("pca")[number].alias(f"pc_{number + 1}") for number in range(k)]
@@ -79,7 +84,7 @@ def read_parquet(spark: "SparkSession", location: str, ddl: str) -> "DataFrame":
 
 
 def files_by_task(location: str, cores: int) -> list[Files]:
-    """Share a table's files out over tasks of about even size: one a core, more only for very large tables."""
+    """Share a table's files out over even tasks: one a core, more only for very large tables."""
     found = list(store.list_files(location, ".parquet"))
     tasks = max(min(len(found), cores), sum(size for _, size in found) // BYTES_PER_TASK, 1)
     shares: list[Files] = [[] for _ in range(min(tasks, len(found)))]
@@ -99,28 +104,31 @@ def moments(spark: "SparkSession", location: str) -> Moments:
     """
     shares = spark.sparkContext.broadcast(files_by_task(location, spark.sparkContext.defaultParallelism))
 
-    def summarise(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def summarise(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for task in _numbers(batches):
             rows = (_matrix(batch) for batch in _read(shares.value[task], ["features"]))
             yield _part(task, accumulate(rows, FEATURES))
 
-    def merge(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def merge(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         first, whole = None, Moments.none(FEATURES)
         for batch in batches:
             for row in batch.to_pylist():
                 first = row["task"] if first is None else first
-                whole = whole.merge(Moments.from_bytes(row["moments"]))
+                whole = whole.merge(_from_row(row))
         if first is not None:
             yield _part(first, whole)
 
-    ddl = "task bigint, moments binary"
     count = len(shares.value)
-    parts = spark.range(0, count, 1, numPartitions=max(count, 1)).mapInArrow(summarise, ddl)
+    parts = spark.range(0, count, 1, numPartitions=max(count, 1)).mapInArrow(summarise, MOMENTS_DDL)
     while count > MERGED_ON_DRIVER:
         count = -(-count // MERGED_ON_DRIVER)
-        parts = parts.repartitionByRange(count, "task").sortWithinPartitions("task").mapInArrow(merge, ddl)
+        parts = (
+            parts.repartitionByRange(count, "task")
+            .sortWithinPartitions("task")
+            .mapInArrow(merge, MOMENTS_DDL)
+        )
     ordered = sorted(parts.toLocalIterator(), key=lambda row: int(row["task"]))
-    return merge_all((Moments.from_bytes(bytes(row["moments"])) for row in ordered), FEATURES)
+    return merge_all((_from_row(row) for row in ordered), FEATURES)
 
 
 def project(spark: "SparkSession", location: str, model: Pca) -> "DataFrame":
@@ -129,7 +137,7 @@ def project(spark: "SparkSession", location: str, model: Pca) -> "DataFrame":
     shared_model = spark.sparkContext.broadcast(model)
     names = ["path", "label", "split"]
 
-    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for task in _numbers(batches):
             for batch in _read(shares.value[task], [*names, "features"]):
                 reduced = shared_model.value.project(_matrix(batch))
@@ -159,12 +167,22 @@ def _read(files: Files, names: list[str]) -> Iterator[pa.RecordBatch]:
             yield from pq.ParquetFile(source).iter_batches(ROWS_PER_READ, columns=names, use_threads=False)
 
 
-def _numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[int]:
+def _numbers(batches: Iterable[pa.RecordBatch]) -> Iterator[int]:
     for batch in batches:
         yield from batch.column(0).to_pylist()
 
 
 def _part(task: int, part: Moments) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [pa.array([task], pa.int64()), pa.array([part.to_bytes()], pa.binary())], ["task", "moments"]
-    )
+    numbers = [pa.array([task], pa.int64()), pa.array([part.n], pa.int64())]
+    return pa.RecordBatch.from_arrays([*numbers, _binary(part.mean), _binary(part.scatter)], MOMENTS)
+
+
+def _binary(array: "np.ndarray[Any, np.dtype[np.float64]]") -> pa.BinaryArray:
+    """Return a column of one value, the array's bytes, without copying them."""
+    offsets = pa.array([0, array.nbytes], pa.int32()).buffers()[1]
+    return pa.BinaryArray.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(array)])
+
+
+def _from_row(row: Any) -> Moments:
+    scatter = np.frombuffer(row["scatter"])
+    return Moments(row["n"], np.frombuffer(row["mean"]), scatter.reshape(FEATURES, FEATURES))

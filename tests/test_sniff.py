@@ -1,6 +1,7 @@
 """What the bytes say: every reason to refuse them, cuts at every length, EXIF, and bytes that nobody drew."""
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +11,37 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 from job import sniff
 from job.decode import REASONS, SIDE, Photo, Rejected, decode
-from tests.bad_photos import GPS, SECRET, bad_photos, drawn, encoded, exif, good_oddities, opened, resized
+from tests.bad_photos import (
+    GPS,
+    SECRET,
+    bad_photos,
+    chunk,
+    drawn,
+    encoded,
+    exif,
+    good_oddities,
+    opened,
+    png_header,
+    resized,
+)
 
 BAD: Final = bad_photos()
 GOOD: Final = good_oddities()
 ROOT: Final = Path(__file__).parents[1]
-NAMES: Final = {"ico": "icon", "icns": "icon", "jpeg2000": "JPEG 2000", "j2k": "JPEG 2000", "ppm": "PNM"}
+NAMES: Final = {"icns": "icon", "jpeg2000": "JPEG 2000", "j2k": "JPEG 2000", "jxl": "JPEG XL", "ppm": "PNM"}
 SMALL: Final = [encoded(drawn(24, 18), kind) for kind in ("JPEG", "PNG", "WEBP")] + [GOOD["phone_pair.jpg"]]
-MARKS: Final = (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x20\0\0\0WEBPVP8X", b"\0\0\0\x18ftyp", b"BM")
+MARKS: Final = (
+    b"",
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"RIFF\x20\0\0\0WEBPVP8X",
+    b"\0\0\0\x18ftyp",
+    b"BM",
+)
 ENTRY: Final = b"II*\0\x08\0\0\0\1\0\x12\1"  # EXIF with one entry, the orientation, to be continued
 
 
@@ -48,9 +68,8 @@ def test_every_reason_that_decode_can_give_is_covered() -> None:
 
 @pytest.mark.parametrize("name", [name for name in BAD if BAD[name][1] == "format_not_allowed"])
 def test_a_format_that_is_not_read_is_named(name: str) -> None:
-    stem = name.split(".")[0].split("_")[0]
-    said = {"jxl": "JPEG XL", "raw": "raw"}.get(stem) or NAMES.get(stem, stem.upper())
-    assert said in rejection(BAD[name][0]).detail
+    stem = re.split(r"[_.]", name, maxsplit=1)[0]
+    assert NAMES.get(stem, stem).lower() in rejection(BAD[name][0]).detail.lower()
 
 
 @pytest.mark.parametrize(
@@ -66,11 +85,39 @@ def test_a_photo_cut_anywhere_is_rejected_as_truncated(kind: str, options: dict[
         assert rejection(data[:length]).reason == expected, length
 
 
+def test_a_jpeg_is_known_to_be_whole_without_decoding_it() -> None:
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        data = encoded(Image.effect_noise((90, 70), 90), "JPEG", quality=100, **options)
+        assert b"\xff\0" in data  # the byte that could be taken for a marker
+        assert not sniff.jpeg_is_cut(data)
+        assert all(sniff.jpeg_is_cut(data[:length]) for length in range(3, len(data), 7))
+
+
+def test_the_declared_size_is_read_from_every_kind_of_header() -> None:
+    clear = drawn(700, 300, "RGBA")
+    clear.putalpha(drawn(700, 300, "L"))
+    headers = set()
+    for picture, lossless in ((drawn(700, 300), False), (drawn(700, 300), True), (clear, False)):
+        data = encoded(picture, "WEBP", lossless=lossless)
+        headers.add(data[12:16])
+        assert sniff.declared_size("WebP", data) == (700, 300)
+    assert headers == {b"VP8 ", b"VP8L", b"VP8X"}
+    assert sniff.declared_size("PNG", encoded(clear, "PNG")) == (700, 300)
+    assert "header" in rejection(BAD["bad_frame.webp"][0]).detail  # none: Pillow does not get to see it
+
+
 def test_a_phones_pair_needs_its_first_picture_only() -> None:
     pair = GOOD["phone_pair.jpg"]
     second = pair.index(b"\xff\xd8\xff", 3)
     assert np.array_equal(decode(pair[:second]).pixels, decode(pair).pixels)
     assert rejection(pair[: second - 2]).reason == "truncated"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])  # a WebP has nothing that would tell
+def test_a_photo_whose_tail_is_zeros_is_rejected(kind: str) -> None:
+    data = encoded(drawn(), kind)
+    for length in range(30, len(data), 50):
+        assert rejection(data[:length].ljust(len(data), b"\0")).reason in ("truncated", "unreadable")
 
 
 def test_what_follows_the_end_of_a_photo_does_not_matter() -> None:
@@ -83,6 +130,15 @@ def test_a_png_that_closes_its_stream_before_its_last_row_is_not_completed_with_
     data, _ = BAD["rows_missing.png"]
     assert opened(data).getpixel((0, 47)) == (0, 0, 0)  # Pillow alone takes it
     assert rejection(data).reason == "unreadable"
+
+
+@pytest.mark.parametrize("extra", [chunk(b"CgBI"), png_header(9, 9, 8, 2)[8:]])
+@pytest.mark.parametrize("at", [8, 33])
+def test_a_png_with_a_second_header_or_a_chunk_it_needs_and_we_do_not_know_is_rejected(
+    extra: bytes, at: int
+) -> None:
+    data = encoded(drawn(), "PNG")
+    assert rejection(data[:at] + extra + data[at:]).reason == "unreadable"
 
 
 @pytest.mark.parametrize("level", range(10))
@@ -118,8 +174,12 @@ def test_the_orientation_is_found_among_other_tags_in_both_byte_orders(order: st
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's, when it writes
-@pytest.mark.parametrize("block", [b"", b"Exif\0\0", b"text", b"II*\0", b"II*\0\xff\xff\xff\xff", b"II+\0" + ENTRY[4:]])
-@pytest.mark.parametrize("rest", [b"", b"\3\0\1\0\0\0\x09\0\0\0", b"\2\0\1\0\0\0\6\0\0\0", b"\3\0\2\0\0\0\6\0\6\0"])
+@pytest.mark.parametrize(
+    "block", [b"", b"Exif\0\0", b"text", b"II*\0", b"II*\0\xff\xff\xff\xff", b"II+\0" + ENTRY[4:]]
+)
+@pytest.mark.parametrize(
+    "rest", [b"", b"\3\0\1\0\0\0\x09\0\0\0", b"\2\0\1\0\0\0\6\0\0\0", b"\3\0\2\0\0\0\6\0\6\0"]
+)
 def test_malformed_exif_means_upright(block: bytes, rest: bytes) -> None:
     for malformed in (block, ENTRY + rest):
         assert sniff.orientation(malformed) == 1

@@ -1,0 +1,235 @@
+"""What the bytes of a photo say about themselves: their format, their declared size, whether they are whole.
+
+The floor under ``decode``, which asks here before it lets an image library see anything. Everything is read
+from the bytes and nothing from a name; nothing is decompressed, and no header makes a buffer grow.
+"""
+
+import re
+import struct
+import zlib
+from typing import Final, Literal
+
+Format = Literal["JPEG", "PNG", "WebP"]
+
+# How pictures and documents begin that are not photos this job reads, each as its specification has it. Most
+# camera raws are TIFF inside, the others have a mark of their own; TGA has none, and passes for no picture.
+_OTHERS: Final = (
+    (b"II*\0\x10\0\0\0CR", "a Canon CR2 camera raw"),
+    (b"II*\0", "TIFF or a camera raw made of it"),
+    (b"MM\0*", "TIFF or a camera raw made of it"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"IIRO", "an Olympus camera raw"),
+    (b"IIRS", "an Olympus camera raw"),
+    (b"MMOR", "an Olympus camera raw"),
+    (b"IIU\0", "a Panasonic camera raw"),
+    (b"II\x1a\0\0\0HEAPCCDR", "a Canon CRW camera raw"),
+    (b"FUJIFILMCCD-RAW", "a Fujifilm camera raw"),
+    (b"FOVb", "a Sigma camera raw"),
+    (b"\0MRM", "a Minolta camera raw"),
+    (b"II\xbc\x01", "JPEG XR"),
+    (b"%!PS", "PostScript or EPS"),
+    (b"\xc5\xd0\xd3\xc6", "EPS"),
+    (b"%PDF-", "PDF"),
+    (b"8BPS", "Photoshop (PSD)"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"DDS ", "DDS"),
+    (b"qoif", "QOI"),
+    (b"icns", "an Apple icon"),
+    (b"v/1\x01", "OpenEXR"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"gimp xcf ", "GIMP (XCF)"),
+    (b"\x8aMNG\r\n\x1a\n", "MNG"),
+    (b"BPG\xfb", "BPG"),
+    (b"AT&TFORM", "DjVu"),
+)
+_OTHERS_BY_PATTERN: Final = (  # two bytes alone would be found in too many other files
+    (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "BMP"),
+    (re.compile(rb"\0\0[\1\2]\0(?!\0\0)..", re.DOTALL), "a Windows icon or cursor"),
+    (re.compile(rb"P(?:[1-6Ff]\s+[#\d-]|7\n)"), "PNM"),
+)
+_FIRST_ELEMENT: Final = re.compile(rb"<([A-Za-z][\w.:-]*)")
+_HEIF_BRANDS: Final = {
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"hevm",
+    b"hevs",
+    b"mif1",
+    b"msf1",
+}
+
+_PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS: Final = {
+    b"IHDR",
+    b"PLTE",
+    b"tRNS",
+    b"eXIf",
+}  # with IDAT: all that decides what a photo looks like
+_EXIF_MARK: Final = b"Exif\0\0"
+_SHORT: Final = 3  # the TIFF field type that EXIF 2.32 (table 4) asks of the orientation
+# A marker that stands for itself: not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
+_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_JPEG_END: Final = b"\xd9"
+
+
+def photo_format(data: bytes) -> Format | None:
+    """Tell which of the three formats that are read the content is in, or None."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(_PNG_MARK):
+        return "PNG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    return None
+
+
+def other_format(data: bytes) -> str | None:
+    """Name the known picture or document format the content is in, for a person to read, or None."""
+    for mark, name in _OTHERS:
+        if data.startswith(mark):
+            return name
+    for pattern, name in _OTHERS_BY_PATTERN:
+        if pattern.match(data):
+            return name
+    if data[4:8] == b"ftyp":
+        return _still_picture(data)
+    head = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    element = _FIRST_ELEMENT.search(head) if head.startswith(b"<") else None
+    return "SVG" if element and element[1].split(b":")[-1] == b"svg" else None
+
+
+def _still_picture(data: bytes) -> str | None:
+    """Name the still picture in an ISO base media file by its brands; a film is none."""
+    brands = {data[at : at + 4] for at in range(8, min(len(data), 64), 4)}
+    if b"crx " in brands:
+        return "a Canon CR3 camera raw"
+    if brands & {b"avif", b"avis"}:
+        return "AVIF"
+    return "HEIC or HEIF" if brands & _HEIF_BRANDS else None
+
+
+def jpeg_is_cut(data: bytes) -> bool:
+    """Tell whether a JPEG's segments run out before its end marker; asked about one that failed to decode."""
+    at = 2
+    while marker := _JPEG_MARKER.search(data, at):
+        if marker[1] == _JPEG_END:
+            return False
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return True
+
+
+def webp_is_cut(data: bytes) -> bool:
+    """Tell whether the RIFF header of a WebP declares more bytes than there are."""
+    return len(data) < 8 + int.from_bytes(data[4:8], "little")
+
+
+def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:
+    """Read the size a PNG or a WebP declares in its first chunk (RFC 2083, 4.1.1; RFC 9649, 2.5 to 2.7).
+
+    Returns
+    -------
+    (width, height) in pixels, or None when the first chunk has no such header. Always None for a JPEG, which
+    says its size somewhere behind its metadata.
+    """
+    chunk = data[12:16]
+    if kind == "PNG" and chunk == b"IHDR" and len(data) >= 24:
+        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    if chunk == b"VP8X" and len(data) >= 30:
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if chunk == b"VP8 " and len(data) >= 30 and data[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if chunk == b"VP8L" and len(data) >= 25 and data[20] == 0x2F:
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return None
+
+
+def png_pixels_only(data: bytes) -> bytes:
+    """Copy a PNG without what its pixels do not need, having checked that it is whole.
+
+    Text, colour profiles and animation frames are left out: they can hold decompression bombs, and Pillow
+    writes a text chunk over its own notes when the keyword fits. All image data becomes one chunk, less the
+    last byte of the checksum that closes its zlib stream (the chunks' own were compared here): Pillow takes a
+    stream that closes before the last row for a complete picture, and one that never closes for a cut one.
+
+    Raises
+    ------
+    EOFError
+        The bytes end before the IEND chunk does, if only by it: until then more rows could come.
+    ValueError
+        A checksum does not hold, or chunks are missing, misplaced or unknown; the message is one clause.
+    """
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [view[:8]]
+    packed: list[memoryview] = []
+    at, name = 8, b""
+    while name != b"IEND":
+        if len(data) < at + 8:
+            raise EOFError
+        length, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if len(data) < end:
+            raise EOFError
+        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            raise ValueError("a checksum of the PNG does not match its data")
+        if (name == b"IHDR") != (at == 8):
+            raise ValueError("the PNG's header chunk is not its first and only one")
+        if name == b"IDAT":
+            packed.append(view[at + 8 : end - 4])
+        elif name in _PNG_PIXELS:
+            kept.append(view[at:end])
+        elif name != b"IEND" and not name[0] & 0x20:  # bit 5 clear: a chunk that readers must understand
+            raise ValueError("the PNG needs a chunk that is not in the standard")
+        at = end
+    stream = memoryview(b"".join(packed))[:-1]
+    checksum = zlib.crc32(stream, zlib.crc32(b"IDAT"))
+    kept += [struct.pack(">I4s", len(stream), b"IDAT"), stream, struct.pack(">I", checksum)]
+    kept.append(b"\0\0\0\0IEND\xaeB`\x82")
+    return b"".join(kept)
+
+
+def in_eight_bits(colour: int | tuple[int, ...], depth: int) -> int | tuple[int, ...]:
+    """Bring a PNG's transparent grey or RGB to 8 bits a channel, as Pillow brings the pixels, but not it."""
+    if isinstance(colour, int):
+        return colour * 255 // ((1 << depth) - 1)
+    return tuple(channel >> depth - 8 for channel in colour)
+
+
+def orientation(exif: object) -> int:
+    """Read the orientation out of an EXIF block, and nothing else.
+
+    Parameters
+    ----------
+    exif
+        The block as an image library hands it over; anything that is not one counts as no orientation.
+
+    Returns
+    -------
+    1 to 8 (EXIF 2.32, tag 0x0112), how the photo was stored; 1, upright, where that is not readable.
+    """
+    if not isinstance(exif, bytes):
+        return 1
+    tiff = exif.removeprefix(_EXIF_MARK).removeprefix(_EXIF_MARK)  # some phones write the mark twice
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        (entries,) = struct.unpack_from(order + "H", tiff, directory)
+        for entry in range(entries):
+            tag, kind, count, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
+            if tag == 0x0112:
+                return value if kind == _SHORT and count == 1 and 1 <= value <= 8 else 1
+    except struct.error:  # the block ends early or points outside itself
+        pass
+    return 1

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Runs the job on this machine: sets everything up on first use, and draws its own fruit if no input is given.
+set -euo pipefail
+
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+here="$PWD"
+
+usage() {
+  cat <<'HELP'
+Usage: ./scripts/run-local.sh [job options]
+
+Without --input, 480 photos of 16 kinds of fruit are drawn into build/drawn-fruit and used.
+Without --output, the tables go to build/output.
+
+The job's own options:
+
+HELP
+}
+
+has_option() { # has_option NAME ARGUMENTS...
+  local name="$1" word
+  shift
+  for word in "$@"; do
+    if [[ "$word" == "$name" || "$word" == "$name="* ]]; then return 0; fi
+  done
+  return 1
+}
+
+cd "$root"
+make_venv .venv requirements-local.lock
+if has_option --help "$@" || has_option -h "$@"; then
+  usage
+  exec .venv/bin/python -m job --help
+fi
+find_java .venv
+
+extra=()
+if ! has_option --input "$@" && [[ -z "${FRUITS_INPUT:-}" ]]; then
+  .venv/bin/python scripts/draw_fruit.py build/drawn-fruit
+  extra+=(--input "$root/build/drawn-fruit")
+fi
+if ! has_option --output "$@" && [[ -z "${FRUITS_OUTPUT:-}" ]]; then
+  extra+=(--output "$root/build/output")
+fi
+# Paths that the user gives are relative to where the user is.
+cd "$here"
+PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$root/.venv/bin/python" -m job ${extra[@]+"${extra[@]}"} "$@"
