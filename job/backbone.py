@@ -168,7 +168,9 @@ def _convert(model: Any) -> bytes:
     wanted = model(picture[np.newaxis].astype(np.float32) / 127.5 - 1.0, training=False).numpy()[0]
     difference = float(np.abs(_litert_network(program)(picture) - wanted).max())
     if not difference <= TOLERANCE:  # also when it is not a number
-        raise JobError(f"the converted network differs from Keras by {difference:g}: TensorFlow and LiteRT disagree")
+        raise JobError(
+            f"the converted network differs from Keras by {difference:g}: TensorFlow and LiteRT disagree"
+        )
     return program
 
 

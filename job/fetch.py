@@ -49,31 +49,33 @@ def fetch(
     OSError
         What `read` raises beyond a missing or forbidden photo: the store is at fault then, not the photo.
     """
-    ahead: deque[tuple[Row, Future[bytes | Rejected]]] = deque()
+    ahead: deque[tuple[Row, int, Future[bytes | Rejected]]] = deque()
     waiting = 0
-    for row in rows:
-        while ahead and (len(ahead) >= requests or waiting + row["bytes"] > window_bytes):
-            waiting -= ahead[0][0]["bytes"]
-            yield _next(ahead)
-        ahead.append((row, pool.submit(_read, row, max_bytes, read)))
-        waiting += row["bytes"]
-    while ahead:
-        yield _next(ahead)
-
-
-def _next(ahead: deque[tuple[Row, Future[bytes | Rejected]]]) -> tuple[Row, bytes | Rejected]:
-    row, future = ahead.popleft()
-    return row, future.result()
+    try:
+        for row in rows:
+            size = row["bytes"] if row["bytes"] <= max_bytes else 0
+            while ahead and (len(ahead) >= requests or waiting + size > window_bytes):
+                done, freed, future = ahead.popleft()
+                waiting -= freed
+                yield done, future.result()
+            ahead.append((row, size, pool.submit(_read, row, max_bytes, read)))
+            waiting += size
+        while ahead:
+            done, _, future = ahead.popleft()
+            yield done, future.result()
+    finally:  # the task failed, or Spark wants no more of it: what has not begun never will
+        for _, _, future in ahead:
+            future.cancel()
 
 
 def _read(row: Row, max_bytes: int, read: Callable[[str], bytes]) -> bytes | Rejected:
+    if store.was_unprintable(row["path"]):
+        return Rejected("unreadable", "its name is not UTF-8")
     if row["bytes"] > max_bytes:
         return Rejected("too_large", f"{row['bytes']:,} bytes; the limit is {max_bytes:,}")
     try:
         return read(row["path"])
-    except FileNotFoundError:
-        if store.was_unprintable(row["path"]):
-            return Rejected("unreadable", "its name is not UTF-8")
+    except (FileNotFoundError, NotADirectoryError):
         return Rejected("gone", "it was listed, and was not there to be read")
     except PermissionError:
         return Rejected("unreadable", "permission to read it was denied")

@@ -5,12 +5,20 @@ is refused, unless it may overwrite; a run on the same replaces its tables. What
 its record stands in ``runs/``.
 """
 
+import errno
 import json
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from job import store
 from job.errors import JobError, UsageError
+
+# What another --output, or other permissions, would mend; a full disk, say, is not of these.
+MENDABLE: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+    | {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+)
 
 
 def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> None:
@@ -23,54 +31,94 @@ def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> None:
     made_from : mapping
         What its tables are made from; JSON values.
     overwrite : bool
-        Delete our own tables of another input. Nothing else there is ever touched.
+        Delete our own tables of another input. Nothing else there is ever touched: not what lies beside
+        them, and not something of another's that has the name of one of our tables.
 
     Raises
     ------
     UsageError
-        If the output is made from something else, or cannot be written.
+        If the output is made from something else, holds what is not ours where our tables would go, or
+        cannot be written.
+    JobError
+        If writing fails for a reason that is not in the choice of the output.
     """
     file = store.join(location, store.CLAIM)
-    wanted = json.dumps(made_from, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    # A path may hold bytes that are no UTF-8: Python's \udcXX for them is what JSON, too, reads them from.
+    wanted = json.dumps(made_from, indent=2, sort_keys=True, ensure_ascii=False).encode(
+        errors="backslashreplace"
+    )
     try:
-        if store.write_bytes(file, wanted, only_if_new=True):
-            return
-        found = store.read_bytes(file)
-        if found == wanted:
-            # Ask for the right to write, too: the claim may be older than a change of permissions.
-            store.write_bytes(file, wanted)
-            return
-        if not overwrite:
-            raise UsageError(
-                f"output {location} holds the tables of another input ({_difference(found, made_from)}): "
-                "choose another --output, or replace them with --overwrite"
-            )
-        for table in store.OURS:
-            store.delete_tree(store.join(location, table))
+        if _claimed(file) is None:
+            _refuse_what_is_not_ours(location)
+            if store.write_bytes(file, wanted, only_if_new=True):
+                return
+        # Read again: another run may have been faster.
+        difference = _difference(_claimed(file) or {}, json.loads(wanted))
+        if difference is not None:
+            if not overwrite:
+                raise UsageError(
+                    f"output {location} holds the tables of another input ({difference}): "
+                    "choose another --output, or replace them with --overwrite"
+                )
+            for table in store.OURS:
+                store.delete_tree(store.join(location, table))
+        # Last, so that a deletion that breaks off can be taken up again. The same claim is written, too: it
+        # may be older than a change of permissions.
         store.write_bytes(file, wanted)
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        reason = error.strerror or "permission denied"
-        raise UsageError(f"output {location} cannot be written: {reason.lower()}") from None
     except OSError as error:
-        raise JobError(f"output {location} cannot be written: {error.strerror or error}") from None
+        reason = error.strerror or str(error)
+        if error.errno in MENDABLE:
+            reason = f"({reason.lower()}): choose another --output, or mend that"
+            raise UsageError(f"output {location} cannot be written {reason}") from None
+        raise JobError(f"output {location} cannot be written: {reason}") from None
 
 
 def commit(location: str, run_id: str, record: Mapping[str, Any]) -> str:
     """Write a run's record, last of all, and return where it is."""
     file = store.join(location, store.RUNS, f"{run_id}.json")
-    store.write_bytes(file, json.dumps(record, indent=2, ensure_ascii=False).encode())
+    store.write_bytes(
+        file, json.dumps(record, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
+    )
     return file
 
 
-def _difference(found: bytes, wanted: Mapping[str, Any]) -> str:
+def _claimed(file: str) -> dict[str, Any] | None:
+    """Return what an output says that it is made from, if it says anything."""
     try:
-        claimed: dict[str, Any] = json.loads(found)
+        said = json.loads(store.read_bytes(file))
+    except FileNotFoundError:
+        return None
     except ValueError:
-        return f"its {store.CLAIM} cannot be read"
-    for key, value in wanted.items():
-        if claimed.get(key) != value:
-            return f"{key} was {_words(claimed.get(key))}, now {_words(value)}"
-    return f"its {store.CLAIM} says more than this version knows"
+        said = None
+    if not isinstance(said, dict):
+        raise UsageError(
+            f"{file} is not a claim of this job, so nothing beside it is: choose another --output"
+        )
+    return said
+
+
+def _refuse_what_is_not_ours(location: str) -> None:
+    """Where there is no claim, no table is ours: a folder ``models``, say, is somebody's, and stays."""
+    for table in store.OURS:
+        place = store.join(location, table)
+        local = Path(place)
+        if store.is_s3(place):
+            taken = next(store.list_files(place), None) is not None
+        else:
+            taken = any(local.iterdir()) if local.is_dir() else local.is_symlink() or local.exists()
+        if taken:
+            raise UsageError(
+                f"output {location} has a {table} that this job did not write (there is no {store.CLAIM}): "
+                "choose another --output"
+            )
+
+
+def _difference(claimed: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Say in which way an output is made from something else; None if it is not."""
+    for key in (*wanted, *claimed):
+        if claimed.get(key) != wanted.get(key):
+            return f"{key} was {_words(claimed.get(key))}, now {_words(wanted.get(key))}"
+    return None
 
 
 def _words(value: object) -> str:

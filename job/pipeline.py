@@ -40,6 +40,7 @@ class Pipeline:
         self.settings, self.log, self._start_spark = settings, log, start_spark
         self.spark: SparkSession | None = None
         self.seconds: dict[str, float] = {}
+        self.first_photo: float | None = None
 
     def run(self) -> dict[str, Any]:
         """Run every step in order and return the record of the committed run.
@@ -64,7 +65,9 @@ class Pipeline:
         self.save_model(spark, model, network)
         self.project(spark, model)
         self.seconds["total"] = round(time.monotonic() - start, 3)
-        run = report.record(settings, spark, network.name, taken, counts, model, self.seconds)
+        run = report.record(
+            settings, spark, network.name, taken, counts, model, self.seconds, self.first_photo
+        )
         output.commit(settings.output, settings.run_id, run)
         return run
 
@@ -115,7 +118,7 @@ class Pipeline:
         # Two tables from one pass: the rows wait on the executors' disks for the second to be written.
         rows = rows.persist(StorageLevel.DISK_ONLY)
         good, bad = F.col("reason").isNull(), F.col("reason").isNotNull()
-        with self._step("featurize"), Progress(self.log, taken.photos, done):
+        with self._step("featurize"), Progress(self.log, taken.photos, done.photos):
             tables.write_parquet(
                 rows.where(good).select(*store.columns(store.FEATURES_DDL)), self._at(store.FEATURES_TABLE)
             )
@@ -123,6 +126,7 @@ class Pipeline:
                 rows.where(bad).select(*store.columns(store.REJECTED_DDL)), self._at(store.REJECTED_TABLE)
             )
         rows.unpersist()
+        self.first_photo = done.first()
 
     def reconcile(self, spark: "SparkSession", taken: inventory.Inventory) -> report.Counts:
         """Check that every listed photo is in exactly one table, and that not too many are bad."""

@@ -2,8 +2,8 @@
 
 import platform
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from job import __version__, store, tables
@@ -101,6 +101,7 @@ def record(
     counts: Counts,
     model: Pca,
     seconds: dict[str, float],
+    first_photo: float | None,
 ) -> dict[str, Any]:
     """Return what ``runs/<run id>.json`` holds."""
     said = {
@@ -123,6 +124,8 @@ def record(
             "rank": model.rank,
         },
         "seconds": seconds,
+        "first_photo_at": datetime.fromtimestamp(first_photo, UTC).isoformat() if first_photo else None,
+        "finished_at": datetime.now(UTC).isoformat(),
         "photos_per_second": round(counts.listed / seconds["featurize"], 1),
         "cores": spark.sparkContext.defaultParallelism,
         "versions": {

@@ -35,7 +35,9 @@ def check(locations: Iterable[str], regions: Sequence[str]) -> dict[str, str]:
     accepted = ", ".join(regions)
     session = s3.session_region()
     if session is not None and session not in regions:
-        raise ResidencyError(f"the AWS session is set to {session}, which is not among {accepted}: set AWS_REGION")
+        raise ResidencyError(
+            f"the AWS session is set to {session}, which is not among {accepted}: set AWS_REGION"
+        )
     found = {bucket: s3.bucket_region(bucket) for bucket in buckets}
     for bucket, region in found.items():
         if region not in regions:

@@ -68,12 +68,7 @@ _HEIF_BRANDS: Final = {
 }
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXELS: Final = {
-    b"IHDR",
-    b"PLTE",
-    b"tRNS",
-    b"eXIf",
-}  # with IDAT: all that decides what a photo looks like
+_PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: what decides how a photo looks
 _EXIF_MARK: Final = b"Exif\0\0"
 _SHORT: Final = 3  # the TIFF field type that EXIF 2.32 (table 4) asks of the orientation
 # A marker that stands for itself: not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
@@ -165,7 +160,7 @@ def png_pixels_only(data: bytes) -> bytes:
     Raises
     ------
     EOFError
-        The bytes end before the IEND chunk does, if only by it: until then more rows could come.
+        The bytes end before the IEND chunk does, even where every row is there: more could have followed.
     ValueError
         A checksum does not hold, or chunks are missing, misplaced or unknown; the message is one clause.
     """

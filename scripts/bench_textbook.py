@@ -4,7 +4,8 @@ Photos come through ``binaryFile``; an iterator pandas UDF rebuilds Keras's Mobi
 in every partition and calls ``predict`` on whole Arrow batches; ``pyspark.ml.feature.PCA`` is fitted on the
 features and transforms them. Nothing is cached, so features are computed again for every pass. Spark is left
 at its defaults. Run by ``bench``: ``python scripts/bench_textbook.py PHOTOS OUTPUT --cache C --components K
---partitions P`` prints its figures as JSON; with ``--prepare`` it only fetches the weights.
+--partitions P`` prints its figures as JSON; with ``--prepare`` it only fetches the
+weights and builds the network once, so that a timed run finds TensorFlow's files in memory.
 """
 
 import argparse
@@ -49,6 +50,7 @@ def featurized(spark: "SparkSession", photos: str, shared: "Broadcast[Any]", par
     """Return ``path, label, features array<float>``, to be computed anew whenever it is asked for."""
     import pandas as pd  # noqa: PLC0415
     from pyspark.sql import functions as F  # noqa: N812, PLC0415
+    from pyspark.sql.pandas.functions import pandas_udf  # noqa: PLC0415
 
     def udf(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         model = keras_model(shared.value)
@@ -57,7 +59,7 @@ def featurized(spark: "SparkSession", photos: str, shared: "Broadcast[Any]", par
 
     read = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(f"file:{photos}")
     label = F.element_at(F.split("path", "/"), -2)
-    vectors = F.pandas_udf(udf, "array<float>")("content")  # type: ignore[call-overload]
+    vectors = pandas_udf(udf, "array<float>")("content")  # type: ignore[call-overload]
     return read.repartition(partitions).select("path", label.alias("label"), vectors.alias("features"))
 
 
@@ -66,6 +68,7 @@ def run(photos: str, output: str, cache: Path, components: int, partitions: int)
     from pyspark.ml.feature import PCA  # noqa: PLC0415
     from pyspark.ml.functions import array_to_vector  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
+    from pyspark.sql import functions as F  # noqa: N812, PLC0415
 
     clock = [time.monotonic()]
     spark = SparkSession.builder.appName("textbook").config("spark.ui.enabled", "false").getOrCreate()
@@ -74,7 +77,7 @@ def run(photos: str, output: str, cache: Path, components: int, partitions: int)
     model = keras_model(weights.get(None, cache, _download)[0])
     shared = spark.sparkContext.broadcast(model.get_weights())
     rows = featurized(spark, photos, shared, partitions)
-    rows = rows.withColumn("vector", array_to_vector("features"))
+    rows = rows.withColumn("vector", array_to_vector(F.col("features")))
     clock.append(time.monotonic())
     fitted = PCA(k=components, inputCol="vector", outputCol="pca").fit(rows)
     clock.append(time.monotonic())
@@ -101,10 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, required=True, help="where the weights are kept")
     parser.add_argument("--components", type=int, default=100)
     parser.add_argument("--partitions", type=int, default=24)
-    parser.add_argument("--prepare", action="store_true", help="only fetch the weights")
+    parser.add_argument("--prepare", action="store_true", help="only fetch the weights and build the network")
     given = parser.parse_args(arguments)
     if given.prepare:
-        weights.get(None, given.cache, _download)
+        keras_model(weights.get(None, given.cache, _download)[0])
         print("{}")
         return 0
     result = run(

@@ -13,6 +13,7 @@ import pytest
 
 from job.log import Log
 
+ROOT = Path(__file__).parents[1]
 # A name that could end a line, drive a terminal, or fail to be encoded.
 NASTY = "a\nb\r\x1b[2Jc\u2028d\x85e\udcffé🍎"
 
@@ -127,8 +128,10 @@ def test_a_stream_of_any_encoding_takes_every_line_at_once(encoding: str) -> Non
         "    it.summary('Pêche \\udcff 🍎', of='Pêche \\udcff 🍎')\n"
         "os._exit(0)\n"  # what is not flushed by now is lost
     )
-    environment = {"PYTHONIOENCODING": f"{encoding}:strict", "PYTHONPATH": "."}
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, env=environment)
+    environment = {"PYTHONIOENCODING": f"{encoding}:strict"}
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, env=environment, cwd=ROOT
+    )
     text, event, summary = run.stdout.decode(encoding).splitlines()
     assert run.stderr.decode(encoding).splitlines() == [text]
     assert text == "Pêche \\udcff 🍎".encode(encoding, "backslashreplace").decode(encoding)

@@ -66,7 +66,7 @@ def test_an_offset_of_a_million_costs_no_digits() -> None:
     plain, shifted = Moments.of(rows), Moments.of(rows + 1e6)
     assert np.abs(shifted.scatter - plain.scatter).max() <= 1e-12 * np.abs(plain.scatter).max()
     parts = [Moments.of(part + 1e6) for part in np.split(rows, 50)]
-    # A mean near 10⁶ is itself only known to 10⁻¹⁰, which is what merging parts with different means rests on.
+    # A mean near 10⁶ is itself only known to 10⁻¹⁰, and merging parts rests on the difference of means.
     assert_same(merge_all(parts, WIDTH), shifted, digits=1e-11)
 
 

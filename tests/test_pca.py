@@ -31,7 +31,7 @@ def fit(
 
 
 def assert_equals_numpy(found: Pca, rows: NDArray[np.float64]) -> None:
-    """Compare with eigh of the two-pass covariance: variances to 1e-9, directions where they are separated."""
+    """Compare with eigh of the two-pass covariance: variances to 1e-9, directions where separated."""
     values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))
     values, vectors = values[::-1], vectors[:, ::-1]
     np.testing.assert_allclose(found.explained_variance, values[: found.k], rtol=1e-9)
@@ -111,7 +111,7 @@ def test_more_components_than_the_rank_is_an_error_that_names_the_rank() -> None
 
 
 def test_few_rows_bound_the_rank() -> None:
-    with pytest.raises(UsageError, match="which is 6$"):
+    with pytest.raises(UsageError, match=r"which is 6$"):
         fit(features(rows=7), components=7)
 
 

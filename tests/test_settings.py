@@ -12,6 +12,7 @@ import pytest
 from job.errors import UsageError
 from job.settings import EU_REGIONS, Settings, new_run_id, parse
 
+ROOT: Final = Path(__file__).parents[1]
 BOTH: Final = ["--input", "/photos", "--output", "/out"]
 # Every option: its field, a good value as typed, and what it becomes.
 OPTIONS: Final[dict[str, tuple[str, str, Any]]] = {
@@ -239,5 +240,5 @@ def test_settings_load_nothing_of_the_job_but_its_errors() -> None:
     script = (
         "import sys, job.settings; print(*sorted(name for name in sys.modules if name.startswith('job')))"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout.split() == ["job", "job.errors", "job.settings"]

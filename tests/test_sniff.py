@@ -62,6 +62,10 @@ def test_a_bad_photo_is_rejected_with_its_reason(name: str) -> None:
     assert "/" not in first.detail
 
 
+def test_a_tga_passes_for_nothing_though_it_begins_like_a_cursor() -> None:
+    assert rejection(encoded(drawn(), "TGA")).reason == "not_an_image"
+
+
 def test_every_reason_that_decode_can_give_is_covered() -> None:
     assert {reason for _, reason in BAD.values()} == set(REASONS) - {"gone"}
 
@@ -86,7 +90,7 @@ def test_a_photo_cut_anywhere_is_rejected_as_truncated(kind: str, options: dict[
 
 
 def test_a_jpeg_is_known_to_be_whole_without_decoding_it() -> None:
-    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"comment": b"\xff\xd9" * 9}):
         data = encoded(Image.effect_noise((90, 70), 90), "JPEG", quality=100, **options)
         assert b"\xff\0" in data  # the byte that could be taken for a marker
         assert not sniff.jpeg_is_cut(data)

@@ -1,0 +1,200 @@
+"""What the benchmark measures: a function a letter, each with both sides of its figure, taken in one run."""
+
+import shutil
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from scripts.bench_figures import Measurement, Target, measurement
+from scripts.bench_run import BenchError
+from scripts.bench_sides import SMALL, Bench
+
+MEGABYTE: Final = 1_000_000
+AGREEMENT: Final = 1e-6  # of the explained variance ratios of two PCAs of the same numbers
+SAME_TASK: Final = 1e-3  # of the variance that two PCAs of two networks' features keep
+
+NAMES: Final = {
+    "a": "ceiling: plain processes, no Spark",
+    "b": "featurization / ceiling",
+    "c": "whole run / textbook notebook",
+    "d": "PCA fit / pyspark.ml PCA.fit",
+    "e": "peak memory of a Python worker",
+    "f": "marginal cost, last / first photos",
+    "g": "start to first photo",
+}
+TARGETS: Final[dict[str, Target | None]] = {
+    "a": None,
+    "b": Target("ratio", ">=", 0.90),
+    "c": Target("ratio", ">=", 10),
+    "d": Target("ratio", ">=", 10),
+    "e": Target("ours", "<=", 200),
+    "f": Target("ratio", "within", 0.10),
+    "g": Target("ours", "<=", 8),
+}
+
+
+def ceiling(bench: Bench) -> Measurement:
+    """Measure (a), what the machine does at best: read, decode and infer, without Spark."""
+    spent = bench.ceilings or [bench.ceiling() for _ in range(bench.repeat)]
+    rate = bench.count() / statistics.mean(spent)
+    detail = f"{bench.count():,} photos, {bench.cores} processes: {_list(spent)} s"
+    return _measured("a", "photos/s", other=rate, detail=detail)
+
+
+def throughput(bench: Bench) -> Measurement:
+    """Measure (b), the job's featurization against the ceiling, which is taken before and after each run."""
+    count = bench.count()
+    around, spent = [bench.ceiling()], []
+    for _ in range(bench.repeat):
+        bench.say(f"(b) the job on {count:,} photos")
+        done = bench.job(count)
+        bench.saw("job", done.ran)
+        spent.append(done.seconds("featurize"))
+        around.append(bench.ceiling())
+    ours, other = count / statistics.median(spent), count / statistics.mean(around)
+    detail = f"{count:,} photos: job {_list(spent)} s, ceiling around it {_list(around)} s"
+    return _measured("b", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
+
+
+def textbook(bench: Bench) -> Measurement:
+    """Measure (c), the whole command against the textbook's, with the job before and after it."""
+    count, partitions = bench.sizes.textbook, str(bench.sizes.partitions)
+    k = str(min(bench.sizes.components, count - 1, len(bench.photos()[0]) - 1))
+    folder, output = bench.folder(count), bench.scratch / "textbook"
+    flags = ["--cache", bench.cache, "--components", k, "--partitions", partitions]
+    ours, other = [], []
+    for turn in range(bench.repeat + 1):
+        bench.say(f"(c) the job on {count:,} photos")
+        done = bench.job(count, "--components", k)
+        ours.append(done.ran.seconds)
+        if turn < bench.repeat:
+            bench.script("bench_textbook", folder, output, *flags, "--prepare")
+            bench.say(f"(c) the textbook on {count:,} photos")
+            ran = bench.script("bench_textbook", folder, output, *flags)
+            shutil.rmtree(output)
+            bench.saw("textbook", ran)
+            other.append(ran.seconds)
+    steps = ", ".join(f"{step} {spent:.1f}" for step, spent in ran.result()["seconds"].items())
+    kept = (float(done.record["model"]["variance_kept"]), float(ran.result()["variance_kept"]))
+    same = ran.result()["photos"] == count and abs(kept[0] - kept[1]) <= SAME_TASK
+    detail = f"{count:,} photos, k {k}: job {_list(ours)} s, textbook {_list(other)} s ({steps}); "
+    detail += f"variance kept {kept[0]:.4f} and {kept[1]:.4f}" + ("" if same else ": NOT the same task")
+    mine, theirs = statistics.mean(ours), statistics.median(other)
+    return _measured("c", "s", ours=mine, other=theirs, ratio=theirs / mine, detail=detail, holds=same)
+
+
+def pca_fit(bench: Bench) -> Measurement:
+    """Measure (d), one pass and an eigendecomposition against Spark's class; the best of each."""
+    sizes, scratch = bench.sizes, bench.scratch / "pca"
+    bench.say(f"(d) PCA of {sizes.pca_rows:,} rows, both ways")
+    times = max(2, bench.repeat)
+    flags = ["--rows", sizes.pca_rows, "--files", sizes.pca_files, "--components", sizes.pca_components]
+    found = bench.script("bench_pca", scratch, *flags, "--times", times).result()
+    shutil.rmtree(scratch)
+    ours, other, difference = min(found["ours"]), min(found["other"]), float(found["difference"])
+    detail = f"{sizes.pca_rows:,} x 1280, k {sizes.pca_components}: ours {_list(found['ours'])} s, "
+    detail += f"Spark {_list(found['other'])} s; explained variance differs by {difference:.0e}"
+    agrees = difference <= AGREEMENT
+    detail += "" if agrees else f", which is more than {AGREEMENT:g}"
+    return _measured("d", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=agrees)
+
+
+def memory(bench: Bench) -> Measurement:
+    """Measure (e), the largest Python worker of (b)'s job, beside that of the textbook."""
+    if not sys.platform.startswith("linux"):
+        return _measured("e", "MB", detail="not measured: only Linux tells a process's peak (VmHWM)")
+    if "job" not in bench.peaks:
+        bench.say(f"(e) the job on {bench.count():,} photos")
+        bench.saw("job", bench.job(bench.count()).ran)
+    job, book = bench.peaks["job"], bench.peaks.get("textbook")
+    if job is None:
+        raise BenchError(
+            "no Python worker of the job was seen: its daemon has another name than pyspark.daemon"
+        )
+    detail = "VmHWM, the largest of all workers of the job of (b), over all its steps"
+    if book is None:
+        detail += "; the textbook's is measured with (c)"
+        return _measured("e", "MB", ours=job / MEGABYTE, detail=detail)
+    return _measured("e", "MB", ours=job / MEGABYTE, other=book / MEGABYTE, ratio=book / job, detail=detail)
+
+
+def growth(bench: Bench) -> Measurement:
+    """Measure (f), what one more photo costs in a large run, against a small one."""
+    sizes = bench.sizes.growth
+    totals: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(bench.repeat):
+        for size in sizes:
+            bench.say(f"(f) the job on {size:,} photos")
+            totals[size].append(bench.job(size).seconds("total"))
+    small, middle, large = (statistics.median(totals[size]) for size in sizes)
+    first = (middle - small) / (sizes[1] - sizes[0]) * 1000
+    last = (large - middle) / (sizes[2] - sizes[1]) * 1000
+    detail = "; ".join(f"T({size:,}) {_list(totals[size])} s" for size in sizes)
+    if first <= 0 or last <= 0:
+        return _measured(
+            "f", "ms/photo", detail=f"{detail}; not measured: noise is larger than the differences"
+        )
+    return _measured("f", "ms/photo", ours=last, other=first, ratio=last / first, detail=detail)
+
+
+def start(bench: Bench) -> Measurement:
+    """Measure (g), from the start of the command to the first photo done, with warm caches."""
+    own, clock, ready = [], [], []
+    bench.warm_up()
+    for _ in range(max(bench.sizes.starts, bench.repeat)):
+        bench.say(f"(g) the job on {SMALL} photos")
+        done = bench.job(SMALL)
+        for event in done.events:
+            after = datetime.fromisoformat(event["ts"]).timestamp() - done.ran.started
+            if event["event"] == "first_photo":
+                own.append(float(event["seconds"]))
+                clock.append(after)
+            elif event["event"] == "backbone_ready":
+                ready.append(after)
+    if not own:
+        detail = "not measured: the job's log has no event first_photo; "
+        detail += f"the network was ready after {_list(ready)} s"
+        return _measured("g", "s", detail=detail)
+    detail = f"by the job's clock {_list(own)} s; by ours, when it was logged, {_list(clock)} s"
+    return _measured("g", "s", ours=statistics.median(own), detail=detail)
+
+
+# In the order in which they run: (a) and (e) take what (b) and (c) leave them.
+MEASURES: Final[dict[str, Callable[[Bench], Measurement]]] = {
+    "b": throughput,
+    "a": ceiling,
+    "c": textbook,
+    "d": pca_fit,
+    "f": growth,
+    "e": memory,
+    "g": start,
+}
+
+
+def _measured(
+    letter: str,
+    unit: str,
+    *,
+    ours: float | None = None,
+    other: float | None = None,
+    ratio: float | None = None,
+    detail: str,
+    holds: bool = True,
+) -> Measurement:
+    return measurement(
+        letter,
+        NAMES[letter],
+        unit,
+        TARGETS[letter],
+        ours=ours,
+        other=other,
+        ratio=ratio,
+        detail=detail,
+        holds=holds,
+    )
+
+
+def _list(seconds: Sequence[float]) -> str:
+    return ", ".join(f"{second:.1f}" for second in seconds)

@@ -1,0 +1,147 @@
+"""The sides that the benchmark compares: the job itself, and the scripts beside it, at given sizes."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from scripts import bench_photos
+from scripts.bench_run import ROOT, BenchError, Ran, environment, run
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much each measure takes.
+
+    Attributes
+    ----------
+    photos : int or None
+        For (a), (b) and (e); None for all there are.
+    textbook, components, partitions : int
+        Photos, k and Spark partitions of (c).
+    pca_rows, pca_files, pca_components : int
+        The table of (d).
+    growth : three int
+        Photos of the runs of (f).
+    starts : int
+        Runs of (g).
+    """
+
+    photos: int | None
+    textbook: int
+    components: int
+    partitions: int
+    pca_rows: int
+    pca_files: int
+    pca_components: int
+    growth: tuple[int, int, int]
+    starts: int
+
+
+# 24 partitions of 2,000 photos are what the starter notebook's run had; quick keeps their size.
+FULL: Final = Sizes(None, 2000, 100, 24, 20_000, 80, 100, (1000, 3000, 10_000), 3)
+QUICK: Final = Sizes(400, 100, 50, 2, 4000, 16, 50, (60, 180, 600), 1)
+SMALL: Final = 32  # photos of a run whose throughput does not matter
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """A run of the job: the command's wall time, its record and its log."""
+
+    ran: Ran
+    record: dict[str, Any]
+    events: list[dict[str, Any]]
+
+    def seconds(self, step: str) -> float:
+        """Return the seconds of a step, or of all (``total``)."""
+        return float(self.record["seconds"][step])
+
+
+@dataclass(slots=True)
+class Bench:
+    """What all measures share.
+
+    Attributes
+    ----------
+    photos : callable
+        Returns the photos and the folder that they are in.
+    scratch : Path
+        A folder that is deleted at the end.
+    cores, sizes, repeat
+        As asked for.
+    cache : Path
+        Where weights and the converted network are kept.
+    say : callable
+        Tells a person what is going on.
+    peaks : dict
+        Largest worker of a side's runs, in bytes: of ``job`` and ``textbook``.
+    ceilings : list of float
+        Seconds of every run of the plain processes.
+    warm : bool
+        Whether the job has run before.
+    """
+
+    photos: Callable[[], tuple[list[Path], Path]]
+    scratch: Path
+    cores: int
+    sizes: Sizes
+    repeat: int
+    cache: Path
+    say: Callable[[str], None]
+    peaks: dict[str, int | None] = field(default_factory=dict)
+    ceilings: list[float] = field(default_factory=list)
+    warm: bool = False
+
+    def count(self) -> int:
+        """Return how many photos (a) and (b) take."""
+        return self.sizes.photos or max(len(self.photos()[0]), self.sizes.textbook)
+
+    def folder(self, count: int) -> Path:
+        """Return a folder of `count` photos, made on first use."""
+        target = self.scratch / f"photos-{count}"
+        if not target.exists():
+            photos, root = self.photos()
+            bench_photos.lay_out(bench_photos.spread(photos, count), root, target)
+        return target
+
+    def script(self, name: str, *arguments: object) -> Ran:
+        """Run a neighbour of this file."""
+        command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+        return run(command, environment(self.cores), name)
+
+    def warm_up(self) -> None:
+        """Run the job once on a few photos: it fetches weights, converts the network, fills the page cache."""
+        if not self.warm:
+            self.warm = True
+            self.say("the job on a few photos, to warm the caches")
+            self.job(SMALL)
+
+    def job(self, count: int, *flags: str) -> JobRun:
+        """Run the job on `count` photos; never for the first time."""
+        self.warm_up()
+        output = self.scratch / "output"
+        command = [sys.executable, "-m", "job", "--input", str(self.folder(count)), "--output", str(output)]
+        command += ["--cache", str(self.cache), "--log-format", "json", *flags]
+        ran = run(command, environment(self.cores), "the job")
+        record = json.loads(next((output / "runs").glob("*.json")).read_text(encoding="utf-8"))
+        shutil.rmtree(output)
+        lines = (line for line in ran.output.splitlines() if line.startswith("{"))
+        if record["counts"]["listed"] != count:
+            raise BenchError(f"the job listed {record['counts']['listed']} of {count} photos")
+        return JobRun(ran, record, [json.loads(line) for line in lines])
+
+    def ceiling(self) -> float:
+        """Return the seconds that plain processes take for the photos of (a)."""
+        self.warm_up()
+        self.say(f"(a) {self.cores} plain processes on {self.count():,} photos")
+        folder = self.folder(self.count())
+        ran = self.script("bench_ceiling", folder, "--cache", self.cache, "--cores", self.cores)
+        self.ceilings.append(float(ran.result()["seconds"]))
+        return self.ceilings[-1]
+
+    def saw(self, side: str, ran: Ran) -> None:
+        """Remember a run's largest worker."""
+        self.peaks[side] = max(self.peaks.get(side) or 0, ran.peak_bytes or 0) or None

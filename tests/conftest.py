@@ -1,0 +1,82 @@
+"""What several test modules need: S3 servers, buckets and photos."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from job import s3
+from scripts.draw_fruit import draw_set
+from tests.s3_servers import REGION, Moto, ScriptedS3, make_bucket, running_moto, running_scripted_s3
+
+ROOT: Final = Path(__file__).parents[1]
+DUMMY: Final = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": REGION,
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "127.0.0.1",
+}
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """Run moto_server, once."""
+    with running_moto(tmp_path_factory.mktemp("moto") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Give AWS clients dummy credentials in Ireland and nothing of this machine's own; more can be set."""
+    for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
+        monkeypatch.delenv(name)
+    for name, value in DUMMY.items():
+        monkeypatch.setenv(name, value)
+    _clear_caches()
+    yield monkeypatch
+    _clear_caches()
+
+
+def _clear_caches() -> None:
+    for cached in (s3.store, s3.client, s3.bucket_region):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def s3_server(moto: Moto, aws_environment: pytest.MonkeyPatch) -> str:
+    """Point AWS clients, of this process and of its children, at moto_server; return its URL."""
+    aws_environment.setenv("AWS_ENDPOINT_URL", moto.url)
+    return moto.url
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> str:
+    """Make a new bucket in Ireland, and return its name."""
+    assert s3_server == os.environ["AWS_ENDPOINT_URL"]
+    return make_bucket()
+
+
+@pytest.fixture
+def scripted_s3(aws_environment: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
+    """Point AWS clients at a server that answers what the test says."""
+    with running_scripted_s3() as server:
+        aws_environment.setenv("AWS_ENDPOINT_URL", server.url)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of photos, in Training and Test: real ones where they lie beside the repository."""
+    real = ROOT.parent / "shared/fruits-360/sample"
+    if real.is_dir():
+        print(f"photos: Fruits-360, {real}")
+        return real
+    drawn = tmp_path_factory.mktemp("drawn") / "fruit"
+    print(f"photos: {draw_set(drawn, photos=12)} drawn ones, {drawn}")
+    return drawn

@@ -1,0 +1,63 @@
+"""The suite's one Spark session, and the marker of the tests that use it."""
+
+import os
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pyspark.sql import SparkSession
+
+from job import session
+from job.log import Log
+from job.pipeline import Pipeline
+from job.settings import parse
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CACHE: Final = ROOT / "build" / "test-cache"
+
+Run = Callable[..., dict[str, Any]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Spark, and run it after what is fast."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "spark" in fixtures or "spark_process" in fixtures:
+            item.add_marker("spark")
+    items.sort(key=lambda item: item.get_closest_marker("spark") is not None)
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Return the folder of weights and converted network that tests share; git ignores it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return CACHE
+
+
+@pytest.fixture(scope="session")
+def spark(cache: Path) -> Iterator[SparkSession]:
+    """Return a session on two cores, set up as the job sets up its own."""
+    os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
+    # Without a cache: writing the class archive when the session ends would cost more than it saves here.
+    running = session.start(os.environ, cache / "none")
+    yield running
+    session.stop(running)
+
+
+@pytest.fixture(scope="session")
+def spark_process() -> None:
+    """Mark a test that starts the whole job in a process of its own."""
+
+
+@pytest.fixture(scope="session")
+def run(spark: SparkSession, cache: Path) -> Run:
+    """Return a function that runs the pipeline with job options and gives the run's record."""
+
+    def run_job(*options: object) -> dict[str, Any]:
+        settings = parse([f"--cache={cache}", *map(str, options)], {})
+        log = Log(settings.run_id, as_json=True, out=StringIO(), err=StringIO())
+        return Pipeline(settings, log, lambda: spark).run()
+
+    return run_job

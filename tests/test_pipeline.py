@@ -1,0 +1,213 @@
+"""The whole run on real photos: every photo once, the numbers right, the tables readable by others."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from pyspark.ml.feature import PCA
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+
+from job import inventory
+from tests.spark_session import Run
+
+
+@pytest.fixture(scope="module")
+def output(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output of one run on the whole sample."""
+    folder = tmp_path_factory.mktemp("sample run é %20 #1")
+    run("--input", sample, "--output", folder, "--run-id", "whole")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def features(output: Path) -> pd.DataFrame:
+    return pd.read_parquet(output / "features").sort_values("path", ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def record(output: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((output / "runs" / "whole.json").read_text())
+    return loaded
+
+
+def matrix(frame: pd.DataFrame, column: str = "features") -> NDArray[np.float64]:
+    return np.vstack(list(frame[column])).astype(np.float64)
+
+
+def photos_in(folder: Path) -> list[str]:
+    return sorted(str(file) for file in folder.rglob("*.jpg"))
+
+
+def test_every_photo_has_one_row_with_its_label_and_split(features: pd.DataFrame, sample: Path) -> None:
+    photos = photos_in(sample)
+    assert features["path"].tolist() == photos
+    assert features["label"].tolist() == [Path(photo).parent.name for photo in photos]
+    assert features["split"].tolist() == [Path(photo).parent.parent.name for photo in photos]
+    assert (features[["width", "height"]] == 100).all(axis=None)
+    assert (features["bytes"] == [Path(photo).stat().st_size for photo in photos]).all()
+    assert features["run_id"].unique().tolist() == ["whole"]
+
+
+def test_the_real_sample_is_1560_photos_of_26_kinds(features: pd.DataFrame, sample: Path) -> None:
+    if not (sample / "SOURCES.tsv").exists():
+        assert len(features) > 0  # drawn photos stand in for the sample here
+        return
+    assert len(features) == 1560
+    assert features["label"].nunique() == 26
+    assert features["split"].value_counts().to_dict() == {"Training": 1040, "Test": 520}
+
+
+def test_rejected_is_empty_and_readable(spark: SparkSession, output: Path) -> None:
+    rejected = pd.read_parquet(output / "rejected")
+    assert len(rejected) == 0
+    assert {"path", "reason", "detail"} <= set(rejected.columns)
+    (copy := output.parent / "rejected-table").symlink_to(output / "rejected")
+    assert spark.read.parquet(str(copy)).count() == 0
+
+
+def test_the_features_are_finite_varied_and_1280_wide(features: pd.DataFrame) -> None:
+    rows = matrix(features)
+    assert rows.shape == (len(features), 1280)
+    assert np.isfinite(rows).all()
+    assert (rows.std(axis=1) > 0.1).all()
+
+
+def test_pca_equals_eigh_of_the_features_covariance(
+    features: pd.DataFrame, output: Path, record: dict[str, Any]
+) -> None:
+    values, vectors = np.linalg.eigh(np.cov(matrix(features), rowvar=False))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
+    k = record["model"]["components"]
+    np.testing.assert_allclose(model["explained_variance"], values[:k], rtol=1e-9)
+    np.testing.assert_allclose(model["explained_variance_ratio"], values[:k] / values.sum(), rtol=1e-9)
+    cosines = np.abs(np.sum(model["components"] * vectors[:, :k].T, axis=1))
+    gaps = -np.diff(values)[: k - 1]
+    separated = np.append(np.minimum(gaps, np.append(np.inf, gaps[:-1])) > 1e-5 * values[0], False)
+    assert separated.sum() > k // 2
+    assert cosines[separated].min() >= 1 - 1e-9
+    shares = np.cumsum(values / values.sum())
+    assert shares[k - 1] >= 0.95 > shares[k - 2]
+
+
+def test_pca_agrees_with_sparks_own(spark: SparkSession, output: Path, record: dict[str, Any]) -> None:
+    (copy := output.parent / "features-table").symlink_to(output / "features")
+    rows = spark.read.parquet(str(copy)).select(array_to_vector("features").alias("features"))
+    theirs = PCA(k=20, inputCol="features", outputCol="pca").fit(rows)
+    model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
+    ours = model["explained_variance_ratio"][:20]
+    np.testing.assert_allclose(theirs.explainedVariance.toArray(), ours, rtol=1e-6)
+    cosines = np.abs(np.sum(theirs.pc.toArray() * model["components"][:20].T, axis=0))
+    assert cosines[:5].min() >= 1 - 1e-6
+
+
+def test_the_matrix_is_the_projection_in_parquet_and_in_csv(
+    features: pd.DataFrame, output: Path, record: dict[str, Any]
+) -> None:
+    model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
+    wanted = (matrix(features) - model["mean"]) / model["scale"] @ model["components"].T
+    reduced = pd.read_parquet(output / "pca").sort_values("path", ignore_index=True)
+    assert reduced[["path", "label", "split"]].equals(features[["path", "label", "split"]])
+    np.testing.assert_allclose(matrix(reduced, "pca"), wanted, atol=1e-5)
+    parts = [pd.read_csv(file) for file in (output / "pca_csv").glob("*.csv")]
+    table = pd.concat(parts).sort_values("path", ignore_index=True)
+    names = [f"pc_{number}" for number in range(1, record["model"]["components"] + 1)]
+    assert table.columns.tolist() == ["path", "label", "split", *names]
+    assert table["path"].tolist() == features["path"].tolist()
+    np.testing.assert_allclose(table[names].to_numpy(), matrix(reduced, "pca"), rtol=1e-6)
+
+
+READ_ELSEWHERE = """
+import sys
+import numpy as np
+assert all("job" not in name for name in sys.modules)
+try:
+    import job
+    raise SystemExit("job can be imported here")
+except ImportError:
+    pass
+from pyspark.ml import PipelineModel
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+model = PipelineModel.load(sys.argv[1])
+rows = spark.read.parquet(sys.argv[2]).withColumn("features", array_to_vector("features"))
+made = {row["path"]: row["pca"].toArray() for row in model.transform(rows).select("path", "pca").collect()}
+kept = {row["path"]: np.array(row["pca"]) for row in spark.read.parquet(sys.argv[3]).collect()}
+assert made.keys() == kept.keys() and len(made) == int(sys.argv[4])
+print(max(float(np.abs(made[path] - kept[path]).max()) for path in made))
+"""
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_plain_pyspark_loads_the_model_and_reproduces_the_matrix(
+    run: Run, sample: Path, tmp_path: Path, standardize: bool
+) -> None:
+    options = ["--standardize"] if standardize else []
+    run_of = run("--input", sample, "--output", tmp_path / "out", "--limit", 120, *options)
+    model = tmp_path / "out" / "models" / run_of["model"]["model_id"] / "spark"
+    arguments = [str(model), str(tmp_path / "out" / "features"), str(tmp_path / "out" / "pca"), "120"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
+    environment |= {"PYTHONPATH": "", "PYTHONSAFEPATH": "1", "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ELSEWHERE, *arguments],
+        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=180, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert float(done.stdout.split()[-1]) <= 1e-5
+
+
+def test_features_do_not_depend_on_partitioning_order_or_limit(
+    run: Run, sample: Path, tmp_path: Path, features: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "PHOTOS_PER_TASK", 17)
+    run(
+        "--input", sample / "Test", "--input", sample / "Training", "--output", tmp_path / "o", "--limit", 230
+    )
+    some = pd.read_parquet(tmp_path / "o" / "features")
+    assert len(some) == 230
+    assert len(list((tmp_path / "o" / "features").glob("*.parquet"))) > 10
+    whole = features.set_index("path").loc[some["path"]]
+    ours, theirs = np.vstack(list(some["features"])), np.vstack(list(whole["features"]))
+    assert ours.tobytes() == theirs.tobytes()
+    assert (some["sha256"].to_numpy() == whole["sha256"].to_numpy()).all()
+
+
+def test_the_record_says_what_was_done_and_with_what(record: dict[str, Any], features: pd.DataFrame) -> None:
+    assert record["status"] == "completed"
+    counts = record["counts"]
+    assert counts["listed"] == counts["featurized"] == len(features)
+    assert counts["rejected"] == 0
+    assert record["versions"]["spark"][:4] in ("3.5.", "4.1.")
+    assert "c009b1f1262c" in record["backbone"]
+    assert record["backbone"] == features["backbone"].iloc[0]
+    steps = ["inventory", "backbone", "spark", "featurize", "reconcile", "moments", "pca", "model", "project"]
+    assert list(record["seconds"])[:9] == steps
+    assert record["first_photo_at"] < record["finished_at"]
+
+
+def test_both_engines_agree_on_what_they_write(run: Run, sample: Path, tmp_path: Path) -> None:
+    for engine in ("litert", "tensorflow"):
+        run("--input", sample, "--output", tmp_path / engine, "--limit", 24, "--engine", engine)
+    fast, reference = (
+        pd.read_parquet(tmp_path / engine / "features").sort_values("path")
+        for engine in ("litert", "tensorflow")
+    )
+    assert fast["path"].tolist() == reference["path"].tolist()
+    assert np.abs(matrix(fast) - matrix(reference)).max() <= 1e-4
+    assert fast["backbone"].iloc[0] != reference["backbone"].iloc[0]
+
+
+def test_parquet_is_plain_lists_of_floats_compressed_with_zstd(output: Path) -> None:
+    file = pq.ParquetFile(next((output / "features").glob("*.parquet")))
+    assert str(file.schema_arrow.field("features").type).startswith("list<element: float")
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"

@@ -1,0 +1,273 @@
+"""Locations behind the same few functions: what is written is read, atomically, in folders and in S3."""
+
+import errno
+import io
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from job import s3, store
+from job.errors import UsageError
+from tests.s3_servers import Answer, Moto, ScriptedS3, listing_body
+
+
+@pytest.fixture(params=["folder", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return an empty location: the test runs in a folder and in S3."""
+    if request.param == "folder":
+        return str(tmp_path / "out")
+    return f"s3://{request.getfixturevalue('bucket')}/out"
+
+
+def test_what_is_written_is_read(location: str) -> None:
+    at = store.join(location, "deep", "file.bin")
+    assert store.write_bytes(at, b"one")
+    assert store.write_bytes(at, b"two")
+    assert store.read_bytes(at) == b"two"
+    with store.open_input(at) as file:
+        file.seek(1)
+        assert file.read() == b"wo"
+
+
+def test_what_is_not_there_is_not_found(location: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.read_bytes(store.join(location, "none"))
+    with pytest.raises(FileNotFoundError):
+        store.open_input(store.join(location, "none"))
+    assert list(store.list_files(location)) == []
+    store.delete_tree(location)
+
+
+def test_only_if_new_leaves_what_was_there(location: str) -> None:
+    at = store.join(location, "claim")
+    assert store.write_bytes(at, b"first", only_if_new=True)
+    assert not store.write_bytes(at, b"second", only_if_new=True)
+    assert store.read_bytes(at) == b"first"
+    assert [name for name, _ in store.list_files(location)] == [at]
+
+
+def test_of_two_writers_one_wins(location: str) -> None:
+    for number in range(5):
+        at = store.join(location, f"claim{number}")
+        start = threading.Barrier(2)
+        won: list[bytes] = []
+
+        def write(
+            data: bytes, at: str = at, start: threading.Barrier = start, won: list[bytes] = won
+        ) -> None:
+            start.wait()
+            if store.write_bytes(at, data, only_if_new=True):
+                won.append(data)
+
+        writers = [threading.Thread(target=write, args=(data,)) for data in (b"one", b"two")]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert won == [store.read_bytes(at)]
+
+
+@pytest.mark.parametrize("no_links", [False, True])
+def test_only_if_new_works_where_there_are_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_links: bool
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no hard links here")
+
+    if no_links:
+        monkeypatch.setattr(os, "link", link)
+    at = str(tmp_path / "claim")
+    assert store.write_bytes(at, b"first", only_if_new=True)
+    assert not store.write_bytes(at, b"second", only_if_new=True)
+    assert store.read_bytes(at) == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["claim"]
+
+
+@pytest.mark.parametrize("only_if_new", [False, True])
+def test_a_write_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_if_new: bool
+) -> None:
+    at = tmp_path / "record.json"
+    if not only_if_new:
+        at.write_bytes(b"whole")
+    write_bytes = Path.write_bytes
+
+    def half(self: Path, data: bytes) -> int:
+        write_bytes(self, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="disk full"):
+        store.write_bytes(str(at), b"a new one", only_if_new)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == (
+        [] if only_if_new else [("record.json", b"whole")]
+    )
+
+
+def test_a_reader_sees_all_of_a_file_or_none(tmp_path: Path) -> None:
+    at = str(tmp_path / "file")
+    whole = {bytes([number]) * 2**20 for number in range(2)}
+    store.write_bytes(at, next(iter(whole)))
+    done = threading.Event()
+
+    def write() -> None:
+        for data in sorted(whole) * 20:
+            store.write_bytes(at, data)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        assert store.read_bytes(at) in whole
+        assert all(size == 2**20 for _, size in store.list_files(str(tmp_path)))
+    writer.join()
+
+
+def test_listing_is_sorted_with_sizes_and_leaves_out_what_is_not_data(location: str) -> None:
+    at = store.join(location, "_run", ".hidden")  # names above what is listed do not matter
+    for name in ("b/part-1.parquet", "a.parquet", "b.parquet", "c.csv"):
+        store.write_bytes(store.join(at, name), name.encode())
+    for name in ("_SUCCESS", "b/_temporary/0/part.parquet", ".part.parquet.crc", "b/.x/part.parquet"):
+        store.write_bytes(store.join(at, name), b"not data")
+    store.write_bytes(store.join(location, "_run", ".hidden2", "other.parquet"), b"a neighbour's")
+    assert [(name.removeprefix(at + "/"), size) for name, size in store.list_files(at)] == [
+        ("a.parquet", 9),
+        ("b.parquet", 9),
+        ("b/part-1.parquet", 16),
+        ("c.csv", 5),
+    ]
+    wanted = [store.join(at, name) for name in ("a.parquet", "b.parquet", "b/part-1.parquet")]
+    assert [name for name, _ in store.list_files(at, ".parquet")] == wanted
+    assert [name for name, _ in store.list_files(at + "/", ".parquet")] == wanted
+
+
+def test_a_folder_that_may_not_be_listed_is_no_empty_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(path: str) -> Any:
+        raise PermissionError(errno.EACCES, "denied", path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError):
+        list(store.list_files(str(tmp_path)))
+
+
+def test_the_marker_of_a_folder_in_s3_is_no_file(bucket: str) -> None:
+    s3.client(bucket).put_object(Bucket=bucket, Key="out/sub/")
+    store.write_bytes(f"s3://{bucket}/out/sub/file", b"")
+    assert list(store.list_files(f"s3://{bucket}/out")) == [(f"s3://{bucket}/out/sub/file", 0)]
+
+
+def test_deleting_a_tree_touches_nothing_outside(location: str) -> None:
+    inside = [store.join(location, "features", name) for name in ("part-0", "_temporary/x", "deep/er/part-1")]
+    outside = [
+        store.join(location, name) for name in ("features2/part-0", "features.json", "feature", "x/features")
+    ]
+    for at in inside + outside:
+        store.write_bytes(at, b"x")
+    store.delete_tree(store.join(location, "features"))
+    for at in inside:
+        with pytest.raises(FileNotFoundError):
+            store.read_bytes(at)
+    for at in outside:
+        assert store.read_bytes(at) == b"x"
+
+
+def test_deleting_a_single_file_deletes_it(location: str) -> None:
+    at = store.join(location, "file")
+    store.write_bytes(at, b"x")
+    store.delete_tree(at)
+    with pytest.raises(FileNotFoundError):
+        store.read_bytes(at)
+
+
+def test_of_a_link_only_the_link_is_deleted(tmp_path: Path) -> None:
+    kept = tmp_path / "elsewhere" / "photo.jpg"
+    kept.parent.mkdir()
+    kept.write_bytes(b"x")
+    (tmp_path / "features").symlink_to(kept.parent)
+    store.delete_tree(str(tmp_path / "features"))
+    assert kept.read_bytes() == b"x"
+    assert not (tmp_path / "features").is_symlink()
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "link").symlink_to(kept.parent)
+    store.delete_tree(str(tmp_path / "table"))
+    assert kept.read_bytes() == b"x"
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_tree_of_many_objects_is_deleted_in_several_requests(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "DELETED_AT_ONCE", 3)
+    for number in range(7):
+        store.write_bytes(f"s3://{bucket}/t/{number}", b"x")
+    store.delete_tree(f"s3://{bucket}/t")
+    assert list(store.list_files(f"s3://{bucket}/t")) == []
+
+
+def test_what_may_not_be_deleted_in_s3_is_an_error(scripted_s3: ScriptedS3) -> None:
+    refused = b"<DeleteResult><Error><Key>t/x</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+    scripted_s3.rules += [
+        lambda method, _: Answer(200, refused) if method == "POST" else None,
+        lambda _, target: Answer(200, listing_body({"t/x": 1})) if "list-type" in target else None,
+    ]
+    with pytest.raises(PermissionError, match="AccessDenied"):
+        store.delete_tree("s3://any-bucket/t")
+
+
+def test_a_whole_bucket_is_never_deleted(bucket: str) -> None:
+    store.write_bytes(f"s3://{bucket}/x", b"x")
+    with pytest.raises(AssertionError):
+        store.delete_tree(f"s3://{bucket}/")
+    assert store.read_bytes(f"s3://{bucket}/x") == b"x"
+
+
+def test_parquet_is_read_from_a_location_with_one_request_for_a_file(location: str, moto: Moto) -> None:
+    table = pa.table({"n": list(range(1000))})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=100)
+    at = store.join(location, "table.parquet")
+    store.write_bytes(at, sink.getvalue())
+    asked = len(moto.requests())
+    with store.open_input(at) as file:
+        assert file.seekable()
+        assert pq.ParquetFile(file).read_row_group(3).column("n").to_pylist() == list(range(300, 400))
+    assert len(moto.requests()) - asked == (1 if store.is_s3(location) else 0)
+
+
+def test_an_odd_key_is_refused_as_an_output(bucket: str) -> None:
+    for key in ("a//b", "./a", "a/..", "tab\t"):
+        with pytest.raises(UsageError, match="cannot be written"):
+            store.write_bytes(f"s3://{bucket}/{key}", b"x")
+
+
+def test_columns_are_read_from_ddl() -> None:
+    assert store.columns(store.REJECTED_DDL) == (
+        ["path", "label", "split", "etag", "bytes", "modified", "reason", "detail", "run_id"]
+    )
+    assert store.columns(store.PCA_DDL)[-1] == "pca"
+
+
+def test_locations_are_joined_with_one_slash() -> None:
+    assert store.join("/", "a") == "/a"
+    assert store.join("/a/", "b", "c") == "/a/b/c"
+    assert store.join("s3://b", "c") == "s3://b/c"
+
+
+def test_printable_paths_are_kept_and_others_told_apart() -> None:
+    for path in ("/a/é.jpg", "/a/\\udcff.jpg", "/a/100%FF.jpg", "s3://b/🍎\n.jpg"):
+        assert store.printable(path) == path
+        assert not store.was_unprintable(path)
+    odd = [os.fsdecode(name) for name in (b"/a/\xff.jpg", b"/a/\xfe.jpg", b"/a/%FF\xff.jpg", b"/a/\xc3.jpg")]
+    printed = [store.printable(path) for path in odd]
+    assert len(set(printed)) == len(odd)
+    assert printed[0] == "file:///a/%FF.jpg"
+    for path in printed:
+        path.encode()
+        assert store.was_unprintable(path)
