@@ -6,6 +6,7 @@ and broadcasts its bytes; a worker builds an interpreter from them and keeps it 
 reference that the fast engine is tested against.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -18,12 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job import weights as weights_room
-from job.errors import JobError
+from job.checkpoint import Weights
 from job.decode import DECODE_VERSION, SIDE
-from job.weights import FINGERPRINT, Weights, quiet_stderr
+from job.errors import JobError
+from job.quiet import quiet_stderr
+from job.weights import FINGERPRINT
 
 TOLERANCE: Final = 1e-4  # largest difference between LiteRT's features and Keras's
 FEATURES: Final = 1280  # the width of MobileNetV2's last pooling layer
+GRAPH_VERSION: Final = 1  # goes up when _convert would make another program of the same weights
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels ``(224, 224, 3)`` uint8 → features ``(1280,)`` float32."""
@@ -56,29 +60,34 @@ class Backbone:
 def load(engine: str, given: Path | None, cache: Path) -> Backbone:
     """Get and verify the weights and make them ready for an engine.
 
-    A LiteRT program of the same weights and converter is taken from the cache; TensorFlow is not imported then.
+    A LiteRT program of the same weights and converter is taken from `cache`; TensorFlow is not imported then.
+    A wrong file that is `given` is refused even so.
 
     Raises
     ------
     UsageError
         If `given` is missing or holds other weights.
     JobError
-        If no source of weights answers.
+        If no source of weights serves, or the converted network does not do what Keras's does.
     """
-    version = _tensorflow_version()
-    name = f"mobilenet_v2-{FINGERPRINT[:12]}-{engine}-tf{version}-decode{DECODE_VERSION}"
+    stem = (
+        f"mobilenet_v2-{FINGERPRINT[:12]}-tf{_version('tensorflow-cpu', 'tensorflow')}-graph{GRAPH_VERSION}"
+    )
+    weights, source = None, ""
+    if given is not None or engine == "tensorflow":
+        weights, source = weights_room.get(given, cache, _keras_download)
     if engine == "tensorflow":
-        weights, source = weights_room.get(given, cache, _keras_download)
-        return Backbone(engine, weights, FINGERPRINT, name, source)
-    if given is not None:  # a wrong file is refused even where its program would not be needed
-        weights_room.get(given, cache, _keras_download)
-    program, source = _cached_program(cache, version), f"cache {cache}"
+        assert weights is not None
+        return Backbone(engine, weights, FINGERPRINT, f"{stem}-tensorflow-decode{DECODE_VERSION}", source)
+    program = _cached_program(cache, stem)
     if program is None:
-        weights, source = weights_room.get(given, cache, _keras_download)
+        if weights is None:
+            weights, source = weights_room.get(given, cache, _keras_download)
         with quiet_stderr():
             program = _convert(keras_model(weights))
-        weights_room.keep(cache / f"{_stem(version)}-{_sha256(program)[:16]}.tflite", program)
-    return Backbone(engine, program, _sha256(program), name, source)
+        weights_room.keep(cache / f"{stem}-{_sha256(program)}.tflite", program)
+    name = f"{stem}-litert{_version('ai-edge-litert')}-decode{DECODE_VERSION}"
+    return Backbone(engine, program, _sha256(program), name, source or f"cache {cache}")
 
 
 _networks: dict[str, Network] = {}
@@ -136,21 +145,17 @@ def _tensorflow() -> Any:
 
 
 def _keras_download() -> Weights:
-    with quiet_stderr():
-        weights: Weights = keras_model("imagenet").get_weights()
+    # Its progress bar would stand on stdout, which belongs to the log and the summary.
+    _tensorflow().keras.config.disable_interactive_logging()
+    weights: Weights = keras_model("imagenet").get_weights()
     return weights
 
 
 def _convert(model: Any) -> bytes:
     """Convert to LiteRT: input ``(1, 224, 224, 3)`` uint8, output ``(1, 1280)`` float32.
 
-    The scaling ``x / 127.5 - 1`` is Keras's ``mobilenet_v2.preprocess_input``. The program is run once against
-    Keras before anybody else may have it.
-
-    Raises
-    ------
-    JobError
-        If the two differ by more than 1e-4 anywhere.
+    The scaling ``x / 127.5 - 1`` is Keras's ``mobilenet_v2.preprocess_input``. Nobody gets the program unless
+    it does what Keras does: a difference above 1e-4 anywhere is a JobError.
     """
     tf = _tensorflow()
     from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
@@ -164,14 +169,23 @@ def _convert(model: Any) -> bytes:
     # Frozen first: the converter leaves Keras 3's variables out of the program, and says nothing.
     frozen = convert_variables_to_constants_v2(features.get_concrete_function())
     program: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen], None).convert()
+    _compare(program, model)
+    return program
+
+
+def _compare(program: bytes, model: Any) -> None:
+    """Run a program once against Keras, on noise, and refuse it if it does something else."""
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     wanted = model(picture[np.newaxis].astype(np.float32) / 127.5 - 1.0, training=False).numpy()[0]
-    difference = float(np.abs(_litert_network(program)(picture) - wanted).max())
+    try:
+        found = _litert_network(program)(picture)
+    except (ValueError, RuntimeError) as error:
+        raise JobError(f"LiteRT cannot run the converted network: {error}") from error
+    difference = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else np.inf
     if not difference <= TOLERANCE:  # also when it is not a number
         raise JobError(
-            f"the converted network differs from Keras by {difference:g}: TensorFlow and LiteRT disagree"
+            f"the converted network differs from Keras's by {difference:g}, more than {TOLERANCE:g}"
         )
-    return program
 
 
 def _litert_network(payload: bytes | Weights) -> Network:
@@ -194,9 +208,11 @@ def _litert_network(payload: bytes | Weights) -> Network:
 def _keras_network(payload: bytes | Weights) -> Network:
     assert not isinstance(payload, bytes)
     tf = _tensorflow()
-    # One worker is one core: Spark runs as many workers as there are cores.
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    # One worker is one core: Spark runs as many workers as there are cores. Where TensorFlow is at work
+    # already, which it is not in a worker, it keeps the threads it has.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     model = keras_model(payload)
     preprocess = tf.keras.applications.mobilenet_v2.preprocess_input
 
@@ -211,26 +227,21 @@ def _keras_network(payload: bytes | Weights) -> Network:
     return run
 
 
-def _cached_program(cache: Path, version: str) -> bytes | None:
+def _cached_program(cache: Path, stem: str) -> bytes | None:
     """Return a cached program whose bytes still have the hash in its name."""
-    for file in sorted(cache.glob(f"{_stem(version)}-*.tflite")):
-        program = file.read_bytes()
-        if file.stem.endswith(_sha256(program)[:16]):
-            return program
+    with contextlib.suppress(OSError):  # a cache that cannot be read is none
+        for file in sorted(cache.glob(f"{stem}-*.tflite")):
+            program = file.read_bytes()
+            if file.name == f"{stem}-{_sha256(program)}.tflite":
+                return program
     return None
 
 
-def _stem(version: str) -> str:
-    return f"mobilenet_v2-{FINGERPRINT[:12]}-tf{version}"
-
-
-def _tensorflow_version() -> str:
-    """Return the installed TensorFlow's version without importing it."""
-    for distribution in ("tensorflow-cpu", "tensorflow"):
-        try:
+def _version(*distributions: str) -> str:
+    """Return the version of the first of some packages that is installed, without importing it."""
+    for distribution in distributions:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
     return "none"
 
 

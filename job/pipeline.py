@@ -104,6 +104,9 @@ class Pipeline:
         """Start Spark."""
         with self._step("spark"):
             self.spark = self._start_spark()
+        cores = self.spark.sparkContext.defaultParallelism
+        text = f"Spark {self.spark.version} on {cores} cores"
+        self.log.info("spark_ready", text, version=self.spark.version, cores=cores)
         return self.spark
 
     def featurize(

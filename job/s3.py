@@ -26,9 +26,15 @@ from job.errors import JobError, UsageError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
-    from obstore.store import S3Store
+    from obstore.store import BackoffConfig, S3Config, S3Store
 
 RETRIES: Final = 8
+# Waits grow by half on average, to some ten seconds in all: S3 needs time to grow with a load it slows down.
+BACKOFF: "Final[BackoffConfig]" = {
+    "init_backoff": timedelta(milliseconds=200),
+    "max_backoff": timedelta(seconds=15),
+    "base": 3,
+}
 DELETED_AT_ONCE: Final = 1000  # the most that S3 takes
 # Where S3 is asked for a bucket's region if the session has none: botocore would ask in the United States.
 ASKED_IN: Final = "eu-west-1"
@@ -96,21 +102,17 @@ def store(bucket: str) -> "S3Store":
     region = bucket_region(bucket)
     session = aws.session()
     endpoint = session.client("s3", region_name=region).meta.endpoint_url
-    ordinary = endpoint == f"https://s3.{region}.amazonaws.com"
+    # A dot in a bucket's name would make a host name that S3's certificate does not cover.
+    where: S3Config = {"region": region, "virtual_hosted_style_request": "." not in bucket}
+    if endpoint != f"https://s3.{region}.amazonaws.com":
+        where = {"region": region, "virtual_hosted_style_request": False, "endpoint": endpoint}
     return S3Store(
         bucket,
-        region=region,
-        endpoint=None if ordinary else endpoint,
-        # A dot in a bucket's name would make a host name that S3's certificate does not cover.
-        virtual_hosted_style_request=ordinary and "." not in bucket,
+        config=where,
         credential_provider=Boto3CredentialProvider(session, ttl=CREDENTIALS_LAST),
-        client_options={
-            "allow_http": endpoint.startswith("http://"),
-            # A slow line is no error as long as bytes arrive.
-            "timeout": "10m",
-            "read_timeout": "30s",
-        },
-        retry_config={"max_retries": RETRIES},
+        # A slow line is no error as long as bytes arrive.
+        client_options={"allow_http": endpoint.startswith("http:"), "timeout": "10m", "read_timeout": "30s"},
+        retry_config={"max_retries": RETRIES, "backoff": BACKOFF},
     )
 
 

@@ -1,4 +1,4 @@
-"""The benchmark: what the job promises about speed, memory and cost, each figure beside what it is held against.
+"""The benchmark: what the job promises about speed, memory and cost, each figure beside its measure.
 
 Absolute figures drift from machine to machine and from hour to hour, so each is a ratio of two sides that
 were run one after the other. Run it: ``python scripts/bench.py --quick``, or without ``--quick`` for the

@@ -113,7 +113,7 @@ class Bench:
         return run(command, environment(self.cores), name)
 
     def warm_up(self) -> None:
-        """Run the job once on a few photos: it fetches weights, converts the network, fills the page cache."""
+        """Run the job once on a few photos: it fetches and converts the network, and fills the page cache."""
         if not self.warm:
             self.warm = True
             self.say("the job on a few photos, to warm the caches")

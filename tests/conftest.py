@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from job import s3
+from job import aws, s3
 from scripts.draw_fruit import draw_set
 from tests.s3_servers import REGION, Moto, ScriptedS3, make_bucket, running_moto, running_scripted_s3
 
@@ -22,6 +22,8 @@ DUMMY: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "NO_PROXY": "127.0.0.1",
 }
+# What a process keeps: taken here, for a test may put something else in the place of these functions.
+CACHES: Final = (aws.session, s3.store, s3.client, s3.bucket_region)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,7 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPa
 
 
 def _clear_caches() -> None:
-    for cached in (s3.store, s3.client, s3.bucket_region):
+    for cached in CACHES:
         cached.cache_clear()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from xml.sax.saxutils import escape
 
-import boto3
+from job import aws
 
 REGION: Final = "eu-west-1"
 START_SECONDS: Final = 60
@@ -62,7 +62,7 @@ def make_bucket(region: str = REGION) -> str:
     where: Any = (
         {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     )
-    boto3.Session().client("s3", region_name=region).create_bucket(Bucket=name, **where)
+    aws.session().client("s3", region_name=region).create_bucket(Bucket=name, **where)
     return name
 
 

@@ -23,8 +23,7 @@ Run = Callable[..., dict[str, Any]]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs Spark, and run it after what is fast."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "spark" in fixtures or "spark_process" in fixtures:
+        if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker("spark")
     items.sort(key=lambda item: item.get_closest_marker("spark") is not None)
 
@@ -44,11 +43,6 @@ def spark(cache: Path) -> Iterator[SparkSession]:
     running = session.start(os.environ, cache / "none")
     yield running
     session.stop(running)
-
-
-@pytest.fixture(scope="session")
-def spark_process() -> None:
-    """Mark a test that starts the whole job in a process of its own."""
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,206 @@
+"""The command itself: exit codes, one sentence for each mistake, interrupts, and both ways to start it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyspark
+import pytest
+
+from job import backbone
+from tests.spark_session import ROOT
+
+SECONDS = 240
+
+
+def command(*options: object) -> list[str]:
+    return [sys.executable, "-m", "job", *map(str, options)]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "FRUITS"))}
+    return kept | {"FRUITS_CACHE": str(cache), "PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"}
+
+
+def run(cache: Path, *options: object, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*options), capture_output=True, text=True, cwd=ROOT, env=environment(cache) | more,
+        timeout=SECONDS, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def photos(sample: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "photos" / "Training" / "Fruit"
+    folder.mkdir(parents=True)
+    for number, photo in enumerate(sorted(sample.rglob("*.jpg"))[:12]):
+        (folder / f"{number}.jpg").write_bytes(photo.read_bytes())
+    return tmp_path / "photos"
+
+
+MISTAKES: list[tuple[str, list[str], int, str]] = [
+    ("no input", ["--output", "{out}"], 2, "--input is missing"),
+    ("no output", ["--input", "{photos}"], 2, "--output is missing"),
+    ("unknown flag", ["--input", "{photos}", "--output", "{out}", "--compnents", "3"], 2, "--compnents"),
+    ("wrong count", ["--input", "{photos}", "--output", "{out}", "--components", "0"], 2, "--components"),
+    ("wrong share", ["--input", "{photos}", "--output", "{out}", "--variance", "95"], 2, "--variance"),
+    ("wrong engine", ["--input", "{photos}", "--output", "{out}", "--engine", "torch"], 2, "--engine"),
+    ("missing folder", ["--input", "{tmp}/nowhere", "--output", "{out}"], 2, "{tmp}/nowhere does not exist"),
+    ("a file as input", ["--input", "{photos}/Training/Fruit/0.jpg", "--output", "{out}"], 2, "is a file"),
+    ("no photos", ["--input", "{tmp}/empty", "--output", "{out}"], 3, "no photos in {tmp}/empty"),
+    (
+        "a file as output",
+        ["--input", "{photos}", "--output", "{tmp}/file"],
+        2,
+        "{tmp}/file cannot be written",
+    ),
+    ("below a file", ["--input", "{photos}", "--output", "{tmp}/file/x"], 2, "cannot be written"),
+    (
+        "read-only place",
+        ["--input", "{photos}", "--output", "/proc/nowhere"],
+        2,
+        "/proc/nowhere cannot be written",
+    ),
+    (
+        "wrong weights",
+        ["--input", "{photos}", "--output", "{out}", "--weights", "{tmp}/file"],
+        2,
+        "{tmp}/file",
+    ),
+    (
+        "no such weights",
+        ["--input", "{photos}", "--output", "{out}", "--weights", "{tmp}/w.h5"],
+        2,
+        "{tmp}/w.h5",
+    ),
+    ("beyond rank", ["--input", "{photos}", "--output", "{out}", "--components", "12"], 2, "at most 11"),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES]
+)
+def test_a_mistake_gets_one_sentence_and_the_right_exit_code(
+    cache: Path, photos: Path, tmp_path: Path, options: list[str], code: int, says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "readme.txt").write_text("no photo")
+    (tmp_path / "file").write_text("in the way")
+    backbone.load("litert", None, cache)  # so that no mistake waits for a download
+    places = {"tmp": tmp_path, "photos": photos, "out": tmp_path / "out"}
+    done = run(cache, *(option.format(**places) for option in options))
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == code, done.stderr
+    assert len(errors) == 1
+    assert errors[0] == done.stderr.splitlines()[-1]
+    assert says.format(**places) in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_mistake_is_one_json_object_if_that_is_the_format(cache: Path, tmp_path: Path) -> None:
+    done = run(cache, "--input", tmp_path / "nowhere", "--output", tmp_path / "out", "--log-format", "json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 2
+    assert (lines[-1]["level"], lines[-1]["event"], lines[-1]["exit_code"]) == ("error", "run_failed", 2)
+    assert {line["run_id"] for line in lines} == {lines[0]["run_id"]}
+
+
+def test_help_shows_an_example_and_starts_no_spark(cache: Path) -> None:
+    start = time.monotonic()
+    done = run(cache, "--help")
+    assert done.returncode == 0
+    assert "example:" in done.stdout
+    assert "spark-submit job/main.py --input" in done.stdout
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.spark
+def test_the_module_runs_and_says_where_everything_lies(cache: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run(cache, "--input", photos, "--output", out, "--components", "3", FRUITS_STANDARDIZE="1")
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(maxsplit=1) for line in done.stdout.replace("photos ", "photos-").splitlines())
+    assert said["photos-listed"].startswith("12 ")
+    assert said["featurized"] == "12"
+    assert said["rejected"] == "0"
+    assert said["components"].startswith("3 ")
+    assert said["output"] == str(out)
+    assert (out / said["record"]).exists()
+    assert (out / said["model"] / "pca.npz").exists()
+    assert json.loads((out / said["record"]).read_text())["settings"]["standardize"] is True
+    noise = [
+        line for line in done.stderr.splitlines() if "WARN" in line or "Stage" in line or "SLF4J" in line
+    ]
+    assert not noise
+
+
+@pytest.mark.spark
+def test_spark_submit_runs_the_same_file(cache: Path, photos: Path, tmp_path: Path) -> None:
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    options = ["--input", photos, "--output", tmp_path / "out", "--components", "3", "--log-format", "json"]
+    done = subprocess.run(
+        [submit, "--master", "local[2]", ROOT / "job" / "main.py", *options],
+        capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS, check=False,
+        env=environment(cache) | {"PYSPARK_PYTHON": sys.executable, "SPARK_HOME": str(submit.parent.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events][-1] == "summary"
+    assert events[-1]["counts"]["featurized"] == 12
+    assert all(list(event)[:4] == ["ts", "level", "event", "run_id"] for event in events)
+
+
+def started_by(mark: str) -> list[int]:
+    """Return the processes that are still there of those that carry a mark in their environment."""
+    alive = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                marks = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if f"FRUITS_TEST_GROUP={mark}".encode() in marks:
+                alive.append(int(entry.name))
+    return alive
+
+
+def events_of(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield json.loads(line)
+
+
+@pytest.mark.spark
+@pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="finds stray processes in /proc, as Linux has it"
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["backbone_ready", "spark_ready", "photos_featurized"])
+def test_an_interrupted_run_is_not_committed_and_leaves_no_process(
+    cache: Path, sample: Path, tmp_path: Path, number: int, moment: str
+) -> None:
+    mark = str(tmp_path.stat().st_ino)
+    process = subprocess.Popen(
+        command("--input", sample, "--output", tmp_path / "out", "--log-format", "json", "--limit", 300),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
+        env=environment(cache) | {"FRUITS_TEST_GROUP": mark},
+    )  # fmt: skip
+    events = events_of(process)
+    for event in events:
+        if event["event"] == moment:
+            break
+    os.killpg(process.pid, number)
+    last = [event["event"] for event in events][-1]
+    stderr = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 130, stderr
+    assert last == "run_interrupted"
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "out" / "runs").exists()
+    assert started_by(mark) == []
