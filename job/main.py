@@ -3,10 +3,12 @@
 Runs as ``spark-submit job/main.py …`` and as ``python -m job …``.
 """
 
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -18,13 +20,15 @@ from job import report, session
 from job.errors import JobError
 from job.log import Log
 from job.pipeline import Pipeline
-from job.settings import new_run_id, parse
+from job.settings import Settings, new_run_id, parse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 INTERRUPTED: Final = 130
 INTERRUPTION: Final = "interrupted: this run is not committed; start it again"
+
+_interrupted = threading.Event()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,18 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = parse(arguments, os.environ)
         log = Log(settings.run_id, settings.log_format == "json")
-        signal.signal(signal.SIGTERM, _interrupt)
+        _on_signals(_interrupt)
         log.info("run_started", f"run {settings.run_id}", output=settings.output, inputs=settings.inputs)
-        pipeline = Pipeline(settings, log, lambda: session.start(os.environ, settings.cache))
+        pipeline = Pipeline(settings, log, lambda: _start(settings))
         run = pipeline.run()
         log.summary(report.summary(run), **run)
     except JobError as error:
         log.error("run_failed", str(error), exit_code=error.exit_code)
         return error.exit_code
-    except KeyboardInterrupt:
-        log.error(
-            "run_interrupted", "interrupted: this run is not committed; start it again", exit_code=INTERRUPTED
-        )
+    except BaseException:
+        # A signal that also reached the JVM shows as an error of whatever was waiting for it.
+        if not _interrupted.is_set():
+            raise
+        log.error("run_interrupted", INTERRUPTION, exit_code=INTERRUPTED)
         return INTERRUPTED
     finally:
         if pipeline is not None and pipeline.spark is not None:
@@ -63,15 +68,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Let SIGTERM, which is how Kubernetes ends a pod, end a run as Ctrl-C does."""
+    """End the run: Ctrl-C, or SIGTERM, which is how Kubernetes ends a pod."""
     del signum, frame
+    _interrupted.set()
+    logging.disable(logging.CRITICAL)  # py4j logs the exception that ends its waiting, at length
     raise KeyboardInterrupt
+
+
+def _on_signals(handler: "Callable[[int, FrameType | None], None] | signal.Handlers") -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _start(settings: Settings) -> "SparkSession":
+    spark = session.start(os.environ, settings.cache)
+    _on_signals(_interrupt)  # PySpark has put its own handler in place
+    return spark
 
 
 def _stop(spark: "SparkSession") -> None:
     """Stop Spark and its workers; a second Ctrl-C must not leave them behind."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    _on_signals(signal.SIG_IGN)
     session.stop(spark)
 
 

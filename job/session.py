@@ -3,6 +3,7 @@
 The job sets no master: on a laptop PySpark's own default is ``local[*]``, on EMR the submission decides.
 """
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -14,6 +15,8 @@ from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from job.errors import JobError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -67,13 +70,18 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     """
     # Imported here: --help and wrong flags answer without loading Spark.
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415
+    from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
     if "PYSPARK_GATEWAY_PORT" not in environment:  # else spark-submit has started the JVM
         os.environ["PYSPARK_SUBMIT_ARGS"] = launch_arguments(environment, class_archive(environment, cache))
     # The workers run the driver's own Python, unless the user or spark-submit names another.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    SparkContext._ensure_initialized()
+    try:
+        SparkContext._ensure_initialized()
+    except PySparkRuntimeError:
+        sentence = "Java did not start: Spark needs Java 17; set JAVA_HOME, or use scripts/run-local.sh"
+        raise JobError(sentence) from None
     given = SparkConf()  # now with what the command line, spark-defaults.conf and spark-submit have set
     local = (given.get("spark.master", "local[*]") or "").startswith("local")
     builder = SparkSession.builder
@@ -90,7 +98,8 @@ def stop(session: "SparkSession") -> None:
     """Stop Spark, and wait until the JVM that we started and its workers are gone."""
     gateway = session.sparkContext._gateway
     process = getattr(gateway, "proc", None)
-    session.stop()
+    with contextlib.suppress(Exception):  # a signal to the whole process group has ended the JVM already
+        session.stop()
     if process is not None:  # under spark-submit the JVM is our parent, and ends after us
         process.stdin.close()  # the JVM's sign to end
         try:
@@ -110,16 +119,21 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
     Reading and checking some 15,000 classes is half of the time Spark takes to start. Java 17 can keep the
     result in a file (application class-data sharing, JEP 350); one that does not fit is passed over by Java.
     """
-    java = environment.get("JAVA_HOME") or shutil.which("java") or "java"
+    java = Path(
+        environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
+    )
     spark = metadata.version("pyspark")
     jars = Path(str(metadata.distribution("pyspark").locate_file("pyspark/jars"))).resolve()
-    made_of = f"{Path(java).resolve()} {jars} {jars.stat().st_mtime_ns if jars.exists() else None}"
+    made_of = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns if jars.exists() else None}"
     key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
-    archive = cache / f"spark-{spark}-{key}.jsa"
+    archive = cache.absolute() / f"spark-{spark}-{key}.jsa"
+    if any(letter.isspace() or letter in "\"'\\" for letter in str(archive)):
+        return ""  # Spark cuts Java's options apart at spaces
     silent = "-Xlog:disable -Xlog:all=off"
     if archive.exists():
         return f"-XX:SharedArchiveFile={archive} {silent}"
-    if not os.access(cache, os.W_OK) or " " in str(cache):
+    # Without an archive of its own classes, a Java that is told to write one does not start at all.
+    if not (java / "lib" / "server" / "classes.jsa").exists() or not os.access(cache, os.W_OK):
         return ""
     _drafts.append(archive.with_suffix(f".{os.getpid()}"))
     return f"-XX:ArchiveClassesAtExit={_drafts[-1]} {silent}"

@@ -1,8 +1,10 @@
 """A folder, listed as S3 would list it: every file below, in order of the full paths, whatever their names.
 
-Links are followed. A real folder is listed once, under the first of its paths, so circles of links end.
+Links are followed. A real folder is listed once: under its own path if that is below the source, else under
+the first that leads to it. So circles of links end.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -40,8 +42,8 @@ def walk(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
         If `source` is missing, is a file, or is in `without`, or if a folder may not be read.
     """
     top = os.path.realpath(source)
-    own = _slashed(os.path.realpath(without)) if without.startswith("/") else None
-    if own is not None and _slashed(top).startswith(own):
+    own = os.path.realpath(without) if without.startswith("/") else None
+    if _is_in(top, own):
         raise UsageError(f"input {source} is in the output {without}: choose another --output")
     if top in seen:
         return
@@ -59,19 +61,27 @@ def walk(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
                     yield listed
                 continue
             below = folder + name[:-1]
-            is_link = os.path.islink(below)  # noqa: PTH114
-            target = os.path.realpath(below) if is_link else real + name[:-1]
-            # A link to a folder above would bring in the source's neighbours, and the source again.
-            circle = _slashed(top).startswith(_slashed(target))
-            if circle or target in seen or (own is not None and _slashed(target).startswith(own)):
-                continue
-            within = _names(below)
+            target = _target(below, top) or real + name[:-1]
+            within = None if target in seen or _is_in(target, own) else _names(below)
             if within is not None:
                 seen.add(target)
                 open_folders.append((_slashed(below), _slashed(target), within))
                 break
         else:
             open_folders.pop()
+
+
+def _target(folder: str, top: str) -> str | None:
+    """Return where a folder really is, if it is a link; `top` for one that leads to what is listed anyway."""
+    if not os.path.islink(folder):  # noqa: PTH114 (Path costs as much as the call itself)
+        return None
+    target = os.path.realpath(folder)
+    # What lies in the source has a path of its own there; what lies above it holds the source itself.
+    return top if _is_in(target, top) or _is_in(top, target) else target
+
+
+def _is_in(path: str, folder: str | None) -> bool:
+    return folder is not None and _slashed(path).startswith(_slashed(folder))
 
 
 def _names(folder: str) -> Iterator[str] | None:
@@ -83,14 +93,16 @@ def _names(folder: str) -> Iterator[str] | None:
         return None
     except NotADirectoryError:
         raise UsageError(f"input {folder} is a file: name the folder it is in") from None
-    except PermissionError:
-        raise UsageError(f"folder {folder} may not be read: check its permissions") from None
+    except PermissionError as error:
+        raise UsageError(f"{error.filename or folder} may not be read: check its permissions") from None
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or to where nobody may look: as a file it becomes a refused photo
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link to itself is as good as one to nothing
+            raise
         return False
 
 
@@ -98,7 +110,7 @@ def _file(path: str) -> Listed | None:
     """Describe a file. A link that leads nowhere is described itself; fetch will find that it is gone."""
     try:
         try:
-            status = os.stat(path)  # noqa: PTH116 (Path costs as much as the call itself)
+            status = os.stat(path)  # noqa: PTH116
             regular = stat.S_ISREG(status.st_mode)
         except OSError:
             status = os.lstat(path)

