@@ -18,21 +18,7 @@ LOCKS = (
     "requirements-dev.lock",
     "requirements-dev-spark41.lock",
 )
-TOOLS = ("bash", "env", "dirname", "cat", "cut", "sha256sum", "rm", "readlink", "uname", "ps", "tr", "sed", "grep", "tty")
-    "bash",
-    "env",
-    "dirname",
-    "cat",
-    "cut",
-    "sha256sum",
-    "rm",
-    "readlink",
-    "uname",
-    "ps",
-    "tr",
-    "sed",
-    "grep",
-)
+TOOLS = "bash env dirname cat cut sha256sum rm readlink uname ps tr sed grep tty".split()
 
 
 @pytest.fixture
