@@ -131,7 +131,7 @@ def _list(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
     nothing = True
     for name, size, etag, modified in s3.list_objects(source):
         nothing = False
-        if name.startswith(own) or (name.endswith("/") and not size):  # what stands for a folder in S3
+        if name.startswith(own) or (not size and name.endswith("/")):  # what stands for a folder in S3
             continue
         yield Listed(name, size, etag, modified)  # type: ignore[arg-type]
     if nothing:

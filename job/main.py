@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -55,12 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except JobError as error:
         log.error("run_failed", str(error), exit_code=error.exit_code)
         return error.exit_code
-    except BaseException:
+    except BaseException as error:
         # A signal that also reached the JVM shows as an error of whatever was waiting for it.
-        if not _interrupted.is_set():
-            raise
-        log.error("run_interrupted", INTERRUPTION, exit_code=INTERRUPTED)
-        return INTERRUPTED
+        if _interrupted.is_set():
+            log.error("run_interrupted", INTERRUPTION, exit_code=INTERRUPTED)
+            return INTERRUPTED
+        # Told before Spark is stopped: an error of the JVM's can be read only while the JVM is there.
+        if not log.as_json:
+            traceback.print_exc()
+        log.error("run_failed", f"unexpected: {error!r}"[:2000], exit_code=1, traceback=traceback.format_exc())
+        return 1
     finally:
         if pipeline is not None and pipeline.spark is not None:
             _stop(pipeline.spark)
@@ -89,6 +94,7 @@ def _start(settings: Settings) -> "SparkSession":
 def _stop(spark: "SparkSession") -> None:
     """Stop Spark and its workers; a second Ctrl-C must not leave them behind."""
     _on_signals(signal.SIG_IGN)
+    logging.disable(logging.CRITICAL)  # or py4j tells at length of every object that outlives the JVM
     session.stop(spark)
 
 

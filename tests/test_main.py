@@ -207,3 +207,18 @@ def test_an_interrupted_run_is_not_committed_and_leaves_no_process(
     assert "Traceback" not in stderr
     assert not (tmp_path / "out" / "runs").exists()
     assert started_by(mark) == []
+
+
+def test_an_unexpected_error_keeps_its_traceback_and_ends_with_1(
+    cache: Path, photos: Path, tmp_path: Path
+) -> None:
+    breaking = "import sys, job.inventory as i, job.main as m; i.take = None; sys.exit(m.main(sys.argv[1:]))"
+    options = ["--input", str(photos), "--output", str(tmp_path / "out")]
+    for extra, where in (([], "stderr"), (["--log-format", "json"], "stdout")):
+        done = subprocess.run(
+            [sys.executable, "-c", breaking, *options, *extra],
+            capture_output=True, text=True, cwd=ROOT, env=environment(cache), timeout=SECONDS, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "Traceback" in getattr(done, where)
+        assert "'NoneType' object is not callable" in getattr(done, where).splitlines()[-1]

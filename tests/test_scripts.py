@@ -18,7 +18,7 @@ LOCKS = (
     "requirements-dev.lock",
     "requirements-dev-spark41.lock",
 )
-TOOLS = "bash env dirname cat cut sha256sum rm readlink uname ps tr sed grep tty".split()
+TOOLS = "bash env dirname cat cut sha256sum rm readlink uname ps tr sed grep tty chmod"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def no_java(tmp_path: Path) -> dict[str, str]:
     """Return an environment in which neither JAVA_HOME nor the PATH leads to a Java."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in TOOLS:
+    for name in TOOLS.split():
         found = shutil.which(name)
         assert found is not None
         (tools / name).symlink_to(found)

@@ -10,6 +10,7 @@ import pytest
 
 from job.errors import UsageError
 from job.walk import Listed, walk
+from tests.unprivileged import unprivileged
 
 
 def names(folder: Path, without: str = "/nowhere") -> list[str]:
@@ -166,21 +167,20 @@ def test_a_missing_folder_and_a_file_are_usage_errors(tmp_path: Path) -> None:
             names(tmp_path / file)
 
 
-def test_a_folder_that_may_not_be_read_is_a_usage_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(tmp_path, "a.jpg", "shut/b.jpg")
-    scandir = os.scandir
-
-    def refuse(path: str) -> Any:
-        if path.endswith("/shut"):
-            raise PermissionError(errno.EACCES, "denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    for source in (tmp_path, tmp_path / "shut"):
-        with pytest.raises(UsageError, match=r"shut may not be read: check its permissions$"):
-            names(source)
+@pytest.mark.parametrize("mode", [0o000, 0o444])  # the second may be listed and not entered
+def test_a_folder_that_may_not_be_read_is_a_usage_error(tmp_path: Path, mode: int) -> None:
+    shut = tmp_path / "in/shut"
+    make(tmp_path / "in", "a.jpg", "shut/b.jpg")
+    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent, tmp_path / "in"):
+        above.chmod(0o755)
+    shut.chmod(mode)
+    try:
+        with unprivileged():
+            for source in (tmp_path / "in", shut):
+                with pytest.raises(UsageError, match=r"shut may not be read: check its permissions$"):
+                    names(source)
+    finally:
+        shut.chmod(0o755)
 
 
 def test_a_link_to_where_nobody_may_look_is_a_usage_error(tmp_path: Path) -> None:

@@ -1,0 +1,267 @@
+"""Fetching: the order of the inventory, bounded twice, and each photo's own fault told from the store's."""
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job import inventory, s3, store
+from job.decode import Rejected
+from job.fetch import fetch
+from tests.s3_servers import Answer, ScriptedS3, error_body
+from tests.unprivileged import unprivileged
+
+LIMIT = 1_000_000
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+def rows(*sizes: int) -> list[dict[str, Any]]:
+    return [{"path": f"/photo/{number}.jpg", "bytes": size} for number, size in enumerate(sizes)]
+
+
+def one(
+    path: str, pool: ThreadPoolExecutor, read: Callable[[str], bytes] = store.read_bytes
+) -> bytes | Rejected:
+    """Fetch a single photo."""
+    [(_, data)] = fetch([{"path": path, "bytes": 10}], pool, 2, LIMIT, read=read)
+    return data
+
+
+def reason(data: bytes | Rejected) -> tuple[str, str]:
+    assert isinstance(data, Rejected)
+    return data.reason, data.detail
+
+
+class Gate:
+    """A reader that notes what is being read, and lets a photo through when told."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.open = threading.Event()
+        self.lock = threading.Lock()
+
+    def __call__(self, path: str) -> bytes:
+        with self.lock:
+            self.begun.append(path)
+        assert self.open.wait(30)
+        return path.encode()
+
+    def waits_for(self, count: int) -> None:
+        """Wait until so many reads have begun, and a moment longer for one too many."""
+        deadline = time.monotonic() + 30
+        while len(self.begun) < count:
+            assert time.monotonic() < deadline, f"{len(self.begun)} of {count} reads have begun"
+            time.sleep(0.001)
+        time.sleep(0.05)
+        assert len(self.begun) == count
+
+
+def test_photos_come_in_the_order_of_the_rows(pool: ThreadPoolExecutor) -> None:
+    def later_ones_first(path: str) -> bytes:
+        time.sleep(0.02 if path[7] in "048" else 0)
+        return path.encode()
+
+    wanted = rows(*[10] * 20)
+    got = list(fetch(wanted, pool, 8, LIMIT, read=later_ones_first))
+    assert [row for row, _ in got] == wanted
+    assert [data for _, data in got] == [row["path"].encode() for row in wanted]
+
+
+def test_no_more_than_so_many_requests_are_in_flight(pool: ThreadPoolExecutor) -> None:
+    gate = Gate()
+    photos = fetch(rows(*[10] * 20), pool, 3, LIMIT, read=gate)
+    first: list[Any] = []
+    reader = threading.Thread(target=lambda: first.append(next(photos)))
+    reader.start()
+    gate.waits_for(3)
+    gate.open.set()
+    reader.join()
+    for taken in range(2, 21):
+        next(photos)
+        assert len(gate.begun) <= taken + 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "begun"),
+    [
+        ([40, 40, 40, 40], 2),
+        ([50, 50, 1], 2),
+        ([100, 1], 1),
+        ([500, 1], 1),  # one that is larger than the window goes alone,
+        ([1, 500, 1], 1),  # and waits for those before it
+        ([0, 0, 0, 0, 0], 5),
+        ([LIMIT + 1, 60, 40, 1], 2),  # what is not read takes no room
+    ],
+)
+def test_no_more_bytes_are_read_ahead_than_the_window_holds(
+    pool: ThreadPoolExecutor, sizes: list[int], begun: int
+) -> None:
+    gate = Gate()
+    photos = fetch(rows(*sizes), pool, 8, LIMIT, window_bytes=100, read=gate)
+    if sizes[0] > LIMIT:
+        assert reason(next(photos)[1])[0] == "too_large"
+    left: list[Any] = []
+    reader = threading.Thread(target=lambda: left.extend(photos))
+    reader.start()
+    gate.waits_for(begun)
+    gate.open.set()
+    reader.join()
+    assert len(left) == len(sizes) - (sizes[0] > LIMIT)
+
+
+def test_a_photo_listed_as_too_large_is_refused_unread(pool: ThreadPoolExecutor) -> None:
+    read: list[str] = []
+
+    def note(path: str) -> bytes:
+        read.append(path)
+        return b"x"
+
+    got = [data for _, data in fetch(rows(10, 11, 12, 10), pool, 2, 10, read=note)]
+    assert got[0] == got[3] == b"x"
+    assert reason(got[1]) == ("too_large", "11 bytes; the limit is 10")
+    assert reason(got[2])[0] == "too_large"
+    assert sorted(read) == ["/photo/0.jpg", "/photo/3.jpg"]
+
+
+def test_a_file_that_went_away_is_gone(pool: ThreadPoolExecutor, tmp_path: Path) -> None:
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "none")
+    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
+    (tmp_path / "file").touch()
+    for name in ("none.jpg", "dangling.jpg", "itself.jpg", "none/x.jpg", "file/x.jpg"):
+        assert reason(one(str(tmp_path / name), pool)) == (
+            "gone",
+            "it was listed, and was not there to be read",
+        )
+
+
+def test_a_file_that_may_not_be_read_is_unreadable(pool: ThreadPoolExecutor) -> None:
+    def refuse(path: str) -> bytes:
+        raise PermissionError(errno.EACCES, "denied", path)
+
+    assert reason(one("/x.jpg", pool, refuse)) == ("unreadable", "permission to read it was denied")
+
+
+def test_a_file_without_permissions_is_unreadable(pool: ThreadPoolExecutor, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").touch(mode=0)
+    with unprivileged():
+        assert reason(one(str(tmp_path / "x.jpg"), pool))[0] == "unreadable"
+
+
+def test_a_name_that_is_not_utf_8_is_unreadable_and_nothing_else_is_read_for_it(
+    pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    names = [b"caf\xe9.jpg", b"caf\\udce9.jpg", b"caf%E9.jpg"]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(name)
+    taken = inventory.take([str(tmp_path / "in")], str(tmp_path / "inventory"), 2, None, "/nowhere")
+    listed = [
+        row for task in range(taken.tasks) for row in inventory.read_task(taken.location, task).to_pylist()
+    ]
+    got = {row["path"]: data for row, data in fetch(listed, pool, 2, LIMIT)}
+    assert len(got) == 3
+    assert [data for data in got.values() if isinstance(data, bytes)] == [names[2], names[1]]
+    [refused] = [data for data in got.values() if isinstance(data, Rejected)]
+    assert reason(refused) == ("unreadable", "its name is not UTF-8")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.ENOMEM])
+def test_a_fault_of_the_store_is_no_photos_fault(pool: ThreadPoolExecutor, number: int) -> None:
+    def fail(path: str) -> bytes:
+        if path.endswith("/3.jpg"):
+            raise OSError(number, os.strerror(number), path)
+        return b"x"
+
+    photos = fetch(rows(*[10] * 20), pool, 4, LIMIT, read=fail)
+    assert [next(photos)[1] for _ in range(3)] == [b"x"] * 3
+    with pytest.raises(OSError) as caught:
+        next(photos)
+    assert caught.value.errno == number
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_has_not_begun_when_a_task_ends_early_never_does(failing: bool) -> None:
+    gate = Gate()
+
+    def read(path: str) -> bytes:
+        if path == "/photo/0.jpg":
+            return b"x"
+        if failing and path == "/photo/1.jpg":
+            raise OSError(errno.EIO, "fault")
+        return gate(path)
+
+    with ThreadPoolExecutor(2) as pool:  # two threads, and more that wait for one
+        photos = fetch(rows(*[10] * 20), pool, 8, LIMIT, read=read)
+        assert next(photos)[1] == b"x"
+        gate.waits_for(2)
+        if failing:
+            with pytest.raises(OSError, match="fault"):
+                next(photos)
+        else:
+            photos.close()  # type: ignore[attr-defined]
+        gate.open.set()
+        # The threads are free for the next task.
+        assert [data for _, data in fetch(rows(1, 1), pool, 2, LIMIT, read=str.encode)] == [
+            b"/photo/0.jpg",
+            b"/photo/1.jpg",
+        ]
+    assert len(gate.begun) == 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+
+
+def test_no_rows_are_no_photos(pool: ThreadPoolExecutor) -> None:
+    assert list(fetch([], pool, 2, LIMIT)) == []
+
+
+def test_photos_are_fetched_from_s3_with_many_requests_in_flight(
+    bucket: str, pool: ThreadPoolExecutor
+) -> None:
+    keys = [f"{number:02}.jpg" for number in range(20)] + ["odd//x.jpg"]
+    for key in keys:
+        s3.client(bucket).put_object(Bucket=bucket, Key=key, Body=key.encode())
+    listed = [{"path": f"s3://{bucket}/{key}", "bytes": 6} for key in [*keys, "gone.jpg", "gone//too.jpg"]]
+    got = [data for _, data in fetch(listed, pool, 8, LIMIT)]
+    assert got[:21] == [key.encode() for key in keys]
+    assert [reason(data)[0] for data in got[21:]] == ["gone", "gone"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [(404, "NoSuchKey", "gone"), (403, "AccessDenied", "unreadable")],
+)
+def test_what_s3_says_of_one_photo_is_its_reason(
+    scripted_s3: ScriptedS3, pool: ThreadPoolExecutor, status: int, code: str, expected: str
+) -> None:
+    refusal = Answer(status, error_body(code))
+    scripted_s3.rules.append(lambda method, _: refusal if method == "GET" else None)
+    assert reason(one("s3://photos/x.jpg", pool))[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(500, "InternalError"), (503, "SlowDown"), (400, "ExpiredToken"), (403, "InvalidAccessKeyId")],
+)
+def test_s3_out_of_order_fails_the_task_and_rejects_nothing(
+    scripted_s3: ScriptedS3, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    monkeypatch.setattr(s3, "RETRIES", 1)
+    scripted_s3.rules.append(
+        lambda method, _: (
+            Answer(status, error_body(code, "<Token-0>secret</Token-0>")) if method == "GET" else None
+        )
+    )
+    with pytest.raises(OSError, match=code) as caught:
+        one("s3://photos/x.jpg", pool)
+    assert caught.value.errno == errno.EIO
+    assert "secret" not in str(caught.value)
