@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except JobError as error:
         log.error("run_failed", str(error), exit_code=error.exit_code)
         return error.exit_code
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 (it is told in full, and ends the run)
         # A signal that also reached the JVM shows as an error of whatever was waiting for it.
         if _interrupted.is_set():
             log.error("run_interrupted", INTERRUPTION, exit_code=INTERRUPTED)
@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Told before Spark is stopped: an error of the JVM's can be read only while the JVM is there.
         if not log.as_json:
             traceback.print_exc()
-        log.error("run_failed", f"unexpected: {error!r}"[:2000], exit_code=1, traceback=traceback.format_exc())
+        told = traceback.format_exc()
+        log.error("run_failed", f"unexpected: {error!r}"[:2000], exit_code=1, traceback=told)
         return 1
     finally:
         if pipeline is not None and pipeline.spark is not None:

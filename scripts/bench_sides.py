@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,9 @@ class Sizes:
     growth : three int
         Photos of the runs of (f).
     starts : int
-        Runs of (g).
+        Runs of the job that (g) needs at least.
+    again : bool
+        Whether (c) runs the job after the textbook, too.
     """
 
     photos: int | None
@@ -39,11 +42,12 @@ class Sizes:
     pca_components: int
     growth: tuple[int, int, int]
     starts: int
+    again: bool
 
 
 # 24 partitions of 2,000 photos are what the starter notebook's run had; quick keeps their size.
-FULL: Final = Sizes(None, 2000, 100, 24, 20_000, 80, 100, (1000, 3000, 10_000), 3)
-QUICK: Final = Sizes(400, 100, 50, 2, 4000, 16, 50, (60, 180, 600), 1)
+FULL: Final = Sizes(None, 2000, 100, 24, 20_000, 80, 100, (1000, 3000, 10_000), 3, True)
+QUICK: Final = Sizes(400, 100, 50, 2, 4000, 16, 50, (100, 400, 1000), 1, False)
 SMALL: Final = 32  # photos of a run whose throughput does not matter
 
 
@@ -58,6 +62,14 @@ class JobRun:
     def seconds(self, step: str) -> float:
         """Return the seconds of a step, or of all (``total``)."""
         return float(self.record["seconds"][step])
+
+    def first_photo(self) -> float | None:
+        """Return the seconds from the start of the command to its first photo, if it tells."""
+        at = self.record.get("first_photo_at")
+        if at is not None:
+            return datetime.fromisoformat(at).timestamp() - self.ran.started
+        told = (event.get("seconds") for event in self.events if event["event"] == "first_photo")
+        return next((float(seconds) for seconds in told if seconds is not None), None)
 
 
 @dataclass(slots=True)
@@ -80,6 +92,8 @@ class Bench:
         Largest worker of a side's runs, in bytes: of ``job`` and ``textbook``.
     ceilings : list of float
         Seconds of every run of the plain processes.
+    starts : list of float or None
+        Seconds to the first photo of every run of the job.
     warm : bool
         Whether the job has run before.
     """
@@ -93,6 +107,7 @@ class Bench:
     say: Callable[[str], None]
     peaks: dict[str, int | None] = field(default_factory=dict)
     ceilings: list[float] = field(default_factory=list)
+    starts: list[float | None] = field(default_factory=list)
     warm: bool = False
 
     def count(self) -> int:
@@ -118,6 +133,7 @@ class Bench:
             self.warm = True
             self.say("the job on a few photos, to warm the caches")
             self.job(SMALL)
+            self.starts.clear()  # it was cold
 
     def job(self, count: int, *flags: str) -> JobRun:
         """Run the job on `count` photos; never for the first time."""
@@ -131,7 +147,9 @@ class Bench:
         lines = (line for line in ran.output.splitlines() if line.startswith("{"))
         if record["counts"]["listed"] != count:
             raise BenchError(f"the job listed {record['counts']['listed']} of {count} photos")
-        return JobRun(ran, record, [json.loads(line) for line in lines])
+        done = JobRun(ran, record, [json.loads(line) for line in lines])
+        self.starts.append(done.first_photo())
+        return done
 
     def ceiling(self) -> float:
         """Return the seconds that plain processes take for the photos of (a)."""

@@ -1,4 +1,4 @@
-"""Ready networks: kept for what they were made of, made again when spoiled, and Keras's own download for real."""
+"""Ready networks: kept for what they were made of, made again when spoiled; and Keras's own download."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from job.checkpoint import Weights
 from job.errors import JobError
 from job.sources import SourceUnavailableError
 from job.weights import FINGERPRINT, fingerprint
-from tests.network import keras_network, real_weights, reply, server
+from tests.network import keras_network, reply, server
 from tests.test_checkpoint import save_older
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
@@ -28,7 +28,7 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(backbone, "_convert", convert)
     monkeypatch.setattr(backbone, "keras_model", lambda found: found)
-    monkeypatch.setattr(weights, "get", lambda *_: (real_weights(), "some source"))
+    monkeypatch.setattr(weights, "get", lambda *_: ([], "some source"))
     return made
 
 
