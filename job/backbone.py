@@ -110,6 +110,11 @@ def network(engine: str, key: str, payload: Callable[[], bytes | Weights]) -> Ne
     return _networks[key]
 
 
+def forget() -> None:
+    """Let go of this process's networks, and of their memory."""
+    _networks.clear()
+
+
 def keras_model(weights: Weights | str) -> Any:
     """Build Keras's MobileNetV2 without its top.
 

@@ -1,8 +1,11 @@
 """The heart of the run: each Spark task fetches, decodes and infers the photos of one inventory task.
 
-Spark hands a worker a task number and gets rows back, one for every photo of the task: either with 1280
-features, or with the reason why there are none. The network's bytes are broadcast once; a worker builds its
-network from them on its first task and keeps it.
+Spark hands a worker a task number. The worker writes a Parquet file of features, and one of rejected photos
+if there are any, straight from its memory: through Spark's writer every one of the 1280 numbers would be
+turned into a row's and back, which costs a third of a millisecond a photo. Files are named by task and run
+and appear whole, so a task that Spark runs twice writes the same file twice.
+
+The network's bytes are broadcast once; a worker builds its network from them on its first task and keeps it.
 """
 
 import hashlib
@@ -12,15 +15,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import AccumulatorParam
 
-from job import backbone, inventory, store
-from job.backbone import FEATURES, Backbone, Network
+from job import backbone, inventory, store, tables
+from job.backbone import Backbone, Network
 from job.decode import Limits, Rejected, decode
 from job.fetch import REQUESTS_FOLDER, REQUESTS_S3, fetch
 
@@ -28,35 +31,17 @@ if TYPE_CHECKING:
     from pyspark import Accumulator, Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
-# Every listed photo becomes one row of these columns; either `features` or `reason` is null.
-OUTCOMES_DDL: Final = store.FEATURES_DDL.replace(
-    "backbone string", "reason string, detail string, backbone string"
-)
-ROWS_PER_BATCH: Final = 64
-SCHEMA: Final = pa.schema(
-    [
-        *store.INVENTORY_SCHEMA,
-        pa.field("sha256", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("features", pa.list_(pa.float32())),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
-        pa.field("backbone", pa.string()),
-        pa.field("run_id", pa.string()),
-    ]
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every task of a run is told, beside its number.
+    """What every task of a run is told, beside its number; `inventory` and `output` are locations.
 
     `payload` holds the broadcast network's bytes; `count` and `first` add up, over all workers, the photos
     done and the time of the very first.
     """
 
-    location: str
+    inventory: str
+    output: str
     engine: str
     key: str
     payload: "Broadcast[Any]"
@@ -88,16 +73,23 @@ class _Earliest(AccumulatorParam[float]):
         return min(value1, value2)
 
 
-def outcomes(
-    spark: "SparkSession", taken: inventory.Inventory, network: Backbone, limits: Limits, run_id: str
+def plan(
+    spark: "SparkSession",
+    taken: inventory.Inventory,
+    output: str,
+    network: Backbone,
+    limits: Limits,
+    run_id: str,
 ) -> tuple["DataFrame", Done]:
-    """Return a row for every listed photo, not yet computed, and what tells how many are done.
+    """Return the work, not yet begun, as a frame of one row a task, and what tells how much of it is done.
 
     Parameters
     ----------
     spark : SparkSession
     taken : Inventory
         One Spark task is made of each of its tasks.
+    output : str
+        Where ``features`` and ``rejected`` are.
     network : Backbone
         Broadcast here, once.
     limits : Limits
@@ -109,7 +101,8 @@ def outcomes(
     count = context.accumulator(0)
     first = context.accumulator(math.inf, _Earliest())
     work = Work(
-        location=taken.location,
+        inventory=taken.location,
+        output=output,
         engine=network.engine,
         key=network.key,
         payload=context.broadcast(network.payload),
@@ -123,11 +116,12 @@ def outcomes(
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for task in batch.column(0).to_pylist():
-                yield from run_task(work, task)
+                run_task(work, task)
+            yield batch
 
     tasks = spark.range(0, taken.tasks, 1, numPartitions=taken.tasks)
     done = Done(lambda: count.value, lambda: first.value if math.isfinite(first.value) else None)
-    return tasks.mapInArrow(run, OUTCOMES_DDL), done
+    return tasks.mapInArrow(run, "id bigint"), done
 
 
 class Outcome(NamedTuple):
@@ -141,28 +135,28 @@ class Outcome(NamedTuple):
     detail: str | None = None
 
 
-def run_task(work: Work, task: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of one inventory task, in its order, in batches of at most 64."""
+def run_task(work: Work, task: int) -> None:
+    """Write the features of one inventory task's photos, and the list of those rejected."""
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
-    listed = inventory.read_task(work.location, task)
+    listed = inventory.read_task(work.inventory, task)
     paths, sizes = listed.column("path").to_pylist(), listed.column("bytes").to_pylist()
     rows = [{"path": path, "bytes": size} for path, size in zip(paths, sizes, strict=True)]
     requests = REQUESTS_S3 if any(store.is_s3(path) for path in paths) else REQUESTS_FOLDER
     done: list[Outcome] = []
-    start = 0
     for _, data in fetch(rows, _pool(requests), requests, work.limits.max_bytes):
         done.append(featurize(data, network, work.limits))
-        if start == 0 and len(done) == 1:
+        work.count.add(1)
+        if len(done) == 1:
             work.first.add(time.time())
-        if len(done) == ROWS_PER_BATCH:
-            yield _record_batch(listed.slice(start, len(done)), done, work)
-            start, done = start + len(done), []
-    if done:
-        yield _record_batch(listed.slice(start), done, work)
+    for name, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):
+        table = _table(listed, done, schema, work)
+        if len(table):
+            location = store.join(work.output, name, tables.part_name(task, work.run_id))
+            store.write_bytes(location, tables.parquet(table))
 
 
 def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outcome:
-    """Turn one photo's bytes into features, or say why not."""
+    """Turn one photo's bytes into features ``(1280,)`` float32, or say why not."""
     try:
         if isinstance(data, Rejected):
             raise data
@@ -173,29 +167,17 @@ def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outco
     return Outcome(network(photo.pixels), sha256, photo.width, photo.height)
 
 
-def _record_batch(listed: pa.RecordBatch, done: list[Outcome], work: Work) -> pa.RecordBatch:
-    """Put what the inventory knows and what became of each photo side by side."""
-    found = [outcome.features for outcome in done if outcome.features is not None]
-    flat = np.concatenate(found) if found else np.empty(0, np.float32)
-    if flat.size != FEATURES * len(found):
-        raise ValueError(
-            f"the network gives {flat.size} numbers for {len(found)} photos, not {FEATURES} each"
-        )
-    missing = [outcome.features is None for outcome in done]
-    offsets = np.cumsum([0, *(0 if lacks else FEATURES for lacks in missing)], dtype=np.int32)
-    columns = {
-        **{name: listed.column(name) for name in listed.schema.names},
-        **{name: [getattr(outcome, name) for outcome in done] for name in Outcome._fields},
-        "features": pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=pa.array(missing)),
-        "backbone": [work.backbone] * len(done),
-        "run_id": [work.run_id] * len(done),
-    }
-    work.count.add(len(done))
-    arrays = [
-        values if isinstance(values, pa.Array) else pa.array(values, field.type)
-        for field, values in ((field, columns[field.name]) for field in SCHEMA)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+def _table(listed: pa.RecordBatch, done: list[Outcome], schema: pa.Schema, work: Work) -> pa.Table:
+    """Put what the inventory knows and what became of each photo side by side, for the rows of one table."""
+    wants_features = "features" in schema.names
+    chosen = [row for row, outcome in enumerate(done) if (outcome.features is not None) == wants_features]
+    kept, outcomes = listed.take(pa.array(chosen, pa.int64())), [done[row] for row in chosen]
+    columns: dict[str, Any] = {name: kept.column(name) for name in listed.schema.names}
+    columns |= {name: [getattr(outcome, name) for outcome in outcomes] for name in Outcome._fields}
+    columns |= {"backbone": [work.backbone] * len(chosen), "run_id": [work.run_id] * len(chosen)}
+    if wants_features and chosen:
+        columns["features"] = tables.vectors(np.vstack(columns["features"]))
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from job import store
+from job.errors import JobError
 from job.pca import Pca
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def save(
-    pca: Pca, location: str, spark: "SparkSession", spark_path: str, facts: Mapping[str, object]
-) -> None:
+def save(pca: Pca, location: str, spark: "SparkSession", facts: Mapping[str, object]) -> None:
     """Write ``pca.npz``, ``spark/`` and, last, ``model.json`` below `location`.
 
     Parameters
@@ -30,13 +29,11 @@ def save(
     location : str
         The model's own folder, named by its id: an earlier one of that id has the same content.
     spark : SparkSession
-    spark_path : str
-        ``location/spark`` as Hadoop writes it.
     facts : mapping
         Goes into ``model.json`` beside the model's own figures.
     """
     store.write_bytes(store.join(location, "pca.npz"), npz(pca))
-    pipeline_model(pca, spark).write().overwrite().save(spark_path)
+    pipeline_model(pca, spark).write().overwrite().save(spark_path(store.join(location, "spark"), spark))
     figures = {
         "model_id": pca.model_id,
         "k": pca.k,
@@ -46,6 +43,28 @@ def save(
         "variance_kept": float(pca.explained_variance_ratio.sum()),
     }
     store.write_bytes(store.join(location, "model.json"), json.dumps({**figures, **facts}, indent=2).encode())
+
+
+def spark_path(location: str, spark: "SparkSession") -> str:
+    """Return a location as Hadoop's file systems want it.
+
+    Raises
+    ------
+    JobError
+        If it is in S3 and this Spark has no file system for it.
+    """
+    if not store.is_s3(location):
+        return f"file:{location}"
+    java: Any = spark._jvm
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    if hadoop.get("fs.s3.impl"):  # as on EMR
+        return location
+    try:
+        java.java.lang.Class.forName("org.apache.hadoop.fs.s3a.S3AFileSystem")
+    except Exception:  # noqa: BLE001 (py4j's wrapping of ClassNotFoundException)
+        sentence = f"this Spark cannot write to {location}: it has no S3A (hadoop-aws), as EMR has"
+        raise JobError(sentence) from None
+    return "s3a://" + location.removeprefix("s3://")
 
 
 def npz(pca: Pca) -> bytes:

@@ -17,7 +17,7 @@ from job.errors import JobError, UsageError
 # What another --output, or other permissions, would mend; a full disk, say, is not of these.
 MENDABLE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
-    | {errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+    | {errno.ENAMETOOLONG, errno.ELOOP}
 )
 
 

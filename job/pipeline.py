@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from job import backbone, featurize, inventory, models, output, pca, report, residency, store, tables
+from job import (
+    backbone,
+    featurize,
+    inventory,
+    models,
+    output,
+    passes,
+    pca,
+    report,
+    residency,
+    store,
+    tables,
+)
 from job.decode import Limits
 from job.errors import UsageError
 from job.log import Log
@@ -113,28 +125,22 @@ class Pipeline:
         self, spark: "SparkSession", taken: inventory.Inventory, network: backbone.Backbone
     ) -> None:
         """Turn photos into ``features`` and ``rejected``, each photo read and inferred once."""
-        from pyspark import StorageLevel  # noqa: PLC0415
-        from pyspark.sql import functions as F  # noqa: N812, PLC0415
-
+        output, run_id = self.settings.output, self.settings.run_id
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
-        rows, done = featurize.outcomes(spark, taken, network, limits, self.settings.run_id)
-        # Two tables from one pass: the rows wait on the executors' disks for the second to be written.
-        rows = rows.persist(StorageLevel.DISK_ONLY)
-        good, bad = F.col("reason").isNull(), F.col("reason").isNotNull()
+        for table in (store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE):
+            store.delete_tree(self._at(table))
+        work, done = featurize.plan(spark, taken, output, network, limits, run_id)
         with self._step("featurize"), Progress(self.log, taken.photos, done.photos):
-            tables.write_parquet(
-                rows.where(good).select(*store.columns(store.FEATURES_DDL)), self._at(store.FEATURES_TABLE)
-            )
-            tables.write_parquet(
-                rows.where(bad).select(*store.columns(store.REJECTED_DDL)), self._at(store.REJECTED_TABLE)
-            )
-        rows.unpersist()
+            work.foreach(lambda _: None)
+        for table, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):
+            if next(store.list_files(self._at(table)), None) is None:
+                tables.write_empty(self._at(table), schema, run_id)
         self.first_photo = done.first()
 
     def reconcile(self, spark: "SparkSession", taken: inventory.Inventory) -> report.Counts:
         """Check that every listed photo is in exactly one table, and that not too many are bad."""
         with self._step("reconcile"):
-            counts = report.reconcile(spark, self.settings.output, taken)
+            counts = report.reconcile(spark, self.settings.output, taken, self.settings.run_id)
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
         self.log.info("photos_featurized", text, featurized=counts.featurized, rejected=counts.rejected)
         report.check_rejected(counts, self.settings.max_rejected, self.settings.output)
@@ -144,7 +150,7 @@ class Pipeline:
         """Sum up the moments in one pass over the features, and solve for the components."""
         settings = self.settings
         with self._step("moments"):
-            moments = tables.moments(spark, self._at(store.FEATURES_TABLE))
+            moments = passes.moments(spark, self._at(store.FEATURES_TABLE))
         with self._step("pca"):
             model = pca.fit(moments, settings.components, settings.variance, settings.standardize)
         kept = float(model.explained_variance_ratio.sum())
@@ -157,17 +163,12 @@ class Pipeline:
         location = self._at(store.MODELS, model.model_id)
         facts = {"backbone": network.name, "run_id": self.settings.run_id}
         with self._step("model"):
-            spark_path = tables.spark_path(store.join(location, "spark"), spark)
-            models.save(model, location, spark, spark_path, facts)
+            models.save(model, location, spark, facts)
 
     def project(self, spark: "SparkSession", model: "Pca") -> None:
         """Write the reduced matrix, as Parquet and as CSV."""
         with self._step("project"):
-            tables.write_parquet(
-                tables.project(spark, self._at(store.FEATURES_TABLE), model), self._at(store.PCA_TABLE)
-            )
-        with self._step("csv"):
-            tables.write_csv(spark, self._at(store.PCA_TABLE), self._at(store.PCA_CSV_TABLE), model.k)
+            passes.project(spark, self.settings.output, model, self.settings.run_id)
 
     def _at(self, *names: str) -> str:
         return store.join(self.settings.output, *names)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from job import __version__, store, tables
+from job import __version__, passes, store
 from job.errors import DataError, JobError
 from job.inventory import Inventory
 from job.pca import Pca
@@ -29,7 +29,7 @@ class Counts:
     reasons: dict[str, int]
 
 
-def reconcile(spark: "SparkSession", output: str, taken: Inventory) -> Counts:
+def reconcile(spark: "SparkSession", output: str, taken: Inventory, run_id: str) -> Counts:
     """Count what was written against what was listed, path by path.
 
     Raises
@@ -37,45 +37,14 @@ def reconcile(spark: "SparkSession", output: str, taken: Inventory) -> Counts:
     JobError
         If a photo is in neither table, in both, or twice: the run must not be committed then.
     """
-    from pyspark.sql import functions as F  # noqa: N812, PLC0415
-
-    listed = tables.read_parquet(spark, taken.location, "path string").select(
-        "path", F.lit(1).alias("listed"), F.lit(0).alias("featurized"), F.lit(None).alias("reason")
-    )
-    good = tables.read_parquet(spark, store.join(output, store.FEATURES_TABLE), "path string").select(
-        "path", F.lit(0).alias("listed"), F.lit(1).alias("featurized"), F.lit(None).alias("reason")
-    )
-    bad = tables.read_parquet(
-        spark, store.join(output, store.REJECTED_TABLE), "path string, reason string"
-    ).select("path", F.lit(0).alias("listed"), F.lit(0).alias("featurized"), "reason")
-    by_path = (
-        listed.unionByName(good)
-        .unionByName(bad)
-        .groupBy("path")
-        .agg(
-            F.sum("listed").alias("listed"),
-            F.sum("featurized").alias("featurized"),
-            F.count("reason").alias("rejected"),
-            F.min("reason").alias("reason"),
-        )
-    )
-    once = (F.col("listed") == 1) & (F.col("featurized") + F.col("rejected") == 1)
-    rows = (
-        by_path.groupBy("reason")
-        .agg(F.count("*").alias("paths"), F.sum((~once).cast("long")).alias("wrong"))
-        .collect()
-    )
-    wrong = sum(row["wrong"] for row in rows)
-    reasons = {row["reason"]: row["paths"] for row in rows if row["reason"] is not None}
-    featurized = sum(row["paths"] for row in rows if row["reason"] is None)
-    if wrong or featurized + sum(reasons.values()) != taken.photos:
+    found = passes.outcomes(spark, taken, output, run_id)
+    wrong, featurized = found.pop("wrong", 0), found.pop("", 0)
+    if wrong or featurized + found.total() != taken.photos:
         raise JobError(
             f"{wrong:,} of {taken.photos:,} photos are not exactly once in features or rejected: "
             "the run is not committed; run it again"
         )
-    return Counts(
-        taken.photos, taken.skipped, featurized, sum(reasons.values()), dict(sorted(reasons.items()))
-    )
+    return Counts(taken.photos, taken.skipped, featurized, found.total(), dict(sorted(found.items())))
 
 
 def check_rejected(counts: Counts, max_rejected: float, output: str) -> None:

@@ -239,7 +239,7 @@ def _share(text: str) -> float:
 def _run_id(text: str) -> str:
     if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
         return text
-    raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits, dots, dashes or underscores")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a letter or digit and up to 63 more, or . or _ or -")
 
 
 def _regions(text: str) -> tuple[str, ...]:

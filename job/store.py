@@ -41,20 +41,23 @@ INVENTORY_SCHEMA: Final = pa.schema(
         pa.field("modified", pa.timestamp("us", tz="UTC")),
     ]
 )
-FEATURES_DDL: Final = (
-    "path string, label string, split string, etag string, bytes bigint, modified timestamp, "
-    "sha256 string, width int, height int, features array<float>, backbone string, run_id string"
+_LISTED: Final = list(INVENTORY_SCHEMA)
+_RUN_ID: Final = pa.field("run_id", pa.string())
+FEATURES: Final = pa.schema(
+    [
+        *_LISTED,
+        pa.field("sha256", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("features", pa.list_(pa.float32())),
+        pa.field("backbone", pa.string()),
+        _RUN_ID,
+    ]
 )
-REJECTED_DDL: Final = (
-    "path string, label string, split string, etag string, bytes bigint, modified timestamp, "
-    "reason string, detail string, run_id string"
+REJECTED: Final = pa.schema(
+    [*_LISTED, pa.field("reason", pa.string()), pa.field("detail", pa.string()), _RUN_ID]
 )
-PCA_DDL: Final = "path string, label string, split string, pca array<float>"
-
-
-def columns(ddl: str) -> list[str]:
-    """Return the column names of a flat DDL string, in order."""
-    return [column.split()[0] for column in ddl.split(", ")]
+PCA: Final = pa.schema([*_LISTED[:3], pa.field("pca", pa.list_(pa.float32()))])
 
 
 def is_s3(location: str) -> bool:

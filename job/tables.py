@@ -1,188 +1,120 @@
-"""The tables as Spark and its workers see them: written by Spark, and read by PyArrow inside the workers.
+"""The tables as files: named by task and run, written whole, and read back by PyArrow straight into NumPy."""
 
-A worker reads its share of the Parquet files itself, straight into NumPy: through Spark's own reader every
-number would be copied from columns to rows and back, one at a time.
-"""
-
+import io
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from job import store
-from job.backbone import FEATURES
 from job.errors import JobError
-from job.moments import Moments, accumulate, merge_all
-from job.pca import Pca
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
-BYTES_PER_TASK: Final = 256 * 2**20
 ROWS_PER_READ: Final = 1024
-MERGED_ON_DRIVER: Final = 16  # 13 MB each
-GLOB_CHARACTERS: Final = "{}[]*?\\"
-PARQUET: Final = {
-    "compression": "zstd",
-    # Features hardly ever repeat: a dictionary of them is built only to be thrown away.
-    "parquet.enable.dictionary#features.list.element": "false",
-    # Row groups of this size let a worker read in steps of a few thousand rows.
-    "parquet.block.size": str(16 * 2**20),
-}
-
-MOMENTS: Final = ["task", "n", "mean", "scatter"]
-MOMENTS_DDL: Final = "task bigint, n bigint, mean binary, scatter binary"
-
-Files = list[str]
+ROWS_PER_GROUP: Final = 4096  # 20 MB of features: a reader's step
+BYTES_PER_TASK: Final = 64 * 2**20
+# Features hardly ever repeat: a dictionary of them is built only to be thrown away.
+REPEATING: Final = ["label", "split", "reason", "backbone", "run_id"]
 
 
-def spark_path(location: str, spark: "SparkSession") -> str:
-    """Return a location as Hadoop's file systems want it for writing.
+def part_name(task: int, run_id: str) -> str:
+    """Return the name of the file that a task of a run writes."""
+    return f"part-{task:06}-{run_id}.parquet"
+
+
+def parts(location: str, run_id: str) -> dict[int, str]:
+    """Return a table's files by the task that wrote them.
 
     Raises
     ------
     JobError
-        If it is in S3 and this Spark has no file system for it.
+        If a file is there that no task of this run has written.
     """
-    if not store.is_s3(location):
-        return f"file:{location}"
-    java: Any = spark._jvm
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    if hadoop.get("fs.s3.impl"):  # as on EMR
-        return location
-    try:
-        java.java.lang.Class.forName("org.apache.hadoop.fs.s3a.S3AFileSystem")
-    except Exception:  # noqa: BLE001 (py4j's wrapping of ClassNotFoundException)
-        raise JobError(
-            f"this Spark cannot write to {location}: it has no S3A (hadoop-aws); EMR has"
-        ) from None
-    return "s3a://" + location.removeprefix("s3://")
+    found: dict[int, str] = {}
+    for name, _ in store.list_files(location):
+        task = name.rpartition("/")[2].removeprefix("part-").split("-")[0]
+        if not task.isdigit() or name != store.join(location, part_name(int(task), run_id)):
+            raise JobError(f"{name} was not written by this run, which is not committed: run it again")
+        found[int(task)] = name
+    return found
 
 
-def write_parquet(frame: "DataFrame", location: str) -> None:
-    """Write a table anew, in place of one that was there."""
-    frame.write.mode("overwrite").options(**PARQUET).parquet(spark_path(location, frame.sparkSession))
+def parquet(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file, compressed with zstd."""
+    sink = io.BytesIO()
+    repeating = [name for name in table.schema.names if name in REPEATING]
+    pq.write_table(table, sink, ROWS_PER_GROUP, compression="zstd", use_dictionary=repeating)
+    return sink.getvalue()
 
 
-def write_csv(spark: "SparkSession", source: str, target: str, k: int) -> None:
-    """Write a reduced matrix as CSV: ``path,label,split,pc_1,…,pc_k``, with a header, as in RFC 4180."""
-    from pyspark.sql import functions as F  # noqa: N812, PLC0415
-
-    numbers = [F.col("pca")[number].alias(f"pc_{number + 1}") for number in range(k)]
-    frame = read_parquet(spark, source, store.PCA_DDL).select("path", "label", "split", *numbers)
-    options = {"header": "true", "escape": '"', "emptyValue": "", "encoding": "UTF-8"}
-    frame.write.mode("overwrite").options(**options).csv(spark_path(target, spark))
+def write_empty(location: str, schema: pa.Schema, run_id: str) -> None:
+    """Write a table of no rows, which says by its schema what is not in it."""
+    store.write_bytes(store.join(location, part_name(0, run_id)), parquet(schema.empty_table()))
 
 
-def read_parquet(spark: "SparkSession", location: str, ddl: str) -> "DataFrame":
-    """Read a table with its known schema; characters that Hadoop takes for patterns are escaped."""
-    path = spark_path(location, spark)
-    escaped = "".join(f"\\{letter}" if letter in GLOB_CHARACTERS else letter for letter in path)
-    return spark.read.schema(ddl).parquet(escaped)
+class MatrixWriter:
+    """Collects one part of the reduced matrix, as Parquet and as CSV.
+
+    Parameters
+    ----------
+    k : int
+        Numbers in a row.
+    """
+
+    def __init__(self, k: int) -> None:
+        self._numbers = [f"pc_{number}" for number in range(1, k + 1)]
+        self._parquet, self._csv = io.BytesIO(), io.BytesIO()
+        named = [*store.PCA.names[:3], *self._numbers]
+        schema = pa.schema(
+            [pa.field(name, pa.string() if name in store.PCA.names else pa.float32()) for name in named]
+        )
+        self._schema = schema
+        self._table = pq.ParquetWriter(
+            self._parquet, store.PCA, compression="zstd", use_dictionary=["label", "split"]
+        )
+        self._lines = pyarrow.csv.CSVWriter(self._csv, schema)
+
+    def write(self, batch: pa.RecordBatch, rows: NDArray[np.float32]) -> None:
+        """Add the projections ``(n, k)`` of a batch of n photos."""
+        names = [batch.column(name) for name in store.PCA.names[:3]]
+        self._table.write_batch(pa.record_batch([*names, vectors(rows)], schema=store.PCA), ROWS_PER_GROUP)
+        columns = [pa.array(column) for column in np.ascontiguousarray(rows.T)]
+        self._lines.write_batch(pa.record_batch([*names, *columns], schema=self._schema))
+
+    def close(self) -> tuple[bytes, bytes]:
+        """Return the Parquet file and the CSV file."""
+        self._table.close()
+        self._lines.close()
+        return self._parquet.getvalue(), self._csv.getvalue()
 
 
-def files_by_task(location: str, cores: int) -> list[Files]:
-    """Share a table's files out over even tasks: one a core, more only for very large tables."""
+def files_by_task(location: str, cores: int) -> list[list[str]]:
+    """Share a table's files out over even tasks: one a core, more only for large tables."""
     found = list(store.list_files(location, ".parquet"))
-    tasks = max(min(len(found), cores), sum(size for _, size in found) // BYTES_PER_TASK, 1)
-    shares: list[Files] = [[] for _ in range(min(tasks, len(found)))]
-    loads = [0] * len(shares)
-    for name, size in found:
-        lightest = loads.index(min(loads))
-        shares[lightest].append(name)
-        loads[lightest] += size
+    tasks = max(cores, sum(size for _, size in found) // BYTES_PER_TASK)
+    shares: list[list[str]] = [[] for _ in range(min(tasks, len(found)))]
+    for place, (name, _) in enumerate(found):
+        shares[place * len(shares) // len(found)].append(name)
     return shares
 
 
-def moments(spark: "SparkSession", location: str) -> Moments:
-    """Return the moments of a features table, in one pass.
-
-    Each task sums up its files; parts are merged in the order of their tasks, on the executors as long as
-    there are many, so that neither the driver nor the result depends on how many there are.
-    """
-    shares = spark.sparkContext.broadcast(files_by_task(location, spark.sparkContext.defaultParallelism))
-
-    def summarise(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for task in _numbers(batches):
-            rows = (_matrix(batch) for batch in _read(shares.value[task], ["features"]))
-            yield _part(task, accumulate(rows, FEATURES))
-
-    def merge(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        first, whole = None, Moments.none(FEATURES)
-        for batch in batches:
-            for row in batch.to_pylist():
-                first = row["task"] if first is None else first
-                whole = whole.merge(_from_row(row))
-        if first is not None:
-            yield _part(first, whole)
-
-    count = len(shares.value)
-    parts = spark.range(0, count, 1, numPartitions=max(count, 1)).mapInArrow(summarise, MOMENTS_DDL)
-    while count > MERGED_ON_DRIVER:
-        count = -(-count // MERGED_ON_DRIVER)
-        parts = (
-            parts.repartitionByRange(count, "task")
-            .sortWithinPartitions("task")
-            .mapInArrow(merge, MOMENTS_DDL)
-        )
-    ordered = sorted(parts.toLocalIterator(), key=lambda row: int(row["task"]))
-    return merge_all((_from_row(row) for row in ordered), FEATURES)
-
-
-def project(spark: "SparkSession", location: str, model: Pca) -> "DataFrame":
-    """Return the reduced matrix of a features table: ``path, label, split, pca array<float>[k]``."""
-    shares = spark.sparkContext.broadcast(files_by_task(location, spark.sparkContext.defaultParallelism))
-    shared_model = spark.sparkContext.broadcast(model)
-    names = ["path", "label", "split"]
-
-    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for task in _numbers(batches):
-            for batch in _read(shares.value[task], [*names, "features"]):
-                reduced = shared_model.value.project(_matrix(batch))
-                yield pa.RecordBatch.from_arrays(
-                    [*(batch.column(name) for name in names), vectors(reduced)], [*names, "pca"]
-                )
-
-    tasks = spark.range(0, len(shares.value), 1, numPartitions=max(len(shares.value), 1))
-    return tasks.mapInArrow(run, store.PCA_DDL)
-
-
-def vectors(rows: "np.ndarray[Any, np.dtype[np.float32]]") -> pa.ListArray:
-    """Return a matrix ``(n, d)`` as n lists of d numbers, without copying it."""
-    offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.reshape(-1)))
-
-
-def _matrix(batch: pa.RecordBatch) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    lists = batch.column("features")
-    flat: np.ndarray[Any, np.dtype[np.float32]] = lists.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(lists), FEATURES)
-
-
-def _read(files: Files, names: list[str]) -> Iterator[pa.RecordBatch]:
+def read(files: Iterable[str], names: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of Parquet files, at most 1024 rows at a time."""
     for name in files:
         with store.open_input(name) as source:
             yield from pq.ParquetFile(source).iter_batches(ROWS_PER_READ, columns=names, use_threads=False)
 
 
-def _numbers(batches: Iterable[pa.RecordBatch]) -> Iterator[int]:
-    for batch in batches:
-        yield from batch.column(0).to_pylist()
+def vectors(rows: NDArray[np.float32]) -> pa.ListArray:
+    """Return a matrix ``(n, d)`` as n lists of d numbers, without copying it."""
+    offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.reshape(-1)))
 
 
-def _part(task: int, part: Moments) -> pa.RecordBatch:
-    numbers = [pa.array([task], pa.int64()), pa.array([part.n], pa.int64())]
-    return pa.RecordBatch.from_arrays([*numbers, _binary(part.mean), _binary(part.scatter)], MOMENTS)
-
-
-def _binary(array: "np.ndarray[Any, np.dtype[np.float64]]") -> pa.BinaryArray:
-    """Return a column of one value, the array's bytes, without copying them."""
-    offsets = pa.array([0, array.nbytes], pa.int32()).buffers()[1]
-    return pa.BinaryArray.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(array)])
-
-
-def _from_row(row: Any) -> Moments:
-    scatter = np.frombuffer(row["scatter"])
-    return Moments(row["n"], np.frombuffer(row["mean"]), scatter.reshape(FEATURES, FEATURES))
+def matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
+    """Return n lists of `width` numbers as a matrix ``(n, width)``, without copying them."""
+    flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(column), width)

@@ -119,13 +119,12 @@ def _photos(given: argparse.Namespace, notes: list[str]) -> tuple[list[Path], Pa
     """Return the photos and their folder: those that were named, the shared ones, or drawn ones."""
     folder: Path = given.photos or PHOTOS
     if given.photos is None and not PHOTOS.is_dir():
+        _say(f"{PHOTOS} does not exist: drawing photos")
         each = DRAWN_EACH[given.quick]
         folder = DRAWN / f"bench-photos-{each}"
-        drawn = each * bench_photos.kinds()
-        note = f"{PHOTOS} does not exist: {drawn} photos are drawn instead, and used repeatedly"
-        notes.append(note)
-        _say(note)
-        return bench_photos.draw(folder, each), folder
+        drawn = bench_photos.draw(folder, each)
+        notes.append(f"{PHOTOS} does not exist: {len(drawn)} drawn photos are used instead, repeatedly")
+        return drawn, folder
     return bench_photos.find(folder), folder
 
 

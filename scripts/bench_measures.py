@@ -96,7 +96,7 @@ def pca_fit(bench: Bench) -> Measurement:
     """Measure (d), one pass and an eigendecomposition against Spark's class; the best of each."""
     sizes, scratch = bench.sizes, bench.scratch / "pca"
     bench.say(f"(d) PCA of {sizes.pca_rows:,} rows, both ways")
-    times = max(2, bench.repeat)
+    times = max(sizes.pca_times, bench.repeat)
     flags = ["--rows", sizes.pca_rows, "--files", sizes.pca_files, "--components", sizes.pca_components]
     found = bench.script("bench_pca", scratch, *flags, "--times", times).result()
     shutil.rmtree(scratch)

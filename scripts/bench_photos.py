@@ -10,7 +10,7 @@ from pathlib import Path
 
 from job.errors import UsageError
 from job.inventory import PHOTO_ENDINGS
-from scripts.draw_fruit import KINDS, draw_set
+from scripts.draw_fruit import draw_set
 
 
 def find(folder: Path) -> list[Path]:
@@ -77,8 +77,3 @@ def lay_out(photos: Sequence[Path], root: Path, target: Path) -> None:
             place = place.with_name(f"{place.stem}-copy{times}{place.suffix}")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(photo, place)
-
-
-def kinds() -> int:
-    """Return how many kinds of fruit :func:`draw` draws."""
-    return len(KINDS)

@@ -92,6 +92,13 @@ class Watch:
                     found[int(file.parent.name)] = int(parent)
         return found
 
+    def wait_for_none(self) -> list[int]:
+        """Return what is still alive after a while."""
+        deadline = time.monotonic() + LAST_SECONDS
+        while (left := list(self.alive())) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
 
 def run(command: Sequence[str], environment: dict[str, str], what: str) -> Ran:
     """Run a command to its end.
@@ -177,12 +184,10 @@ def _end(process: "subprocess.Popen[bytes]", watch: Watch) -> None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS)
-    deadline = time.monotonic() + LAST_SECONDS  # what still runs may be about to end
-    while watch.alive() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    for pid in watch.alive():
+    for pid in watch.wait_for_none():  # most end by themselves, once their driver has
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    watch.wait_for_none()
     if process.poll() is None:  # where there is no /proc
         process.kill()
     process.wait()

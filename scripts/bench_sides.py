@@ -23,8 +23,8 @@ class Sizes:
         For (a), (b) and (e); None for all there are.
     textbook, components, partitions : int
         Photos, k and Spark partitions of (c).
-    pca_rows, pca_files, pca_components : int
-        The table of (d).
+    pca_rows, pca_files, pca_components, pca_times : int
+        The table of (d), k, and runs of each side.
     growth : three int
         Photos of the runs of (f).
     starts : int
@@ -40,14 +40,15 @@ class Sizes:
     pca_rows: int
     pca_files: int
     pca_components: int
+    pca_times: int
     growth: tuple[int, int, int]
     starts: int
     again: bool
 
 
 # 24 partitions of 2,000 photos are what the starter notebook's run had; quick keeps their size.
-FULL: Final = Sizes(None, 2000, 100, 24, 20_000, 80, 100, (1000, 3000, 10_000), 3, True)
-QUICK: Final = Sizes(400, 100, 50, 2, 4000, 16, 50, (100, 400, 1000), 1, False)
+FULL: Final = Sizes(None, 2000, 100, 24, 20_000, 80, 100, 2, (1000, 3000, 10_000), 3, True)
+QUICK: Final = Sizes(400, 100, 50, 2, 4000, 16, 50, 2, (100, 400, 1000), 1, False)
 SMALL: Final = 32  # photos of a run whose throughput does not matter
 
 

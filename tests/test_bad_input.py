@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -34,7 +36,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def tables(output: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return tuple(pd.read_parquet(output / name) for name in ("features", "rejected"))  # type: ignore[return-value]
+    return tuple(pd.read_parquet(output / name) for name in ("features", "rejected"))
 
 
 def test_every_kind_of_bad_photo_is_rejected_with_its_reason_among_good_ones(
@@ -130,22 +132,44 @@ def test_more_components_than_the_rank_names_the_rank(run: Run, sample: Path, tm
 
 def spoil(output: Path, how: str) -> None:
     file = next((output / "features").glob("*.parquet"))
-    if how == "lost":
+    table = pq.read_table(file)
+    if how == "a file lost":
         file.unlink()
+    elif how == "a row lost":
+        pq.write_table(table.slice(1), file)
+    elif how == "a row twice":
+        pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), file)
+    elif how == "a row in the place of another":
+        pq.write_table(pa.concat_tables([table.slice(0, 1), table.slice(0, 1), table.slice(2)]), file)
+    elif how == "in both tables":
+        rejected = table.select(["path"]).slice(0, 1).append_column("reason", pa.array(["empty"]))
+        pq.write_table(rejected, output / "rejected" / file.name)
     else:
-        (file.parent / "twice.parquet").write_bytes(file.read_bytes())
+        (file.parent / "another.parquet").write_bytes(file.read_bytes())
 
 
-@pytest.mark.parametrize("how", ["lost", "twice"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a file lost",
+        "a row lost",
+        "a row twice",
+        "a row in the place of another",
+        "in both tables",
+        "a file more",
+    ],
+)
 def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
     run: Run, spark: SparkSession, sample: Path, tmp_path: Path, how: str
 ) -> None:
     record: dict[str, Any] = run("--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3)
-    taken = inventory.Inventory(str(tmp_path / store.INVENTORY / record["run_id"]), 40, 0, 0, 1)
-    assert report.reconcile(spark, str(tmp_path), taken).featurized == 40
+    taken = inventory.Inventory(str(tmp_path / store.INVENTORY / record["run_id"]), 40, 0, 0, 2)
+    assert report.reconcile(spark, str(tmp_path), taken, record["run_id"]).featurized == 40
     spoil(tmp_path, how)
-    with pytest.raises(JobError, match="not exactly once in features or rejected"):
-        report.reconcile(spark, str(tmp_path), taken)
+    with pytest.raises(
+        JobError, match=r"not exactly once in features or rejected|was not written by this run"
+    ):
+        report.reconcile(spark, str(tmp_path), taken, record["run_id"])
 
 
 def test_the_run_record_holds_no_secret(

@@ -25,6 +25,7 @@ def test_an_output_that_cannot_be_written_is_refused_in_one_sentence(tmp_path: P
         tmp_path / "file/deep/er": "not a directory",
         tmp_path / "claimed": "is a directory",
         tmp_path / ("x" * 300): "file name too long",
+        tmp_path / "loop/deep": "too many levels of symbolic links",
     }.items():
         assert f"cannot be written ({reason}): choose another --output" in refusal(location, PEARS)
     assert "cannot be written" in refusal(tmp_path / "loop", PEARS)

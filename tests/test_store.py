@@ -247,13 +247,6 @@ def test_an_odd_key_is_refused_as_an_output(bucket: str) -> None:
             store.write_bytes(f"s3://{bucket}/{key}", b"x")
 
 
-def test_columns_are_read_from_ddl() -> None:
-    assert store.columns(store.REJECTED_DDL) == (
-        ["path", "label", "split", "etag", "bytes", "modified", "reason", "detail", "run_id"]
-    )
-    assert store.columns(store.PCA_DDL)[-1] == "pca"
-
-
 def test_locations_are_joined_with_one_slash() -> None:
     assert store.join("/", "a") == "/a"
     assert store.join("/a/", "b", "c") == "/a/b/c"
