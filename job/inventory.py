@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, groupby, islice
+from operator import attrgetter
 from typing import Final
 
 import pyarrow as pa
@@ -71,7 +72,7 @@ def take(inputs: Iterable[str], location: str, cores: int, limit: int | None, wi
     def photos() -> Iterator[Listed]:
         nonlocal skipped
         last = ""
-        for listed in heapq.merge(*(_list(one, without, seen) for one in sources), key=lambda one: one.path):
+        for listed in heapq.merge(*(_list(one, without, seen) for one in sources), key=attrgetter("path")):
             if listed.path == last:
                 continue
             if listed.path < last:
@@ -146,11 +147,11 @@ def _cut(photos: Iterable[Listed], cores: int) -> Iterator[list[Listed]]:
     for photo in stream:  # there are more than the buffer holds: cut the first ones as they come
         ahead.append(photo)
         first = ahead.popleft()
-        if piece and cost + _cost(first) > BYTES_PER_TASK:
-            yield piece
-            tasks, piece, cost = tasks + 1, [], 0
-        piece.append(first)
         cost += _cost(first)
+        if piece and cost > BYTES_PER_TASK:
+            yield piece
+            tasks, piece, cost = tasks + 1, [], _cost(first)
+        piece.append(first)
     rest = [*piece, *ahead]
     if not rest:
         return

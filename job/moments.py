@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS_PER_BLOCK: Final = 1024  # of 1280 float64: 10 MB, large enough for BLAS-3 to run at full speed
+ROWS_PER_BLOCK: Final = 512  # of 1280 float64: 5 MB, large enough for BLAS-3 to run at full speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ def merge_all(parts: Iterable[Moments], width: int) -> Moments:
 def accumulate(batches: Iterable[NDArray[Any]], width: int) -> Moments:
     """Return the moments of batches of rows ``(any, d)`` in float64, in constant memory.
 
-    Rows are gathered into blocks that suit BLAS-3. A block's own mean is taken off before its product, so
-    that a large common offset costs no digits; the correction for the mean so far, ``δδᵀ·nₐn_b/n``, rides
-    along as one more row of the block.
+    Rows are gathered into blocks that suit BLAS-3. The first block's mean is taken off all rows, and what is
+    left of a block's own mean off its rows, so that a large common offset costs no digits; the correction
+    for the mean so far, ``δδᵀ·nₐn_b/n``, rides along as one more row of the block.
     """
     whole = _Sums(width)
     for batch in batches:
@@ -75,7 +75,7 @@ def accumulate(batches: Iterable[NDArray[Any]], width: int) -> Moments:
         while start < len(batch):
             start += whole.fill(batch[start:])
     whole.close_block()
-    return Moments(whole.n, whole.mean, whole.scatter)
+    return whole.moments()
 
 
 class _Sums:
@@ -83,9 +83,14 @@ class _Sums:
 
     def __init__(self, width: int) -> None:
         self.n, self.filled = 0, 0
-        self.mean, self.scatter = np.zeros(width), np.zeros((width, width))
+        self.scatter = np.zeros((width, width))
+        self._origin, self._mean = np.zeros(width), np.zeros(width)  # the mean is counted from the origin
         self._product = np.empty((width, width))
         self._block = np.empty((ROWS_PER_BLOCK + 1, width))
+
+    def moments(self) -> Moments:
+        """Return the sums so far."""
+        return Moments(self.n, self._origin + self._mean, self.scatter)
 
     def fill(self, rows: NDArray[Any]) -> int:
         """Take as many rows as the block has room for, and return how many that was."""
@@ -101,16 +106,16 @@ class _Sums:
         if not self.filled:
             return
         rows, new = self._block[: self.filled], self.filled
+        if not self.n:
+            self._origin = rows.mean(axis=0)
+        rows -= self._origin  # exact for rows near it; what is left has all its digits
         mean = rows.mean(axis=0)
         rows -= mean
-        # The mean of offset rows is itself rounded; what centring leaves of it is exact enough to mend it.
-        rest = rows.mean(axis=0)
-        rows -= rest
         n = self.n + new
-        delta = mean - self.mean + rest
+        delta = mean - self._mean
         self._block[new] = delta * np.sqrt(self.n * new / n)
         with_correction = self._block[: new + 1]
         np.matmul(with_correction.T, with_correction, out=self._product)  # AᵀA: NumPy calls BLAS syrk
         self.scatter += self._product
-        self.mean += delta * (new / n)
+        self._mean += delta * (new / n)
         self.n, self.filled = n, 0

@@ -5,6 +5,7 @@ is refused, unless it may overwrite; a run on the same replaces its tables. What
 its record stands in ``runs/``.
 """
 
+import contextlib
 import errno
 import json
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ MENDABLE: Final = frozenset(
 )
 
 
-def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> None:
+def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> bool:
     """Make sure that an output can be written, and is of this input or free.
 
     Parameters
@@ -33,6 +34,11 @@ def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> None:
     overwrite : bool
         Delete our own tables of another input. Nothing else there is ever touched: not what lies beside
         them, and not something of another's that has the name of one of our tables.
+
+    Returns
+    -------
+    bool
+        Whether the output was free before.
 
     Raises
     ------
@@ -51,7 +57,7 @@ def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> None:
         if _claimed(file) is None:
             _refuse_what_is_not_ours(location)
             if store.write_bytes(file, wanted, only_if_new=True):
-                return
+                return True
         # Read again: another run may have been faster.
         difference = _difference(_claimed(file) or {}, json.loads(wanted))
         if difference is not None:
@@ -65,12 +71,19 @@ def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> None:
         # Last, so that a deletion that breaks off can be taken up again. The same claim is written, too: it
         # may be older than a change of permissions.
         store.write_bytes(file, wanted)
+        return False
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in MENDABLE:
             reason = f"({reason.lower()}): choose another --output, or mend that"
             raise UsageError(f"output {location} cannot be written {reason}") from None
         raise JobError(f"output {location} cannot be written: {reason}") from None
+
+
+def release(location: str) -> None:
+    """Take back a claim on an output that was free: the run ends before it has written a table."""
+    with contextlib.suppress(OSError):
+        store.delete_tree(store.join(location, store.CLAIM))
 
 
 def commit(location: str, run_id: str, record: Mapping[str, Any]) -> str:

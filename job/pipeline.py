@@ -65,11 +65,16 @@ class Pipeline:
         start = time.monotonic()
         settings = self.settings
         residency.check([*settings.inputs, settings.output], settings.regions)
-        output.claim(
-            settings.output, {"inputs": list(settings.inputs), "limit": settings.limit}, settings.overwrite
-        )
-        taken = self.take_inventory()
-        network = self.load_backbone()
+        made_from = {"inputs": list(settings.inputs), "limit": settings.limit}
+        was_free = output.claim(settings.output, made_from, settings.overwrite)
+        try:
+            taken = self.take_inventory()
+            network = self.load_backbone()
+        except BaseException:
+            if was_free:  # a mistyped input must not keep the right one out
+                store.delete_tree(self._at(store.INVENTORY))
+                output.release(settings.output)
+            raise
         spark = self.start()
         self.featurize(spark, taken, network)
         counts = self.reconcile(spark, taken)

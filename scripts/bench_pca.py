@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from job import pca, session, tables
+from job import passes, pca, session, tables
 from job.backbone import FEATURES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def write_features(folder: Path, rows: int, files: int) -> None:
 
 def ours(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64]:
     """Fit as the job does and return the explained variance ratios ``(k,)``."""
-    return pca.fit(tables.moments(spark, location), k, 0.95, False).explained_variance_ratio
+    return pca.fit(passes.moments(spark, location), k, 0.95, False).explained_variance_ratio
 
 
 def spark_ml(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64]:

@@ -5,8 +5,10 @@ Every measure gets a folder of copies, so that all sides read the same files, fr
 
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from job.errors import UsageError
 from job.inventory import PHOTO_ENDINGS
@@ -21,17 +23,22 @@ def find(folder: Path) -> list[Path]:
     UsageError
         If there is no such folder, it cannot be read, or it holds no photo.
     """
-    if not folder.exists():
-        raise UsageError(f"photos folder {folder} does not exist: check --photos")
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is a file: name the folder of the photos with --photos")
 
-    def refuse(error: OSError) -> None:
+    def refuse(error: OSError) -> NoReturn:
+        reason = (error.strerror or "unknown reason").lower()
         raise UsageError(
-            f"{error.filename} cannot be read ({(error.strerror or '?').lower()}): check --photos"
-        )
+            f"photos folder {error.filename} cannot be read ({reason}): check --photos"
+        ) from None
 
-    walk = os.walk(folder, onerror=refuse, followlinks=False)
+    try:
+        mode = folder.stat().st_mode
+    except FileNotFoundError:
+        raise UsageError(f"photos folder {folder} does not exist: check --photos") from None
+    except OSError as error:
+        refuse(error)
+    if not stat.S_ISDIR(mode):
+        raise UsageError(f"{folder} is a file: name the folder of the photos with --photos")
+    walk = os.walk(folder, onerror=refuse)
     photos = [
         Path(at) / name for at, _, names in walk for name in names if name.lower().endswith(PHOTO_ENDINGS)
     ]

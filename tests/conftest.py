@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +71,13 @@ def scripted_s3(aws_environment: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
     with running_scripted_s3() as server:
         aws_environment.setenv("AWS_ENDPOINT_URL", server.url)
         yield server
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Run threads for fetching."""
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
 
 
 @pytest.fixture(scope="session")

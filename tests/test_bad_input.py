@@ -172,6 +172,17 @@ def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
         report.reconcile(spark, str(tmp_path), taken, record["run_id"])
 
 
+def test_a_mistyped_input_does_not_keep_the_right_one_out(run: Run, sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for wrong, error in ((tmp_path / "nowhere", UsageError), (tmp_path / "empty", DataError)):
+        with pytest.raises(error):
+            run("--input", wrong, "--output", tmp_path / "out")
+    with pytest.raises(UsageError, match="rank"):
+        run("--input", sample, "--output", tmp_path / "out", "--limit", 9, "--components", 20)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert run("--input", sample, "--output", tmp_path / "out", "--limit", 9, "--components", 2)["status"]
+
+
 def test_the_run_record_holds_no_secret(
     run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

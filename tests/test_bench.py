@@ -17,12 +17,14 @@ import pytest
 
 from job import backbone
 from job.decode import decode
+from job.errors import UsageError
 from scripts import bench, bench_measures, bench_photos, bench_run, bench_textbook
 from scripts.bench_ceiling import ceiling
 from scripts.bench_figures import Measurement, Target, failure, measurement, table
 from scripts.bench_run import BenchError, environment, run
 from scripts.bench_sides import FULL, QUICK, Bench, JobRun, Sizes
 from tests.network import real_weights
+from tests.unprivileged import unprivileged
 
 SIZES = replace(QUICK, photos=900, textbook=100, growth=(1000, 3000, 10_000))
 
@@ -130,6 +132,24 @@ def test_what_a_user_can_mend_is_one_sentence_and_2(
     assert said.err.startswith("bench: ") and said.err.count("\n") == 1 and words in said.err
 
 
+def test_a_folder_that_may_not_be_read_is_one_sentence(tmp_path: Path) -> None:
+    locked = tmp_path / "photos" / "locked"
+    locked.mkdir(parents=True)
+    (locked / "1.jpg").touch()
+    for folder in (locked, tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    locked.chmod(0)
+    with (
+        unprivileged(),
+        pytest.raises(UsageError, match=f"{locked} cannot be read .permission denied.") as told,
+    ):
+        bench_photos.find(tmp_path / "photos")
+    assert "\n" not in str(told.value)
+    with unprivileged(), pytest.raises(UsageError, match="cannot be read"):
+        bench_photos.find(locked / "deeper")
+    locked.chmod(0o755)
+
+
 @dataclass(slots=True)
 class Scripted(Bench):
     """A bench whose sides take the seconds that a test says."""
@@ -235,42 +255,57 @@ def test_memory_is_that_of_the_job_beside_the_textbook(tmp_path: Path) -> None:
 
 
 WORKERS = """
-import mmap, os, sys, time
-if sys.argv[1] == "start":
-    os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, __file__, "daemon"])
-    held = mmap.mmap(-1, 150_000_000); held.write(bytes(150_000_000))  # the driver's memory does not count
-    while not os.path.exists(__file__ + ".done"):
+import mmap, os, subprocess, sys, time
+role, done = sys.argv[1], os.path.join(os.path.dirname(__file__), "done")
+def hold(size):
+    held = mmap.mmap(-1, size)
+    held.write(bytes(size))
+    held.close()  # a peak that is over
+if role == "driver":
+    daemon = os.path.join(os.path.dirname(__file__), "pyspark.daemon")
+    for script, role in ((__file__, "java"), (daemon, "daemon")):
+        subprocess.Popen([sys.executable, script, role])
+    while not os.path.exists(done):
         time.sleep(0.1)
     time.sleep(2.5)
-else:
+elif role == "java":
+    hold(150_000_000)
+    time.sleep(60)
+elif role == "daemon":
     os.setpgid(0, 0)
     if not os.fork():
-        held = mmap.mmap(-1, 60_000_000); held.write(bytes(60_000_000)); held.close()  # a peak that is over
-        open(__file__ + ".done", "w").close()
+        hold(60_000_000)
+        open(done, "w").close()
     time.sleep(60)
 """
 
 
+def spark_like(folder: Path, seconds: str = "2.5") -> list[str]:
+    """Return a command whose processes are a driver, a large child of it, a daemon, and a worker of that."""
+    for name in ("driver.py", "pyspark.daemon"):  # workers are told by this name, and by a parent of the same
+        (folder / name).write_text(WORKERS.replace("2.5", seconds))
+    return [sys.executable, str(folder / "driver.py"), "driver"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_a_workers_peak_is_seen_and_nothing_of_a_run_is_left(tmp_path: Path) -> None:
-    script = tmp_path / "pyspark.daemon"  # workers are told by this name, and by a parent of the same
-    script.write_text(WORKERS)
-    ran = run([sys.executable, str(script), "start"], environment(1), "it")
+def test_a_workers_peak_is_seen_and_nothing_of_a_run_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_run, "LAST_SECONDS", 1.0)
+    ran = run(spark_like(tmp_path), environment(1), "it")
     assert ran.peak_bytes is not None and 60_000_000 <= ran.peak_bytes <= 100_000_000
-    assert running(str(script)) == []
+    assert running(str(tmp_path)) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_an_interrupt_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_run, "LAST_SECONDS", 0.5)
-    script = tmp_path / "pyspark.daemon"
-    script.write_text(WORKERS.replace("sleep(2.5)", "sleep(60)"))
+    monkeypatch.setattr(bench_run, "LAST_SECONDS", 1.0)
     threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run([sys.executable, str(script), "start"], environment(1), "it")
-    assert time.monotonic() - start < 20
-    assert running(str(script)) == []
+        run(spark_like(tmp_path, seconds="60"), environment(1), "it")
+    assert time.monotonic() - start < bench_run.GRACE_SECONDS, "it was asked to end before it was killed"
+    assert running(str(tmp_path)) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

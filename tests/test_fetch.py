@@ -1,46 +1,20 @@
-"""Fetching: the order of the inventory, bounded twice, and each photo's own fault told from the store's."""
+"""Fetching: the photos in the order of the inventory, read ahead within two bounds."""
 
 import errno
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from job import inventory, s3, store
-from job.decode import Rejected
 from job.fetch import fetch
-from tests.s3_servers import Answer, ScriptedS3, error_body
-from tests.unprivileged import unprivileged
 
 LIMIT = 1_000_000
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as threads:
-        yield threads
-
-
 def rows(*sizes: int) -> list[dict[str, Any]]:
     return [{"path": f"/photo/{number}.jpg", "bytes": size} for number, size in enumerate(sizes)]
-
-
-def one(
-    path: str, pool: ThreadPoolExecutor, read: Callable[[str], bytes] = store.read_bytes
-) -> bytes | Rejected:
-    """Fetch a single photo."""
-    [(_, data)] = fetch([{"path": path, "bytes": 10}], pool, 2, LIMIT, read=read)
-    return data
-
-
-def reason(data: bytes | Rejected) -> tuple[str, str]:
-    assert isinstance(data, Rejected)
-    return data.reason, data.detail
 
 
 class Gate:
@@ -137,76 +111,6 @@ def test_the_room_of_a_photo_that_was_taken_is_used_again(pool: ThreadPoolExecut
             time.sleep(0.001)
 
 
-def test_a_photo_listed_as_too_large_is_refused_unread(pool: ThreadPoolExecutor) -> None:
-    read: list[str] = []
-
-    def note(path: str) -> bytes:
-        read.append(path)
-        return b"x"
-
-    got = [data for _, data in fetch(rows(10, 11, 12, 10), pool, 2, 10, read=note)]
-    assert got[0] == got[3] == b"x"
-    assert reason(got[1]) == ("too_large", "11 bytes; the limit is 10")
-    assert reason(got[2])[0] == "too_large"
-    assert sorted(read) == ["/photo/0.jpg", "/photo/3.jpg"]
-
-
-def test_a_file_that_went_away_is_gone(pool: ThreadPoolExecutor, tmp_path: Path) -> None:
-    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "none")
-    (tmp_path / "itself.jpg").symlink_to(tmp_path / "itself.jpg")
-    (tmp_path / "file").touch()
-    for name in ("none.jpg", "dangling.jpg", "itself.jpg", "none/x.jpg", "file/x.jpg"):
-        assert reason(one(str(tmp_path / name), pool)) == (
-            "gone",
-            "it was listed, and was not there to be read",
-        )
-
-
-def test_a_file_that_may_not_be_read_is_unreadable(pool: ThreadPoolExecutor) -> None:
-    def refuse(path: str) -> bytes:
-        raise PermissionError(errno.EACCES, "denied", path)
-
-    assert reason(one("/x.jpg", pool, refuse)) == ("unreadable", "permission to read it was denied")
-
-
-def test_a_file_without_permissions_is_unreadable(pool: ThreadPoolExecutor, tmp_path: Path) -> None:
-    (tmp_path / "x.jpg").touch(mode=0)
-    with unprivileged():
-        assert reason(one(str(tmp_path / "x.jpg"), pool))[0] == "unreadable"
-
-
-def test_a_name_that_is_not_utf_8_is_unreadable_and_nothing_else_is_read_for_it(
-    pool: ThreadPoolExecutor, tmp_path: Path
-) -> None:
-    names = [b"caf\xe9.jpg", b"caf\\udce9.jpg", b"caf%E9.jpg"]
-    (tmp_path / "in").mkdir()
-    for name in names:
-        (tmp_path / "in" / os.fsdecode(name)).write_bytes(name)
-    taken = inventory.take([str(tmp_path / "in")], str(tmp_path / "inventory"), 2, None, "/nowhere")
-    listed = [
-        row for task in range(taken.tasks) for row in inventory.read_task(taken.location, task).to_pylist()
-    ]
-    got = {row["path"]: data for row, data in fetch(listed, pool, 2, LIMIT)}
-    assert len(got) == 3
-    assert [data for data in got.values() if isinstance(data, bytes)] == [names[2], names[1]]
-    [refused] = [data for data in got.values() if isinstance(data, Rejected)]
-    assert reason(refused) == ("unreadable", "its name is not UTF-8")
-
-
-@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.ENOMEM])
-def test_a_fault_of_the_store_is_no_photos_fault(pool: ThreadPoolExecutor, number: int) -> None:
-    def fail(path: str) -> bytes:
-        if path.endswith("/3.jpg"):
-            raise OSError(number, os.strerror(number), path)
-        return b"x"
-
-    photos = fetch(rows(*[10] * 20), pool, 4, LIMIT, read=fail)
-    assert [next(photos)[1] for _ in range(3)] == [b"x"] * 3
-    with pytest.raises(OSError) as caught:
-        next(photos)
-    assert caught.value.errno == number
-
-
 @pytest.mark.parametrize("failing", [False, True])
 def test_what_has_not_begun_when_a_task_ends_early_never_does(failing: bool) -> None:
     gate = Gate()
@@ -239,46 +143,3 @@ def test_what_has_not_begun_when_a_task_ends_early_never_does(failing: bool) -> 
 
 def test_no_rows_are_no_photos(pool: ThreadPoolExecutor) -> None:
     assert list(fetch([], pool, 2, LIMIT)) == []
-
-
-def test_photos_are_fetched_from_s3_with_many_requests_in_flight(
-    bucket: str, pool: ThreadPoolExecutor
-) -> None:
-    keys = [f"{number:02}.jpg" for number in range(20)] + ["odd//x.jpg"]
-    for key in keys:
-        s3.client(bucket).put_object(Bucket=bucket, Key=key, Body=key.encode())
-    listed = [{"path": f"s3://{bucket}/{key}", "bytes": 6} for key in [*keys, "gone.jpg", "gone//too.jpg"]]
-    got = [data for _, data in fetch(listed, pool, 8, LIMIT)]
-    assert got[:21] == [key.encode() for key in keys]
-    assert [reason(data)[0] for data in got[21:]] == ["gone", "gone"]
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "expected"),
-    [(404, "NoSuchKey", "gone"), (403, "AccessDenied", "unreadable")],
-)
-def test_what_s3_says_of_one_photo_is_its_reason(
-    scripted_s3: ScriptedS3, pool: ThreadPoolExecutor, status: int, code: str, expected: str
-) -> None:
-    refusal = Answer(status, error_body(code))
-    scripted_s3.rules.append(lambda method, _: refusal if method == "GET" else None)
-    assert reason(one("s3://photos/x.jpg", pool))[0] == expected
-
-
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [(500, "InternalError"), (503, "SlowDown"), (400, "ExpiredToken"), (403, "InvalidAccessKeyId")],
-)
-def test_s3_out_of_order_fails_the_task_and_rejects_nothing(
-    scripted_s3: ScriptedS3, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, status: int, code: str
-) -> None:
-    monkeypatch.setattr(s3, "RETRIES", 1)
-    scripted_s3.rules.append(
-        lambda method, _: (
-            Answer(status, error_body(code, "<Token-0>secret</Token-0>")) if method == "GET" else None
-        )
-    )
-    with pytest.raises(OSError, match=code) as caught:
-        one("s3://photos/x.jpg", pool)
-    assert caught.value.errno == errno.EIO
-    assert "secret" not in str(caught.value)

@@ -144,7 +144,8 @@ def test_the_module_runs_and_says_where_everything_lies(cache: Path, photos: Pat
 @pytest.mark.spark
 def test_spark_submit_runs_the_same_file(cache: Path, photos: Path, tmp_path: Path) -> None:
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
-    options = ["--input", photos, "--output", tmp_path / "out", "--components", "3", "--log-format", "json"]
+    options = ["--input", str(photos), "--output", str(tmp_path / "out"), "--components", "3"]
+    options += ["--log-format", "json"]
     done = subprocess.run(
         [submit, "--master", "local[2]", ROOT / "job" / "main.py", *options],
         capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS, check=False,

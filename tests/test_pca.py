@@ -18,9 +18,8 @@ def features(rows: int = 600, seed: int = 0) -> NDArray[np.float64]:
     """Return rows with eigenvalues well apart: 1, 1/2, 1/4 … of independent directions, and an offset."""
     generator = np.random.default_rng(seed)
     directions, _ = np.linalg.qr(generator.normal(size=(WIDTH, WIDTH)))
-    return generator.normal(size=(rows, WIDTH)) * 0.8 ** np.arange(WIDTH) @ directions + generator.normal(
-        size=WIDTH
-    )
+    rotated: NDArray[np.float64] = generator.normal(size=(rows, WIDTH)) * 0.8 ** np.arange(WIDTH) @ directions
+    return rotated + generator.normal(size=WIDTH)
 
 
 def fit(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyspark.ml.feature import PCA
 from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from job import inventory
 from tests.spark_session import Run
@@ -101,7 +102,7 @@ def test_pca_equals_eigh_of_the_features_covariance(
 
 def test_pca_agrees_with_sparks_own(spark: SparkSession, output: Path, record: dict[str, Any]) -> None:
     (copy := output.parent / "features-table").symlink_to(output / "features")
-    rows = spark.read.parquet(str(copy)).select(array_to_vector("features").alias("features"))
+    rows = spark.read.parquet(str(copy)).select(array_to_vector(F.col("features")).alias("features"))
     theirs = PCA(k=20, inputCol="features", outputCol="pca").fit(rows)
     model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
     ours = model["explained_variance_ratio"][:20]

@@ -59,7 +59,7 @@ def test_a_bucket_outside_the_eu_is_refused_unread(
 ) -> None:
     name = f"far-{region}"
     where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    boto3.client("s3", endpoint_url=s3_server, region_name=region).create_bucket(Bucket=name, **where)  # type: ignore[arg-type]
+    boto3.client("s3", endpoint_url=s3_server, region_name=region).create_bucket(Bucket=name, **where)
     before = len(moto.requests())
     done = run(cache, "--input", f"s3://{name}/photos", "--output", tmp_path / "out")
     assert done.returncode == 4, done.stderr

@@ -1,0 +1,141 @@
+"""The inventory's tasks: even, in whole rounds over the cores, cut from a stream that is never held whole."""
+
+import io
+import itertools
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from job import inventory, s3, store
+from tests.listings import NOON, made_up, sizes, take
+from tests.s3_servers import Moto
+
+
+@pytest.mark.parametrize(
+    ("photos", "cores", "tasks"),
+    [
+        (1, 2, 1),
+        (2, 2, 2),
+        (3, 16, 3),
+        (17, 2, 2),
+        (100, 2, 6),
+        (100, 16, 16),
+        (1_560, 2, 16),  # eight rounds: the sample
+        (2_000, 64, 128),
+        (11_908, 2, 48),  # 24 rounds of at most 256
+        (22_688, 8, 96),
+        (22_688, 7, 91),
+    ],
+)
+def test_a_small_input_is_cut_into_even_tasks_in_whole_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, cores: int, tasks: int
+) -> None:
+    made_up(monkeypatch, photos)
+    taken, rows = take("s3://made-up", to=tmp_path, cores=cores)
+    assert (taken.tasks, taken.photos, taken.bytes) == (tasks, photos, 5_000 * photos)
+    assert [int(row["path"][-13:-4]) for row in rows] == list(range(photos))
+    assert max(sizes(taken)) - min(sizes(taken)) <= 1
+    assert max(sizes(taken)) <= inventory.PHOTOS_PER_TASK
+
+
+@pytest.mark.parametrize("photos", [999, 1_000, 1_001, 1_255, 1_256, 1_257, 3_333])
+def test_a_stream_longer_than_the_buffer_is_cut_into_full_tasks_and_an_even_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int
+) -> None:
+    monkeypatch.setattr(inventory, "BUFFER", 1_000)
+    monkeypatch.setattr(inventory, "TASKS_PER_FILE", 3)
+    made_up(monkeypatch, photos, size=0)
+    taken, rows = take("s3://made-up", to=tmp_path, cores=4)
+    assert [int(row["path"][-13:-4]) for row in rows] == list(range(photos))
+    assert taken.photos == photos
+    assert taken.tasks % 4 == 0
+    assert max(sizes(taken)) <= inventory.PHOTOS_PER_TASK
+    assert max(sizes(taken)[-4:]) - min(sizes(taken)[-4:]) <= 1
+    files = [name for name, _ in store.list_files(taken.location)]
+    assert len(files) == -(-taken.tasks // 3)
+
+
+def test_no_more_of_a_long_stream_is_held_than_the_buffer_and_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "BUFFER", 1_000)
+    monkeypatch.setattr(inventory, "TASKS_PER_FILE", 2)
+    listed, written, most_held = 0, 0, 0
+
+    def photos() -> Iterator[tuple[str, int, str, datetime]]:
+        nonlocal listed, most_held
+        for number in range(10_000):
+            listed += 1
+            most_held = max(most_held, listed - written)
+            yield f"s3://made-up/{number:09}.jpg", 0, "", NOON
+
+    def write(_: str, data: bytes) -> None:
+        nonlocal written
+        written += pq.ParquetFile(io.BytesIO(data)).metadata.num_rows
+
+    monkeypatch.setattr(s3, "list_objects", lambda _: photos())
+    monkeypatch.setattr(store, "write_bytes", write)
+    inventory.take(["s3://made-up"], str(tmp_path), 4, None, "/nowhere")
+    assert written == 10_000
+    assert most_held <= 1_000 + 3 * inventory.PHOTOS_PER_TASK
+
+
+def test_tasks_are_balanced_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    megabyte = 2**20
+    photo_sizes = [20 * megabyte if number % 100 < 10 else 5_000 for number in range(2_000)]
+    photos = [(f"s3://made-up/{number:09}.jpg", size, "", NOON) for number, size in enumerate(photo_sizes)]
+    monkeypatch.setattr(s3, "list_objects", lambda _: iter(photos))
+    taken, _ = take("s3://made-up", to=tmp_path, cores=4)
+    costs = []
+    for task in range(taken.tasks):
+        column = inventory.read_task(taken.location, task).column("bytes").to_pylist()
+        costs.append(sum(column) + megabyte * len(column))
+    assert taken.tasks % 4 == 0
+    assert max(costs) <= inventory.BYTES_PER_TASK + 21 * megabyte
+    assert max(costs) <= min(costs) + 2 * 21 * megabyte
+
+
+@pytest.mark.parametrize("buffer", [10, 51_200])
+def test_a_photo_larger_than_a_task_is_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer: int
+) -> None:
+    monkeypatch.setattr(inventory, "BUFFER", buffer)
+    giant = 2 * inventory.BYTES_PER_TASK
+    photo_sizes = [giant if number in (0, 7, 30) else 1 for number in range(40)]
+    photos = [(f"s3://made-up/{number:09}.jpg", size, "", NOON) for number, size in enumerate(photo_sizes)]
+    monkeypatch.setattr(s3, "list_objects", lambda _: iter(photos))
+    _, rows = take("s3://made-up", to=tmp_path, cores=2)
+    assert [row["bytes"] for row in rows] == photo_sizes
+
+
+def test_a_task_is_read_from_s3_with_one_request(
+    moto: Moto, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up(monkeypatch, 2_000)
+    monkeypatch.setattr(store, "delete_tree", lambda _: None)
+    taken = inventory.take(["s3://made-up"], f"s3://{bucket}/out/inventory/1", 2, None, f"s3://{bucket}/out")
+    asked = len(moto.requests())
+    assert inventory.read_task(taken.location, taken.tasks - 1).num_rows == 125
+    assert [request.split()[0] for request in moto.requests()[asked:]] == ["GET"]
+
+
+def test_an_inventory_of_200_000_photos_is_taken_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up(monkeypatch, 200_000)
+    start = time.process_time()
+    taken = inventory.take(["s3://made-up"], str(tmp_path / "inventory"), 8, None, "/nowhere")
+    rate = taken.photos / (time.process_time() - start)
+    print(f"{rate:,.0f} photos listed and written per second of CPU")
+    assert taken.photos == 200_000
+    files = [size for _, size in store.list_files(taken.location)]
+    assert max(files) < 2**20
+    start = time.process_time()
+    for task in itertools.islice(range(taken.tasks), 0, 200, 10):
+        inventory.read_task(taken.location, task)
+    print(f"{(time.process_time() - start) / 20 * 1e3:.1f} ms of CPU to read a task")
+    assert rate > 20_000  # 100,000 and more on an idle machine
