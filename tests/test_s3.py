@@ -174,6 +174,14 @@ def test_a_bucket_that_may_not_be_asked_about_still_says_where_it_is(scripted_s3
     assert s3.bucket_region("photos") == "us-west-2"
 
 
+def test_a_large_object_is_written_and_read_whole(bucket: str) -> None:
+    data = bytes(range(256)) * 50_000  # in parts, unless it has to be new
+    for only_if_new in (False, True):
+        name = f"s3://{bucket}/large-{only_if_new}"
+        assert s3.write(name, data, only_if_new)
+        assert s3.read(name) == data
+
+
 def test_many_threads_open_a_bucket_once(moto: Moto, bucket: str) -> None:
     put(bucket, "x.jpg")
     s3.bucket_region.cache_clear()
