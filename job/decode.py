@@ -60,7 +60,7 @@ class Limits:
     """What a photo may be at most: the bytes of its file, and the pixels its header declares."""
 
     max_bytes: int = 64 * 2**20
-    max_pixels: int = 100_000_000
+    max_pixels: int = 50_000_000  # at which a WebP, the worst, takes 0.75 GB while it is decoded
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, chain, groupby, islice
 from operator import attrgetter
 from typing import Final
 
@@ -40,6 +40,26 @@ class Inventory:
     skipped: int
     bytes: int
     tasks: int
+
+
+def check(inputs: Iterable[str], without: str) -> None:
+    """Make sure that there is something to read before anything is written, or deleted to make room.
+
+    Raises
+    ------
+    UsageError, DataError
+        As :func:`take` does.
+    """
+    sources = tuple(inputs)
+    # Each is opened, so that the first does not hide what is wrong with the others.
+    listings = [_list(one, without, set()) for one in sources]
+    opened = [listed for listed in (next(listing, None) for listing in listings) if listed is not None]
+    skipped = 0
+    for listed in chain(opened, *listings):
+        if _is_photo(listed):
+            return
+        skipped += 1
+    raise _no_photos(sources, skipped)
 
 
 def take(inputs: Iterable[str], location: str, cores: int, limit: int | None, without: str) -> Inventory:
@@ -80,7 +100,7 @@ def take(inputs: Iterable[str], location: str, cores: int, limit: int | None, wi
                     f"{listed.path} is listed out of order: S3 directory buckets cannot be an input"
                 )
             last = listed.path
-            if listed.regular and last[-5:].lower().endswith(PHOTO_ENDINGS):
+            if _is_photo(listed):
                 yield listed
             else:
                 skipped += 1
@@ -94,8 +114,7 @@ def take(inputs: Iterable[str], location: str, cores: int, limit: int | None, wi
         count += sum(len(piece) for piece in file)
         size += sum(photo.bytes for piece in file for photo in piece)
     if not count:
-        endings = ", ".join(PHOTO_ENDINGS)
-        raise DataError(f"no photos in {', '.join(sources)}: none of {skipped:,} files ends in {endings}")
+        raise _no_photos(sources, skipped)
     return Inventory(location, count, skipped, size, tasks)
 
 
@@ -109,6 +128,15 @@ def read_task(location: str, task: int) -> pa.RecordBatch:
 def label_and_split(path: str) -> tuple[str | None, str | None]:
     """Return the name of a photo's folder, and ``Training`` or ``Test`` if the folder above says so."""
     return _label_and_split(path.rpartition("/")[0])
+
+
+def _is_photo(listed: Listed) -> bool:
+    return listed.regular and listed.path[-5:].lower().endswith(PHOTO_ENDINGS)
+
+
+def _no_photos(sources: tuple[str, ...], skipped: int) -> DataError:
+    endings = ", ".join(PHOTO_ENDINGS)
+    return DataError(f"no photos in {', '.join(sources)}: none of {skipped:,} files ends in {endings}")
 
 
 @lru_cache(maxsize=1024)

@@ -6,13 +6,14 @@ it. The pipeline reads the vector column ``features`` and adds ``pca``.
 
 import io
 import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from job import store
-from job.errors import JobError
 from job.pca import Pca
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def save(pca: Pca, location: str, spark: "SparkSession", facts: Mapping[str, obj
         Goes into ``model.json`` beside the model's own figures.
     """
     store.write_bytes(store.join(location, "pca.npz"), npz(pca))
-    pipeline_model(pca, spark).write().overwrite().save(spark_path(store.join(location, "spark"), spark))
+    _save_spark_model(pipeline_model(pca, spark), store.join(location, "spark"), spark)
     figures = {
         "model_id": pca.model_id,
         "k": pca.k,
@@ -45,26 +46,22 @@ def save(pca: Pca, location: str, spark: "SparkSession", facts: Mapping[str, obj
     store.write_bytes(store.join(location, "model.json"), json.dumps({**figures, **facts}, indent=2).encode())
 
 
-def spark_path(location: str, spark: "SparkSession") -> str:
-    """Return a location as Hadoop's file systems want it.
+def _save_spark_model(model: "PipelineModel", location: str, spark: "SparkSession") -> None:
+    """Let Spark write a model: in its place, or, if that is in S3 and Spark on this machine, by way of here.
 
-    Raises
-    ------
-    JobError
-        If it is in S3 and this Spark has no file system for it.
+    PySpark from PyPI has no file system for S3. EMR's has one, and there a folder here would be of no use.
     """
     if not store.is_s3(location):
-        return f"file:{location}"
-    java: Any = spark._jvm
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    if hadoop.get("fs.s3.impl"):  # as on EMR
-        return location
-    try:
-        java.java.lang.Class.forName("org.apache.hadoop.fs.s3a.S3AFileSystem")
-    except Exception:  # noqa: BLE001 (py4j's wrapping of ClassNotFoundException)
-        sentence = f"this Spark cannot write to {location}: it has no S3A (hadoop-aws), as EMR has"
-        raise JobError(sentence) from None
-    return "s3a://" + location.removeprefix("s3://")
+        model.write().overwrite().save(f"file:{location}")
+    elif not str(spark.sparkContext.master).startswith("local"):
+        model.write().overwrite().save(location)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            model.write().overwrite().save(f"file:{folder}/spark")
+            for file in sorted(Path(folder).rglob("*")):
+                if file.is_file() and not file.name.endswith(".crc"):
+                    name = str(file.relative_to(f"{folder}/spark"))
+                    store.write_bytes(store.join(location, name), file.read_bytes())
 
 
 def npz(pca: Pca) -> bytes:

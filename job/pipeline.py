@@ -65,6 +65,7 @@ class Pipeline:
         start = time.monotonic()
         settings = self.settings
         residency.check([*settings.inputs, settings.output], settings.regions)
+        inventory.check(settings.inputs, settings.output)
         made_from = {"inputs": list(settings.inputs), "limit": settings.limit}
         was_free = output.claim(settings.output, made_from, settings.overwrite)
         try:

@@ -56,7 +56,7 @@ class Settings:
     log_format: str = "text"
     regions: tuple[str, ...] = EU_REGIONS
     max_photo_bytes: int = 64 * 2**20
-    max_photo_pixels: int = 100_000_000
+    max_photo_pixels: int = 50_000_000
 
 
 def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -192,7 +192,7 @@ def _parser() -> _Parser:
     add("--cache", type=_local, metavar="FOLDER", help="for weights and network (default ~/.cache/fruits)")
     add("--regions", type=_regions, metavar="R,R", help="where data may be (default: all AWS has in the EU)")
     add("--max-photo-bytes", type=_count, metavar="N", help="larger files are refused (default 67108864)")
-    add("--max-photo-pixels", type=_count, metavar="N", help="larger images too (default 100000000)")
+    add("--max-photo-pixels", type=_count, metavar="N", help="larger images too (default 50000000)")
     add("--version", action="version", version=f"fruits {__version__}", help="print the version")
     return parser
 

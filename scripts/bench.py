@@ -142,7 +142,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--only",
         type=_letters,
-        default="".join(NAMES),
+        default=",".join(NAMES),
         metavar="A,B",
         help="only these measures, as in a,b,d",
     )

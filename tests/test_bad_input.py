@@ -105,6 +105,10 @@ def test_an_output_is_not_mixed_with_another_inputs_but_can_be_made_anew(
     assert len(tables(tmp_path / "out")[0]) == 20
     run("--input", classes[0], *here, "--limit", 20)  # the same again is no accident
     assert len(tables(tmp_path / "out")[0]) == 20
+    for wrong in (tmp_path / "mistyped", tmp_path):  # the second holds the output, and no photo beside it
+        with pytest.raises(JobError):
+            run("--input", wrong, *here, "--overwrite")
+    assert len(tables(tmp_path / "out")[0]) == 20
     run("--input", classes[1], *here, "--limit", 15, "--overwrite")
     features, _ = tables(tmp_path / "out")
     assert len(features) == 15

@@ -121,11 +121,15 @@ def test_too_few_photos_are_laid_out_repeatedly_under_other_names(tmp_path: Path
     ],
 )
 def test_what_a_user_can_mend_is_one_sentence_and_2(
-    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    # A measure that would take long, were it ever begun.
+    taking(monkeypatch, "d", lambda _: None)  # it needs no photos, and a wrong folder is told all the same
     assert bench.main(["--only", "d", *(option.format(tmp=tmp_path) for option in options)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -378,6 +382,19 @@ def taking(monkeypatch: pytest.MonkeyPatch, letter: str, act: Callable[[Bench], 
         return measurement(letter, "it", "s", Target("ours", "<=", 1), ours=2.0)
 
     monkeypatch.setitem(bench_measures.MEASURES, letter, measure)
+
+
+def test_every_measure_is_taken_unless_some_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for letter in bench_measures.NAMES:
+        taking(monkeypatch, letter, lambda _: None)
+    report = tmp_path / "report.json"
+    for only, letters in (([], "abcdefg"), (["--only", "g, B"], "bg")):
+        assert bench.main([*only, "--output", str(report)]) == 0
+        whole = json.loads(report.read_text())
+        assert "".join(one["letter"] for one in whole["measurements"]) == letters
+        assert whole["run"] == "full"
 
 
 def test_a_missed_target_is_an_error_only_if_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
