@@ -86,13 +86,24 @@ def release(location: str) -> None:
         store.delete_tree(store.join(location, store.CLAIM))
 
 
+def clear(location: str) -> None:
+    """Make room for a run's tables: earlier runs' records stay, and say that their tables are replaced."""
+    for file, _ in list(store.list_files(store.join(location, store.RUNS), ".json")):
+        record = json.loads(store.read_bytes(file))
+        store.write_bytes(file, _json({**record, "status": "superseded"}))
+    for table in (store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE):
+        store.delete_tree(store.join(location, table))
+
+
 def commit(location: str, run_id: str, record: Mapping[str, Any]) -> str:
     """Write a run's record, last of all, and return where it is."""
     file = store.join(location, store.RUNS, f"{run_id}.json")
-    store.write_bytes(
-        file, json.dumps(record, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
-    )
+    store.write_bytes(file, _json(record))
     return file
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _claimed(file: str) -> dict[str, Any] | None:

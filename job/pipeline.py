@@ -131,11 +131,10 @@ class Pipeline:
         self, spark: "SparkSession", taken: inventory.Inventory, network: backbone.Backbone
     ) -> None:
         """Turn photos into ``features`` and ``rejected``, each photo read and inferred once."""
-        output, run_id = self.settings.output, self.settings.run_id
+        where, run_id = self.settings.output, self.settings.run_id
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
-        for table in (store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE):
-            store.delete_tree(self._at(table))
-        work, done = featurize.plan(spark, taken, output, network, limits, run_id)
+        output.clear(where)
+        work, done = featurize.plan(spark, taken, where, network, limits, run_id)
         with self._step("featurize"), Progress(self.log, taken.photos, done.photos):
             work.foreach(lambda _: None)
         for table, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):

@@ -105,6 +105,8 @@ def test_an_output_is_not_mixed_with_another_inputs_but_can_be_made_anew(
     assert len(tables(tmp_path / "out")[0]) == 20
     run("--input", classes[0], *here, "--limit", 20)  # the same again is no accident
     assert len(tables(tmp_path / "out")[0]) == 20
+    records = [json.loads(file.read_text()) for file in sorted((tmp_path / "out" / "runs").iterdir())]
+    assert sorted(record["status"] for record in records) == ["completed", "superseded"]
     for wrong in (tmp_path / "mistyped", tmp_path):  # the second holds the output, and no photo beside it
         with pytest.raises(JobError):
             run("--input", wrong, *here, "--overwrite")
