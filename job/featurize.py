@@ -3,7 +3,7 @@
 Spark hands a worker a task number. The worker writes a Parquet file of features, and one of rejected photos
 if there are any, straight from its memory: through Spark's writer every one of the 1280 numbers would be
 turned into a row's and back, which costs a third of a millisecond a photo. Files are named by task and run
-and appear whole, so a task that Spark runs twice writes the same file twice.
+and appear whole, so a task that Spark runs again replaces what an earlier attempt has written.
 
 The network's bytes are broadcast once; a worker builds its network from them on its first task and keeps it.
 """
@@ -11,16 +11,16 @@ The network's bytes are broadcast once; a worker builds its network from them on
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark import AccumulatorParam
+from pyspark import AccumulatorParam, TaskContext
 
 from job import backbone, inventory, store, tables
 from job.backbone import Backbone, Network
@@ -29,7 +29,7 @@ from job.fetch import REQUESTS_FOLDER, REQUESTS_S3, fetch
 
 if TYPE_CHECKING:
     from pyspark import Accumulator, Broadcast
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def plan(
     network: Backbone,
     limits: Limits,
     run_id: str,
-) -> tuple["DataFrame", Done]:
-    """Return the work, not yet begun, as a frame of one row a task, and what tells how much of it is done.
+) -> tuple[Callable[[], None], Done]:
+    """Return what does the work, and what tells how much of it is done.
 
     Parameters
     ----------
@@ -113,15 +113,8 @@ def plan(
         first=first,
     )
 
-    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for task in batch.column(0).to_pylist():
-                run_task(work, task)
-            yield batch
-
-    tasks = spark.range(0, taken.tasks, 1, numPartitions=taken.tasks)
     done = Done(lambda: count.value, lambda: first.value if math.isfinite(first.value) else None)
-    return tasks.mapInArrow(run, "id bigint"), done
+    return lambda: context.range(taken.tasks, numSlices=taken.tasks).foreach(partial(run_task, work)), done
 
 
 class Outcome(NamedTuple):
@@ -137,6 +130,8 @@ class Outcome(NamedTuple):
 
 def run_task(work: Work, task: int) -> None:
     """Write the features of one inventory task's photos, and the list of those rejected."""
+    context = TaskContext.get()
+    again = context is not None and context.attemptNumber() > 0
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
     listed = inventory.read_task(work.inventory, task)
     paths, sizes = listed.column("path").to_pylist(), listed.column("bytes").to_pylist()
@@ -150,9 +145,11 @@ def run_task(work: Work, task: int) -> None:
             work.first.add(time.time())
     for name, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):
         table = _table(listed, done, schema, work)
+        location = store.join(work.output, name, tables.part_name(task, work.run_id))
         if len(table):
-            location = store.join(work.output, name, tables.part_name(task, work.run_id))
             store.write_bytes(location, tables.parquet(table))
+        elif again:  # an earlier attempt, which another outcome has overtaken, may have written one
+            store.delete_tree(location)
 
 
 def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outcome:

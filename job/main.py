@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     # Wrong arguments are reported in the format that was asked for, as far as that can be known.
-    as_json = any(word == "--log-format=json" for word in arguments) or "json" in arguments
+    words = " ".join(arguments) + f" --log-format {os.environ.get('FRUITS_LOG_FORMAT', '')}"
+    as_json = "--log-format json" in words or "--log-format=json" in words
     log = Log(new_run_id(), as_json)
     pipeline: Pipeline | None = None
     try:
@@ -52,10 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.info("run_started", f"run {settings.run_id}", output=settings.output, inputs=settings.inputs)
         pipeline = Pipeline(settings, log, lambda: _start(settings))
         run = pipeline.run()
+        _on_signals(signal.SIG_IGN)  # it is committed
         log.summary(report.summary(run), **run)
     except JobError as error:
         log.error("run_failed", str(error), exit_code=error.exit_code)
         return error.exit_code
+    except SystemExit:  # --help and --version
+        raise
+    except OSError as error:
+        log.error("run_failed", f"{error.strerror or error}: {error.filename or 'no file'}", exit_code=1)
+        return 1
     except BaseException as error:  # noqa: BLE001 (it is told in full, and ends the run)
         # A signal that also reached the JVM shows as an error of whatever was waiting for it.
         if _interrupted.is_set():

@@ -71,17 +71,18 @@ class Pipeline:
         try:
             taken = self.take_inventory()
             network = self.load_backbone()
+            spark = self.start()
         except BaseException:
             if was_free:  # a mistyped input must not keep the right one out
-                store.delete_tree(self._at(store.INVENTORY))
+                store.delete_tree(self._at(store.INVENTORY, settings.run_id))
                 output.release(settings.output)
             raise
-        spark = self.start()
         self.featurize(spark, taken, network)
-        counts = self.reconcile(spark, taken)
-        model = self.fit_pca(spark)
+        counts, files = self.reconcile(spark, taken)
+        model = self.fit_pca(spark, files)
         self.save_model(spark, model, network)
-        self.project(spark, model)
+        projected = self.project(spark, files, model)
+        report.check_same(counts, model.n, projected)
         self.seconds["total"] = round(time.monotonic() - start, 3)
         run = report.record(
             settings, spark, network.name, taken, counts, model, self.seconds, self.first_photo
@@ -114,7 +115,7 @@ class Pipeline:
         """Get, verify and convert the network."""
         with self._step("backbone"):
             network = backbone.load(self.settings.engine, self.settings.weights, self.settings.cache)
-        text = f"weights from {network.source}, fingerprint verified"
+        text = f"network from {network.source}"
         self.log.info("backbone_ready", text, backbone=network.name, source=network.source)
         return network
 
@@ -125,6 +126,10 @@ class Pipeline:
         cores = self.spark.sparkContext.defaultParallelism
         text = f"Spark {self.spark.version} on {cores} cores"
         self.log.info("spark_ready", text, version=self.spark.version, cores=cores)
+        local = [at for at in (*self.settings.inputs, self.settings.output) if not store.is_s3(at)]
+        if local and not str(self.spark.sparkContext.master).startswith("local"):
+            text = f"{', '.join(local)}: on a cluster, a folder must be mounted on every executor; s3:// is"
+            self.log.warning("local_on_a_cluster", text, locations=local)
         return self.spark
 
     def featurize(
@@ -136,26 +141,26 @@ class Pipeline:
         output.clear(where)
         work, done = featurize.plan(spark, taken, where, network, limits, run_id)
         with self._step("featurize"), Progress(self.log, taken.photos, done.photos):
-            work.foreach(lambda _: None)
+            work()
         for table, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):
             if next(store.list_files(self._at(table)), None) is None:
                 tables.write_empty(self._at(table), schema, run_id)
         self.first_photo = done.first()
 
-    def reconcile(self, spark: "SparkSession", taken: inventory.Inventory) -> report.Counts:
+    def reconcile(self, spark: "SparkSession", taken: inventory.Inventory) -> tuple[report.Counts, list[str]]:
         """Check that every listed photo is in exactly one table, and that not too many are bad."""
         with self._step("reconcile"):
-            counts = report.reconcile(spark, self.settings.output, taken, self.settings.run_id)
+            counts, files = report.reconcile(spark, self.settings.output, taken, self.settings.run_id)
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
         self.log.info("photos_featurized", text, featurized=counts.featurized, rejected=counts.rejected)
         report.check_rejected(counts, self.settings.max_rejected, self.settings.output)
-        return counts
+        return counts, files
 
-    def fit_pca(self, spark: "SparkSession") -> "Pca":
+    def fit_pca(self, spark: "SparkSession", files: list[str]) -> "Pca":
         """Sum up the moments in one pass over the features, and solve for the components."""
         settings = self.settings
         with self._step("moments"):
-            moments = passes.moments(spark, self._at(store.FEATURES_TABLE))
+            moments = passes.moments(spark, files)
         with self._step("pca"):
             model = pca.fit(moments, settings.components, settings.variance, settings.standardize)
         kept = float(model.explained_variance_ratio.sum())
@@ -170,10 +175,10 @@ class Pipeline:
         with self._step("model"):
             models.save(model, location, spark, facts)
 
-    def project(self, spark: "SparkSession", model: "Pca") -> None:
+    def project(self, spark: "SparkSession", files: list[str], model: "Pca") -> int:
         """Write the reduced matrix, as Parquet and as CSV."""
         with self._step("project"):
-            passes.project(spark, self.settings.output, model, self.settings.run_id)
+            return passes.project(spark, files, self.settings.output, model, self.settings.run_id)
 
     def _at(self, *names: str) -> str:
         return store.join(self.settings.output, *names)
@@ -181,5 +186,7 @@ class Pipeline:
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
         start = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - start, 3)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - start, 3)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from job import __version__, passes, store
+from job import __version__, passes, store, tables
 from job.errors import DataError, JobError
 from job.inventory import Inventory
 from job.pca import Pca
@@ -29,22 +29,47 @@ class Counts:
     reasons: dict[str, int]
 
 
-def reconcile(spark: "SparkSession", output: str, taken: Inventory, run_id: str) -> Counts:
+def reconcile(spark: "SparkSession", output: str, taken: Inventory, run_id: str) -> tuple[Counts, list[str]]:
     """Count what was written against what was listed, path by path.
+
+    Returns
+    -------
+    Counts
+        Of the run's photos.
+    list of str
+        The files of ``features``, in the order of their tasks, of which all later steps are made.
 
     Raises
     ------
     JobError
         If a photo is in neither table, in both, or twice: the run must not be committed then.
     """
-    found = passes.outcomes(spark, taken, output, run_id)
+    features = tables.parts(store.join(output, store.FEATURES_TABLE), run_id)
+    rejected = tables.parts(store.join(output, store.REJECTED_TABLE), run_id)
+    found = passes.outcomes(spark, taken, features, rejected)
     wrong, featurized = found.pop("wrong", 0), found.pop("", 0)
     if wrong or featurized + found.total() != taken.photos:
         raise JobError(
             f"{wrong:,} of {taken.photos:,} photos are not exactly once in features or rejected: "
             "the run is not committed; run it again"
         )
-    return Counts(taken.photos, taken.skipped, featurized, found.total(), dict(sorted(found.items())))
+    counts = Counts(taken.photos, taken.skipped, featurized, found.total(), dict(sorted(found.items())))
+    return counts, [features[task] for task in sorted(features)]
+
+
+def check_same(counts: Counts, fitted: int, projected: int) -> None:
+    """Make sure that the model and the matrix are of the photos that were counted.
+
+    Raises
+    ------
+    JobError
+        If they are of more or fewer, as when another run has changed the tables meanwhile.
+    """
+    if not counts.featurized == fitted == projected:
+        raise JobError(
+            f"{counts.featurized:,} photos have features, the model is of {fitted:,} and the matrix of "
+            f"{projected:,}: another run has changed this output; run it again"
+        )
 
 
 def check_rejected(counts: Counts, max_rejected: float, output: str) -> None:

@@ -28,6 +28,8 @@ QUIET: Final = Path(__file__).resolve().parent / "log4j2.properties"
 ALWAYS: Final = {
     "spark.app.name": "fruits",
     "spark.sql.session.timeZone": "UTC",
+    # Two attempts at one task at once could write one file each of two outcomes.
+    "spark.speculation": "false",
     # A worker keeps its network from task to task.
     "spark.python.worker.reuse": "true",
     "spark.executorEnv.PYTHONPATH": str(ROOT),
@@ -122,7 +124,10 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
     java = Path(
         environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
     )
-    spark = metadata.version("pyspark")
+    try:
+        spark = metadata.version("pyspark")
+    except metadata.PackageNotFoundError:  # Spark's own distribution, not PyPI's package
+        return ""
     jars = Path(str(metadata.distribution("pyspark").locate_file("pyspark/jars"))).resolve()
     made_of = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns if jars.exists() else None}"
     key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
@@ -142,7 +147,7 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
 def launch_arguments(environment: Mapping[str, str], java_options: str = "") -> str:
     """Return PYSPARK_SUBMIT_ARGS with our launch options before the user's, whose later word wins."""
     said = environment.get("PYSPARK_SUBMIT_ARGS") or "pyspark-shell"
-    words = shlex.split(said)
+    words = shlex.split(said.replace("--master=", "--master ").replace("spark.master=", "--master "))
     masters = [after for word, after in pairwise(words) if word == "--master"]
     if masters and not masters[-1].startswith("local"):
         return said

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,9 @@ from job.errors import JobError
 
 ROWS_PER_READ: Final = 1024
 ROWS_PER_GROUP: Final = 4096  # 20 MB of features: a reader's step
-BYTES_PER_TASK: Final = 64 * 2**20
+# A file holds the photos of one task, 256 at the most.
+FILES_PER_SUM: Final = 200
+FILES_PER_MATRIX: Final = 20  # 5,000 photos: 20 MB of CSV for 200 components
 # Features hardly ever repeat: a dictionary of them is built only to be thrown away.
 REPEATING: Final = ["label", "split", "reason", "backbone", "run_id"]
 
@@ -91,14 +94,10 @@ class MatrixWriter:
         return self._parquet.getvalue(), self._csv.getvalue()
 
 
-def files_by_task(location: str, cores: int) -> list[list[str]]:
-    """Share a table's files out over even tasks: one a core, more only for large tables."""
-    found = list(store.list_files(location, ".parquet"))
-    tasks = max(cores, sum(size for _, size in found) // BYTES_PER_TASK)
-    shares: list[list[str]] = [[] for _ in range(min(tasks, len(found)))]
-    for place, (name, _) in enumerate(found):
-        shares[place * len(shares) // len(found)].append(name)
-    return shares
+def shares(files: list[str], tasks: int) -> list[list[str]]:
+    """Share files out over tasks, evenly and in order."""
+    ends = [len(files) * task // tasks for task in range(tasks + 1)]
+    return [files[start:end] for start, end in pairwise(ends)]
 
 
 def read(files: Iterable[str], names: list[str]) -> Iterator[pa.RecordBatch]:

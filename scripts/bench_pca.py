@@ -64,7 +64,9 @@ def write_features(folder: Path, rows: int, files: int) -> None:
 
 def ours(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64]:
     """Fit as the job does and return the explained variance ratios ``(k,)``."""
-    return pca.fit(passes.moments(spark, location), k, 0.95, False).explained_variance_ratio
+    return pca.fit(
+        passes.moments(spark, sorted(map(str, Path(location).glob("*.parquet")))), k, 0.95, False
+    ).explained_variance_ratio
 
 
 def spark_ml(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64]:

@@ -48,7 +48,7 @@ class Sizes:
 
 # 24 partitions of 2,000 photos are what the starter notebook's run had; quick keeps their size.
 FULL: Final = Sizes(None, 2000, 100, 24, 20_000, 80, 100, 2, (1000, 3000, 10_000), 3, True)
-QUICK: Final = Sizes(400, 100, 50, 2, 4000, 16, 50, 2, (100, 400, 1000), 1, False)
+QUICK: Final = Sizes(300, 60, 30, 2, 2000, 8, 30, 1, (60, 240, 600), 1, False)
 SMALL: Final = 32  # photos of a run whose throughput does not matter
 
 

@@ -88,5 +88,5 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         print(f"photos: Fruits-360, {real}")
         return real
     drawn = tmp_path_factory.mktemp("drawn") / "fruit"
-    print(f"photos: {draw_set(drawn, photos=12)} drawn ones, {drawn}")
+    print(f"photos: {draw_set(drawn, photos=30)} drawn ones, {drawn}")
     return drawn

@@ -170,7 +170,7 @@ def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
 ) -> None:
     record: dict[str, Any] = run("--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3)
     taken = inventory.Inventory(str(tmp_path / store.INVENTORY / record["run_id"]), 40, 0, 0, 2)
-    assert report.reconcile(spark, str(tmp_path), taken, record["run_id"]).featurized == 40
+    assert report.reconcile(spark, str(tmp_path), taken, record["run_id"])[0].featurized == 40
     spoil(tmp_path, how)
     with pytest.raises(
         JobError, match=r"not exactly once in features or rejected|was not written by this run"

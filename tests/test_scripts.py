@@ -27,9 +27,8 @@ def no_java(tmp_path: Path) -> dict[str, str]:
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in TOOLS.split():
-        found = shutil.which(name)
-        assert found is not None
-        (tools / name).symlink_to(found)
+        if found := shutil.which(name):
+            (tools / name).symlink_to(found)
     (tools / "python3.11").symlink_to(sys.executable)
     kept = {
         name: value
@@ -47,13 +46,9 @@ def bash(
     )
 
 
-@pytest.mark.spark
 def test_run_local_draws_its_own_fruit_and_needs_no_java(
     cache: Path, tmp_path: Path, no_java: dict[str, str]
 ) -> None:
-    if sys.prefix != str(ROOT / ".venv"):
-        assert "spark41" in sys.prefix  # run-local.sh is about .venv, which the first of both suites tests
-        return
     options = f"--output {tmp_path}/out --log-format json --components 5 --limit 60"
     done = bash(f"./scripts/run-local.sh {options}", env=no_java | {"FRUITS_CACHE": str(cache)})
     assert done.returncode == 0, done.stderr[-3000:]

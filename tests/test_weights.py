@@ -132,7 +132,6 @@ SPOILED: Final[dict[str, Callable[[bytes], bytes]]] = {
     "text": lambda _: b"weights",
     "other weights": lambda _: npz(OTHER),
     "one too many": lambda _: npz([*real_weights(), *OTHER]),
-    "a pickle": lambda _: npz([], pickled=np.array([{}], dtype=object)),
     "no archive": lambda _: b"\x93NUMPY\x01\x00",
 }
 
@@ -143,6 +142,23 @@ def test_a_spoiled_cache_is_not_trusted_and_is_replaced(asked: Asked, tmp_path: 
     (tmp_path / NAME).write_bytes(SPOILED[how](npz(real_weights())))
     assert get(tmp_path) == "Keras's download"
     assert get(tmp_path) == f"cache {tmp_path / NAME}"
+
+
+class Trap:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_nothing_in_a_cache_is_ever_run(asked: Asked, tmp_path: Path) -> None:
+    asked.keras = real_weights()
+    (tmp_path / NAME).write_bytes(npz([], trap=np.array([Trap(tmp_path / "trapped")], dtype=object)))
+    assert get(tmp_path) == "Keras's download"
+    assert not (tmp_path / "trapped").exists()
 
 
 def test_a_cache_that_cannot_be_used_only_costs_time(asked: Asked, tmp_path: Path) -> None:
