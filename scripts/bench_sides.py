@@ -46,7 +46,7 @@ class Sizes:
     again: bool
 
 
-# 24 partitions of 2,000 photos are what the starter notebook's run had; quick keeps their size.
+# 2,000 photos in 24 partitions are what the run of the starter notebook in the facts had.
 FULL: Final = Sizes(None, 2000, 100, 24, 20_000, 80, 100, 2, (1000, 3000, 10_000), 3, True)
 QUICK: Final = Sizes(300, 60, 30, 2, 2000, 8, 30, 1, (60, 240, 600), 1, False)
 SMALL: Final = 32  # photos of a run whose throughput does not matter

@@ -74,6 +74,9 @@ def test_a_look_up_that_hangs_is_passed_over(monkeypatch: pytest.MonkeyPatch) ->
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: over.wait(60))
     assert passed_over(lambda: from_keras(not_asked)) == "no answer in 0 s"
+    left_behind = [thread for thread in threading.enumerate() if thread.name == "source"]
+    assert left_behind
+    assert all(thread.daemon for thread in left_behind), "they do not keep the process from ending"
     over.set()
 
 
