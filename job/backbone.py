@@ -70,9 +70,8 @@ def load(engine: str, given: Path | None, cache: Path) -> Backbone:
     JobError
         If no source of weights serves, or the converted network does not do what Keras's does.
     """
-    stem = (
-        f"mobilenet_v2-{FINGERPRINT[:12]}-tf{_version('tensorflow-cpu', 'tensorflow')}-graph{GRAPH_VERSION}"
-    )
+    converter = _version("tensorflow-cpu", "tensorflow")
+    stem = f"mobilenet_v2-{FINGERPRINT[:12]}-tf{converter}-graph{GRAPH_VERSION}"
     weights, source = None, ""
     if given is not None or engine == "tensorflow":
         weights, source = weights_room.get(given, cache, _keras_download)
@@ -188,9 +187,7 @@ def _compare(program: bytes, model: Any) -> None:
         raise JobError(f"LiteRT cannot run the converted network: {error}") from error
     difference = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else np.inf
     if not difference <= TOLERANCE:  # also when it is not a number
-        raise JobError(
-            f"the converted network differs from Keras's by {difference:g}, more than {TOLERANCE:g}"
-        )
+        raise JobError(f"the converted network differs from Keras's by {difference:g}, over {TOLERANCE:g}")
 
 
 def _litert_network(payload: bytes | Weights) -> Network:
@@ -213,8 +210,7 @@ def _litert_network(payload: bytes | Weights) -> Network:
 def _keras_network(payload: bytes | Weights) -> Network:
     assert not isinstance(payload, bytes)
     tf = _tensorflow()
-    # One worker is one core: Spark runs as many workers as there are cores. Where TensorFlow is at work
-    # already, which it is not in a worker, it keeps the threads it has.
+    # A worker has one core. Where TensorFlow is at work already, as in no worker, it keeps its threads.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)

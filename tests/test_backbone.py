@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from job import backbone, weights
 from job.backbone import Backbone, Network, load, network
 from job.checkpoint import Weights
+from job.decode import DECODE_VERSION
 from job.errors import JobError, UsageError
 from job.quiet import quiet_stderr
 from job.weights import FINGERPRINT
@@ -132,16 +134,16 @@ def test_with_a_warm_cache_a_process_is_fast_silent_and_without_tensorflow(
         assert features == hashlib.sha256(networks[engine](NOISE).tobytes()).hexdigest()
 
 
-def test_what_is_broadcast_says_what_it_is(engines: dict[str, Backbone], warm: Path) -> None:
+def test_what_is_broadcast_says_what_its_features_depend_on(engines: dict[str, Backbone], warm: Path) -> None:
     fast, reference = engines["litert"], engines["tensorflow"]
     assert isinstance(fast.payload, bytes)
+    assert isinstance(reference.payload, list)
     assert fast.key == hashlib.sha256(fast.payload).hexdigest()
-    assert fast.name == f"mobilenet_v2-{FINGERPRINT[:12]}-tf2.21.0-graph1-litert2.3.0-decode1"
-    assert reference.name == f"mobilenet_v2-{FINGERPRINT[:12]}-tf2.21.0-graph1-tensorflow-decode1"
-    assert reference.key == FINGERPRINT == weights.fingerprint(list(reference.payload))  # type: ignore[arg-type]
-    assert [file.name for file in warm.glob("*.tflite")] == [
-        f"mobilenet_v2-{FINGERPRINT[:12]}-tf2.21.0-graph1-{fast.key}.tflite"
-    ]
+    assert reference.key == weights.fingerprint(reference.payload) == FINGERPRINT
+    stem = f"mobilenet_v2-{FINGERPRINT[:12]}-tf{backbone._tensorflow().__version__}-graph1"
+    assert fast.name == f"{stem}-litert{metadata.version('ai-edge-litert')}-decode{DECODE_VERSION}"
+    assert reference.name == f"{stem}-tensorflow-decode{DECODE_VERSION}"
+    assert [file.name for file in warm.glob("*.tflite")] == [f"{stem}-{fast.key}.tflite"]
 
 
 def test_a_process_builds_one_network_for_each_key(engines: dict[str, Backbone]) -> None:
