@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS_PER_BLOCK: Final = 512  # of 1280 float64: 5 MB, large enough for BLAS-3 to run at full speed
+ROWS_PER_BLOCK: Final = 256  # of 1280 float64: 2.6 MB, large enough for BLAS-3 to run at full speed
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from job import store
 from job.errors import JobError
 
-ROWS_PER_READ: Final = 1024
+ROWS_PER_READ: Final = 512
 ROWS_PER_GROUP: Final = 4096  # 20 MB of features: a reader's step
 # A file holds the photos of one task, 256 at the most.
 FILES_PER_SUM: Final = 200
@@ -101,7 +101,7 @@ def shares(files: list[str], tasks: int) -> list[list[str]]:
 
 
 def read(files: Iterable[str], names: list[str]) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of Parquet files, at most 1024 rows at a time."""
+    """Yield some columns of Parquet files, at most 512 rows at a time."""
     for name in files:
         with store.open_input(name) as source:
             yield from pq.ParquetFile(source).iter_batches(ROWS_PER_READ, columns=names, use_threads=False)
