@@ -162,17 +162,14 @@ def _convert(model: Any) -> bytes:
     it does what Keras does: a difference above 1e-4 anywhere is a JobError.
     """
     tf = _tensorflow()
-    from tensorflow.python.framework.convert_to_constants import (  # noqa: PLC0415
-        convert_variables_to_constants_v2,
-    )
 
     @tf.function(input_signature=[tf.TensorSpec((1, SIDE, SIDE, 3), tf.uint8)])  # type: ignore[untyped-decorator]
     def features(pixels: Any) -> Any:
         return model(tf.cast(pixels, tf.float32) / 127.5 - 1.0, training=False)
 
-    # Frozen first: the converter leaves Keras 3's variables out of the program, and says nothing.
-    frozen = convert_variables_to_constants_v2(features.get_concrete_function())
-    program: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen], None).convert()
+    # Without the model beside it: the converter would leave Keras 3's variables out and say nothing.
+    functions = [features.get_concrete_function()]
+    program: bytes = tf.lite.TFLiteConverter.from_concrete_functions(functions, None).convert()
     _compare(program, model)
     return program
 

@@ -81,16 +81,21 @@ def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> bool:
 
 
 def release(location: str) -> None:
-    """Take back a claim on an output that was free: the run ends before it has written a table."""
-    with contextlib.suppress(OSError):
+    """Take back a claim on an output that was free: the run ends before it has written a table.
+
+    Where something is written all the same, another run on the same input is at work: the claim is its, too.
+    """
+    with contextlib.suppress(OSError, UsageError):
+        _refuse_what_is_not_ours(location)
         store.delete_tree(store.join(location, store.CLAIM))
 
 
 def clear(location: str) -> None:
     """Make room for a run's tables: earlier runs' records stay, and say that their tables are replaced."""
     for file, _ in list(store.list_files(store.join(location, store.RUNS), ".json")):
-        record = json.loads(store.read_bytes(file))
-        store.write_bytes(file, _json({**record, "status": "superseded"}))
+        record = _object(store.read_bytes(file)) or {}
+        if record.get("status") == "completed":
+            store.write_bytes(file, _json({**record, "status": "superseded"}))
     for table in (store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE):
         store.delete_tree(store.join(location, table))
 
@@ -102,6 +107,15 @@ def commit(location: str, run_id: str, record: Mapping[str, Any]) -> str:
     return file
 
 
+def _object(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a file holds, if it is one."""
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _json(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
 
@@ -109,12 +123,10 @@ def _json(record: Mapping[str, Any]) -> bytes:
 def _claimed(file: str) -> dict[str, Any] | None:
     """Return what an output says that it is made from, if it says anything."""
     try:
-        said = json.loads(store.read_bytes(file))
+        said = _object(store.read_bytes(file))
     except FileNotFoundError:
         return None
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
+    if said is None:
         raise UsageError(
             f"{file} is not a claim of this job, so nothing beside it is: choose another --output"
         )

@@ -14,15 +14,16 @@ from typing import Final
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from job import backbone, weights
 from job.backbone import Backbone, Network, load, network
 from job.checkpoint import Weights
-from job.decode import DECODE_VERSION
+from job.decode import DECODE_VERSION, decode
 from job.errors import JobError, UsageError
 from job.quiet import quiet_stderr
 from job.weights import FINGERPRINT
-from tests.network import CACHE, ROOT, keras_network, pictures, real_weights
+from tests.network import CACHE, ROOT, keras_network, real_weights, some
 
 ENGINES: Final = ("litert", "tensorflow")
 NOISE: Final = np.random.default_rng(7).integers(0, 256, (224, 224, 3), dtype=np.uint8)
@@ -53,17 +54,17 @@ def networks(engines: dict[str, Backbone]) -> dict[str, Network]:
 
 @pytest.fixture(scope="session")
 def photos(sample: Path) -> NDArray[np.uint8]:
-    return pictures(sample, 200)
+    return np.stack([decode(file.read_bytes()).pixels for file in some(sample, 200)])
 
 
 @pytest.fixture(scope="session")
-def wanted(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return what Keras makes of the photos, as anybody would ask it: in batches."""
+def wanted(sample: Path) -> NDArray[np.float32]:
+    """Return what Keras makes of the photos, as any notebook would ask it: with Pillow, in batches."""
     from keras.applications.mobilenet_v2 import preprocess_input  # noqa: PLC0415
 
-    features: NDArray[np.float32] = keras_network().predict(
-        preprocess_input(photos.astype(np.float32)), batch_size=32, verbose=0
-    )
+    resized = [np.asarray(Image.open(file).convert("RGB").resize((224, 224))) for file in some(sample, 200)]
+    batches = preprocess_input(np.stack(resized).astype(np.float32))
+    features: NDArray[np.float32] = keras_network().predict(batches, batch_size=32, verbose=0)
     return features
 
 
@@ -87,18 +88,18 @@ def test_a_photos_features_depend_on_nothing_else(
     networks: dict[str, Network], photos: NDArray[np.uint8], engine: str
 ) -> None:
     run = networks[engine]
-    some = list(photos[:12])
-    first = [run(photo).tobytes() for photo in some]
-    kept = run(some[0])
-    assert [run(photo).tobytes() for photo in reversed(some)] == first[::-1]
-    assert [run(photo).tobytes() for photo in some for _ in range(2)] == [
+    few = list(photos[:12])
+    first = [run(photo).tobytes() for photo in few]
+    kept = run(few[0])
+    assert [run(photo).tobytes() for photo in reversed(few)] == first[::-1]
+    assert [run(photo).tobytes() for photo in few for _ in range(2)] == [
         one for one in first for _ in range(2)
     ]
     assert kept.tobytes() == first[0], "an answer is not written over by the next"
-    read_only, strided = some[0].copy(), np.asfortranarray(some[0])
+    read_only, strided = few[0].copy(), np.asfortranarray(few[0])
     read_only.flags.writeable = False
     assert run(read_only).tobytes() == run(strided).tobytes() == first[0]
-    assert len(set(first)) == len({photo.tobytes() for photo in some})
+    assert len(set(first)) == len({photo.tobytes() for photo in few})
 
 
 IN_ANOTHER_PROCESS: Final = """
@@ -157,6 +158,8 @@ def test_a_process_builds_one_network_for_each_key(engines: dict[str, Backbone])
     assert network("litert", "key-1", payload) is first
     assert network("litert", "key-2", payload) is not first
     assert len(fetched) == 2, "no more than what is built is fetched"
+    backbone.forget()
+    assert network("litert", "key-1", payload) is not first
 
 
 def test_a_wrong_given_file_is_refused_though_the_program_is_cached(warm: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from job import output, s3, store
 from job.errors import JobError, UsageError
-from job.output import claim, commit
+from job.output import claim, clear, commit, release
 
 PEARS = {"inputs": ["/pears"], "limit": None}
 PLUMS = {"inputs": ["/plums", "s3://plums"], "limit": None}
@@ -72,10 +72,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_first_claim_is_kept_and_the_same_input_may_come_again(place: str) -> None:
-    claim(place, PEARS, overwrite=False)
+    assert claim(place, PEARS, overwrite=False), "it was free"
     assert json.loads(store.read_bytes(f"{place}/_input.json")) == PEARS
     store.write_bytes(f"{place}/features/part-0", b"pears")
-    claim(place, {"limit": None, "inputs": ("/pears",)}, overwrite=False)
+    assert not claim(place, {"limit": None, "inputs": ("/pears",)}, overwrite=False)
     assert store.read_bytes(f"{place}/features/part-0") == b"pears"
 
 
@@ -95,7 +95,7 @@ def test_overwriting_deletes_our_tables_and_claims_the_output(place: str) -> Non
     claim(place, PEARS, overwrite=False)
     for name in (*store.OURS, "holiday"):
         store.write_bytes(f"{place}/{name}/deep/file", name.encode())
-    claim(place, PLUMS, overwrite=True)
+    assert not claim(place, PLUMS, overwrite=True)
     assert [name for name, _ in store.list_files(place)] == [f"{place}/holiday/deep/file"]
     assert json.loads(store.read_bytes(f"{place}/_input.json")) == PLUMS
 
@@ -202,3 +202,29 @@ def test_a_commit_writes_a_whole_record_where_it_says(place: str) -> None:
     assert "pêche".encode() in store.read_bytes(where), "for people, too"
     claim(f"{place}2", record, overwrite=False)
     claim(f"{place}2", record, overwrite=False)
+
+
+def test_a_claim_can_be_taken_back_while_nothing_is_written(place: str) -> None:
+    claim(place, PEARS, overwrite=False)
+    release(place)
+    assert claim(place, PLUMS, overwrite=False), "the right input may come"
+    store.write_bytes(f"{place}/inventory/of-another-run/part-0", b"")
+    release(place)
+    assert "inputs was /plums" in refusal(place, PEARS)
+
+
+def test_making_room_keeps_models_and_records_and_marks_those_of_tables_that_are_gone(place: str) -> None:
+    claim(place, PEARS, overwrite=False)
+    for name in (*store.OURS, "holiday"):
+        store.write_bytes(f"{place}/{name}/deep/file", name.encode())
+    commit(place, "first", {"status": "completed", "n": 1})
+    odd = {"second": b'{"status": "superseded"}', "list": b"[1]", "text": b"no JSON"}
+    for name, data in odd.items():
+        store.write_bytes(f"{place}/runs/{name}.json", data)
+    clear(place)
+    clear(place)
+    assert json.loads(store.read_bytes(f"{place}/runs/first.json")) == {"status": "superseded", "n": 1}
+    assert all(store.read_bytes(f"{place}/runs/{name}.json") == data for name, data in odd.items())
+    left = {name.removeprefix(f"{place}/").split("/")[0] for name, _ in store.list_files(place)}
+    assert left == {"holiday", "inventory", "models", "runs"}
+    assert not claim(place, PEARS, overwrite=False)
