@@ -69,8 +69,7 @@ class JobRun:
         at = self.record.get("first_photo_at")
         if at is not None:
             return datetime.fromisoformat(at).timestamp() - self.ran.started
-        told = (event.get("seconds") for event in self.events if event["event"] == "first_photo")
-        return next((float(seconds) for seconds in told if seconds is not None), None)
+        return None
 
 
 @dataclass(slots=True)
@@ -152,14 +151,16 @@ class Bench:
         self.starts.append(done.first_photo())
         return done
 
-    def ceiling(self) -> float:
-        """Return the seconds that plain processes take for the photos of (a)."""
+    def ceiling(self, count: int | None = None) -> float:
+        """Return the seconds that plain processes take for `count` photos, or for those of (a)."""
         self.warm_up()
-        self.say(f"(a) {self.cores} plain processes on {self.count():,} photos")
-        folder = self.folder(self.count())
-        ran = self.script("bench_ceiling", folder, "--cache", self.cache, "--cores", self.cores)
-        self.ceilings.append(float(ran.result()["seconds"]))
-        return self.ceilings[-1]
+        number = count or self.count()
+        self.say(f"(a) {self.cores} plain processes on {number:,} photos")
+        ran = self.script("bench_ceiling", self.folder(number), "--cache", self.cache, "--cores", self.cores)
+        seconds = float(ran.result()["seconds"])
+        if number == self.count():
+            self.ceilings.append(seconds)
+        return seconds
 
     def saw(self, side: str, ran: Ran) -> None:
         """Remember a run's largest worker."""

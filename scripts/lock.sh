@@ -8,15 +8,16 @@ if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-compile() { # compile LOCK [uv options]: resolves pyproject.toml and the named groups into LOCK
+compile() { # compile LOCK [uv options]: resolves what the options name into LOCK
   local lock="$1"
   shift
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-    --no-emit-index-url --no-emit-find-links "$@" --output-file "$lock" pyproject.toml
+    --no-emit-index-url --no-emit-find-links "$@" --output-file "$lock"
 }
 
 # The image's lock comes first and binds the others, so that every environment runs the same numbers.
-compile requirements.lock "$@"
-compile requirements-local.lock --group local --constraint requirements.lock
-compile requirements-dev.lock --group local --group dev --constraint requirements-local.lock
-compile requirements-dev-spark41.lock --group local-spark41 --group dev --constraint requirements.lock
+compile requirements.lock pyproject.toml "$@"
+compile requirements-local.lock pyproject.toml --group local --constraint requirements.lock
+compile requirements-dev.lock pyproject.toml --group local --group dev --constraint requirements-local.lock
+compile requirements-dev-spark41.lock pyproject.toml --group local-spark41 --group dev --constraint requirements.lock
+compile requirements-sbom.lock --group sbom

@@ -1,0 +1,157 @@
+"""What docker/check.py asks of an image from within: prints one JSON object. Runs on the image's own Python.
+
+As root in a container without rights or network: nothing is hidden from it, and it can change nothing. Reads
+the lock file from stdin.
+"""
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import stat
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+OURS: Final = Path("/opt/fruits")
+CACHE: Final = OURS / "cache"
+# EMR mounts over these, so whatever an image has there is not there in a pod.
+MOUNTED_OVER: Final = (
+    "/home/hadoop",
+    "/tmp",  # noqa: S108
+    "/mnt",
+    "/var/log/fluentd",
+    "/var/log/spark/user",
+    "/var/log/spark/apps",
+)
+SECRET_FILES: Final = {".netrc", "pip.conf", "credentials", "config.json", ".pgpass", "id_rsa", "id_ed25519"}
+SECRET_TEXT: Final = (
+    b"-----BEGIN RSA PRIVATE",
+    b"-----BEGIN OPENSSH PRIVATE",
+    b"aws_secret_access_key =",
+    b"AWS_SECRET_ACCESS_KEY=",
+)
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name as comparisons want it (PEP 503)."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Return name → version of what a lock file names for this machine."""
+    from packaging.requirements import Requirement  # noqa: PLC0415 (not in the base)
+
+    lines = lock.replace("\\\n", " ").splitlines()
+    wanted = [Requirement(line.split(" --hash")[0]) for line in lines if line and line[0].isalnum()]
+    here = [one for one in wanted if one.marker is None or one.marker.evaluate()]
+    return {normal(one.name): next(iter(one.specifier)).version for one in here}
+
+
+def altered(distribution: metadata.Distribution) -> list[str]:
+    """Return the files of a package that are not as its wheel brought them; some may have been left out."""
+    found = []
+    for name, digest, _ in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+        file = Path(str(distribution.locate_file(name)))
+        if not digest or not file.is_file() or file.is_symlink() or name.startswith("../"):
+            continue  # scripts are rewritten at installation
+        with file.open("rb") as source:
+            sum_ = hashlib.file_digest(source, "sha256").digest()
+        if digest != "sha256=" + base64.urlsafe_b64encode(sum_).decode().rstrip("="):
+            found.append(name)
+    return found
+
+
+def files(*folders: str) -> list[str]:
+    """Return every file below some folders, which need not exist."""
+    return [
+        str(Path(where) / name) for folder in folders for where, _, names in os.walk(folder) for name in names
+    ]
+
+
+def special() -> list[str]:
+    """Return the files of the whole image that run with another user's rights."""
+    found = []
+    for where, folders, names in os.walk("/"):
+        if where == "/":
+            folders[:] = [name for name in folders if name not in ("proc", "sys", "dev")]
+        for name in names:
+            mode = os.lstat(Path(where) / name).st_mode
+            if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                found.append(str(Path(where) / name))
+    return found
+
+
+def weights() -> dict[str, str]:
+    """Return the fingerprint of the weights and the names of programs whose bytes are not what they say."""
+    import numpy as np  # noqa: PLC0415 (not in the base)
+
+    digest = hashlib.sha256()
+    try:
+        (file,) = CACHE.glob("mobilenet_v2-*.npz")
+        with np.load(file, allow_pickle=False) as arrays:
+            for name in sorted(arrays.files):
+                digest.update(arrays[name].astype("<f4").tobytes())
+    except Exception as error:  # noqa: BLE001 (a finding: on a corrupt file NumPy raises most of what there is)
+        return {"weights": f"unreadable: {error!r}"}
+    programs = {file.stem.rpartition("-")[2]: file for file in CACHE.glob("*.tflite")}
+    wrong = [name for name, file in programs.items() if hashlib.sha256(file.read_bytes()).hexdigest() != name]
+    return {
+        "weights": digest.hexdigest(),
+        "program": "altered" if wrong else "right" if programs else "missing",
+    }
+
+
+def secrets() -> list[str]:
+    """Return files of ours that look like somebody's secrets."""
+    found = []
+    for name in files(str(OURS), "/root", "/build", "/run"):
+        path = Path(name)
+        if path.name in SECRET_FILES:
+            found.append(name)
+        elif "site-packages" not in name and path.is_file() and path.stat().st_size < 2**20:
+            data = path.read_bytes()
+            found += [name for text in SECRET_TEXT if text in data and path.name != "inside.py"]
+    return found
+
+
+def writable() -> list[str]:
+    """Return what others than root could change in our folder, if its file system let them."""
+    found = []
+    for where, _, names in os.walk(OURS):
+        for path in (Path(where), *(Path(where) / name for name in names)):
+            state = path.lstat()
+            if not stat.S_ISLNK(state.st_mode) and (state.st_uid != 0 or state.st_mode & 0o022):
+                found.append(str(path))
+    return found
+
+
+def base() -> dict[str, Any]:
+    """Return what is asked of the base image, too: what our image has more is ours."""
+    return {"mounted": sorted(files(*MOUNTED_OVER)), "special": sorted(special())}
+
+
+def ours(lock: str) -> dict[str, Any]:
+    """Return what is asked of our image alone."""
+    site = OURS / "venv/lib/python3.11/site-packages"
+    there = list(metadata.distributions(path=[str(site)]))
+    code = sorted((OURS / "job").glob("*.py"))
+    compiled = {file.name.split(".")[0] for file in (OURS / "job/__pycache__").glob("*.pyc")}
+    return {
+        "python": [sys.prefix, list(sys.version_info[:2])],
+        "locked": locked(lock),
+        "installed": {normal(one.metadata["Name"]): one.version for one in there},
+        "altered": [name for one in there for name in altered(one)],
+        "job": [file.name for file in code],
+        "uncompiled": [file.name for file in code if file.stem not in compiled],
+        "secrets": secrets(),
+        "writable": writable(),
+        **weights(),
+    }
+
+
+if __name__ == "__main__":
+    given = sys.stdin.read()
+    sys.stdout.write(json.dumps({**base(), **(ours(given) if given.strip() else {})}))

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Builds the image from this checkout, checks it, and says how large it is and what it is made of.
+set -euo pipefail
+
+# shellcheck source=scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=docker/release.env
+source docker/release.env
+
+base="public.ecr.aws/emr-on-eks/spark/emr-$EMR_RELEASE:latest"
+name=fruits
+platform=
+check=yes
+release=no
+
+usage() {
+  cat <<HELP
+Usage: ./scripts/build-image.sh [options] [-- options of docker build]
+
+  --base IMAGE      base image, by tag or digest (default $base;
+                    inside AWS: 483788554619.dkr.ecr.eu-west-1.amazonaws.com/spark/emr-$EMR_RELEASE:latest)
+  --name NAME       name of the image (default $name); its tag is the git revision, with -dirty if files differ
+  --platform NAME   linux/amd64 or linux/arm64 (default this machine's)
+  --release         for use by others: refuses a dirty tree and a base that no registry knows by digest
+  --no-check        do not run docker/check.py, which takes about a minute
+
+Beside the image it writes build/image/sbom.cdx.json (CycloneDX) and build/image/licences.txt.
+A pip.conf of your own is used if PIP_CONFIG_FILE names it.
+HELP
+}
+
+while (($#)); do
+  case "$1" in
+    --base | --name | --platform)
+      (($# > 1)) || die "$1 needs a value; --help lists the options"
+      declare "${1#--}=$2"
+      shift
+      ;;
+    --release) release=yes ;;
+    --no-check) check=no ;;
+    --help | -h)
+      usage
+      exit
+      ;;
+    --)
+      shift
+      break
+      ;;
+    *)
+      echo "error: unknown option '$1'; --help lists the options" >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
+if [[ -n "$platform" && "$platform" != linux/amd64 && "$platform" != linux/arm64 ]]; then
+  echo "error: --platform is linux/amd64 or linux/arm64, not '$platform'" >&2
+  exit 2
+fi
+
+megabytes() { # megabytes IMAGE
+  echo $(($(docker image inspect --format '{{.Size}}' "$1") / 1000000))
+}
+
+command -v docker >/dev/null || die "docker was not found: install Docker Engine or Docker Desktop"
+docker version >/dev/null 2>&1 || die "no Docker engine answers: start it, or see 'docker context ls'"
+revision="$(git rev-parse HEAD 2>/dev/null)" || die "this is no git checkout, so the image would have no revision"
+tag="${revision:0:12}"
+created="$(TZ=UTC git log -1 --date='format-local:%Y-%m-%dT%H:%M:%SZ' --format=%cd)"
+if [[ -n "$(git status --porcelain)" ]]; then
+  [[ "$release" == no ]] || die "--release: files differ from revision $tag: commit or stash them"
+  tag="$tag-dirty"
+  revision="$revision-dirty"
+  created="$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+fi
+
+# A tag can point elsewhere tomorrow, so the base is fetched first and then named by its digest.
+wanted=(${platform:+--platform "$platform"})
+if ! said="$(docker pull --quiet ${wanted[@]+"${wanted[@]}"} "$base" 2>&1 >/dev/null)"; then
+  docker image inspect "$base" >/dev/null 2>&1 || die "the base $base cannot be pulled: ${said%%$'\n'*}"
+fi
+pinned="$(docker image inspect --format '{{if .RepoDigests}}{{index .RepoDigests 0}}{{end}}' "$base")"
+if [[ -z "$pinned" ]]; then
+  [[ "$release" == no ]] || die "--release: no registry knows $base by digest"
+  pinned="$base"
+fi
+digest="${pinned#*@}"
+[[ "$pinned" == *@* ]] || digest="$(docker image inspect --format '{{.Id}}' "$base")"
+
+options=(--file docker/Dockerfile --tag "$name:$tag" --tag "$name:latest" ${wanted[@]+"${wanted[@]}"}
+  --build-arg "BASE_IMAGE=$pinned" --build-arg "BASE_DIGEST=$digest"
+  --build-arg "REVISION=$revision" --build-arg "CREATED=$created")
+if [[ -n "${PIP_CONFIG_FILE:-}" && "$PIP_CONFIG_FILE" != /dev/null ]]; then
+  options+=(--secret "id=pip.conf,src=$PIP_CONFIG_FILE")
+fi
+DOCKER_BUILDKIT=1 docker build "${options[@]}" "$@" .
+
+mkdir -p build/image
+container="$(docker create "$name:$tag")"
+trap 'docker rm "$container" >/dev/null' EXIT
+docker cp "$container:/opt/fruits/materials/." build/image
+if [[ "$check" == yes ]]; then
+  "$(find_python)" -B docker/check.py "$name:$tag" --base "$pinned"
+fi
+echo "image   $name:$tag"
+echo "id      $(docker image inspect --format '{{.Id}}' "$name:$tag")"
+echo "size    $(megabytes "$name:$tag") MB, of which the base $(megabytes "$pinned") MB"
+echo "base    $base ($digest)"
+echo "inside  build/image/sbom.cdx.json, build/image/licences.txt"

@@ -1,0 +1,133 @@
+"""The engine's side of running the image: what a pod of EMR on EKS may do, and whose the results are.
+
+The standard library only: whoever has Docker and Python can use it. What a pod may do is what EMR 6.8 and
+later gave its pods when they were looked at: uid 999, gid 1000, a read-only root, no capability, no new
+privilege, and its own volumes over the folders below.
+"""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+IMAGE: Final = "fruits:latest"
+USER: Final = "999:1000"
+# EMR mounts volumes over these; Spark unpacks native libraries in /tmp and runs them.
+WRITABLE: Final = {
+    "/tmp": "rw,exec,nosuid,nodev,mode=1777",  # noqa: S108 (the container's own)
+    "/mnt": "rw,nosuid,nodev,mode=1777",
+    "/home/hadoop": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
+    "/var/log/fluentd": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
+    "/var/log/spark/user": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
+    "/var/log/spark/apps": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
+}
+# What every container is refused, whatever else it may.
+RIGHTS: Final = (
+    "--rm",
+    "--read-only",
+    "--network=none",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+)
+# Of an output, this much is the job's; whatever else lies there keeps its owner.
+OURS: Final = ("_input.json", "features", "rejected", "pca", "pca_csv", "inventory", "models", "runs")
+HAND_OVER: Final = (
+    'cd /output && owner="$1" && shift && chown "$owner" . && for name in "$@"; do '
+    'if [ -e "$name" ]; then chown -hR "$owner" "$name" || exit 1; fi; done'
+)
+
+
+class ContainerError(Exception):
+    """Something a person can mend, in one sentence; `exit_code` says what kind."""
+
+    def __init__(self, sentence: str, exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def docker(*words: str, data: str | None = None) -> str:
+    """Run a docker command, with `data` as its stdin, and return what it printed.
+
+    Raises
+    ------
+    ContainerError
+        If there is no docker, or it fails: with the last line of what it says.
+    """
+    try:
+        done = subprocess.run(["docker", *words], input=data, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ContainerError("docker was not found: install Docker Engine or Docker Desktop") from None
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise ContainerError(f"docker {words[0]}: {said}")
+    return done.stdout.strip()
+
+
+def require_image(image: str) -> None:
+    """Refuse, in one sentence, an engine that does not answer and an image that it does not have."""
+    docker("version", "--format", "{{.Server.Version}}")
+    try:
+        docker("image", "inspect", "--format", "{{.Id}}", image)
+    except ContainerError:
+        built = "build it with ./scripts/build-image.sh"
+        raise ContainerError(f"there is no image {image} here: {built}", 2) from None
+
+
+def pod(network: str) -> list[str]:
+    """Return the options of ``docker run`` that make a container what a pod of EMR is."""
+    flags = [*RIGHTS, "--user", USER]
+    flags[flags.index("--network=none")] = f"--network={network}"
+    for folder, options in WRITABLE.items():
+        flags += ["--tmpfs", f"{folder}:{options}"]
+    return flags
+
+
+def bind(folder: Path, *, read_only: bool) -> list[str]:
+    """Return the options that show a folder at its own path, so that tables name photos as outside."""
+    # As CSV, for docker splits at commas; quotes in it are doubled.
+    fields = ["type=bind", f"source={folder}", f"target={folder}", *(["readonly"] if read_only else [])]
+    quoted = ['"' + field.replace('"', '""') + '"' if set(field) & set('",\n') else field for field in fields]
+    return ["--mount", ",".join(quoted)]
+
+
+def hand_over(image: str, output: Path, owner: str) -> None:
+    """Give an output folder, and of what is in it the job's own tables, to an owner: ``uid:gid``.
+
+    It takes root, which only the engine has; the container has no network and can do nothing else.
+    """
+    rights = ["CHOWN", "DAC_READ_SEARCH", "FOWNER"]
+    flags = [*RIGHTS, "--user", "0:0", *(f"--cap-add={right}" for right in rights)]
+    where = ["--mount", bind(output, read_only=False)[1].replace(f"target={output}", "target=/output")]
+    script = ["--entrypoint", "/bin/sh", image, "-c", HAND_OVER, "hand-over", owner, *OURS]
+    docker("run", *flags, *where, *script)
+
+
+def me() -> str:
+    """Return who owns results in the end, as the engine sees it: without root, its root is the user."""
+    rootless = "rootless" in docker("info", "--format", "{{.SecurityOptions}}")
+    return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
+
+
+def credentials(profile: str | None) -> str:
+    """Return the user's AWS credentials as lines ``NAME=value``, from whatever their profile uses.
+
+    Raises
+    ------
+    ContainerError
+        If there is no AWS CLI, or it has no credentials.
+    """
+    command: Sequence[str] = ["aws", "configure", "export-credentials", "--format", "env-no-export"]
+    try:
+        done = subprocess.run(
+            [*command, *(["--profile", profile] if profile else [])],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise ContainerError("s3:// needs the AWS CLI, which was not found: install it", 2) from None
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise ContainerError(f"the AWS CLI has no credentials for s3://: {said}", 2)
+    return done.stdout.strip()
