@@ -13,6 +13,8 @@ OTHERS: Final = """\
 MobileNetV2's ImageNet weights (Keras Applications): Apache-2.0
 The base image (Amazon Linux 2023, Spark, Hadoop, a JDK): see Amazon's terms and /usr/lib/spark/licenses
 """
+# What some packages leave out of their metadata; read in their repositories.
+KNOWN: Final = {"keras": "Apache-2.0", "namex": "Apache-2.0", "protobuf": "BSD-3-Clause"}
 LENGTH: Final = 70  # some packages state their licence's whole text as its name
 
 
@@ -26,7 +28,7 @@ def licences(component: dict[str, Any]) -> str:
         lines = text.rsplit(" :: ", 1)[-1].strip().splitlines()
         if lines and lines[0][:LENGTH] not in found:
             found.append(lines[0][:LENGTH])
-    return ", ".join(found)
+    return ", ".join(found) or KNOWN.get(component["name"].lower(), "")
 
 
 def main(file: Path) -> int:

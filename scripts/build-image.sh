@@ -26,7 +26,7 @@ Usage: ./scripts/build-image.sh [options] [-- options of docker build]
   --no-check        do not run docker/check.py, which takes about a minute
 
 Beside the image it writes build/image/sbom.cdx.json (CycloneDX) and build/image/licences.txt.
-A pip.conf of your own is used if PIP_CONFIG_FILE names it.
+pip's own settings count for the build, too: PIP_CONFIG_FILE, and PIP_CERT where a proxy has its own certificates.
 HELP
 }
 
@@ -93,6 +93,9 @@ options=(--file docker/Dockerfile --tag "$name:$tag" --tag "$name:latest" ${want
   --build-arg "REVISION=$revision" --build-arg "CREATED=$created")
 if [[ -n "${PIP_CONFIG_FILE:-}" && "$PIP_CONFIG_FILE" != /dev/null ]]; then
   options+=(--secret "id=pip.conf,src=$PIP_CONFIG_FILE")
+fi
+if [[ -n "${PIP_CERT:-}" ]]; then
+  options+=(--secret "id=ca.pem,src=$PIP_CERT")
 fi
 DOCKER_BUILDKIT=1 docker build "${options[@]}" "$@" .
 

@@ -77,7 +77,10 @@ def require_image(image: str) -> None:
 def pod(network: str) -> list[str]:
     """Return the options of ``docker run`` that make a container what a pod of EMR is."""
     flags = [*RIGHTS, "--user", USER]
-    flags[flags.index("--network=none")] = f"--network={network}"
+    if network == "none":
+        flags.append("--hostname=localhost")  # Java asks what its host is called, and nobody else would know
+    else:
+        flags[flags.index("--network=none")] = f"--network={network}"
     for folder, options in WRITABLE.items():
         flags += ["--tmpfs", f"{folder}:{options}"]
     return flags

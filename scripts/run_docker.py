@@ -26,6 +26,7 @@ from scripts.containers import ContainerError
 
 MAIN: Final = "local:///opt/fruits/job/main.py"
 # The image's own spark-submit means Kubernetes unless told otherwise. What Java is told, session.py explains.
+JAVA: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SUBMIT: Final = (
     "spark-submit",
     "--master",
@@ -37,8 +38,7 @@ SUBMIT: Final = (
     "--conf",
     "spark.ui.showConsoleProgress=false",
     "--driver-java-options",
-    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC "
-    "-Dlog4j2.configurationFile=file:/opt/fruits/job/log4j2.properties",
+    f"{JAVA} -Dlog4j2.configurationFile=file:/opt/fruits/job/log4j2.properties",
     MAIN,
 )
 READ_CREDENTIALS: Final = 'while IFS= read -r line && [ -n "$line" ]; do export "$line"; done; exec "$@"'
@@ -162,6 +162,8 @@ def _environment(environment: Mapping[str, str], s3: bool) -> list[str]:
     kept = {f"FRUITS_{name.upper()}" for name in (*LOCATIONS, "cache", "image")}
     names = [name for name in sorted(environment) if name.startswith("FRUITS_") and name not in kept]
     names += [name for name in NOT_SECRET if s3 and name in environment]
+    names.append("SPARK_LOCAL_IP=127.0.0.1")  # it works alone, so nothing of it listens beyond loopback
+    names.append(f"SPARK_LAUNCHER_OPTS={JAVA}")
     return [word for name in names for word in ("--env", name)]
 
 
