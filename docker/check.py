@@ -1,6 +1,6 @@
 """Check that an image keeps EMR's contract and ours, and run the job in it once.
 
-Usage: ``python docker/check.py IMAGE [--base IMAGE] [--no-run]``. Exit code 0 if all holds, 1 if something
+Usage: ``python docker/check.py IMAGE [--base IMAGE] [--only PART]``. Exit code 0 if all holds, 1 if something
 does not, 2 if it cannot be checked. Needs Docker and Python 3.11, and no package.
 
 Sources of the contract: AWS's documentation of custom images for EMR on EKS, and what AWS's own validator
@@ -50,20 +50,11 @@ def inspect(image: str) -> dict[str, Any]:
     return found
 
 
-def look_inside(image: str, python: str, lock: str = "") -> dict[str, Any]:
-    """Run inside.py in an image, as a root that may read everything and change nothing."""
+def look_inside(image: str, asked: str, python: str = PYTHON, lock: str = "") -> dict[str, Any]:
+    """Ask inside.py in an image, as a root that may read everything and change nothing."""
     script = (ROOT / "docker" / "inside.py").read_text()
-    flags = [
-        *RIGHTS,
-        "--cap-add",
-        "DAC_READ_SEARCH",
-        "--user",
-        "0:0",
-        "--interactive",
-        "--entrypoint",
-        python,
-    ]
-    found: dict[str, Any] = json.loads(docker("run", *flags, image, "-B", "-c", script, data=lock))
+    flags = [*RIGHTS, "--cap-add=DAC_READ_SEARCH", "--user=0:0", "--interactive", f"--entrypoint={python}"]
+    found: dict[str, Any] = json.loads(docker("run", *flags, image, "-B", "-c", script, asked, data=lock))
     return found
 
 
@@ -71,17 +62,9 @@ class Check:
     """The findings on one image; each check is a sentence that holds or does not."""
 
     def __init__(self, image: str, base: str, say: Callable[[str], None]) -> None:
-        self.image, self.failed, self.say = image, 0, say
+        self.image, self.under, self.failed, self.say = image, base, 0, say
         self.about, self.below = inspect(image), inspect(base)
         self.config: dict[str, Any] = self.about["Config"]
-        self.base = (
-            look_inside(base, "python3.11") if self._has_python(base) else look_inside(base, "python3")
-        )
-
-    @staticmethod
-    def _has_python(base: str) -> bool:
-        words = [*RIGHTS, "--entrypoint", "/bin/sh", base, "-c", "command -v python3.11 || true"]
-        return bool(docker("run", *words).strip())
 
     def holds(self, sentence: str, found: bool, detail: object = "") -> None:
         """Report a sentence, and with one that does not hold what was found instead."""
@@ -91,7 +74,9 @@ class Check:
     def contract(self) -> None:
         """Check what EMR asks of an image."""
         config, base = self.config, self.below["Config"]
-        self.holds("the last user is hadoop:hadoop", config["User"] == "hadoop:hadoop", config["User"])
+        self.holds(
+            "the last user is hadoop of group hadoop", config["User"] == "hadoop:hadoop", config["User"]
+        )
         who = docker("run", *RIGHTS, "--entrypoint", "/usr/bin/id", self.image).strip()
         self.holds("that is uid 999 and gid 1000", who.startswith("uid=999(hadoop) gid=1000(hadoop)"), who)
         self.holds(
@@ -142,40 +127,42 @@ class Check:
         )
 
     def contents(self) -> None:
-        """Check what we have put in."""
-        lock = (ROOT / "requirements.lock").read_text()
+        """Check what we have put in, against what the base has."""
+        which = docker(
+            "run", *RIGHTS, "--entrypoint", "/bin/sh", self.under, "-c", "command -v python3.11 || echo"
+        )
+        base = look_inside(self.under, "base", which or "python3")
         try:
-            found = look_inside(self.image, PYTHON, lock)
+            found = look_inside(self.image, "contents")
         except ContainerError as error:
             self.holds("our Python runs in it", False, error)
             return
-        prefix, version = found["python"]
-        self.holds(
-            "the interpreter is ours, Python 3.11",
-            [prefix, version] == ["/opt/fruits/venv", [3, 11]],
-            found["python"],
-        )
-        wanted, installed = found["locked"], found["installed"]
-        other = sorted(name for name in wanted | installed if wanted.get(name) != installed.get(name))
-        self.holds("the packages are those of the lock, and no others", not other, other)
-        self.holds(
-            "the packages' files are as their wheels brought them", not found["altered"], found["altered"][:5]
-        )
-        self.holds("PySpark is the base's own", "pyspark" not in installed, installed.get("pyspark"))
         self.holds(
             "the job is in /opt/fruits/job", {"main.py", "pipeline.py"} <= set(found["job"]), found["job"]
         )
         self.holds("the job is compiled", not found["uncompiled"], found["uncompiled"])
-        over = sorted(set(found["mounted"]) - set(self.base["mounted"]))
+        over = sorted(set(found["mounted"]) - set(base["mounted"]))
         self.holds("nothing of ours lies where EMR mounts over", not over, over[:5])
-        special = sorted(set(found["special"]) - set(self.base["special"]))
+        special = sorted(set(found["special"]) - set(base["special"]))
         self.holds("no file of ours runs with another user's rights", not special, special)
         self.holds("only root could change our files", not found["writable"], found["writable"][:5])
         self.holds("no file of ours is a secret", not found["secrets"], found["secrets"])
         self.holds("the weights have their fingerprint", found["weights"] == FINGERPRINT, found["weights"])
-        self.holds(
-            "the network's program is the one it says", found.get("program") == "right", found.get("program")
-        )
+        program = found["program"]
+        self.holds("the network's program is the one it says", program == "right", program)
+
+    def packages(self) -> None:
+        """Check that the packages are the lock's."""
+        lock = (ROOT / "requirements.lock").read_text()
+        found = look_inside(self.image, "packages", lock=lock)
+        right = found["python"] == ["/opt/fruits/venv", [3, 11]]
+        self.holds("the interpreter is ours, Python 3.11", right, found["python"])
+        wanted, installed = found["locked"], found["installed"]
+        other = sorted(name for name in wanted | installed if wanted.get(name) != installed.get(name))
+        self.holds("the packages are those of the lock, and no others", not other, other)
+        altered = found["altered"]
+        self.holds("the packages' files are as their wheels brought them", not altered, altered[:5])
+        self.holds("PySpark is the base's own", "pyspark" not in installed, installed.get("pyspark"))
 
     def run(self) -> None:
         """Run the job on drawn fruit, as a pod runs it."""
@@ -192,7 +179,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Check that an image keeps EMR's contract and ours.")
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("--base", metavar="IMAGE", help="what it is built on (default: what its label says)")
-    parser.add_argument("--no-run", action="store_true", help="only look, do not run the job")
+    every = ("contract", "contents", "packages", "run")
+    parser.add_argument("--only", choices=every, action="append", help="check this alone; repeatable")
     given = parser.parse_args()
     try:
         labels = inspect(given.image)["Config"]["Labels"] or {}
@@ -200,10 +188,8 @@ def main() -> int:
         if not base:
             raise ContainerError("it does not say what it is built on: name that with --base")
         check = Check(given.image, str(base), print)
-        check.contract()
-        check.contents()
-        if not given.no_run:
-            check.run()
+        for part in given.only or every:
+            getattr(check, part)()
     except ContainerError as error:
         print(f"error: {given.image} cannot be checked: {error}", file=sys.stderr)
         return 2

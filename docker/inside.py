@@ -1,7 +1,7 @@
 """What docker/check.py asks of an image from within: prints one JSON object. Runs on the image's own Python.
 
-As root in a container without rights or network: nothing is hidden from it, and it can change nothing. Reads
-the lock file from stdin.
+As root in a container without rights or network: nothing is hidden from it, and it can change nothing. Its
+argument is what is asked: ``base``, ``contents``, or ``packages``, with the lock file on stdin.
 """
 
 import base64
@@ -11,11 +11,13 @@ import json
 import os
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 OURS: Final = Path("/opt/fruits")
+SITE: Final = OURS / "venv/lib/python3.11/site-packages"
 CACHE: Final = OURS / "cache"
 # EMR mounts over these, so whatever an image has there is not there in a pod.
 MOUNTED_OVER: Final = (
@@ -50,18 +52,25 @@ def locked(lock: str) -> dict[str, str]:
     return {normal(one.name): next(iter(one.specifier)).version for one in here}
 
 
-def altered(distribution: metadata.Distribution) -> list[str]:
-    """Return the files of a package that are not as its wheel brought them; some may have been left out."""
-    found = []
-    for name, digest, _ in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
-        file = Path(str(distribution.locate_file(name)))
-        if not digest or not file.is_file() or file.is_symlink() or name.startswith("../"):
-            continue  # scripts are rewritten at installation
+def altered(distributions: list[metadata.Distribution]) -> list[str]:
+    """Return the files of packages that are not as their wheels brought them; some may have been left out."""
+    recorded = []
+    for one in distributions:
+        for name, digest, _ in csv.reader((one.read_text("RECORD") or "").splitlines()):
+            file = Path(str(one.locate_file(name)))
+            if (
+                digest and not name.startswith("../") and file.is_file()
+            ):  # scripts are rewritten at installation
+                recorded.append((name, file, digest))
+
+    def is_altered(one: tuple[str, Path, str]) -> bool:
+        _, file, digest = one
         with file.open("rb") as source:
-            sum_ = hashlib.file_digest(source, "sha256").digest()
-        if digest != "sha256=" + base64.urlsafe_b64encode(sum_).decode().rstrip("="):
-            found.append(name)
-    return found
+            found = hashlib.file_digest(source, "sha256").digest()
+        return digest != "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("=")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [one[0] for one, wrong in zip(recorded, pool.map(is_altered, recorded)) if wrong]  # noqa: B905
 
 
 def files(*folders: str) -> list[str]:
@@ -84,8 +93,8 @@ def special() -> list[str]:
     return found
 
 
-def weights() -> dict[str, str]:
-    """Return the fingerprint of the weights and the names of programs whose bytes are not what they say."""
+def weights() -> str:
+    """Return the fingerprint of the weights."""
     import numpy as np  # noqa: PLC0415 (not in the base)
 
     digest = hashlib.sha256()
@@ -95,13 +104,15 @@ def weights() -> dict[str, str]:
             for name in sorted(arrays.files):
                 digest.update(arrays[name].astype("<f4").tobytes())
     except Exception as error:  # noqa: BLE001 (a finding: on a corrupt file NumPy raises most of what there is)
-        return {"weights": f"unreadable: {error!r}"}
-    programs = {file.stem.rpartition("-")[2]: file for file in CACHE.glob("*.tflite")}
-    wrong = [name for name, file in programs.items() if hashlib.sha256(file.read_bytes()).hexdigest() != name]
-    return {
-        "weights": digest.hexdigest(),
-        "program": "altered" if wrong else "right" if programs else "missing",
-    }
+        return f"unreadable: {error!r}"
+    return digest.hexdigest()
+
+
+def program() -> str:
+    """Return whether the network's programs have the hashes that are their names."""
+    found = {file.stem.rpartition("-")[2]: file.read_bytes() for file in CACHE.glob("*.tflite")}
+    wrong = [name for name, data in found.items() if hashlib.sha256(data).hexdigest() != name]
+    return "altered" if wrong else "right" if found else "missing"
 
 
 def secrets() -> list[str]:
@@ -133,25 +144,32 @@ def base() -> dict[str, Any]:
     return {"mounted": sorted(files(*MOUNTED_OVER)), "special": sorted(special())}
 
 
-def ours(lock: str) -> dict[str, Any]:
+def contents() -> dict[str, Any]:
     """Return what is asked of our image alone."""
-    site = OURS / "venv/lib/python3.11/site-packages"
-    there = list(metadata.distributions(path=[str(site)]))
     code = sorted((OURS / "job").glob("*.py"))
     compiled = {file.name.split(".")[0] for file in (OURS / "job/__pycache__").glob("*.pyc")}
     return {
-        "python": [sys.prefix, list(sys.version_info[:2])],
-        "locked": locked(lock),
-        "installed": {normal(one.metadata["Name"]): one.version for one in there},
-        "altered": [name for one in there for name in altered(one)],
+        **base(),
         "job": [file.name for file in code],
         "uncompiled": [file.name for file in code if file.stem not in compiled],
         "secrets": secrets(),
         "writable": writable(),
-        **weights(),
+        "weights": weights(),
+        "program": program(),
+    }
+
+
+def packages() -> dict[str, Any]:
+    """Return what is installed, and what the lock on stdin names."""
+    there = list(metadata.distributions(path=[str(SITE)]))
+    return {
+        "python": [sys.prefix, list(sys.version_info[:2])],
+        "locked": locked(sys.stdin.read()),
+        "installed": {normal(one.metadata["Name"]): one.version for one in there},
+        "altered": altered(there),
     }
 
 
 if __name__ == "__main__":
-    given = sys.stdin.read()
-    sys.stdout.write(json.dumps({**base(), **(ours(given) if given.strip() else {})}))
+    asked = {"base": base, "contents": contents, "packages": packages}
+    sys.stdout.write(json.dumps(asked[sys.argv[1]]()))

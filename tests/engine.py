@@ -69,7 +69,16 @@ def running() -> Iterator[None]:
     KEPT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="engine-") as folder, contextlib.ExitStack() as stack:
         socket = f"unix://{folder}/docker.sock"
-        places = ["--data-root", KEPT, "--exec-root", f"{folder}/exec", "-p", f"{folder}/pid", "-H", socket]
+        places = [
+            "--data-root",
+            str(KEPT),
+            "--exec-root",
+            f"{folder}/exec",
+            "-p",
+            f"{folder}/pid",
+            "-H",
+            socket,
+        ]
         offline = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
         log = stack.enter_context(Path(folder, "log").open("wb"))
         process = subprocess.Popen(["/usr/sbin/dockerd", *offline, *places], stdout=log, stderr=log)

@@ -25,9 +25,9 @@ INTRUDER: Final = (
 )
 LABEL: Final = "LABEL org.opencontainers.image"
 
-# What is done to a good image → the one sentence that must not hold any more.
+# What is done to a good image → the sentence that must not hold any more.
 BREAKS: Final = {
-    "another last user": ("USER root", "the last user is hadoop:hadoop"),
+    "another last user": ("USER root", "the last user is hadoop of group hadoop"),
     "another user id": ("RUN usermod --uid 1234 hadoop", "that is uid 999 and gid 1000"),
     "another work directory": ("WORKDIR /opt", "the work directory is /home/hadoop"),
     "another entry point": ('ENTRYPOINT ["/bin/bash"]', "the entry point is the base's"),
@@ -86,8 +86,28 @@ BREAKS: Final = {
     ),
     "no Python": ("RUN rm /opt/fruits/venv/bin/python", "our Python runs in it"),
 }
-# Breaks that touch a package change its files, too.
-ALSO: Final = {"a package of another version": "the packages' files are as their wheels brought them"}
+# Some breaks are two at once.
+ALSO: Final = {
+    "another last user": "that is uid 999 and gid 1000",
+    "a key in the environment": "the rest of the environment is the base's",
+    "a package of another version": "the packages' files are as their wheels brought them",
+}
+CONTENTS: Final = (
+    "no file of ours is a secret",
+    "nothing of ours lies where EMR mounts over",
+    "the job is in /opt/fruits/job",
+    "the job is compiled",
+    "only root could change our files",
+    "no file of ours runs with another user's rights",
+    "the weights have their fingerprint",
+    "the network's program is the one it says",
+    "our Python runs in it",
+)
+
+
+def part(sentence: str) -> str:
+    """Return the part of the check that says a sentence."""
+    return "contents" if sentence in CONTENTS else "packages" if "packages" in sentence else "contract"
 
 
 def check(image: str, base: str, *options: str) -> tuple[int, list[str], str]:
@@ -119,11 +139,11 @@ def test_each_break_of_the_contract_is_found(name: str, image: str, base: str) -
     broken = f"fruits-broken:{uuid.uuid4().hex[:12]}"
     docker("build", "--network", "none", "--tag", broken, "-", data="\n".join(lines).encode())
     try:
-        code, failed, said = check(broken, base, "--no-run")
+        code, failed, said = check(broken, base, "--only", part(sentence))
     finally:
         docker("rmi", broken)
     assert code == 1, said
-    assert sorted(failed) == sorted([sentence, *([ALSO[name]] if name in ALSO else [])]), said
+    assert sorted(failed) == sorted({sentence, ALSO.get(name, sentence)}), said
 
 
 def test_what_cannot_be_checked_is_said_in_one_sentence(image: str) -> None:

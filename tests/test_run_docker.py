@@ -1,0 +1,242 @@
+"""run-docker.sh: the image as a pod would run it, and the same numbers as without it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from job import store
+from scripts import containers, run_docker
+from tests.engine import docker
+from tests.s3_servers import make_bucket
+
+ROOT: Final = Path(__file__).parents[1]
+PYTHON: Final = "/opt/fruits/venv/bin/python"
+START_SECONDS: Final = 120
+
+
+def run_docker_sh(*options: str | Path, **keywords: object) -> "subprocess.CompletedProcess[str]":
+    """Run run-docker.sh to its end."""
+    command = [str(ROOT / "scripts" / "run-docker.sh"), *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **keywords)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.docker
+def test_the_image_gives_the_numbers_of_run_local(image: str, sample: Path, tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    done = run_docker_sh("--image", image, "--input", sample, "--output", inside)
+    assert done.returncode == 0, done.stdout + done.stderr
+    local = [str(ROOT / "scripts" / "run-local.sh"), "--input", str(sample), "--output", str(outside)]
+    subprocess.run(local, check=True, capture_output=True)
+    for name in ("features", "pca"):
+        columns = ["path", "label", "split", name]
+        ours, theirs = (
+            pq.read_table(where / name, columns=columns).sort_by("path") for where in (inside, outside)
+        )
+        assert ours.num_rows == len(list(sample.rglob("*.jpg")))
+        if name == "features":
+            assert ours.equals(theirs), "to the last bit, and the photos have the same names"
+        else:
+            one, other = (np.array(table["pca"].to_pylist()) for table in (ours, theirs))
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-9 * np.abs(other).max())
+    owners = {path.lstat().st_uid for path in (inside, *inside.rglob("*"))}
+    assert owners == {os.getuid()}, "a person can read and delete what it wrote"
+
+
+@pytest.mark.docker
+def test_an_output_of_run_local_may_be_taken_up_in_the_image(
+    image: str, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    options: list[str | Path] = ["--input", photos, "--output", output, "--components", "3"]
+    first = run_docker_sh("--image", image, *options)
+    assert first.returncode == 0, first.stderr
+    (output / "mine").write_text("not the job's")
+    again = run_docker_sh("--image", image, *options)
+    assert again.returncode == 0, again.stderr
+    records = [json.loads(file.read_text()) for file in (output / "runs").glob("*.json")]
+    assert sorted(record["status"] for record in records) == ["completed", "superseded"]
+    assert (output / "mine").read_text() == "not the job's"
+
+
+@pytest.mark.docker
+def test_a_container_may_do_no_more_than_a_pod(image: str, photos: Path, tmp_path: Path) -> None:
+    script = f"""
+id -u; id -g
+grep -E '^(CapEff|NoNewPrivs)' /proc/self/status
+ls /sys/class/net
+for place in / /opt/fruits /usr/lib/spark /var/log {photos}; do touch $place/x 2>/dev/null && echo "wrote $place"; done
+for place in /tmp /mnt /home/hadoop /var/log/fluentd /var/log/spark/user /var/log/spark/apps {tmp_path}/output; do
+  touch $place/x || echo "did not write $place"; done
+"""
+    options: list[str | Path] = [
+        "--image",
+        image,
+        "--shell",
+        "--input",
+        photos,
+        "--output",
+        tmp_path / "output",
+    ]
+    done = run_docker_sh(*options, input=script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["999", "1000", "CapEff:", "0000000000000000", "NoNewPrivs:", "1", "lo"]
+
+
+@pytest.mark.docker
+def test_credentials_reach_s3_and_no_command_line_or_container(
+    image: str, bucket: str, photos: Path, tmp_path: Path, aws_environment: pytest.MonkeyPatch
+) -> None:
+    for file in photos.rglob("*.jpg"):
+        store.write_bytes(f"s3://{bucket}/{file.relative_to(photos)}", file.read_bytes())
+    # Beside the user's docker a note of what it is told, and of what the engine writes down of a container.
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    real = shutil.which("docker")
+    (fake / "docker").write_text(f'#!/bin/sh\nprintf "%s " "$@" >> {tmp_path}/told\nexec {real} "$@"\n')
+    (fake / "docker").chmod(0o755)
+    aws_environment.setenv("PATH", f"{fake}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    aws_environment.setenv("AWS_SECRET_ACCESS_KEY", "none-may-see-this")
+    results = make_bucket()
+    options: list[str | Path] = [
+        "--input",
+        f"s3://{bucket}",
+        "--output",
+        f"s3://{results}",
+        "--components",
+        "3",
+    ]
+    done = run_docker_sh("--image", image, "--network", "host", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(list(photos.rglob('*.jpg')))} photos featurized" in done.stderr
+    assert "none-may-see-this" not in (tmp_path / "told").read_text() + done.stdout + done.stderr
+    features = [name for name, _ in store.list_files(f"s3://{results}/features", ".parquet")]
+    assert features
+
+
+@pytest.mark.docker
+def test_an_interrupted_run_leaves_no_record_and_no_container(
+    image: str, sample: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    command = [str(ROOT / "scripts" / "run-docker.sh"), "--image", image, "--input", str(sample)]
+    with subprocess.Popen(
+        [*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "Spark" in line and "cores" in line:
+                break
+        run.send_signal(signal.SIGTERM)
+        said = run.communicate(timeout=START_SECONDS)[1]
+    assert run.returncode in (130, 143), said
+    assert not list(output.glob("runs/*.json"))
+    assert docker("ps", "--quiet", "--filter", f"ancestor={image}") == ""
+    assert not output.exists() or {path.lstat().st_uid for path in output.rglob("*")} <= {os.getuid()}
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--input", "none-such", "--output", "out"], 2, "none-such"),
+        (["--input", "none", "--output", "out", "--components", "no"], 2, "--components: 'no'"),
+        (["--no-such-flag"], 2, "unknown argument '--no-such-flag'"),
+        (
+            ["--image", "fruits:none-such", "--input", "x", "--output", "out"],
+            2,
+            "build it with ./scripts/build-image.sh",
+        ),
+        (["--input", "x", "--output", "/usr/share/out"], 2, "the image has its own folder of that name"),
+        (["--memory", "much", "--input", "x", "--output", "out"], 125, "much"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    options: list[str], code: int, said: str, image: str, tmp_path: Path
+) -> None:
+    given = options if "--image" in options else ["--image", image, *options]
+    done = run_docker_sh(*given, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    done = run_docker_sh("--input", tmp_path, "--output", tmp_path / "out", env=environment)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: docker version: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("/data/photos", Path("/data/photos")),
+        ("/data/2025/../2026", Path("/data/2026")),
+        ("file:///data/my%20photos", Path("/data/my photos")),
+        ("file:/data/photos", Path("/data/photos")),
+        ("file://localhost/data", Path("/data")),
+        ("s3://bucket/key", "s3://bucket/key"),
+        ("s3a://bucket/key", "s3a://bucket/key"),
+        ("/run/media/stick", Path("/run/media/stick")),
+        ("/tmp/photos", Path("/tmp/photos")),
+    ],
+)
+def test_locations_are_paths_here_or_uris_in_s3(text: str, location: Path | str) -> None:
+    given, rest = run_docker._parse(["--input", text, "--limit", "5"], {})
+    assert given.input == [location] and rest == ["--limit", "5"]
+
+
+@pytest.mark.parametrize(
+    "text", ["/", "/usr", "/etc/x", "/opt/fruits/job", "/home", "/tmp", "/var/log/x", "file:///proc"]
+)
+def test_folders_of_the_images_own_are_refused(text: str) -> None:
+    with pytest.raises(containers.ContainerError, match="its own folder"):
+        run_docker._parse(["--output", text], {})
+
+
+def test_the_environment_counts_as_flags_do() -> None:
+    environment = {
+        "FRUITS_INPUT": "/data",
+        "FRUITS_LIMIT": "5",
+        "FRUITS_CACHE": "/x",
+        "AWS_REGION": "eu-west-1",
+    }
+    given, _ = run_docker._parse(["--output", "/out"], environment)
+    assert given.input == [Path("/data")]
+    assert "FRUITS_LIMIT" in run_docker._environment(environment, s3=False)
+    assert not {"FRUITS_INPUT", "FRUITS_CACHE", "AWS_REGION"} & set(
+        run_docker._environment(environment, s3=False)
+    )
+    assert "AWS_REGION" in run_docker._environment(environment, s3=True)
+
+
+def test_a_folder_with_a_comma_or_a_quote_is_one_field_of_a_mount() -> None:
+    assert containers.bind(Path('/a,b "c"'), read_only=True)[1] == (
+        'type=bind,"source=/a,b ""c""","target=/a,b ""c""",readonly'
+    )
+
+
+def test_what_is_handed_over_is_what_the_job_writes() -> None:
+    assert set(containers.OURS) == {store.CLAIM, *store.OURS}
+
+
+@pytest.fixture(scope="module")
+def photos(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of sixty photos of three kinds, in both splits."""
+    folder = tmp_path_factory.mktemp("photos") / "fruit"
+    kinds = sorted(path for path in (sample / "Training").iterdir())[:3]
+    for kind in kinds:
+        for file in sorted(kind.glob("*.jpg"))[:20]:
+            target = folder / "Training" / kind.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    return folder
