@@ -1,13 +1,12 @@
 """The engine's side of running the image: what a pod of EMR on EKS may do, and whose the results are.
 
-The standard library only: whoever has Docker and Python can use it. What a pod may do is what EMR 6.8 and
-later gave its pods when they were looked at: uid 999, gid 1000, a read-only root, no capability, no new
-privilege, and its own volumes over the folders below.
+The standard library only, but for S3: whoever has Docker and Python can use it. What a pod may do is what EMR
+6.8 and later gave its pods when they were looked at: uid 999, gid 1000, a read-only root, no capability, no
+new privilege, and its own volumes over the folders below.
 """
 
 import os
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ USER: Final = "999:1000"
 # EMR mounts volumes over these; Spark unpacks native libraries in /tmp and runs them.
 WRITABLE: Final = {
     "/tmp": "rw,exec,nosuid,nodev,mode=1777",  # noqa: S108 (the container's own)
-    "/mnt": "rw,nosuid,nodev,mode=1777",
+    "/mnt": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
     "/home/hadoop": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
     "/var/log/fluentd": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
     "/var/log/spark/user": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
@@ -113,24 +112,31 @@ def me() -> str:
 
 
 def credentials(profile: str | None) -> str:
-    """Return the user's AWS credentials as lines ``NAME=value``, from whatever their profile uses.
+    """Return the user's AWS credentials and region as lines ``NAME=value``, whatever their profile uses.
 
     Raises
     ------
     ContainerError
-        If there is no AWS CLI, or it has no credentials.
+        If there are none, or they have expired.
     """
-    command: Sequence[str] = ["aws", "configure", "export-credentials", "--format", "env-no-export"]
+    import boto3  # noqa: PLC0415 (only S3 needs it, and a machine that runs images may not have it)
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
     try:
-        done = subprocess.run(
-            [*command, *(["--profile", profile] if profile else [])],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise ContainerError("s3:// needs the AWS CLI, which was not found: install it", 2) from None
-    if done.returncode:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise ContainerError(f"the AWS CLI has no credentials for s3://: {said}", 2)
-    return done.stdout.strip()
+        session = boto3.Session(profile_name=profile)
+        found = session.get_credentials()
+        frozen = found.get_frozen_credentials() if found else None
+    except BotoCoreError as error:
+        # The name alone: the text can quote what a credential process printed.
+        raise ContainerError(
+            f"no AWS credentials for s3:// ({type(error).__name__}): log in again", 2
+        ) from None
+    if frozen is None or not frozen.access_key:
+        raise ContainerError("no AWS credentials for s3://: set AWS_PROFILE, or name one with --profile", 2)
+    names = {
+        "AWS_ACCESS_KEY_ID": frozen.access_key,
+        "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
+        "AWS_SESSION_TOKEN": frozen.token,
+        "AWS_REGION": session.region_name,
+    }
+    return "\n".join(f"{name}={value}" for name, value in names.items() if value)

@@ -4,5 +4,12 @@ set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-python="$(find_python)"
-exec "$python" -B "$(dirname "${BASH_SOURCE[0]}")/run_docker.py" "$@"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+if [[ "$* ${FRUITS_INPUT:-} ${FRUITS_OUTPUT:-}" =~ [sS]3[aA]?:// ]]; then
+  # What an AWS profile means, boto3 knows.
+  (cd "$root" && make_venv .venv requirements-local.lock)
+  python="$root/.venv/bin/python"
+else
+  python="$(find_python)"
+fi
+exec "$python" -B "$root/scripts/run_docker.py" "$@"

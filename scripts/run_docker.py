@@ -186,7 +186,11 @@ def _parse(words: Sequence[str], environment: Mapping[str, str]) -> tuple[argpar
     add("--cpus", metavar="N", help="cores that it may use (default all)")
     add("--memory", metavar="SIZE", help="memory that it may use, as in 4g (default all)")
     add("--network", metavar="NAME", help="docker network (default none; bridge for s3://)")
-    add("--profile", metavar="NAME", help="AWS profile whose credentials s3:// takes (default the AWS CLI's)")
+    add(
+        "--profile",
+        metavar="NAME",
+        help="AWS profile whose credentials s3:// takes (default the environment's)",
+    )
     add("--shell", action="store_true", help="open a shell in it instead of running the job")
     add("--job-help", action="store_true", help="list the job's own options")
     given, rest = parser.parse_known_args(words)
