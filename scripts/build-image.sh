@@ -33,7 +33,10 @@ HELP
 while (($#)); do
   case "$1" in
     --base | --name | --platform)
-      (($# > 1)) || die "$1 needs a value; --help lists the options"
+      if (($# < 2)); then
+        echo "error: $1 needs a value; --help lists the options" >&2
+        exit 2
+      fi
       declare "${1#--}=$2"
       shift
       ;;

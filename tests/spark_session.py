@@ -21,11 +21,11 @@ Run = Callable[..., dict[str, Any]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Spark, and run it after what is fast."""
+    """Mark what needs Spark, and run it after what is fast; what needs an image comes last."""
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker("spark")
-    items.sort(key=lambda item: item.get_closest_marker("spark") is not None)
+    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in ("docker", "spark")])
 
 
 @pytest.fixture(scope="session")
