@@ -1,21 +1,26 @@
-"""ECR on loopback: moto's API in this process, in front of Debian's docker-registry, which keeps the images.
+"""What a push needs: a checkout, an image of it, a docker that takes notes, and on loopback ECR.
 
-The registry asks for the password that the API hands out. Nobody tells moto of a push, so before it answers
-what images there are, it looks into the registry.
+ECR's API is moto's, in this process; behind it Debian's docker-registry keeps the images, and asks for the
+password that the API hands out. Nobody tells moto of a push: before it answers which images there are, it
+looks into the registry.
 """
 
 import base64
-import crypt
+import io
 import json
 import os
 import shutil
 import subprocess
+import sys
+import tarfile
 import time
 import urllib.request
+import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from urllib.error import HTTPError
 
 import boto3
@@ -23,21 +28,31 @@ import pytest
 from moto.ecr.models import ECRBackend, Image, Repository
 from moto.server import ThreadedMotoServer
 
+from tests.engine import docker
 from tests.s3_servers import REGION
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it leaves with Python 3.13; this is 3.11
+    import crypt
+
+ROOT: Final = Path(__file__).parents[1]
+BASE: Final = f"base@sha256:{'0' * 64}"
+LABEL: Final = "org.opencontainers.image"
 PROGRAM: Final = "docker-registry"
 START_SECONDS: Final = 30
 LISTENING: Final = "listening on "
 # Whatever proxy the machine has is not for loopback.
 DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
-
-
-class Manifest(NamedTuple):
-    """What a registry knows of an image: the digest is the registry's own word."""
-
-    text: str
-    digest: str
+# Writes down what docker is told, and keeps the folder of its settings as a push leaves it.
+RECORDER: Final = """\
+#!/bin/sh
+printf '%s\\n' "$*" >> '{notes}/told'
+'{docker}' "$@"
+code=$?
+[ "$1" != push ] || cp -R "$DOCKER_CONFIG" '{notes}/config'
+exit $code
+"""
 
 
 class Registry:
@@ -65,10 +80,10 @@ class Registry:
             raise
         return sorted(json.loads(body)["tags"] or [])
 
-    def manifest(self, repository: str, tag: str) -> Manifest:
-        """Return the manifest of a tag."""
+    def manifest(self, repository: str, tag: str) -> tuple[str, str]:
+        """Return the manifest of a tag, and what the registry says is its digest."""
         body, headers = self._get(f"{repository}/manifests/{tag}")
-        return Manifest(body.decode(), headers["Docker-Content-Digest"])
+        return body.decode(), headers["Docker-Content-Digest"]
 
     def _get(self, path: str) -> tuple[bytes, Mapping[str, str]]:
         headers = {"Authorization": self._authorization, "Accept": MANIFEST}
@@ -143,8 +158,8 @@ def _take_over(backend: ECRBackend, registry: Registry) -> None:
     for name, repository in backend.repositories.items():
         known = {tag for image in repository.images for tag in image.image_tags}
         for tag in set(registry.tags(name)) - known:
-            found = registry.manifest(name, tag)
-            backend.put_image(name, found.text, tag, MANIFEST, found.digest)
+            manifest, digest = registry.manifest(name, tag)
+            backend.put_image(name, manifest, tag, MANIFEST, digest)
 
 
 def credentials() -> tuple[str, str]:
@@ -152,3 +167,80 @@ def credentials() -> tuple[str, str]:
     data = boto3.client("ecr", REGION).get_authorization_token()["authorizationData"][0]
     user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
     return user, password
+
+
+class Checkout:
+    """A clean checkout with a revision of its own, and the images of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.name = f"push-test-{uuid.uuid4().hex[:12]}"
+        for folder in ("scripts", "job"):
+            shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "docker").mkdir()
+        shutil.copy(ROOT / "docker" / "release.env", root / "docker")
+        self._git("init", "--quiet")
+        self.commit()
+
+    def commit(self) -> None:
+        """Make a new revision."""
+        self._git("add", "--all")
+        who = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
+        self._git(*who, "commit", "--quiet", "--allow-empty", "--message", uuid.uuid4().hex)
+
+    @property
+    def revision(self) -> str:
+        return self._git("rev-parse", "HEAD")
+
+    @property
+    def image(self) -> str:
+        return f"{self.name}:{self.tag}"
+
+    @property
+    def tag(self) -> str:
+        return self.revision[:12]
+
+    def build(self, revision: str | None = None, base: str = BASE) -> str:
+        """Make an image of a few bytes with the labels that the Dockerfile gives, and return its id."""
+        sink = io.BytesIO()
+        with tarfile.open(fileobj=sink, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo(uuid.uuid4().hex))
+        labels = {"title": self.name, "revision": revision or self.revision, "base.name": base}
+        changes = [f"--change=LABEL {LABEL}.{name}={text}" for name, text in labels.items()]
+        return docker("import", *changes, "-", self.image, data=sink.getvalue())
+
+    def images(self) -> list[str]:
+        """Return the ids of the images that were made here."""
+        words = ("--quiet", "--no-trunc", "--filter", f"label={LABEL}.title={self.name}")
+        return sorted(set(docker("images", *words).split()))
+
+    def names(self) -> list[str]:
+        """Return the names, by tag and by digest, that the engine has for the image of this revision."""
+        found = json.loads(docker("image", "inspect", self.image))[0]
+        return [*found["RepoTags"], *found["RepoDigests"]]
+
+    def push(self, *options: str) -> "subprocess.CompletedProcess[str]":
+        """Run push_image.py as push-image.sh does."""
+        command = [sys.executable, "-B", str(self.root / "scripts" / "push_image.py"), "--name", self.name]
+        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+    def _git(self, *words: str) -> str:
+        done = subprocess.run(["git", "-C", self.root, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+
+class Recorder:
+    """A folder with a docker that writes down there what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        program = folder / "docker"
+        program.write_text(RECORDER.format(notes=folder, docker=shutil.which("docker")))
+        program.chmod(0o755)
+
+    def told(self) -> list[str]:
+        """Return the first words of what docker was told since the last time."""
+        lines = (self.folder / "told").read_text().splitlines()
+        (self.folder / "told").unlink()
+        return [line.split()[0] for line in lines]

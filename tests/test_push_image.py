@@ -2,108 +2,34 @@
 
 import base64
 import hashlib
-import io
-import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import boto3
 import pytest
 from moto.core.exceptions import JsonRESTError
-from moto.ecr.models import ECRBackend
 from moto.ecr.responses import ECRResponse
 
 from job.errors import UsageError
 from scripts import push_image
+from tests import registries
 from tests.engine import docker
-from tests.registries import Registry, credentials, running_ecr, running_registry
+from tests.registries import Checkout, Recorder, Registry
 from tests.s3_servers import REGION
-
-ROOT: Final = Path(__file__).parents[1]
-BASE: Final = f"base@sha256:{'0' * 64}"
-IMMUTABLE: Final = {"imageTagMutability": "IMMUTABLE", "imageScanningConfiguration": {"scanOnPush": True}}
-# Writes down what docker is told, and what lies in its folder before and after a push.
-RECORDER: Final = """\
-#!/bin/sh
-printf '%s\\n' "$*" >> '{notes}/told'
-[ "$1" = push ] || exec '{docker}' "$@"
-cp -R "$DOCKER_CONFIG" '{notes}/before'
-'{docker}' "$@"
-code=$?
-cp -R "$DOCKER_CONFIG" '{notes}/after'
-exit $code
-"""
-
-
-class Checkout:
-    """A clean checkout of its own revision, and the images of it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.name = f"push-test-{uuid.uuid4().hex[:12]}"
-        shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(ROOT / "job", root / "job", ignore=shutil.ignore_patterns("__pycache__"))
-        (root / "docker").mkdir()
-        shutil.copy(ROOT / "docker" / "release.env", root / "docker")
-        self._git("init", "--quiet")
-        self.commit()
-
-    def commit(self) -> None:
-        """Make a new revision."""
-        self._git("add", "--all")
-        who = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
-        self._git(*who, "commit", "--quiet", "--allow-empty", "--message", uuid.uuid4().hex)
-
-    @property
-    def revision(self) -> str:
-        return self._git("rev-parse", "HEAD")
-
-    @property
-    def tag(self) -> str:
-        return self.revision[:12]
-
-    def build(self, revision: str | None = None, base: str = BASE) -> str:
-        """Make a small image with the labels that the Dockerfile gives, and return its id."""
-        sink = io.BytesIO()
-        with tarfile.open(fileobj=sink, mode="w") as tar:
-            tar.addfile(tarfile.TarInfo(uuid.uuid4().hex))
-        labels = {"revision": revision or self.revision, "base.name": base}
-        words = [f"--change=LABEL org.opencontainers.image.{name}={text}" for name, text in labels.items()]
-        return docker("import", *words, "-", f"{self.name}:{self.tag}", data=sink.getvalue())
-
-    def push(self, *options: str) -> "subprocess.CompletedProcess[str]":
-        """Run push_image.py as push-image.sh does."""
-        command = [sys.executable, "-B", str(self.root / "scripts" / "push_image.py"), "--name", self.name]
-        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
-
-    def names(self) -> list[str]:
-        """Return the names, by tag or digest, that the engine has for the image of this revision."""
-        found = json.loads(docker("image", "inspect", f"{self.name}:{self.tag}"))[0]
-        return [*found["RepoTags"], *found["RepoDigests"]]
-
-    def remove_images(self) -> None:
-        """Leave no image of this checkout in the engine."""
-        tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", self.name).split()
-        for tag in tags:
-            docker("rmi", tag)
-
-    def _git(self, *words: str) -> str:
-        done = subprocess.run(["git", "-C", self.root, *words], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, aws_environment: pytest.MonkeyPatch) -> Checkout:
-    """Make a checkout; AWS has dummy credentials and cannot be reached."""
-    aws_environment.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    """Make a checkout; nothing answers for AWS."""
     aws_environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    aws_environment.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    aws_environment.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     return Checkout(tmp_path / "checkout")
 
 
@@ -113,47 +39,252 @@ def release(engine: str, checkout: Checkout) -> Iterator[Checkout]:
     assert engine
     checkout.build()
     yield checkout
-    checkout.remove_images()
+    for image in checkout.images():
+        docker("rmi", "--force", image)
 
 
 @pytest.fixture
-def ecr(release: Checkout, tmp_path: Path, aws_environment: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """Run ECR; it has no repository yet."""
-    assert release
-    with running_registry(tmp_path / "registry") as registry, running_ecr(registry, aws_environment):
-        yield registry
+def ecr(tmp_path: Path, aws_environment: pytest.MonkeyPatch, release: Checkout) -> Iterator[Registry]:
+    """Run ECR, which has no repository yet."""
+    assert release, "made before, for it lets nothing answer"
+    with registries.running_registry(tmp_path / "registry") as registry:
+        with registries.running_ecr(registry, aws_environment):
+            yield registry
 
 
 @pytest.fixture
-def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a docker first on the PATH that notes what it is told, and return the folder of its notes."""
-    folder, program = tmp_path / "notes", tmp_path / "bin" / "docker"
-    folder.mkdir()
-    program.parent.mkdir()
-    program.write_text(RECORDER.format(notes=folder, docker=shutil.which("docker")))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    return folder
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Put a docker first on the PATH that writes down what it is told."""
+    recorder = Recorder(tmp_path / "recorder")
+    monkeypatch.setenv("PATH", f"{recorder.folder}{os.pathsep}{os.environ['PATH']}")
+    return recorder
 
 
 def refused(done: "subprocess.CompletedProcess[str]", code: int, said: str) -> None:
-    """Check that a run ended with one sentence and nothing else."""
+    """Check that a run ended with one sentence of ours; before it only docker may say why it did not push."""
     assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: "), done.stderr
-    assert said in done.stderr
+    *before, last = done.stderr.splitlines()
+    assert last.startswith("error: ") and said in last, done.stderr
+    assert not before or any(line.startswith("The push refers to") for line in before), done.stderr
+    assert "@sha256:" not in done.stdout and "Traceback" not in done.stderr
 
 
 @pytest.mark.docker
-def test_x(release: Checkout, ecr: Registry, notes: Path) -> None:
+def test_a_push_makes_the_repository_and_prints_the_registrys_digest(
+    release: Checkout, ecr: Registry
+) -> None:
     done = release.push()
-    print(done.stdout, done.stderr, (notes / "told").read_text())
-    print(boto3.client("ecr").describe_repositories())
-    print(boto3.client("ecr").describe_images(repositoryName="fruits"))
-    print(ecr.manifest("fruits", release.tag))
-    print(release.names())
+    assert done.returncode == 0, done.stderr
+    (repository,) = boto3.client("ecr").describe_repositories()["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
+    manifest, digest = ecr.manifest("fruits", release.tag)
+    assert digest == f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+    made = "made repository fruits: immutable tags, scan on push"
+    assert done.stdout.splitlines() == [made, f"{ecr.address}/fruits@{digest}"]
+    (image,) = boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"]
+    assert (image["imageTags"], image["imageDigest"]) == ([release.tag], digest)
+    assert release.names() == [release.image], "the engine keeps no other name"
+
+
+@pytest.mark.docker
+def test_what_was_pushed_can_be_pulled_by_the_printed_name(release: Checkout, ecr: Registry) -> None:
+    (image,) = release.images()
+    name = release.push().stdout.splitlines()[-1]
+    docker("rmi", release.image)
+    assert not release.images()
+    with push_image._login(ecr.address, REGION, None) as environment:
+        subprocess.run(["docker", "pull", name], check=True, capture_output=True, env=environment)
+    assert release.images() == [image]
+
+
+@pytest.mark.docker
+def test_a_second_push_says_so_and_pushes_nothing(
+    release: Checkout, ecr: Registry, recorder: Recorder
+) -> None:
+    first = release.push()
+    assert "push" in recorder.told()
+    release.build()  # other bytes, and yet the revision that is in ECR
+    assert recorder.told() == ["import"]
     done = release.push()
-    print(done.stdout, done.stderr, (notes / "told").read_text())
-    ecr.require("AWS", "other")
-    print(release.push("--repository", "else"))
-    assert 0
+    assert done.returncode == 0 and done.stderr == ""
+    there = f"{ecr.address}/fruits:{release.tag} is there already; nothing is pushed"
+    assert done.stdout.splitlines() == [there, first.stdout.splitlines()[-1]]
+    assert recorder.told() == ["image"], "it looks, and neither tags nor pushes"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("made", [False, True], ids=["without a repository", "with one"])
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
+    made: bool, release: Checkout, ecr: Registry, recorder: Recorder
+) -> None:
+    client = boto3.client("ecr")
+    if made:
+        client.create_repository(repositoryName="fruits", imageTagMutability="IMMUTABLE")
+    before = client.describe_repositories()["repositories"]
+    done = release.push("--dry-run")
+    assert done.returncode == 0 and done.stderr == ""
+    would = [] if made else ["would make repository fruits: immutable tags, scan on push"]
+    where = f"{ecr.address}/fruits" if made else "fruits"
+    assert done.stdout.splitlines() == [*would, f"would push {release.image} to {where}:{release.tag}"]
+    assert client.describe_repositories()["repositories"] == before
+    assert recorder.told() == ["image"] and ecr.tags("fruits") == []
+
+
+@pytest.mark.docker
+def test_an_image_that_already_has_ecrs_name_keeps_it(release: Checkout, ecr: Registry) -> None:
+    docker("tag", release.image, f"{ecr.address}/fruits:{release.tag}")
+    done = release.push("--name", f"{ecr.address}/fruits")
+    assert done.returncode == 0, done.stderr
+    assert f"{ecr.address}/fruits:{release.tag}" in release.names()
+
+
+@pytest.mark.docker
+def test_the_password_is_in_no_file_and_on_no_command_line(
+    release: Checkout, ecr: Registry, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "TMPDIR"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    done = release.push()
+    assert done.returncode == 0 and ecr.tags("fruits") == [release.tag], done.stderr
+    user, password = registries.credentials()
+    secrets = [word.encode() for word in (password, base64.b64encode(f"{user}:{password}".encode()).decode())]
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    settings = {path.name for path in files if path.parent == recorder.folder / "config"}
+    assert settings == {"config.json", "docker-credential-fruits-ecr"}
+    said = [*files.values(), done.stdout.encode(), done.stderr.encode()]
+    assert not any(secret in text for text in said for secret in secrets)
+    assert not list((tmp_path / "TMPDIR").iterdir()), "docker's settings are gone"
+
+
+@pytest.mark.docker
+def test_docker_logs_in_with_the_profile_that_is_named(
+    release: Checkout, ecr: Registry, tmp_path: Path, aws_environment: pytest.MonkeyPatch
+) -> None:
+    keys = "aws_access_key_id = testing\naws_secret_access_key = testing\n"
+    (tmp_path / "config").write_text(f"[profile pusher]\n{keys}")
+    aws_environment.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        aws_environment.delenv(name)
+    done = release.push("--profile", "pusher")
+    assert done.returncode == 0 and ecr.tags("fruits") == [release.tag], done.stderr
+
+
+@pytest.mark.docker
+def test_without_the_right_password_no_image_reaches_ecr(
+    release: Checkout, ecr: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: ECRResponse) -> NoReturn:
+        raise JsonRESTError("AccessDeniedException", "not you")
+
+    target = f"{ecr.address}/fruits:{release.tag}"
+    ecr.require("AWS", "another")
+    refused(release.push(), 1, f"docker could not push {target}")
+    monkeypatch.setattr(ECRResponse, "get_authorization_token", refuse)
+    done = release.push()
+    refused(done, 1, f"docker could not push {target}")
+    assert "ECR gives no password (AccessDeniedException)" in done.stderr
+    assert boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"] == []
+    assert release.names() == [release.image]
+
+
+@pytest.mark.docker
+def test_a_push_that_ecr_does_not_know_of_is_no_success(
+    release: Checkout, ecr: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registries, "_take_over", lambda *_: None)
+    refused(release.push(), 1, "was pushed, and ECR does not know it")
+    assert ecr.tags("fruits") == [release.tag]
+
+
+@pytest.mark.docker
+def test_movable_tags_are_refused_with_the_command_that_mends_them(release: Checkout, ecr: Registry) -> None:
+    boto3.client("ecr").create_repository(repositoryName="fruits")
+    done = release.push()
+    refused(done, 2, "can be moved")
+    assert ecr.tags("fruits") == []
+    words = shlex.split(done.stderr[done.stderr.index("aws ecr") :])
+    aws = Path(sys.executable).with_name(words[0])
+    subprocess.run([aws, *words[1:]], check=True, capture_output=True, env=os.environ | {"AWS_REGION": "x"})
+    assert release.push().returncode == 0
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("revision", "base", "said"),
+    [
+        ("f" * 40, registries.BASE, f"is of revision {'f' * 40}"),
+        ("{0}-dirty", registries.BASE, "-dirty: build it again"),
+        ("{0}", "base:latest", "a base without a digest"),
+    ],
+    ids=["another revision", "other files", "a base by its tag"],
+)
+def test_an_image_of_something_else_is_refused(
+    revision: str, base: str, said: str, release: Checkout
+) -> None:
+    release.build(revision.format(release.revision), base)
+    refused(release.push(), 2, said)
+
+
+@pytest.mark.parametrize("config", ['{"Labels": null}', "{}"])  # older and newer engines
+def test_an_image_without_labels_is_refused(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_image, "docker", lambda *_: f'[{{"Config": {config}}}]')
+    with pytest.raises(UsageError, match="of revision None"):
+        push_image._require("fruits:0", "0")
+
+
+@pytest.mark.docker
+def test_a_missing_image_is_refused(release: Checkout) -> None:
+    refused(release.push("--name", "none-such"), 2, f"there is no image none-such:{release.tag}: build it")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("option", [[], ["--profile", "nobody"]])
+def test_without_credentials_it_tells_to_log_in(
+    option: list[str], release: Checkout, aws_environment: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        aws_environment.delenv(name)
+    refused(release.push(*option), 1, "log in, or name a profile")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--region", "eu-west-2"], 4, "region eu-west-2 is not one of the EU's"),
+        (["--region", "us-east-1"], 4, "region us-east-1 is not one of the EU's"),
+        (["--force"], 2, "--force"),
+        (["--dry"], 2, "--dry"),
+        (["--repository", "Fruits"], 2, "'Fruits' is no name of a repository"),
+        (["--repository", "f"], 2, "'f' is no name of a repository"),
+    ],
+)
+def test_a_mistake_is_one_sentence(options: list[str], code: int, said: str, checkout: Checkout) -> None:
+    refused(checkout.push(*options), code, said)
+
+
+def test_the_environments_region_is_no_way_out_of_the_eu(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    refused(checkout.push(), 4, "region us-east-1 is not one of the EU's")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("echo >> job/pca.py", "files differ from revision"),
+        ("touch job/new.py", "files differ from revision"),
+        ("rm -r .git", "no git checkout"),
+    ],
+)
+def test_files_that_no_revision_has_are_refused(change: str, said: str, checkout: Checkout) -> None:
+    subprocess.run(change, shell=True, check=True, cwd=checkout.root)
+    refused(checkout.push(), 2, said)
+
+
+def test_the_shell_script_answers_help() -> None:
+    script = registries.ROOT / "scripts" / "push-image.sh"
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "--dry-run" in done.stdout, done.stderr
