@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 def main(region: str, profile: str, action: str) -> int:
-    """Answer Docker; return 1 if there is no answer, with a sentence on stdout, where Docker looks for it."""
+    """Answer Docker, or return 1 with a sentence on stderr: what is on stdout Docker keeps to itself."""
     if action != "get":  # there is nothing to store, list or erase
         return 0
     registry = sys.stdin.read().strip()
@@ -20,7 +20,9 @@ def main(region: str, profile: str, action: str) -> int:
         ecr = boto3.Session(profile_name=profile or None, region_name=region).client("ecr")
         token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     except (BotoCoreError, ClientError) as error:
-        print(f"ECR gives no password ({type(error).__name__})")
+        # The name alone: the text can quote what a credential process printed.
+        name = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        print(f"ECR gives no password ({name})", file=sys.stderr)
         return 1
     user, _, password = base64.b64decode(token).decode().partition(":")
     json.dump({"ServerURL": registry, "Username": user, "Secret": password}, sys.stdout)

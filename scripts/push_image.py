@@ -7,6 +7,7 @@ from a credential helper that asks ECR for it each time, so that it is never in 
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -33,6 +34,9 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 RELEASE: Final = ROOT / "docker" / "release.env"
 LABEL: Final = "org.opencontainers.image."
 HELPER: Final = "fruits-ecr"
+# What ECR's service model allows.
+PART: Final = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
+REPOSITORY: Final = re.compile(rf"(?=.{{2,256}}$){PART}(/{PART})*")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The name alone: the text can quote what a credential process printed.
         name = type(error).__name__
         print(
-            f"error: AWS could not be asked ({name}): log in, or name a profile with --profile",
+            f"error: AWS could not be asked ({name}): log in, name a profile with --profile, "
+            "or look at the network",
             file=sys.stderr,
         )
         return 1
@@ -68,9 +73,15 @@ def _push(given: argparse.Namespace) -> int:
     region = given.region
     if region not in EU_REGIONS:
         raise ResidencyError(f"region {region} is not one of the EU's: {', '.join(EU_REGIONS)}")
-    tag = _revision()
+    if not REPOSITORY.fullmatch(given.repository):
+        raise UsageError(
+            f"--repository {given.repository}: ECR takes 2 to 256 lower-case letters and digits, "
+            "with one of . _ - / between them"
+        )
+    revision = _revision()
+    tag = revision[:12]
     image = f"{given.name}:{tag}"
-    _require(image, tag)
+    _require(image, revision)
     ecr: ECRClient = boto3.Session(profile_name=given.profile, region_name=region).client("ecr")
     uri = _repository(ecr, given.repository, dry_run=given.dry_run)
     digest = _pushed(ecr, given.repository, tag)
@@ -89,20 +100,22 @@ def _push(given: argparse.Namespace) -> int:
 
 
 def _revision() -> str:
-    """Return the tag of this checkout; what nobody can build again is not pushed."""
+    """Return the revision of this checkout; what nobody can build again is not pushed."""
     git = ["git", "-C", str(ROOT)]
     done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError("this is no git checkout, so an image of it has no revision")
-    tag = done.stdout[:12]
+    revision = done.stdout.strip()
     changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
     if changed.stdout:
-        raise UsageError(f"files differ from revision {tag}: commit, build with --release, then push")
-    return tag
+        raise UsageError(
+            f"files differ from revision {revision[:12]}: commit, build with --release, then push"
+        )
+    return revision
 
 
-def _require(image: str, tag: str) -> None:
-    """Refuse an image that is not there, or that does not say which base it was built on."""
+def _require(image: str, revision: str) -> None:
+    """Refuse an image that is not there, is of other files, or does not say which base it was built on."""
     try:
         found: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     except ContainerError as error:
@@ -111,8 +124,8 @@ def _require(image: str, tag: str) -> None:
         raise UsageError(
             f"there is no image {image}: build it with ./scripts/build-image.sh --release"
         ) from None
-    labels = found["Config"]["Labels"] or {}
-    if not labels.get(f"{LABEL}revision", "").startswith(tag):
+    labels = found["Config"].get("Labels") or {}  # without any, engines say null or nothing
+    if labels.get(f"{LABEL}revision") != revision:
         raise UsageError(f"{image} is of revision {labels.get(f'{LABEL}revision')}: build it again")
     if "@sha256:" not in labels.get(f"{LABEL}base.name", ""):
         raise UsageError(f"{image} is built on a base without a digest: build it with --release")
@@ -135,7 +148,8 @@ def _repository(ecr: "ECRClient", name: str, *, dry_run: bool) -> str:
     if found["imageTagMutability"] != "IMMUTABLE":
         raise UsageError(
             f"the tags of repository {name} can be moved: make them immutable with "
-            f"aws ecr put-image-tag-mutability --repository-name {name} --image-tag-mutability IMMUTABLE"
+            f"aws ecr put-image-tag-mutability --region {ecr.meta.region_name} --repository-name {name} "
+            "--image-tag-mutability IMMUTABLE"
         )
     return str(found["repositoryUri"])
 
@@ -156,7 +170,8 @@ def _upload(image: str, target: str, region: str, profile: str | None) -> None:
         with _login(target.partition("/")[0], region, profile) as environment:
             done = subprocess.run(["docker", "push", target], env=environment, stdout=sys.stderr, check=False)
     finally:
-        docker("rmi", "--no-prune", target)  # the name alone: the image keeps its own
+        if target != image:
+            docker("rmi", "--no-prune", target)  # the name alone: the image keeps its own
     if done.returncode:
         raise JobError(f"docker could not push {target}: see above")
 

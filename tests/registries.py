@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.error import HTTPError
 
 import boto3
@@ -43,7 +43,12 @@ START_SECONDS: Final = 30
 LISTENING: Final = "listening on "
 # Whatever proxy the machine has is not for loopback.
 DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+# What engines push: the older ones the first, the newer ones one of the others.
+MANIFESTS: Final = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
 # Writes down what docker is told, and keeps the folder of its settings as a push leaves it.
 RECORDER: Final = """\
 #!/bin/sh
@@ -63,12 +68,11 @@ class Registry:
         self._htpasswd = htpasswd
         self._authorization = ""
 
-    def require(self, user: str, password: str) -> Self:
+    def require(self, user: str, password: str) -> None:
         """Ask for a password, and for no other."""
         salt = crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)  # as few as there can be
         self._htpasswd.write_text(f"{user}:{crypt.crypt(password, salt)}\n")
         self._authorization = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
-        return self
 
     def tags(self, repository: str) -> list[str]:
         """Return a repository's tags, in order; none if nothing was ever pushed there."""
@@ -86,7 +90,7 @@ class Registry:
         return body.decode(), headers["Docker-Content-Digest"]
 
     def _get(self, path: str) -> tuple[bytes, Mapping[str, str]]:
-        headers = {"Authorization": self._authorization, "Accept": MANIFEST}
+        headers = {"Authorization": self._authorization, "Accept": ", ".join(MANIFESTS)}
         request = urllib.request.Request(f"http://{self.address}/v2/{path}", headers=headers)
         with DIRECT.open(request) as answer:
             return answer.read(), answer.headers
@@ -102,7 +106,6 @@ def running_registry(folder: Path) -> Iterator[Registry]:
         pytest.skip(missing)
     folder.mkdir()
     htpasswd, config, log = (folder / name for name in ("htpasswd", "config.yml", "log"))
-    htpasswd.touch()
     settings = {
         "version": "0.1",
         "storage": {"filesystem": {"rootdirectory": str(folder / "store")}},
@@ -131,8 +134,8 @@ def _announced_address(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 
 @contextmanager
-def running_ecr(registry: Registry, patch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """Run moto's ECR in front of a registry, point AWS clients at it, and give the registry its password."""
+def running_ecr(registry: Registry, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run moto's ECR in front of a registry, which asks for its password, and point AWS clients at it."""
     address = property(lambda self: f"{registry.address}/{self.name}", lambda self, value: None)  # noqa: ARG005
     patch.setattr(Repository, "uri", address, raising=False)
     describe = ECRBackend.describe_images
@@ -147,7 +150,8 @@ def running_ecr(registry: Registry, patch: pytest.MonkeyPatch) -> Iterator[Regis
     host, port = server.get_host_and_port()
     patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     try:
-        yield registry.require(*credentials())
+        registry.require(*credentials())
+        yield
     finally:
         DIRECT.open(f"http://{host}:{port}/moto-api/reset", data=b"").close()
         server.stop()
@@ -159,7 +163,7 @@ def _take_over(backend: ECRBackend, registry: Registry) -> None:
         known = {tag for image in repository.images for tag in image.image_tags}
         for tag in set(registry.tags(name)) - known:
             manifest, digest = registry.manifest(name, tag)
-            backend.put_image(name, manifest, tag, MANIFEST, digest)
+            backend.put_image(name, manifest, tag, digest=digest)
 
 
 def credentials() -> tuple[str, str]:
@@ -180,25 +184,12 @@ class Checkout:
         (root / "docker").mkdir()
         shutil.copy(ROOT / "docker" / "release.env", root / "docker")
         self._git("init", "--quiet")
-        self.commit()
-
-    def commit(self) -> None:
-        """Make a new revision."""
         self._git("add", "--all")
         who = ("-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false")
-        self._git(*who, "commit", "--quiet", "--allow-empty", "--message", uuid.uuid4().hex)
-
-    @property
-    def revision(self) -> str:
-        return self._git("rev-parse", "HEAD")
-
-    @property
-    def image(self) -> str:
-        return f"{self.name}:{self.tag}"
-
-    @property
-    def tag(self) -> str:
-        return self.revision[:12]
+        self._git(*who, "commit", "--quiet", "--message", self.name)
+        self.revision = self._git("rev-parse", "HEAD")
+        self.tag = self.revision[:12]
+        self.image = f"{self.name}:{self.tag}"
 
     def build(self, revision: str | None = None, base: str = BASE) -> str:
         """Make an image of a few bytes with the labels that the Dockerfile gives, and return its id."""
@@ -219,10 +210,12 @@ class Checkout:
         found = json.loads(docker("image", "inspect", self.image))[0]
         return [*found["RepoTags"], *found["RepoDigests"]]
 
-    def push(self, *options: str) -> "subprocess.CompletedProcess[str]":
-        """Run push_image.py as push-image.sh does."""
-        command = [sys.executable, "-B", str(self.root / "scripts" / "push_image.py"), "--name", self.name]
-        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    def push(self, *options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run push_image.py as push-image.sh does, with more of an environment than the test's."""
+        script = str(self.root / "scripts" / "push_image.py")
+        command = [sys.executable, "-B", script, "--name", self.name, *options]
+        env = os.environ | environment
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
     def _git(self, *words: str) -> str:
         done = subprocess.run(["git", "-C", self.root, *words], capture_output=True, text=True, check=True)
@@ -230,17 +223,27 @@ class Checkout:
 
 
 class Recorder:
-    """A folder with a docker that writes down there what it is told."""
+    """A docker, first on the PATH, that writes down in its folder what it is told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         folder.mkdir()
         program = folder / "docker"
         program.write_text(RECORDER.format(notes=folder, docker=shutil.which("docker")))
         program.chmod(0o755)
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
     def told(self) -> list[str]:
         """Return the first words of what docker was told since the last time."""
         lines = (self.folder / "told").read_text().splitlines()
         (self.folder / "told").unlink()
         return [line.split()[0] for line in lines]
+
+
+def refused(done: "subprocess.CompletedProcess[str]", code: int, said: str) -> None:
+    """Check that a run ended with one sentence of ours; before it only docker may say why it did not push."""
+    assert done.returncode == code, done.stderr
+    *before, last = done.stderr.splitlines()
+    assert last.startswith("error: ") and said in last, done.stderr
+    assert not before or any(line.startswith("The push refers to") for line in before), done.stderr
+    assert "@sha256:" not in done.stdout and "Traceback" not in done.stderr

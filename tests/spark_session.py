@@ -1,6 +1,7 @@
 """The suite's one Spark session, and the marker of the tests that use it."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,12 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CACHE: Final = ROOT / "build" / "test-cache"
 
 Run = Callable[..., dict[str, Any]]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C count: a shell that starts the suite in the background has it ignored, by children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
