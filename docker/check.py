@@ -28,6 +28,7 @@ WANTED_ENV: Final = {
     "PYSPARK_PYTHON": PYTHON,
     "PYSPARK_DRIVER_PYTHON": PYTHON,
     "FRUITS_CACHE": "/opt/fruits/cache",
+    "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 OUR_ENV: Final = {"KERAS_HOME"} | WANTED_ENV.keys()
@@ -54,7 +55,11 @@ def look_inside(image: str, asked: str, python: str = PYTHON, lock: str = "") ->
     """Ask inside.py in an image, as a root that may read everything and change nothing."""
     script = (ROOT / "docker" / "inside.py").read_text()
     flags = [*RIGHTS, "--cap-add=DAC_READ_SEARCH", "--user=0:0", "--interactive", f"--entrypoint={python}"]
-    found: dict[str, Any] = json.loads(docker("run", *flags, image, "-B", "-c", script, asked, data=lock))
+    said = docker("run", *flags, image, "-B", "-c", script, asked, data=lock)
+    try:
+        found: dict[str, Any] = json.loads(said)
+    except ValueError:
+        raise ContainerError(f"its Python says more than it was asked: {said[:80]!r}") from None
     return found
 
 
@@ -75,20 +80,30 @@ class Check:
         """Check what EMR asks of an image."""
         config, base = self.config, self.below["Config"]
         self.holds(
-            "the last user is hadoop of group hadoop", config["User"] == "hadoop:hadoop", config["User"]
+            "the last user is hadoop of group hadoop",
+            config.get("User") == "hadoop:hadoop",
+            config.get("User"),
         )
         who = docker("run", *RIGHTS, "--entrypoint", "/usr/bin/id", self.image).strip()
         self.holds("that is uid 999 and gid 1000", who.startswith("uid=999(hadoop) gid=1000(hadoop)"), who)
         self.holds(
-            "the work directory is /home/hadoop", config["WorkingDir"] == "/home/hadoop", config["WorkingDir"]
+            "the work directory is /home/hadoop",
+            config.get("WorkingDir") == "/home/hadoop",
+            config.get("WorkingDir"),
         )
-        entry = config["Entrypoint"]
+        entry = config.get("Entrypoint")
         self.holds(
-            "the entry point is the base's", entry == base["Entrypoint"] == ["/usr/bin/entrypoint.sh"], entry
+            "the entry point is the base's",
+            entry == base.get("Entrypoint") == ["/usr/bin/entrypoint.sh"],
+            entry,
         )
-        self.holds("the command is the base's", config["Cmd"] == base["Cmd"], config["Cmd"])
-        there = dict(line.split("=", 1) for line in config["Env"])
-        before = dict(line.split("=", 1) for line in base["Env"] or [])
+        self.holds(
+            "the command is the base's",
+            (config.get("Cmd") or []) == (base.get("Cmd") or []),
+            config.get("Cmd"),
+        )
+        there = dict(line.split("=", 1) for line in config.get("Env") or [])
+        before = dict(line.split("=", 1) for line in base.get("Env") or [])
         wrong = {name: there.get(name) for name, value in WANTED_ENV.items() if there.get(name) != value}
         self.holds("the environment names Spark, Java, our Python and our cache", not wrong, wrong)
         kept = {name: value for name, value in before.items() if name not in OUR_ENV}
@@ -100,7 +115,7 @@ class Check:
         self.holds(
             "it is for linux/amd64 or linux/arm64", platform in ("linux/amd64", "linux/arm64"), platform
         )
-        labels = config["Labels"] or {}
+        labels = config.get("Labels") or {}
         missing = [
             name for name in LABELS if labels.get(f"org.opencontainers.image.{name}", "unknown") == "unknown"
         ]
@@ -116,15 +131,17 @@ class Check:
         ]
         gone = docker("run", *words, *SPARKS).split()
         self.holds("Spark's files are there", not gone, f"missing {gone}")
-        history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", self.image)
-        told = [
-            line
-            for line in (*config["Env"], *map("=".join, labels.items()), *history.splitlines())
-            if SECRET.search(line)
-        ]
-        self.holds(
-            "no secret is in its environment, labels or history", not told, [line[:40] for line in told]
-        )
+        told = sorted(self._texts(self.about, self.image) - self._texts(self.below, self.under))
+        found = [line[:40] for line in told if SECRET.search(line)]
+        self.holds("no secret is in its environment, labels or history", not found, found)
+
+    @staticmethod
+    def _texts(about: dict[str, Any], image: str) -> set[str]:
+        """Return all that an image tells to whoever has it."""
+        history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
+        config = about["Config"]
+        labels = config.get("Labels") or {}
+        return {*(config.get("Env") or []), *map("=".join, labels.items()), *history.splitlines()}
 
     def contents(self) -> None:
         """Check what we have put in, against what the base has."""
@@ -140,6 +157,7 @@ class Check:
         self.holds(
             "the job is in /opt/fruits/job", {"main.py", "pipeline.py"} <= set(found["job"]), found["job"]
         )
+        self.holds("its SBOM and licences are in it", not found["immaterial"], found["immaterial"])
         self.holds("the job is compiled", not found["uncompiled"], found["uncompiled"])
         over = sorted(set(found["mounted"]) - set(base["mounted"]))
         self.holds("nothing of ours lies where EMR mounts over", not over, over[:5])
@@ -162,6 +180,8 @@ class Check:
         self.holds("the packages are those of the lock, and no others", not other, other)
         altered = found["altered"]
         self.holds("the packages' files are as their wheels brought them", not altered, altered[:5])
+        strange = found["strange"]
+        self.holds("no other file is among the packages", not strange, strange[:5])
         self.holds("PySpark is the base's own", "pyspark" not in installed, installed.get("pyspark"))
 
     def run(self) -> None:
@@ -183,7 +203,7 @@ def main() -> int:
     parser.add_argument("--only", choices=every, action="append", help="check this alone; repeatable")
     given = parser.parse_args()
     try:
-        labels = inspect(given.image)["Config"]["Labels"] or {}
+        labels = inspect(given.image)["Config"].get("Labels") or {}
         base = given.base or labels.get("org.opencontainers.image.base.name")
         if not base:
             raise ContainerError("it does not say what it is built on: name that with --base")

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +30,12 @@ MOUNTED_OVER: Final = (
     "/var/log/spark/apps",
 )
 SECRET_FILES: Final = {".netrc", "pip.conf", "credentials", "config.json", ".pgpass", "id_rsa", "id_ed25519"}
-SECRET_TEXT: Final = (
-    b"-----BEGIN RSA PRIVATE",
-    b"-----BEGIN OPENSSH PRIVATE",
-    b"aws_secret_access_key =",
-    b"AWS_SECRET_ACCESS_KEY=",
+SECRET_TEXT: Final = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[0-9A-Z]{16}\b|(?i:aws_secret_access_key)\s*[=:]"
 )
+# Parts of packages that the image leaves out.
+LEFT_OUT: Final = ("clang/", "pyarrow/include/", "pyarrow/tests/", "tensorflow/include/")
+MATERIALS: Final = ("sbom.cdx.json", "licences.txt")
 
 
 def normal(name: str) -> str:
@@ -52,25 +53,35 @@ def locked(lock: str) -> dict[str, str]:
     return {normal(one.name): next(iter(one.specifier)).version for one in here}
 
 
-def altered(distributions: list[metadata.Distribution]) -> list[str]:
-    """Return the files of packages that are not as their wheels brought them; some may have been left out."""
-    recorded = []
+def recorded(distributions: list[metadata.Distribution]) -> dict[Path, str]:
+    """Return file → digest of what packages' wheels brought; a file without a digest has an empty one."""
+    found = {}
     for one in distributions:
         for name, digest, _ in csv.reader((one.read_text("RECORD") or "").splitlines()):
-            file = Path(str(one.locate_file(name)))
-            if (
-                digest and not name.startswith("../") and file.is_file()
-            ):  # scripts are rewritten at installation
-                recorded.append((name, file, digest))
+            if not name.startswith(("../", *LEFT_OUT)):  # scripts are rewritten at installation
+                found[Path(str(one.locate_file(name)))] = digest
+    return found
 
-    def is_altered(one: tuple[str, Path, str]) -> bool:
-        _, file, digest = one
+
+def strange(known: dict[Path, str]) -> list[str]:
+    """Return the files beside the packages that none of them brought: any could be run at every start."""
+    there = (Path(name) for name in files(str(SITE)))
+    return [str(path) for path in there if path not in known and path.parent.name != "__pycache__"]
+
+
+def altered(known: dict[Path, str]) -> list[str]:
+    """Return the files of packages that are not, or no longer, as their wheels brought them."""
+
+    def is_altered(file: Path) -> bool:
+        if not file.is_file():
+            return True
         with file.open("rb") as source:
             found = hashlib.file_digest(source, "sha256").digest()
-        return digest != "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("=")
+        return known[file] != "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("=")
 
+    hashed = [file for file, digest in known.items() if digest]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [one[0] for one, wrong in zip(recorded, pool.map(is_altered, recorded)) if wrong]  # noqa: B905
+        return [str(file) for file, wrong in zip(hashed, pool.map(is_altered, hashed)) if wrong]  # noqa: B905
 
 
 def files(*folders: str) -> list[str]:
@@ -120,11 +131,9 @@ def secrets() -> list[str]:
     found = []
     for name in files(str(OURS), "/root", "/build", "/run"):
         path = Path(name)
-        if path.name in SECRET_FILES:
+        ours = "site-packages" not in name and path.is_file()
+        if path.name in SECRET_FILES or (ours and SECRET_TEXT.search(path.read_bytes())):
             found.append(name)
-        elif "site-packages" not in name and path.is_file() and path.stat().st_size < 2**20:
-            data = path.read_bytes()
-            found += [name for text in SECRET_TEXT if text in data and path.name != "inside.py"]
     return found
 
 
@@ -152,6 +161,7 @@ def contents() -> dict[str, Any]:
         **base(),
         "job": [file.name for file in code],
         "uncompiled": [file.name for file in code if file.stem not in compiled],
+        "immaterial": [name for name in MATERIALS if not (OURS / "materials" / name).is_file()],
         "secrets": secrets(),
         "writable": writable(),
         "weights": weights(),
@@ -162,11 +172,13 @@ def contents() -> dict[str, Any]:
 def packages() -> dict[str, Any]:
     """Return what is installed, and what the lock on stdin names."""
     there = list(metadata.distributions(path=[str(SITE)]))
+    known = recorded(there)
     return {
         "python": [sys.prefix, list(sys.version_info[:2])],
         "locked": locked(sys.stdin.read()),
         "installed": {normal(one.metadata["Name"]): one.version for one in there},
-        "altered": altered(there),
+        "altered": altered(known),
+        "strange": strange(known),
     }
 
 

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 INTERRUPTED: Final = 130
 INTERRUPTION: Final = "interrupted: this run is not committed; start it again"
 
+# What Py4J says of a JVM that ends while it is asked something.
+STOPPED: Final = (
+    "SparkContext was shut down",
+    "SparkContext has been shutdown",
+    "Answer from Java side is empty",
+)
+
 _interrupted = threading.Event()
 
 
@@ -64,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.error("run_failed", f"{error.strerror or error}: {error.filename or 'no file'}", exit_code=1)
         return 1
     except BaseException as error:  # noqa: BLE001 (it is told in full, and ends the run)
-        # A signal that also reached the JVM shows as an error of whatever was waiting for it.
-        if _interrupted.is_set():
+        # A signal that also reached the JVM, or under spark-submit that alone, shows as an error of whatever
+        # was waiting for it.
+        if _interrupted.is_set() or _spark_was_stopped(error):
             log.error("run_interrupted", INTERRUPTION, exit_code=INTERRUPTED)
             return INTERRUPTED
         # Told before Spark is stopped: an error of the JVM's can be read only while the JVM is there.
@@ -78,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if pipeline is not None and pipeline.spark is not None:
             _stop(pipeline.spark)
     return 0
+
+
+def _spark_was_stopped(error: BaseException) -> bool:
+    """Tell whether an error is that somebody else has ended Spark: spark-submit, on a signal."""
+    return type(error).__module__.startswith("py4j") and any(word in str(error) for word in STOPPED)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -81,9 +81,15 @@ fi
 # A tag can point elsewhere tomorrow, so the base is fetched first and then named by its digest.
 wanted=(${platform:+--platform "$platform"})
 if ! said="$(docker pull --quiet ${wanted[@]+"${wanted[@]}"} "$base" 2>&1 >/dev/null)"; then
-  docker image inspect "$base" >/dev/null 2>&1 || die "the base $base cannot be pulled: ${said%%$'\n'*}"
+  if [[ "$release" == yes ]] || ! docker image inspect "$base" >/dev/null 2>&1; then
+    die "the base $base cannot be pulled: ${said%%$'\n'*}"
+  fi
+  echo "the base $base cannot be pulled: the copy that is here is used" >&2
 fi
-pinned="$(docker image inspect --format '{{if .RepoDigests}}{{index .RepoDigests 0}}{{end}}' "$base")"
+# The digest that its own registry gives it: the engine may know the same image from several.
+repository="${base%%@*}"
+if [[ "${repository##*/}" == *:* ]]; then repository="${repository%:*}"; fi
+pinned="$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$base" | grep -F "$repository@" | head -n 1 || true)"
 if [[ -z "$pinned" ]]; then
   [[ "$release" == no ]] || die "--release: no registry knows $base by digest"
   pinned="$base"

@@ -30,7 +30,8 @@ RIGHTS: Final = (
     "--security-opt=no-new-privileges",
 )
 # Of an output, this much is the job's; whatever else lies there keeps its owner.
-OURS: Final = ("_input.json", "features", "rejected", "pca", "pca_csv", "inventory", "models", "runs")
+CLAIM: Final = "_input.json"
+OURS: Final = (CLAIM, "features", "rejected", "pca", "pca_csv", "inventory", "models", "runs")
 HAND_OVER: Final = (
     'cd /output && owner="$1" && shift && chown "$owner" . && for name in "$@"; do '
     'if [ -e "$name" ]; then chown -hR "$owner" "$name" || exit 1; fi; done'
@@ -54,7 +55,9 @@ def docker(*words: str, data: str | None = None) -> str:
         If there is no docker, or it fails: with the last line of what it says.
     """
     try:
-        done = subprocess.run(["docker", *words], input=data, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["docker", *words], input=data, capture_output=True, text=True, check=False, process_group=0
+        )
     except FileNotFoundError:
         raise ContainerError("docker was not found: install Docker Engine or Docker Desktop") from None
     if done.returncode:

@@ -5,16 +5,11 @@ and the other way round. Credentials for S3 go in by stdin: engines write a cont
 """
 
 import argparse
-import contextlib
 import os
 import re
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -22,7 +17,8 @@ if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import containers
-from scripts.containers import ContainerError
+from scripts.containers import ContainerError, bind
+from scripts.foreground import INTERRUPTED, KILLED, Signs, foreground, handed_over
 
 MAIN: Final = "local:///opt/fruits/job/main.py"
 # The image's own spark-submit means Kubernetes unless told otherwise. What Java is told, session.py explains.
@@ -33,6 +29,8 @@ SUBMIT: Final = (
     "local[*]",
     "--deploy-mode",
     "client",
+    "--conf",
+    "spark.driver.defaultJavaOptions=",  # EMR's choose another garbage collector, and Java takes only one
     "--driver-memory",
     "2g",
     "--conf",
@@ -46,7 +44,7 @@ LOCATIONS: Final = ("input", "output", "weights")
 NOT_SECRET: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 # A folder shown at one of these paths would hide what the image has there.
 TREES: Final = re.compile("/(bin|boot|dev|etc|lib|lib64|proc|sbin|sys|usr|opt/fruits|var/log)(/.*)?")
-PLACES: Final = ("/", "/home", "/home/hadoop", "/mnt", "/opt", "/run", "/tmp", "/var")  # noqa: S108
+PLACES: Final = ("/", "/home", "/home/hadoop", "/mnt", "/opt", "/root", "/run", "/tmp", "/var")  # noqa: S108
 EPILOG: Final = """\
 All other options are the job's, and so are FRUITS_* variables: ./scripts/run-docker.sh --job-help lists them.
 
@@ -73,35 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
-    mounts: list[str] = []
-    for location in (*given.input, *given.weights):
-        if isinstance(location, Path) and location.exists():  # else the job says that it does not
-            mounts += containers.bind(location, read_only=True)
     output = given.output[-1] if given.output else None
+    shown = {location for location in (*given.input, *given.weights) if isinstance(location, Path)}
+    if output in shown:
+        raise ContainerError(f"--output {output} is also an input: choose another", 2)
+    # What does not exist is not shown: the job says so.
+    mounts = [word for path in sorted(shown) if path.exists() for word in bind(path, read_only=True)]
+    if any(path.is_relative_to("/root") for path in (*shown, output) if isinstance(path, Path)):
+        mounts += ["--tmpfs", "/root:mode=755"]  # the image's own, which the job may not pass
     words = [
         word for name in LOCATIONS for value in getattr(given, name) for word in (f"--{name}", str(value))
     ]
     command = ["/bin/bash"] if given.shell else [*SUBMIT, *words, *rest]
-    if not isinstance(output, Path):
-        return _container(given, mounts, command)
-    made = not output.exists()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ContainerError(f"--output {output} cannot be made: {error.strerror}", 2) from None
-    owner = containers.me()
-    containers.hand_over(given.image, output, containers.USER)
-    try:
-        return _container(given, [*mounts, *containers.bind(output, read_only=False)], command)
-    finally:
-        containers.hand_over(given.image, output, owner)
-        if made:
-            with contextlib.suppress(OSError):  # something was written
-                output.rmdir()
+    with Signs() as signs:
+        if not isinstance(output, Path):
+            return _container(given, mounts, command, signs)
+        with handed_over(given.image, output):
+            if signs.came:
+                return INTERRUPTED
+            return _container(given, [*mounts, *bind(output, read_only=False)], command, signs)
 
 
-def _container(given: argparse.Namespace, mounts: Sequence[str], command: Sequence[str]) -> int:
-    """Run a command in the image; whatever ends us, no container is left behind."""
+def _container(given: argparse.Namespace, mounts: Sequence[str], command: Sequence[str], signs: Signs) -> int:
     s3 = any(isinstance(location, str) for location in (*given.input, *given.output)) or given.profile
     said = containers.credentials(given.profile) if s3 else None
     network = given.network or ("bridge" if s3 else "none")
@@ -112,43 +103,12 @@ def _container(given: argparse.Namespace, mounts: Sequence[str], command: Sequen
         flags += ["--interactive"]
     elif terminal or given.shell:
         flags += ["--interactive", "--tty"] if terminal else ["--interactive"]
-    with tempfile.TemporaryDirectory() as folder:
-        note = Path(folder) / "container"
-        line = ["docker", "run", "--cidfile", str(note), *flags, given.image, *command]
-        try:
-            return _follow(line, said)
-        finally:
-            if note.exists():
-                with contextlib.suppress(ContainerError):  # as a rule it is gone
-                    containers.docker("rm", "--force", note.read_text())
-
-
-def _follow(line: Sequence[str], said: str | None) -> int:
-    """Run docker in the foreground and hand it every sign to end that we are given."""
-    interrupted: list[int] = []
-    source: Any = subprocess.PIPE if said is not None else None
-    # Beside a terminal, a group of its own: then a Ctrl-C reaches it once, through us.
-    own = None if sys.stdin.isatty() else 0
-    with subprocess.Popen(line, stdin=source, text=True, process_group=own) as process:
-
-        def hand_on(signum: int, frame: FrameType | None) -> None:
-            del frame
-            interrupted.append(signum)
-            process.send_signal(signum)
-
-        before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            if said is not None:
-                assert process.stdin is not None
-                with contextlib.suppress(BrokenPipeError), process.stdin as sink:
-                    sink.write(f"{said}\n\n")
-            code = process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    if interrupted and code not in (0, 130):
+    code = foreground([*flags, given.image, *command], said, signs)
+    if signs.came and code not in (0, INTERRUPTED):
         print("interrupted: this run is not committed; start it again", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    if code == KILLED:
+        print("error: the container ran out of memory: raise --memory, or the engine's own", file=sys.stderr)
     return code if code >= 0 else 128 - code
 
 
@@ -194,6 +154,8 @@ def _parse(words: Sequence[str], environment: Mapping[str, str]) -> tuple[argpar
     add("--shell", action="store_true", help="open a shell in it instead of running the job")
     add("--job-help", action="store_true", help="list the job's own options")
     given, rest = parser.parse_known_args(words)
+    if any(word.split("=")[0] == "--cache" for word in rest):
+        raise ContainerError("--cache: the image has its own cache; leave it out", 2)
     for name in LOCATIONS:
         asked = getattr(given, name) or [environment.get(f"FRUITS_{name.upper()}", "")]
         setattr(given, name, [_location(text, name) for text in asked if text])
@@ -206,7 +168,10 @@ def _location(text: str, name: str) -> Path | str:
     if match and match[1].lower() != "file":
         return text
     plain = unquote(re.sub("^(/|localhost)*", "/", match[2])) if match else text
-    path = Path(os.path.abspath(Path(plain).expanduser()))  # noqa: PTH100 (`..` without following links)
+    try:
+        path = Path(os.path.abspath(Path(plain).expanduser()))  # noqa: PTH100 (`..` without following links)
+    except RuntimeError:
+        raise ContainerError(f"--{name} {text}: nobody here has that home", 2) from None
     if TREES.fullmatch(str(path)) or str(path) in PLACES:
         sentence = f"--{name} {text}: the image has its own folder of that name; choose another"
         raise ContainerError(sentence, 2)

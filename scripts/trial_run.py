@@ -55,4 +55,6 @@ def _draw(image: str, folder: Path) -> None:
     drawn = subprocess.run(words, input=sink.getvalue(), capture_output=True, check=False)
     if drawn.returncode:
         raise ContainerError(f"no fruit could be drawn: {drawn.stderr.decode().strip().splitlines()[-1:]}")
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=drawn.stdout, check=True)
+    # With the modes that they were made with: the container's user must read them, whatever our umask.
+    subprocess.run(["tar", "-xp", "-C", str(folder)], input=drawn.stdout, check=True)
+    folder.chmod(0o755)

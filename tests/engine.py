@@ -5,6 +5,7 @@ own is started: without a bridge, so its containers use the machine's network or
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import IO, Final
 
 EMR_BASE: Final = Path(__file__).parent / "emr-base"
-DEBIAN: Final = "fruits-debian:bookworm"
+CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 BASE: Final = "fruits-emr-base"
 START_SECONDS: Final = 60.0
 # What an engine keeps from run to run: packages and layers, so that a second run need not fetch them.
@@ -90,6 +91,9 @@ def running() -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(Path(folder, "log").read_text()[-4000:])
         yield
+        # What this run has replaced is not kept, and of what builds keep only the latest.
+        docker("image", "prune", "--force")
+        docker("builder", "prune", "--force", "--keep-storage", "6GB")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -119,8 +123,10 @@ def has_image(image: str) -> bool:
 
 def debian() -> str:
     """Return a Debian to build on: the public image, or one that debootstrap makes with our certificates."""
-    if has_image(DEBIAN):
-        return DEBIAN
+    trusted = hashlib.sha256(CERTIFICATES.read_bytes() if CERTIFICATES.exists() else b"").hexdigest()
+    made = f"fruits-debian:bookworm-{trusted[:12]}"
+    if has_image(made):
+        return made
     public = "debian:bookworm-slim"
     if has_image(public) or not Path("/usr/sbin/debootstrap").exists():
         return public
@@ -129,8 +135,8 @@ def debian() -> str:
         # What this machine trusts: registries may be reached through a proxy of its own.
         shutil.copytree("/etc/ssl/certs", f"{folder}/etc/ssl/certs", symlinks=False, dirs_exist_ok=True)
         with subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE) as tar:
-            _run("docker", "import", "-", DEBIAN, source=tar.stdout)
-    return DEBIAN
+            _run("docker", "import", "-", made, source=tar.stdout)
+    return made
 
 
 def _run(*command: str, source: IO[bytes] | None = None) -> None:

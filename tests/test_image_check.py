@@ -80,6 +80,22 @@ BREAKS: Final = {
         f"RUN rm -r {SITE}/pillow-*.dist-info",
         "the packages are those of the lock, and no others",
     ),
+    "a file of no package": (
+        f"RUN echo 'import os' > {SITE}/every.pth",
+        "no other file is among the packages",
+    ),
+    "a file less in a package": (
+        f"RUN rm {SITE}/keras/src/trainers/trainer.py",
+        "the packages' files are as their wheels brought them",
+    ),
+    "no list of what is inside": (
+        "RUN rm /opt/fruits/materials/sbom.cdx.json",
+        "its SBOM and licences are in it",
+    ),
+    "a private key": (
+        "RUN echo LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t | base64 -d > /opt/fruits/job/key.pem",
+        "no file of ours is a secret",
+    ),
     "an altered package": (
         f"RUN echo >> {SITE}/numpy/__init__.py",
         "the packages' files are as their wheels brought them",
@@ -90,6 +106,7 @@ BREAKS: Final = {
 ALSO: Final = {
     "another last user": "that is uid 999 and gid 1000",
     "a key in the environment": "the rest of the environment is the base's",
+    "a package outside the lock": "no other file is among the packages",
     "a package of another version": "the packages' files are as their wheels brought them",
 }
 CONTENTS: Final = (
@@ -97,6 +114,7 @@ CONTENTS: Final = (
     "nothing of ours lies where EMR mounts over",
     "the job is in /opt/fruits/job",
     "the job is compiled",
+    "its SBOM and licences are in it",
     "only root could change our files",
     "no file of ours runs with another user's rights",
     "the weights have their fingerprint",

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from job import store
-from scripts import containers, run_docker
 from tests.engine import docker
 from tests.s3_servers import make_bucket
 
@@ -52,11 +51,12 @@ def test_the_image_gives_the_numbers_of_run_local(image: str, sample: Path, tmp_
 
 
 @pytest.mark.docker
-def test_an_output_of_run_local_may_be_taken_up_in_the_image(
+def test_an_output_is_taken_up_again_and_names_of_all_kinds_reach_the_job(
     image: str, photos: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "output"
-    options: list[str | Path] = ["--input", photos, "--output", output, "--components", "3"]
+    output, fruit = tmp_path / "output", tmp_path / "ein Korb, früh #1 {x}"
+    shutil.copytree(photos, fruit)
+    options: list[str | Path] = ["--input", fruit, "--input", fruit, "--output", output, "--components", "3"]
     first = run_docker_sh("--image", image, *options)
     assert first.returncode == 0, first.stderr
     (output / "mine").write_text("not the job's")
@@ -65,6 +65,27 @@ def test_an_output_of_run_local_may_be_taken_up_in_the_image(
     records = [json.loads(file.read_text()) for file in (output / "runs").glob("*.json")]
     assert sorted(record["status"] for record in records) == ["completed", "superseded"]
     assert (output / "mine").read_text() == "not the job's"
+    assert set(pq.read_table(output / "features", columns=["path"])["path"].to_pylist()) == {
+        str(file) for file in fruit.rglob("*.jpg")
+    }
+
+
+def state(path: Path) -> tuple[int, int, int, int]:
+    """Return whose a file is, what may be done with it, and when that has changed last."""
+    about = path.stat()
+    return about.st_uid, about.st_gid, about.st_mode, about.st_ctime_ns
+
+
+@pytest.mark.docker
+def test_what_is_not_the_jobs_keeps_its_owner(image: str, photos: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "output" / "models" / "theirs"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    places = (theirs, *theirs.parents[:2])
+    before = [state(path) for path in places]
+    done = run_docker_sh("--image", image, "--input", photos, "--output", tmp_path / "output")
+    assert done.returncode == 2 and "models, not the job's" in done.stderr
+    assert [state(path) for path in places] == before, "not even for a moment"
 
 
 @pytest.mark.docker
@@ -124,24 +145,47 @@ def test_credentials_reach_s3_and_no_command_line_or_container(
 
 
 @pytest.mark.docker
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_no_record_and_no_container(
-    image: str, sample: Path, tmp_path: Path
+    sign: signal.Signals, image: str, sample: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
     command = [str(ROOT / "scripts" / "run-docker.sh"), "--image", image, "--input", str(sample)]
     with subprocess.Popen(
-        [*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
         assert run.stdout is not None
         for line in run.stdout:
             if "Spark" in line and "cores" in line:
                 break
-        run.send_signal(signal.SIGTERM)
-        said = "".join(run.communicate(timeout=START_SECONDS))
-    assert run.returncode in (130, 143), said
+        run.send_signal(sign)
+        said = run.communicate(timeout=START_SECONDS)[0]
+    assert run.returncode == 130, said
+    assert "interrupted: this run is not committed" in said
+    assert "Traceback" not in said and "Py4J" not in said and "\tat " not in said, said
     assert not list(output.glob("runs/*.json"))
     assert docker("ps", "--quiet", "--filter", f"ancestor={image}") == ""
     assert not output.exists() or {path.lstat().st_uid for path in output.rglob("*")} <= {os.getuid()}
+
+
+@pytest.mark.docker
+def test_a_sign_that_comes_early_leaves_nothing(image: str, photos: Path, tmp_path: Path) -> None:
+    # Before the container: docker itself is held up until the sign has come.
+    fake, told, go = (tmp_path / name for name in ("bin", "told", "go"))
+    fake.mkdir()
+    os.mkfifo(told)
+    os.mkfifo(go)
+    hold = f'case "$*" in *hand-over*999:1000*) echo > {told}; cat {go} ;; esac'
+    (fake / "docker").write_text(f'#!/bin/sh\n{hold}\nexec {shutil.which("docker")} "$@"\n')
+    (fake / "docker").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"}
+    command = [str(ROOT / "scripts" / "run-docker.sh"), "--image", image, "--input", str(photos)]
+    with subprocess.Popen([*command, "--output", str(tmp_path / "out")], env=environment) as run:
+        told.read_text()
+        run.send_signal(signal.SIGTERM)
+        go.write_text("")
+        assert run.wait(START_SECONDS) == 130
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.docker
@@ -157,6 +201,9 @@ def test_an_interrupted_run_leaves_no_record_and_no_container(
             "build it with ./scripts/build-image.sh",
         ),
         (["--input", "x", "--output", "/usr/share/out"], 2, "the image has its own folder of that name"),
+        (["--input", "x", "--output", "x"], 2, "is also an input"),
+        (["--input", "x", "--output", "out", "--cache", "c"], 2, "the image has its own cache"),
+        (["--input", "~nobody-of-that-name/x", "--output", "out"], 2, "nobody here has that home"),
         (["--memory", "much", "--input", "x", "--output", "out"], 125, "much"),
     ],
 )
@@ -169,66 +216,6 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
     told = done.stdout + done.stderr  # spark-submit puts what Python says on stdout
     assert said in told, told
     assert "Traceback" not in told and not list(tmp_path.iterdir())
-
-
-def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
-    environment = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
-    done = run_docker_sh("--input", tmp_path, "--output", tmp_path / "out", env=environment)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: docker version: ")
-
-
-@pytest.mark.parametrize(
-    ("text", "location"),
-    [
-        ("/data/photos", Path("/data/photos")),
-        ("/data/2025/../2026", Path("/data/2026")),
-        ("file:///data/my%20photos", Path("/data/my photos")),
-        ("file:/data/photos", Path("/data/photos")),
-        ("file://localhost/data", Path("/data")),
-        ("s3://bucket/key", "s3://bucket/key"),
-        ("s3a://bucket/key", "s3a://bucket/key"),
-        ("/run/media/stick", Path("/run/media/stick")),
-        ("/tmp/photos", Path("/tmp/photos")),
-    ],
-)
-def test_locations_are_paths_here_or_uris_in_s3(text: str, location: Path | str) -> None:
-    given, rest = run_docker._parse(["--input", text, "--limit", "5"], {})
-    assert given.input == [location] and rest == ["--limit", "5"]
-
-
-@pytest.mark.parametrize(
-    "text", ["/", "/usr", "/etc/x", "/opt/fruits/job", "/home", "/tmp", "/var/log/x", "file:///proc"]
-)
-def test_folders_of_the_images_own_are_refused(text: str) -> None:
-    with pytest.raises(containers.ContainerError, match="its own folder"):
-        run_docker._parse(["--output", text], {})
-
-
-def test_the_environment_counts_as_flags_do() -> None:
-    environment = {
-        "FRUITS_INPUT": "/data",
-        "FRUITS_LIMIT": "5",
-        "FRUITS_CACHE": "/x",
-        "AWS_REGION": "eu-west-1",
-    }
-    given, _ = run_docker._parse(["--output", "/out"], environment)
-    assert given.input == [Path("/data")]
-    assert "FRUITS_LIMIT" in run_docker._environment(environment, s3=False)
-    assert not {"FRUITS_INPUT", "FRUITS_CACHE", "AWS_REGION"} & set(
-        run_docker._environment(environment, s3=False)
-    )
-    assert "AWS_REGION" in run_docker._environment(environment, s3=True)
-
-
-def test_a_folder_with_a_comma_or_a_quote_is_one_field_of_a_mount() -> None:
-    assert containers.bind(Path('/a,b "c"'), read_only=True)[1] == (
-        'type=bind,"source=/a,b ""c""","target=/a,b ""c""",readonly'
-    )
-
-
-def test_what_is_handed_over_is_what_the_job_writes() -> None:
-    assert set(containers.OURS) == {store.CLAIM, *store.OURS}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,72 @@
+"""What run-docker.sh makes of its options, before any container runs."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from job import store
+from scripts import containers, run_docker
+from tests.image import ROOT
+
+
+def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
+    environment = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    command = [str(ROOT / "scripts" / "run-docker.sh"), "--input", "x", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: docker version: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("/data/photos", Path("/data/photos")),
+        ("/data/2025/../2026", Path("/data/2026")),
+        ("file:///data/my%20photos", Path("/data/my photos")),
+        ("file:/data/photos", Path("/data/photos")),
+        ("file://localhost/data", Path("/data")),
+        ("s3://bucket/key", "s3://bucket/key"),
+        ("s3a://bucket/key", "s3a://bucket/key"),
+        ("/run/media/stick", Path("/run/media/stick")),
+        ("/tmp/photos", Path("/tmp/photos")),
+    ],
+)
+def test_locations_are_paths_here_or_uris_in_s3(text: str, location: Path | str) -> None:
+    given, rest = run_docker._parse(["--input", text, "--limit", "5"], {})
+    assert given.input == [location] and rest == ["--limit", "5"]
+
+
+@pytest.mark.parametrize(
+    "text", ["/", "/usr", "/etc/x", "/opt/fruits/job", "/home", "/tmp", "/var/log/x", "file:///proc"]
+)
+def test_folders_of_the_images_own_are_refused(text: str) -> None:
+    with pytest.raises(containers.ContainerError, match="its own folder"):
+        run_docker._parse(["--output", text], {})
+
+
+def test_the_environment_counts_as_flags_do() -> None:
+    environment = {
+        "FRUITS_INPUT": "/data",
+        "FRUITS_LIMIT": "5",
+        "FRUITS_CACHE": "/x",
+        "AWS_REGION": "eu-west-1",
+    }
+    given, _ = run_docker._parse(["--output", "/out"], environment)
+    assert given.input == [Path("/data")]
+    assert "FRUITS_LIMIT" in run_docker._environment(environment, s3=False)
+    assert not {"FRUITS_INPUT", "FRUITS_CACHE", "AWS_REGION"} & set(
+        run_docker._environment(environment, s3=False)
+    )
+    assert "AWS_REGION" in run_docker._environment(environment, s3=True)
+
+
+def test_a_folder_with_a_comma_or_a_quote_is_one_field_of_a_mount() -> None:
+    assert containers.bind(Path('/a,b "c"'), read_only=True)[1] == (
+        'type=bind,"source=/a,b ""c""","target=/a,b ""c""",readonly'
+    )
+
+
+def test_what_is_handed_over_is_what_the_job_writes() -> None:
+    assert set(containers.OURS) == {store.CLAIM, *store.OURS}
