@@ -27,14 +27,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 INTERRUPTED: Final = 130
+GONE: Final = "Spark was stopped, or has died: this run is not committed; start it again"
 INTERRUPTION: Final = "interrupted: this run is not committed; start it again"
-
-# What Py4J says of a JVM that ends while it is asked something.
-STOPPED: Final = (
-    "SparkContext was shut down",
-    "SparkContext has been shutdown",
-    "Answer from Java side is empty",
-)
 
 _interrupted = threading.Event()
 
@@ -71,11 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.error("run_failed", f"{error.strerror or error}: {error.filename or 'no file'}", exit_code=1)
         return 1
     except BaseException as error:  # noqa: BLE001 (it is told in full, and ends the run)
-        # A signal that also reached the JVM, or under spark-submit that alone, shows as an error of whatever
-        # was waiting for it.
-        if _interrupted.is_set() or _spark_was_stopped(error):
+        # A signal that also reached the JVM shows as an error of whatever was waiting for it.
+        if _interrupted.is_set():
             log.error("run_interrupted", INTERRUPTION, exit_code=INTERRUPTED)
             return INTERRUPTED
+        if _spark_is_gone(pipeline):
+            log.error("run_failed", GONE, exit_code=1)
+            return 1
         # Told before Spark is stopped: an error of the JVM's can be read only while the JVM is there.
         if not log.as_json:
             traceback.print_exc()
@@ -88,9 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _spark_was_stopped(error: BaseException) -> bool:
-    """Tell whether an error is that somebody else has ended Spark: spark-submit, on a signal."""
-    return type(error).__module__.startswith("py4j") and any(word in str(error) for word in STOPPED)
+def _spark_is_gone(pipeline: Pipeline | None) -> bool:
+    """Tell whether spark-submit's JVM has ended before us: a signal to end reaches it and not us."""
+    if pipeline is None or pipeline.spark is None or "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return False
+    try:
+        return bool(pipeline.spark.sparkContext._jsc.sc().isStopped())
+    except Exception:  # noqa: BLE001 (however Py4J says it)
+        return True
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

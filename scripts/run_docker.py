@@ -104,7 +104,7 @@ def _container(given: argparse.Namespace, mounts: Sequence[str], command: Sequen
     elif terminal or given.shell:
         flags += ["--interactive", "--tty"] if terminal else ["--interactive"]
     code = foreground([*flags, given.image, *command], said, signs)
-    if signs.came and code not in (0, INTERRUPTED):
+    if signs.came and code != 0:
         print("interrupted: this run is not committed; start it again", file=sys.stderr)
         return INTERRUPTED
     if code == KILLED:

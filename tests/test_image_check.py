@@ -107,6 +107,7 @@ ALSO: Final = {
     "another last user": "that is uid 999 and gid 1000",
     "a key in the environment": "the rest of the environment is the base's",
     "a package outside the lock": "no other file is among the packages",
+    "a package less": "no other file is among the packages",
     "a package of another version": "the packages' files are as their wheels brought them",
 }
 CONTENTS: Final = (
