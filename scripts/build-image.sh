@@ -5,10 +5,9 @@ set -euo pipefail
 # shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=docker/release.env
-source docker/release.env
 
-base="public.ecr.aws/emr-on-eks/spark/emr-$EMR_RELEASE:latest"
+emr="$(sed -n 's/^EMR_RELEASE=//p' docker/release.env)"
+base="public.ecr.aws/emr-on-eks/spark/emr-$emr:latest"
 name=fruits
 platform=
 check=yes
@@ -19,7 +18,7 @@ usage() {
 Usage: ./scripts/build-image.sh [options] [-- options of docker build]
 
   --base IMAGE      base image, by tag or digest (default $base;
-                    inside AWS: 483788554619.dkr.ecr.eu-west-1.amazonaws.com/spark/emr-$EMR_RELEASE:latest)
+                    inside AWS: 483788554619.dkr.ecr.eu-west-1.amazonaws.com/spark/emr-$emr:latest)
   --name NAME       name of the image (default $name); its tag is the git revision, with -dirty if files differ
   --platform NAME   linux/amd64 or linux/arm64 (default this machine's)
   --release         for use by others: refuses a dirty tree and a base that no registry knows by digest

@@ -19,5 +19,5 @@ compile() { # compile LOCK [uv options]: resolves what the options name into LOC
 compile requirements.lock pyproject.toml "$@"
 compile requirements-local.lock pyproject.toml --group local --constraint requirements.lock
 compile requirements-dev.lock pyproject.toml --group local --group dev --constraint requirements-local.lock
-compile requirements-dev-spark41.lock pyproject.toml --group local-spark41 --group dev --constraint requirements.lock
+compile tests/requirements-spark41.lock pyproject.toml --group local-spark41 --group dev --constraint requirements.lock
 compile requirements-sbom.lock --group sbom

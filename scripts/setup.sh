@@ -24,7 +24,7 @@ sha256_of() { # one sum over the contents of files; macOS has no sha256sum
 make_venv() { # make_venv FOLDER LOCK [LOCK]: anew if a lock has changed; the stamp is written last
   local folder="$1" lock sum python
   shift
-  if [[ ! -x "$folder/bin/python" || ! -f "$folder/.lock-$1" || "$(<"$folder/.lock-$1")" != "$(sha256_of "$1")" ]]; then
+  if [[ ! -x "$folder/bin/python" || ! -f "$folder/.lock-${1##*/}" || "$(<"$folder/.lock-${1##*/}")" != "$(sha256_of "$1")" ]]; then
     python="$(find_python)"
     echo "making $folder from $1 (a minute or two, once)" >&2
     rm -rf "$folder"
@@ -32,11 +32,11 @@ make_venv() { # make_venv FOLDER LOCK [LOCK]: anew if a lock has changed; the st
   fi
   for lock in "$@"; do
     sum="$(sha256_of "$lock")"
-    if [[ ! -f "$folder/.lock-$lock" || "$(<"$folder/.lock-$lock")" != "$sum" ]]; then
+    if [[ ! -f "$folder/.lock-${lock##*/}" || "$(<"$folder/.lock-${lock##*/}")" != "$sum" ]]; then
       # The lock names every package with its hash: there is nothing to resolve, and nothing to compile ahead.
       "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
         --require-hashes --requirement "$lock" || die "the packages of $lock could not be installed: see above"
-      echo "$sum" >"$folder/.lock-$lock"
+      echo "$sum" >"$folder/.lock-${lock##*/}"
     fi
   done
 }

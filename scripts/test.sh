@@ -29,7 +29,7 @@ case "$spark" in
     ;;
   4.1)
     venv=.venv-spark41
-    make_venv "$venv" requirements-dev-spark41.lock
+    make_venv "$venv" tests/requirements-spark41.lock
     ;;
   *)
     echo "error: --spark is 3.5 or 4.1, not '$spark'" >&2

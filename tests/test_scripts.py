@@ -16,7 +16,7 @@ LOCKS = (
     "requirements.lock",
     "requirements-local.lock",
     "requirements-dev.lock",
-    "requirements-dev-spark41.lock",
+    "tests/requirements-spark41.lock",
     "requirements-sbom.lock",
 )
 TOOLS = "bash env dirname cat cut sha256sum rm readlink uname ps tr sed grep tty chmod"
@@ -130,4 +130,4 @@ def test_the_locks_pin_the_same_versions_with_hashes_and_name_no_address() -> No
             assert image <= pins(lock)
     assert "pyspark" not in dict(image)
     assert dict(pins("requirements-local.lock"))["pyspark"] == "3.5.6"
-    assert dict(pins("requirements-dev-spark41.lock"))["pyspark"] == "4.1.1"
+    assert dict(pins("tests/requirements-spark41.lock"))["pyspark"] == "4.1.1"
