@@ -68,7 +68,11 @@ def running() -> Iterator[None]:
     if os.geteuid() != 0 or not Path("/usr/sbin/dockerd").exists():
         raise NoEngineError("no Docker engine answers, and starting one takes root and Debian's docker.io")
     KEPT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="engine-") as folder, contextlib.ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as folder,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(_unmount, folder)
         socket = f"unix://{folder}/docker.sock"
         places = [
             "--data-root",
@@ -99,6 +103,14 @@ def running() -> Iterator[None]:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     process.wait(START_SECONDS)
+
+
+def _unmount(folder: str) -> None:
+    """Undo the mounts that an engine may leave in its folder, its containers' network among them."""
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for place in reversed(mounted):
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", place], check=False)
 
 
 @contextlib.contextmanager
