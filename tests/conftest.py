@@ -1,15 +1,22 @@
 """What several test modules need: S3 servers, buckets and photos."""
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from job import aws, s3
 from scripts.draw_fruit import draw_set
+from tests import cloud as clouds
+from tests import stages
+from tests.checked import requests
 from tests.s3_servers import REGION, Moto, ScriptedS3, make_bucket, running_moto, running_scripted_s3
 
 ROOT: Final = Path(__file__).parents[1]
@@ -71,6 +78,40 @@ def scripted_s3(aws_environment: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
     with running_scripted_s3() as server:
         aws_environment.setenv("AWS_ENDPOINT_URL", server.url)
         yield server
+
+
+@pytest.fixture(scope="session")
+def _emulator() -> Iterator[clouds.Cloud]:
+    """Run the emulator, once; botocore's models are read once too, and its tries follow at once."""
+    with pytest.MonkeyPatch.context() as patch, clouds.running() as running:
+        loader: Any = JSONFileLoader
+        load = cache(loader()._load_file)
+        patch.setattr(loader, "_load_file", lambda self, *words: load(*words))  # noqa: ARG005
+        patch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
+        yield running
+
+
+@pytest.fixture
+def cloud(
+    _emulator: clouds.Cloud, aws_environment: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[clouds.Cloud]:
+    """Point AWS clients, of this process and of its children, at an empty emulator of AWS.
+
+    Their requests are checked against the services' models, and written down in ``tmp_path/api-calls``.
+    """
+    _emulator.clear()
+    calls = tmp_path / "api-calls"
+    aws_environment.setenv("AWS_ENDPOINT_URL", _emulator.url)
+    aws_environment.setenv("API_CALLS", str(calls))
+    aws_environment.setenv("PYTHONPATH", f"{ROOT / 'tests' / 'checked'}{os.pathsep}{ROOT}")
+    with requests.installed(calls):
+        yield _emulator
+
+
+@pytest.fixture
+def made(cloud: clouds.Cloud) -> stages.Made:
+    """Make the stage ``dev`` in the emulator."""
+    return stages.make(cloud)
 
 
 @pytest.fixture

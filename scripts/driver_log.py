@@ -1,0 +1,90 @@
+"""What a run's driver writes, read from CloudWatch as it comes.
+
+EMR's sidecar writes each container's output to a stream of the log group:
+``<prefix>/<virtual cluster>/jobs/<run>/containers/<application>/<pod>/(stdout|stderr)``. A driver that is
+started again writes to a new one.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+
+# EMR names a driver's pod spark-<run>-driver.
+DRIVER: Final = "-driver/"
+
+
+@dataclass
+class DriverLog:
+    """The streams of one run's drivers, and how far each was read; `page` events at once, CloudWatch's most."""
+
+    logs: "CloudWatchLogsClient"
+    group: str
+    prefix: str
+    page: int = 10_000
+    _read: dict[str, str] = field(default_factory=dict)
+
+    def new_lines(self) -> list[str]:
+        """Return what the drivers have written to stdout since the last call, attempt by attempt.
+
+        Raises
+        ------
+        ClientError
+            If CloudWatch refuses; streams that are not there yet are no error.
+        """
+        lines: list[str] = []
+        for stream in self._streams("stdout"):
+            while True:
+                start: Any = {"nextToken": self._read[stream]} if stream in self._read else {}
+                page = self.logs.get_log_events(
+                    logGroupName=self.group,
+                    logStreamName=stream,
+                    startFromHead=True,
+                    limit=self.page,
+                    **start,
+                )
+                lines += [event["message"] for event in page["events"]]
+                token, self._read[stream] = self._read.get(stream), page["nextForwardToken"]
+                if token == page["nextForwardToken"] or not page["events"]:
+                    break
+        return lines
+
+    def last_lines(self, number: int) -> list[str]:
+        """Return the last lines of the last driver's stderr, where Spark and Python write their errors."""
+        streams = self._streams("stderr")
+        if not streams:
+            return []
+        page = self.logs.get_log_events(
+            logGroupName=self.group, logStreamName=streams[-1], startFromHead=False, limit=number
+        )
+        return [event["message"].rstrip("\n") for event in page["events"]]
+
+    def _streams(self, name: str) -> list[str]:
+        """Return the drivers' streams of a kind, in the order of their first lines."""
+        found = []
+        pages = self.logs.get_paginator("describe_log_streams").paginate(
+            logGroupName=self.group, logStreamNamePrefix=self.prefix
+        )
+        try:
+            for page in pages:
+                for stream in page["logStreams"]:
+                    if stream["logStreamName"].endswith(name) and DRIVER in stream["logStreamName"]:
+                        began = stream.get("firstEventTimestamp", stream.get("creationTime", 0))
+                        found.append((began, stream["logStreamName"]))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+        return [stream for _, stream in sorted(found)]
+
+
+def event(line: str) -> dict[str, Any] | None:
+    """Return a line of the job's own as its fields; None for whatever else a driver writes."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and {"ts", "level", "event"} <= fields.keys() else None

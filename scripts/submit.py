@@ -1,0 +1,159 @@
+"""Start a run on EMR on EKS, follow, cancel or list runs: see ``--help``."""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+if not __package__:  # run as a file: let it find the repository
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from job.errors import UsageError
+from job.settings import EU_REGIONS, new_run_id
+from scripts import cloud, run_end
+from scripts.cloud import Parser
+from scripts.sizes import SIZES
+from scripts.stage import STAGES
+from scripts.submit_run import Submitter
+
+EXAMPLE: Final = """\
+examples:
+  ./scripts/submit.sh                                    all photos of the stage's photos bucket
+  ./scripts/submit.sh --size medium -- --variance 0.9    what follows -- goes to the job
+  ./scripts/submit.sh --run-id monday --detach           the same name again is the same run
+  ./scripts/submit.sh follow monday                      also after a lost connection
+exit codes: 0 completed, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU,
+            5 cancelled, 6 AWS refused or did not answer, 130 no longer watched
+"""
+COMMANDS: Final = ("follow", "cancel", "list")
+
+
+def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
+    """Do what is asked, and return the exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; the process's own by default.
+    wait : callable
+        Is handed the seconds until AWS is asked again.
+    """
+    return cloud.answer(lambda: _main(sys.argv[1:] if arguments is None else list(arguments), wait))
+
+
+def _main(arguments: list[str], wait: Callable[[float], None]) -> int:
+    given = _parse(arguments)
+    submitter = Submitter(given, cloud.session(given.profile, given.region), wait)
+    if given.command == "list":
+        return submitter.show_runs()
+    if given.command == "cancel":
+        return submitter.cancel(given.run)
+    if given.command == "follow":
+        run = submitter.find(given.run)
+    else:
+        started = submitter.submit(given.job)
+        if started is None:
+            return 0
+        run = started
+    return watch(submitter, run)
+
+
+def watch(submitter: Submitter, run: dict[str, Any]) -> int:
+    """Follow a run to its end; Ctrl-C asks what is meant."""
+    while True:
+        try:
+            return run_end.tell(submitter, submitter.follow(run))
+        except KeyboardInterrupt:
+            if not _wants_cancel(run["name"]):
+                print(f"\nno longer watched, and it goes on: {submitter.again(run)}", file=sys.stderr)
+                return 130
+        except BaseException:
+            print(f"the run goes on: {submitter.again(run)}", file=sys.stderr)
+            raise
+        submitter.ask_to_cancel(run)
+
+
+def _wants_cancel(name: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    try:
+        answer = input(f"\ncancel run {name} (c), or only stop watching (Enter)? ")
+    except (KeyboardInterrupt, EOFError):
+        return False
+    return answer.strip().lower() in ("c", "cancel")
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else "submit"
+    ours = arguments[1:] if command in COMMANDS else arguments
+    ours, job = _split(ours)
+    parser = Parser(
+        prog="./scripts/submit.sh",
+        usage="%(prog)s [options] [-- job options]\n       %(prog)s follow RUN | cancel RUN | list [options]",
+        description="Start the featurization and PCA run on EMR on EKS, and follow it.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    if command in ("follow", "cancel"):
+        add("run", metavar="RUN", help="a run's name, or EMR's id of it")
+    _where(add)
+    add("--json", action="store_true", help="one JSON object a line instead of text")
+    add("--poll", type=_seconds, default=5.0, metavar="S", help="seconds between two questions (default 5)")
+    add("--detach", action="store_true", help="start the run, say how to follow it, and end")
+    add("--dry-run", action="store_true", help="check everything, print the request, start nothing")
+    add("--ack", action="store_true", help="with --dry-run: as a resource for ACK's controller instead")
+    add("--size", choices=tuple(SIZES), default="small", help="; ".join(_sizes()) + " (default small)")
+    add("--image", metavar="TAG", help="tag or digest in the stage's repository (default the newest)")
+    add("--run-id", type=_name, metavar="NAME", help="name of the run (default: time and a random part)")
+    add("--attempts", type=int, choices=range(1, 10), help="starts of the driver (default by size)")
+    given = parser.parse_args(ours)
+    given.command, given.job = command, job
+    if job and command != "submit":
+        raise UsageError(f"{command} takes no job options: {' '.join(job)}")
+    if given.ack and not given.dry_run:
+        raise UsageError("--ack prints a resource and starts nothing: give --dry-run with it")
+    given.run_id = given.run_id or new_run_id()
+    return given
+
+
+def _where(add: Callable[..., Any]) -> None:
+    region = cloud.default_region()
+    add("--stage", choices=STAGES, default=os.environ.get("FRUITS_STAGE", "dev"), help="default dev")
+    add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
+    add("--region", default=region, help=f"one of {', '.join(EU_REGIONS)} (default {region})")
+    add("--virtual-cluster", metavar="ID", help="where the stage has more than one")
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    if "--" not in arguments:
+        return arguments, []
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
+
+
+def _sizes() -> list[str]:
+    return [f"{size.name}: to {size.photos:,} photos on {size.cores} cores" for size in SIZES.values()]
+
+
+def _name(text: str) -> str:
+    # It is the value of a label in Kubernetes, and names the run for the job and for EMR.
+    if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 63 letters and digits, with . _ - between them")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3600")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

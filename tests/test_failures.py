@@ -1,0 +1,80 @@
+"""What a failed run is answered with: the advice that its signs ask for."""
+
+import boto3
+import pytest
+
+from scripts import failures
+from scripts.driver_log import DriverLog, event
+from scripts.failures import EARLY, KNOWN, OTHERWISE
+from tests.stages import Made
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("An error occurred (AccessDenied) when calling the AssumeRoleWithWebIdentity operation", "trust"),
+        ("Back-off pulling image: ImagePullBackOff", "cannot fetch the image"),
+        ("exec /usr/bin/entrypoint.sh: exec format error", "--platform linux/amd64"),
+        ("The executor with id 3 exited with exit code 137(SIGKILL)", "out of memory"),
+        ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
+        ("0/3 nodes are available: 3 Insufficient cpu.", "kubectl get nodeclaims"),
+        ("Job start timeout: job-start-timeout of 1200 s", "found no node in time"),
+        ("Could not load pod from template file.", "submissions/"),
+        ("The specified log group does not exist.", "log group"),
+        ("pods is forbidden: User emr-containers cannot create", "access entry"),
+        ("AccessDenied: not authorized to perform s3:GetObject", "may not use a bucket"),
+        ("software.amazon.awssdk: NoSuchBucket", "names after --input"),
+        ("CLUSTER_UNAVAILABLE", "could not reach the cluster"),
+    ],
+)
+def test_each_sign_has_its_advice(said: str, advice: str) -> None:
+    assert advice in failures.advice([said], wrote=True)
+
+
+def test_every_advice_is_given_for_one_of_its_signs() -> None:
+    for known in KNOWN:
+        assert all(failures.advice([sign], wrote=True) for sign in known.signs)
+        assert failures.advice([known.signs[0]], wrote=True) == known.what
+
+
+def test_without_a_sign_it_says_where_to_look() -> None:
+    assert failures.advice(["something else"], wrote=True) == OTHERWISE
+    assert failures.advice(["something else"], wrote=False) == EARLY
+
+
+def test_a_long_log_is_read_once_and_whole(made: Made) -> None:
+    made.submit("--run-id", "monday", "--detach")
+    lines = [f"line {number}" for number in range(25)]
+    made.log("monday", *lines[:20])
+    made.log("monday", "an executor's", pod="spark-x-exec-1")
+    log = DriverLog(boto3.client("logs"), made.outputs["LogGroup"], "monday/", page=7)
+    assert log.new_lines() == lines[:20]
+    assert log.new_lines() == []
+    made.log("monday", *lines[20:])
+    assert log.new_lines() == lines[20:]
+
+
+def test_a_driver_that_is_started_again_is_read_too(made: Made) -> None:
+    made.submit("--run-id", "monday", "--detach")
+    log = DriverLog(boto3.client("logs"), made.outputs["LogGroup"], "monday/")
+    assert log.new_lines() == []
+    made.log("monday", "first")
+    made.log("monday", "second", pod="spark-y-driver")
+    assert log.new_lines() == ["first", "second"]
+    made.log("monday", "why", kind="stderr")
+    assert log.last_lines(20) == ["why"]
+
+
+def test_a_log_group_that_is_gone_is_no_error(made: Made) -> None:
+    boto3.client("logs").delete_log_group(logGroupName=made.outputs["LogGroup"])
+    log = DriverLog(boto3.client("logs"), made.outputs["LogGroup"], "monday/")
+    assert log.new_lines() == []
+    assert log.last_lines(20) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["", "plain", "[1]", "3", '{"a": 1}', '{"event": "x"', '{"ts": "", "event": ""}']
+)
+def test_other_lines_are_not_the_jobs(line: str) -> None:
+    assert event(line) is None

@@ -1,0 +1,282 @@
+"""What keeps submit.sh from starting or following a run: one sentence, the right code, nothing half-made."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from scripts import submit
+from tests.checked.requests import calls
+from tests.cloud import Answer, Cloud, Request
+from tests.stages import Made, make_virtual_cluster, push
+from tests.test_submit import is_start, to_the_end
+
+ROOT = Path(__file__).parents[1]
+
+
+def refused(made: Made, capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
+    """Run submit.sh, and return its one sentence."""
+    assert made.submit(*arguments) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert not made.cloud.runs()
+    assert not boto3.client("s3").list_objects_v2(Bucket=made.outputs["ResultsBucket"]).get("Contents")
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--size", "huge"), "argument --size: invalid choice: 'huge'"),
+        (("--no-such",), "unrecognized arguments: --no-such"),
+        (("--run-id", "a b"), "'a b' is not 1 to 63 letters and digits"),
+        (("--run-id", "x" * 64), "is not 1 to 63 letters and digits"),
+        (("--run-id", "monday-"), "'monday-' is not 1 to 63"),
+        (("--poll", "-1"), "-1 is not from 0 to 3600"),
+        (("--ack",), "give --dry-run with it"),
+        (("list", "--", "--limit", "5"), "list takes no job options: --limit 5"),
+        (("follow",), "the following arguments are required: RUN"),
+        (("--", "--variance", "2"), "--variance: '2' is not a number from 0 to 1"),
+        (("--", "--components", "5", "--variance", "0.9"), "exclude each other"),
+        (("--", "--no-such-option"), "unknown argument '--no-such-option'"),
+        (("--", "--input", "photos"), "is a folder, which pods do not see"),
+        (("--", "--output", "/results"), "/results is a folder, which pods do not see"),
+        (("--", "--run-id", "x"), "--run-id is not for the job in the cloud: give it before --"),
+        (("--", "--log-format=text"), "--log-format is not for the job in the cloud"),
+        (("--", "--weights", "w.h5"), "--weights is not for the job in the cloud"),
+        (("--", "--input", "s3://photos/a(1)"), "EMR takes no argument with one of ( ) { } [ ] in it"),
+        (("--", "--input", "s3://photos/{a}"), "EMR takes no argument with one of ( ) { } [ ] in it"),
+        (("--", "--input", "s3://photos/[a]"), "EMR takes no argument with one of ( ) { } [ ] in it"),
+        (("--", "--input", ""), "EMR takes no empty argument"),
+        (("--image", "v9"), "there is no image v9 in repository fruits-dev: push one"),
+        (("--virtual-cluster", "abc"), "virtual cluster abc does not run on fruits-dev"),
+        (("follow", "nobody"), "there is no run nobody on virtual cluster"),
+        (("cancel", "nobody"), "there is no run nobody on virtual cluster"),
+    ],
+)
+def test_wrong_arguments_end_with_2(
+    made: Made, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in refused(made, capsys, 2, *arguments)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-2"])
+@pytest.mark.parametrize("option", ["--input", "--output"])
+def test_a_bucket_outside_the_eu_is_refused_with_4(
+    made: Made, capsys: pytest.CaptureFixture[str], region: str, option: str
+) -> None:
+    where: Any = (
+        {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    )
+    boto3.client("s3", region_name=region).create_bucket(Bucket="far-away", **where)
+    sentence = refused(made, capsys, 4, "--", option, "s3://far-away/photos")
+    assert f"bucket 'far-away' is in {region}" in sentence
+
+
+def test_a_region_outside_the_eu_is_refused_with_4(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "region us-east-1 is not one of the EU's" in refused(made, capsys, 4, "--region", "us-east-1")
+
+
+def test_a_region_that_the_job_excludes_is_refused_with_4(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(made, capsys, 4, "--", "--regions", "eu-central-1")
+    assert "region eu-west-1 is not among eu-central-1" in said
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com/fruits@sha256:" + "0" * 64,
+            "the image is in us-east-1",
+        ),
+        ("public.ecr.aws/fruits/fruits@sha256:" + "0" * 64, "is not one of ECR's by digest"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/fruits:latest", "is not one of ECR's by digest"),
+    ],
+)
+def test_an_image_outside_the_eu_is_refused_with_4(
+    made: Made, capsys: pytest.CaptureFixture[str], image: str, sentence: str
+) -> None:
+    assert sentence in refused(made, capsys, 4, "--image", image)
+
+
+def test_a_key_outside_the_eu_is_refused_with_4(
+    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = made.outputs["KeyArn"].replace("eu-west-1", "us-east-1")
+    monkeypatch.setattr("scripts.stage.ground", lambda *_: {**made.outputs, "KeyArn": arn})
+    assert "the key is in us-east-1" in refused(made, capsys, 4)
+
+
+def test_a_bucket_that_is_not_there_is_named(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no bucket 'nowhere'" in refused(made, capsys, 2, "--", "--input", "s3://nowhere/x")
+
+
+def test_two_virtual_clusters_are_asked_about(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    other = make_virtual_cluster("another")
+    sentence = refused(made, capsys, 2)
+    assert "2 virtual clusters run on fruits-dev: name one of" in sentence
+    assert other in sentence
+    assert made.submit("--virtual-cluster", other, "--run-id", "monday", "--detach") == 0
+    assert made.cloud.runs()[0].virtual_cluster_id == other
+
+
+def test_no_virtual_cluster_is_said(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    boto3.client("emr-containers").delete_virtual_cluster(id=made.virtual_cluster)
+    sentence = refused(made, capsys, 2)
+    assert (
+        "no virtual cluster runs on EKS cluster fruits-dev: make it with ./scripts/cluster.sh up" in sentence
+    )
+
+
+def test_no_stack_is_said(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not cloud.runs()
+    assert submit.main(["--stage", "prod"]) == 2
+    said = "there is no stack fruits-prod in eu-west-1: make it with ./scripts/cluster.sh up --stage prod"
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
+def test_the_newest_image_is_taken_unless_a_tag_or_digest_is_named(made: Made, tmp_path: Path) -> None:
+    newer = push(made.outputs["RepositoryName"], "newer")
+    for backend in _images():
+        backend.image_pushed_at = 2_000_000_000 if backend.image_tag == "newer" else 1_000_000_000
+    for wanted in ((), ("--image", "abc123"), ("--image", newer)):
+        assert made.submit("--detach", *wanted) == 0
+    sent = [call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun"]
+    used = [one["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"].split()[1] for one in sent]
+    repository = made.outputs["RepositoryUri"]
+    assert used == [
+        f"spark.kubernetes.container.image={image}"
+        for image in (f"{repository}@{newer}", made.image, f"{repository}@{newer}")
+    ]
+
+
+def _images() -> list[Any]:
+    from moto.ecr.models import ecr_backends  # noqa: PLC0415 (the emulator's own memory)
+
+    return list(ecr_backends["123456789012"]["eu-west-1"].repositories["fruits-dev"].images)
+
+
+def test_an_empty_repository_says_how_to_push(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = made.image.partition("@")[2]
+    boto3.client("ecr").batch_delete_image(repositoryName="fruits-dev", imageIds=[{"imageDigest": digest}])
+    sentence = refused(made, capsys, 2)
+    assert "there is no image yet in repository fruits-dev: push one with ./scripts/push-image.sh" in sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "sentence"),
+    [
+        (400, "ExpiredTokenException", "the credentials have expired (DescribeStacks): log in again"),
+        (403, "InvalidClientTokenId", "AWS does not accept the credentials"),
+        (403, "AccessDenied", "these credentials may not DescribeStacks"),
+        (400, "Throttling", "AWS throttled DescribeStacks six times"),
+    ],
+)
+def test_a_refusal_of_aws_ends_with_6(
+    made: Made, capsys: pytest.CaptureFixture[str], status: int, code: str, sentence: str
+) -> None:
+    body = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>".encode()
+    answer = Answer(status, body, (("Content-Type", "text/xml"),))
+    made.cloud.fail_once(lambda request: request.action == "DescribeStacks", *[answer] * 6)
+    assert sentence in refused(made, capsys, 6)
+
+
+def test_throttling_is_tried_again(made: Made) -> None:
+    slow = Answer(429, b'{"message": "slow down"}', (("x-amzn-ErrorType", "ThrottlingException"),))
+    made.cloud.fail_once(is_start, slow, slow)
+    assert made.submit("--run-id", "monday", "--detach") == 0
+    assert len(made.cloud.runs()) == 1
+    assert sum(map(is_start, made.cloud.requests)) == 3
+
+
+def test_no_credentials_end_with_6(
+    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.delenv("AWS_ACCESS_KEY_ID")
+        without.delenv("AWS_SECRET_ACCESS_KEY")
+        assert made.submit() == 6
+    assert capsys.readouterr().err == (
+        "error: no AWS credentials (NoCredentialsError): log in, or name a profile with --profile\n"
+    )
+
+
+def test_an_unknown_profile_ends_with_6(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert made.submit("--profile", "nobody") == 6
+    assert "no AWS credentials (ProfileNotFound)" in capsys.readouterr().err
+
+
+def test_a_refused_start_is_said_and_can_be_tried_again(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = Answer(
+        400, b'{"message": "role is not assumable"}', (("x-amzn-ErrorType", "ValidationException"),)
+    )
+    made.cloud.fail_once(is_start, refusal)
+    assert made.submit("--run-id", "monday") == 6
+    said = capsys.readouterr().err
+    assert "AWS refuses StartJobRun (ValidationException): role is not assumable" in said
+    assert not made.cloud.runs()
+    assert made.submit("--run-id", "monday", "--detach") == 0
+
+
+def test_a_start_that_nobody_answers_says_how_to_go_on(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.cloud.rules.append(lambda request: Answer(None) if is_start(request) else None)
+    assert made.submit("--run-id", "monday") == 6
+    said = capsys.readouterr().err
+    assert "the same command with --run-id monday starts it once and no more" in said
+
+
+def test_a_lost_network_is_waited_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = [Answer(None)] * 14  # two whole rounds of botocore's own tries, and a part of a third
+
+    def described(request: Request) -> bool:
+        return request.method == "GET" and "/jobruns/" in request.path
+
+    made.cloud.fail_once(described, *lost)
+    to_the_end(made, "RUNNING", "COMPLETED")
+    assert made.submit("--run-id", "monday") == 0
+    said = capsys.readouterr().out
+    assert said.count("AWS could not be asked") == 1
+    assert "the run goes on, and so will this" in said
+    assert "AWS answers again" in said
+
+
+def test_credentials_that_expire_while_watching_say_how_to_go_on(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expired = Answer(403, b'{"message": "expired"}', (("x-amzn-ErrorType", "ExpiredTokenException"),))
+    made.cloud.states.append({"state": "RUNNING"})
+    made.cloud.rules.append(
+        lambda request: expired if "/jobruns/" in request.path and not made.cloud.states else None
+    )
+    assert made.submit("--run-id", "monday") == 6
+    said = capsys.readouterr().err
+    assert "the run goes on: ./scripts/submit.sh follow monday" in said
+    assert "the credentials have expired" in said
+
+
+def test_a_log_that_may_not_be_read_does_not_end_the_watch(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    denied = Answer(400, b'{"__type": "AccessDeniedException", "message": "no"}')
+    made.cloud.rules.append(lambda request: denied if request.action == "DescribeLogStreams" else None)
+    to_the_end(made, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
+    assert made.submit("--run-id", "monday") == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("the driver's log cannot be shown") == 1
+    assert "choose a smaller --size" in shown.err
+
+
+def test_a_reader_that_goes_away_is_no_traceback(made: Made) -> None:
+    assert made.submit("--run-id", "monday", "--detach") == 0
+    command = f"{sys.executable} -B {ROOT}/scripts/submit.py list | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
