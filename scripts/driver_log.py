@@ -20,7 +20,7 @@ DRIVER: Final = "-driver/"
 
 @dataclass
 class DriverLog:
-    """The streams of one run's drivers, and how far each was read; `page` events at once, CloudWatch's most."""
+    """The streams of one run's drivers, and how far each was read, so many events at once."""
 
     logs: "CloudWatchLogsClient"
     group: str

@@ -54,7 +54,7 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
 
 def dump(value: Any) -> str:
     """Write YAML, in the order of the template; a text of several lines stays one."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -173,5 +173,5 @@ def test_what_a_run_costs_is_the_sum_of_its_parts() -> None:
     emr = (executors + driver) * 0.01012 + (2 * 4.25 + 4.25) * 0.00111125
     fee = 0.12 * (executors + driver) * 0.04788
     assert demand == pytest.approx(emr + fee + (executors + driver) * 0.04788)
-    assert spot == pytest.approx(demand - executors * 0.04788 / 2)
+    assert spot == pytest.approx(demand - executors * 0.04788 * 0.45)
     assert run_cost.at_most(SIZES["small"], 1) == run_cost.at_most(SIZES["small"], 60)

@@ -18,7 +18,8 @@ def model(service: str) -> Any:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_pattern_of_the_services_is_understood(service: str) -> None:
-    shapes = [model(service).shape_for(name) for name in model(service).shape_names]
+    known = model(service)
+    shapes = [known.shape_for(name) for name in known.shape_names]
     patterns = {shape.metadata["pattern"] for shape in shapes if "pattern" in shape.metadata}
     for pattern in patterns:
         re.compile(_python(pattern))

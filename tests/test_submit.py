@@ -57,7 +57,7 @@ def test_a_run_is_followed_from_nothing_to_its_end(made: Made, capsys: pytest.Ca
     assert "1,560 listed, 1,558 featurized, 2 rejected" in shown.out
     assert "161  (on 8 cores)" in shown.out
     assert "s3://results/fruits/runs/monday.json" in shown.out
-    assert "at most $" in shown.out
+    assert "at most 0.0" in shown.out
     assert made.image in shown.err
     assert set(made.waited) == {5.0}
     assert len(made.cloud.runs()) == 1
