@@ -1,4 +1,4 @@
-"""Ctrl-C while a run is watched: what it means is asked, and how to find the run again is said."""
+"""While a run is watched: Ctrl-C is asked about, a lost line is waited for, and the way back is told."""
 
 import os
 import pty
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts import submit
+from tests.cloud import Answer, Request
 from tests.stages import Made
+from tests.test_submit import to_the_end
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,3 +113,44 @@ def test_a_real_terminal_is_asked(made: Made) -> None:
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def test_a_lost_network_is_waited_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = [Answer(None)] * 14  # two whole rounds of botocore's own tries, and a part of a third
+
+    def described(request: Request) -> bool:
+        return request.method == "GET" and "/jobruns/" in request.path
+
+    made.cloud.fail_once(described, *lost)
+    to_the_end(made, "RUNNING", "COMPLETED")
+    assert made.submit("--run-id", "monday") == 0
+    said = capsys.readouterr().out
+    assert said.count("AWS could not be asked") == 1
+    assert "the run goes on, and so will this" in said
+    assert "AWS answers again" in said
+
+
+def test_credentials_that_expire_while_watching_say_how_to_go_on(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expired = Answer(403, b'{"message": "expired"}', (("x-amzn-ErrorType", "ExpiredTokenException"),))
+    made.cloud.states.append({"state": "RUNNING"})
+    made.cloud.rules.append(
+        lambda request: expired if "/jobruns/" in request.path and not made.cloud.states else None
+    )
+    assert made.submit("--run-id", "monday") == 6
+    said = capsys.readouterr().err
+    assert "the run goes on: ./scripts/submit.sh follow monday" in said
+    assert "the credentials have expired" in said
+
+
+def test_a_log_that_may_not_be_read_does_not_end_the_watch(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    denied = Answer(400, b'{"__type": "AccessDeniedException", "message": "no"}')
+    made.cloud.rules.append(lambda request: denied if request.action == "DescribeLogStreams" else None)
+    to_the_end(made, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
+    assert made.submit("--run-id", "monday") == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("the driver's log cannot be shown") == 1
+    assert "choose a smaller --size" in shown.err

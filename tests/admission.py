@@ -1,0 +1,194 @@
+"""What Kubernetes does with a new pod: defaults from LimitRanges, ResourceQuotas, Pod Security.
+
+As the documentation of Kubernetes has it ("Limit Ranges", "Resource Quotas", "Pod Security Standards"), for
+the kinds of rule that k8s/ uses.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from decimal import Decimal
+from typing import Any, Final
+
+Object = dict[str, Any]
+UNITS: Final = {
+    "m": Decimal("0.001"),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "Ki": Decimal(2**10),
+    "Mi": Decimal(2**20),
+    "Gi": Decimal(2**30),
+    "Ti": Decimal(2**40),
+}
+SAFE_CAPABILITIES: Final = frozenset(
+    {
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    }
+)
+RESTRICTED_VOLUMES: Final = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+def quantity(text: str) -> Decimal:
+    """Read a quantity: ``3600m``, ``4Gi``, ``2``."""
+    number = text.rstrip("mkMGTi")
+    return Decimal(number) * (UNITS[text[len(number) :]] if len(number) < len(text) else 1)
+
+
+def defaulted(pod: Object, limits: Iterable[Object]) -> Object:
+    """Return a pod with the requests and limits that it gets on its way in."""
+    pod = deepcopy(pod)
+    for container in _containers(pod):
+        resources = container.setdefault("resources", {})
+        for name in ("requests", "limits"):
+            resources.setdefault(name, {})
+        # A limit is a request, too, before any LimitRange is looked at.
+        resources["requests"] = {**resources["limits"], **resources["requests"]}
+        for item in limits:
+            limit, request = _defaults(item)
+            resources["limits"] = {**limit, **resources["limits"]}
+            resources["requests"] = {**request, **resources["requests"]}
+    return pod
+
+
+def refusals(pods: Iterable[Object], objects: Iterable[Object]) -> list[str]:
+    """Return why each pod that is refused is, when they come one after the other and all stay."""
+    objects = list(objects)
+    items = [
+        item
+        for one in objects
+        if one["kind"] == "LimitRange"
+        for item in one["spec"]["limits"]
+        if item["type"] == "Container"
+    ]
+    quotas = [one for one in objects if one["kind"] == "ResourceQuota"]
+    used: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    found = []
+    for pod in (defaulted(one, items) for one in pods):
+        mine = [quota for quota in quotas if _in_scope(pod, quota)]
+        reasons = [*_over_limit(pod), *(why for quota in mine for why in _over(pod, quota, used))]
+        if reasons:
+            found.append(f"{pod['metadata']['name']}: {reasons[0]}")
+        for quota in mine if not reasons else ():
+            for name in quota["spec"]["hard"]:
+                used[quota["metadata"]["name"]][name] += _use(pod, name) or 0
+    return found
+
+
+def requests(pod: Object, name: str) -> Decimal:
+    """Return what a pod requests of ``cpu`` or ``memory``."""
+    return _use(pod, f"requests.{name}") or Decimal(0)
+
+
+def below_baseline(pod: Object) -> list[str]:
+    """Return what the Pod Security Standard `baseline` has against a pod."""
+    return list(_baseline(pod["spec"]))
+
+
+def below_restricted(pod: Object) -> list[str]:
+    """Return what the Pod Security Standard `restricted` has against a pod."""
+    return [*_baseline(pod["spec"]), *_restricted(pod["spec"])]
+
+
+def _containers(pod: Object) -> list[Object]:
+    return [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]
+
+
+def _defaults(item: Object) -> tuple[Object, Object]:
+    # What the API server makes of an item when it is stored: max becomes a limit, a limit becomes a request.
+    limit = {**item.get("max", {}), **item.get("default", {})}
+    return limit, {**item.get("min", {}), **limit, **item.get("defaultRequest", {})}
+
+
+def _over_limit(pod: Object) -> Iterator[str]:
+    for container in _containers(pod):
+        resources = container["resources"]
+        for name, limit in resources["limits"].items():
+            if quantity(resources["requests"][name]) > quantity(limit):
+                yield f"{container['name']} requests more {name} than its limit"
+
+
+def _in_scope(pod: Object, quota: Object) -> bool:
+    name = pod["spec"].get("priorityClassName")
+    for one in quota["spec"].get("scopeSelector", {}).get("matchExpressions", []):
+        assert one["scopeName"] == "PriorityClass"
+        if {"In": name not in one["values"], "NotIn": name in one["values"]}[one["operator"]]:
+            return False
+    return True
+
+
+def _over(pod: Object, quota: Object, used: dict[str, dict[str, Decimal]]) -> Iterator[str]:
+    name = quota["metadata"]["name"]
+    for resource, hard in quota["spec"]["hard"].items():
+        use = _use(pod, resource)
+        if use is None:
+            yield f"quota {name} wants {resource}, which a container does not say"
+        elif used[name][resource] + use > quantity(hard):
+            yield f"quota {name} has no {resource} left"
+
+
+def _use(pod: Object, resource: str) -> Decimal | None:
+    if resource == "pods":
+        return Decimal(1)
+    kind, _, name = resource.partition(".")
+    if any(name not in container["resources"][kind] for container in _containers(pod)):
+        return None
+    main = sum(quantity(one["resources"][kind][name]) for one in pod["spec"]["containers"])
+    first = (quantity(one["resources"][kind][name]) for one in pod["spec"].get("initContainers", []))
+    return max(Decimal(main), *first, Decimal(0))
+
+
+def _baseline(spec: Object) -> Iterator[str]:
+    yield from (name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name))
+    yield from (f"volume {one['name']} is a hostPath" for one in spec.get("volumes", []) if "hostPath" in one)
+    for one in _containers({"spec": spec}):
+        own = one.get("securityContext", {})
+        if own.get("privileged"):
+            yield f"{one['name']} is privileged"
+        if added := set(own.get("capabilities", {}).get("add", [])) - SAFE_CAPABILITIES:
+            yield f"{one['name']} adds {sorted(added)}"
+        if any(port.get("hostPort") for port in one.get("ports", [])):
+            yield f"{one['name']} has a hostPort"
+        if own.get("procMount", "Default") != "Default":
+            yield f"{one['name']} has a procMount"
+    for own in (spec.get("securityContext", {}), *(c.get("securityContext", {}) for c in spec["containers"])):
+        for profile in ("seccompProfile", "appArmorProfile"):
+            if own.get(profile, {}).get("type") == "Unconfined":
+                yield f"{profile} is Unconfined"
+
+
+def _restricted(spec: Object) -> Iterator[str]:
+    for volume in spec.get("volumes", []):
+        if not (set(volume) - {"name"}) <= RESTRICTED_VOLUMES:
+            yield f"volume {volume['name']}"
+    for one in _containers({"spec": spec}):
+        own = {**spec.get("securityContext", {}), **one.get("securityContext", {})}
+        if own.get("allowPrivilegeEscalation") is not False:
+            yield f"{one['name']} may escalate"
+        if own.get("runAsNonRoot") is not True or own.get("runAsUser") == 0:
+            yield f"{one['name']} may be root"
+        if "ALL" not in own.get("capabilities", {}).get("drop", []):
+            yield f"{one['name']} keeps capabilities"
+        if own.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
+            yield f"{one['name']} has no seccomp profile"

@@ -1,0 +1,133 @@
+"""The overlays as kustomize makes them, against the schemas of Kubernetes and of Karpenter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.manifests import K8S
+from tests.karpenter import node_pool_faults
+from tests.schemas import STAGES, core_faults, of_kind, rendered
+
+Objects = list[dict[str, Any]]
+FILES = sorted(file for folder in ("base", "overlays") for file in (K8S / folder).rglob("*.yaml"))
+
+
+def object_faults(one: dict[str, Any]) -> list[str]:
+    return node_pool_faults(one) if one["kind"] == "NodePool" else core_faults(one)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_object_has_its_schema(stage: str) -> None:
+    objects = rendered(stage)
+    assert {(one["kind"], one["metadata"]["name"]): object_faults(one) for one in objects} == {
+        (one["kind"], one["metadata"]["name"]): [] for one in objects
+    }
+
+
+def get(objects: Objects, kind: str, name: str) -> dict[str, Any]:
+    return of_kind(objects, kind)[name]
+
+
+def template(objects: Objects) -> dict[str, Any]:
+    spec: dict[str, Any] = get(objects, "NodePool", "drivers")["spec"]["template"]["spec"]
+    return spec
+
+
+BROKEN: dict[str, Callable[[Objects], Any]] = {
+    "a selector misspelt": lambda all_: get(all_, "NetworkPolicy", "allow-driver")["spec"].update(
+        podSelectors={}
+    ),
+    "a port that is a word of no use": lambda all_: get(all_, "NetworkPolicy", "allow-executor")["spec"][
+        "ingress"
+    ][0]["ports"][0].update(port=[7079]),
+    "a port beside its list": lambda all_: get(all_, "NetworkPolicy", "allow-executor")["spec"]["ingress"][
+        0
+    ].update(port=7079),
+    "a quota that is no quantity": lambda all_: get(all_, "ResourceQuota", "drivers")["spec"].update(
+        hard=["pods"]
+    ),
+    "a scope without a name": lambda all_: get(all_, "ResourceQuota", "drivers")["spec"]["scopeSelector"][
+        "matchExpressions"
+    ][0].pop("scopeName"),
+    "a limit range without a type": lambda all_: get(all_, "LimitRange", "containers")["spec"]["limits"][
+        0
+    ].pop("type"),
+    "a priority without a value": lambda all_: get(all_, "PriorityClass", "fruits-driver").pop("value"),
+    "a setting that is no string": lambda all_: get(all_, "ConfigMap", "amazon-vpc-cni")["data"].update(
+        {"enable-network-policy-controller": True}
+    ),
+    "a pool with a field of v1beta1": lambda all_: template(all_).update(kubelet={"maxPods": 10}),
+    "a pool with a field misspelt": lambda all_: get(all_, "NodePool", "drivers")["spec"].update(limit={}),
+    "a pool without a node class": lambda all_: template(all_).pop("nodeClassRef"),
+    "a class's group with its version": lambda all_: template(all_)["nodeClassRef"].update(group="a/b"),
+    "a requirement without values": lambda all_: template(all_)["requirements"][0].update(values=[]),
+    "a generation that is no number": lambda all_: template(all_)["requirements"][4].update(values=["six"]),
+    "a label of Karpenter's domain": lambda all_: get(all_, "NodePool", "drivers")["spec"]["template"][
+        "metadata"
+    ]["labels"].update({"karpenter.sh/pool": "drivers"}),
+    "a budget with a reason of old": lambda all_: get(all_, "NodePool", "drivers")["spec"]["disruption"][
+        "budgets"
+    ][0].update(reasons=["Drift"]),
+    "a budget with a time and no length": lambda all_: get(all_, "NodePool", "drivers")["spec"]["disruption"][
+        "budgets"
+    ][0].update(schedule="@daily"),
+    "a policy of consolidation unknown": lambda all_: get(all_, "NodePool", "drivers")["spec"][
+        "disruption"
+    ].update(consolidationPolicy="WhenUnderutilized"),
+    "a time without a unit": lambda all_: template(all_).update(expireAfter="480"),
+    "a weight over the top": lambda all_: get(all_, "NodePool", "executors-spot")["spec"].update(weight=101),
+}
+
+
+@pytest.mark.parametrize("slip", BROKEN)
+def test_a_slip_is_seen(slip: str) -> None:
+    objects = rendered("dev")
+    BROKEN[slip](objects)
+    assert [fault for one in objects for fault in object_faults(one)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(K8S)))
+def test_a_file_has_one_object_and_is_used(file: Any) -> None:
+    (_,) = yaml.safe_load_all(file.read_text())
+    if file.name != "kustomization.yaml":
+        used = yaml.safe_load((file.parent / "kustomization.yaml").read_text())
+        named = [*used["resources"], *(patch["path"] for patch in used.get("patches", []))]
+        assert file.name in named
+
+
+def test_the_stages_have_the_same_objects_and_say_which_they_are() -> None:
+    dev, prod = rendered("dev"), rendered("prod")
+    assert [(one["kind"], one["metadata"]["name"]) for one in dev] == [
+        (one["kind"], one["metadata"]["name"]) for one in prod
+    ]
+    for stage, objects in (("dev", dev), ("prod", prod)):
+        assert {one["metadata"]["labels"]["fruits/stage"] for one in objects} == {stage}
+
+
+def test_the_stages_differ_in_sizes_and_times_alone() -> None:
+    for dev, prod in zip(rendered("dev"), rendered("prod"), strict=True):
+        for one in (dev, prod):
+            del one["metadata"]["labels"]["fruits/stage"]
+            if one["kind"] == "NodePool":
+                assert one["spec"].pop("limits")["cpu"] != "0"
+                del one["spec"]["disruption"]["consolidateAfter"]
+            if one["kind"] == "ResourceQuota":
+                assert one["spec"].pop("hard")["pods"] != "0"
+        assert dev == prod
+
+
+def test_the_base_alone_admits_nothing() -> None:
+    for file in (K8S / "base").glob("*.yaml"):
+        one = yaml.safe_load(file.read_text())
+        if one["kind"] == "ResourceQuota":
+            assert one["spec"]["hard"] == {"pods": "0"}
+        if one["kind"] == "NodePool":
+            assert one["spec"]["limits"] == {"cpu": "0"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_quota_counts_limits_of_cpu(stage: str) -> None:
+    for quota in of_kind(rendered(stage), "ResourceQuota").values():
+        assert set(quota["spec"]["hard"]) == {"pods", "requests.cpu", "requests.memory", "limits.memory"}
