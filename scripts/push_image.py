@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (JobError, ContainerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on from there", file=sys.stderr)
+        return 130
     except ClientError as error:
         said = error.response["Error"]
         reason = f"{error.operation_name}: {said['Code']}"
@@ -102,6 +106,8 @@ def _push(given: argparse.Namespace) -> int:
 def _revision() -> str:
     """Return the revision of this checkout; what nobody can build again is not pushed."""
     git = ["git", "-C", str(ROOT)]
+    if shutil.which("git") is None:
+        raise UsageError("git is needed, to know which revision this is")
     done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError("this is no git checkout, so an image of it has no revision")

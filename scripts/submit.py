@@ -29,6 +29,7 @@ examples:
 exit codes: 0 completed, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU,
             5 cancelled, 6 AWS refused or did not answer, 130 no longer watched
 """
+INTERRUPTED: Final = 130
 COMMANDS: Final = ("follow", "cancel", "list")
 
 
@@ -42,7 +43,11 @@ def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] =
     wait : callable
         Is handed the seconds until AWS is asked again.
     """
-    return cloud.answer(lambda: _main(sys.argv[1:] if arguments is None else list(arguments), wait))
+    try:
+        return cloud.answer(lambda: _main(sys.argv[1:] if arguments is None else list(arguments), wait))
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _main(arguments: list[str], wait: Callable[[float], None]) -> int:
@@ -70,7 +75,7 @@ def watch(submitter: Submitter, run: dict[str, Any]) -> int:
         except KeyboardInterrupt:
             if not _wants_cancel(run["name"]):
                 print(f"\nno longer watched, and it goes on: {submitter.again(run)}", file=sys.stderr)
-                return 130
+                return INTERRUPTED
         except BaseException:
             print(f"the run goes on: {submitter.again(run)}", file=sys.stderr)
             raise

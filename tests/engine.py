@@ -5,6 +5,7 @@ own is started: without a bridge, so its containers use the machine's network or
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -69,9 +70,11 @@ def running() -> Iterator[None]:
         raise NoEngineError("no Docker engine answers, and starting one takes root and Debian's docker.io")
     KEPT.mkdir(parents=True, exist_ok=True)
     with (
+        (KEPT / "lock").open("w") as lock,
         tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as folder,
         contextlib.ExitStack() as stack,
     ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one engine at a time keeps its data there: others wait
         stack.callback(_unmount, folder)
         socket = f"unix://{folder}/docker.sock"
         places = [

@@ -154,3 +154,26 @@ def test_a_log_that_may_not_be_read_does_not_end_the_watch(
     shown = capsys.readouterr()
     assert shown.out.count("the driver's log cannot be shown") == 1
     assert "choose a smaller --size" in shown.err
+
+
+def test_an_interrupt_before_the_start_starts_nothing(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.submission.image", press)
+    assert made.submit("--run-id", "monday") == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+    assert not made.cloud.runs()
+
+
+def test_an_interrupt_during_the_start_says_how_to_go_on(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.submission.start", press)
+    assert made.submit("--run-id", "monday") == 130
+    assert "the same command with --run-id monday starts it once and no more" in capsys.readouterr().err
