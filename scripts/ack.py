@@ -52,7 +52,7 @@ def _resource_name(name: str) -> str:
 
 HEADER: Final = """\
 # A run for ACK's EMR controller, and as much a template as k8s/emr/job-run.yaml, of which
-# `.venv/bin/python -m scripts.ack` makes it. `./scripts/submit.sh --dry-run --ack` fills it in. None of its
+# `.venv/bin/python -m scripts.ack` makes it. `./scripts/submit.sh --ack` fills it in. None of its
 # fields can be changed later: one resource a run, and deleting it cancels the run.
 # yamllint disable rule:line-length
 """

@@ -95,6 +95,11 @@ def answer(work: Callable[[], int]) -> int:
         refused = explained(error)
         print(f"error: {refused}", file=sys.stderr)
         return refused.exit_code
+    except ValueError as error:
+        if "endpoint" not in str(error).lower():
+            raise
+        print("error: AWS_ENDPOINT_URL is no URL", file=sys.stderr)
+        return UsageError.exit_code
     except BrokenPipeError:  # the reader of our output has gone
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (Python flushes it at its end)
         return 1
@@ -106,6 +111,8 @@ def explained(error: ClientError | BotoCoreError) -> AwsRefusedError:
         return AwsRefusedError(_refusal(error))
     # The name alone: the text can quote what a credential process printed.
     name = type(error).__name__
+    if name in ("ConfigParseError", "ConfigNotFound"):
+        return AwsRefusedError(f"the AWS configuration cannot be read ({name}): look at ~/.aws/config")
     if any(part in name for part in NO_CREDENTIALS):
         return AwsRefusedError(f"no AWS credentials ({name}): log in, or name a profile with --profile")
     return AwsRefusedError(f"AWS could not be asked ({name}): look at the network")

@@ -6,6 +6,7 @@ started again writes to a new one.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
 # EMR names a driver's pod spark-<run>-driver.
-DRIVER: Final = "-driver/"
+DRIVER: Final = "-driver"
 
 
 @dataclass
@@ -28,18 +29,20 @@ class DriverLog:
     page: int = 10_000
     _read: dict[str, str] = field(default_factory=dict)
 
-    def new_lines(self) -> list[str]:
-        """Return what the drivers have written to stdout since the last call, attempt by attempt.
+    def new_lines(self) -> Iterator[list[str]]:
+        """Yield what the drivers have written to stdout since the last call, page by page.
+
+        What was yielded is not read again, whatever happens to a later page.
 
         Raises
         ------
         ClientError
             If CloudWatch refuses; streams that are not there yet are no error.
         """
-        lines: list[str] = []
         for stream in self._streams("stdout"):
             while True:
-                start: Any = {"nextToken": self._read[stream]} if stream in self._read else {}
+                before = self._read.get(stream)
+                start: Any = {"nextToken": before} if before else {}
                 page = self.logs.get_log_events(
                     logGroupName=self.group,
                     logStreamName=stream,
@@ -47,11 +50,11 @@ class DriverLog:
                     limit=self.page,
                     **start,
                 )
-                lines += [event["message"] for event in page["events"]]
-                token, self._read[stream] = self._read.get(stream), page["nextForwardToken"]
-                if token == page["nextForwardToken"] or not page["events"]:
+                if page["events"]:
+                    yield [event["message"] for event in page["events"]]
+                self._read[stream] = page["nextForwardToken"]
+                if before == page["nextForwardToken"]:  # an empty page alone is no end
                     break
-        return lines
 
     def last_lines(self, number: int) -> list[str]:
         """Return the last lines of the last driver's stderr, where Spark and Python write their errors."""
@@ -72,7 +75,8 @@ class DriverLog:
         try:
             for page in pages:
                 for stream in page["logStreams"]:
-                    if stream["logStreamName"].endswith(name) and DRIVER in stream["logStreamName"]:
+                    path, _, kind = stream["logStreamName"].rpartition("/")
+                    if kind.startswith(name) and path.endswith(DRIVER):
                         began = stream.get("firstEventTimestamp", stream.get("creationTime", 0))
                         found.append((began, stream["logStreamName"]))
         except ClientError as error:
@@ -82,9 +86,17 @@ class DriverLog:
 
 
 def event(line: str) -> dict[str, Any] | None:
-    """Return a line of the job's own as its fields; None for whatever else a driver writes."""
+    """Return a line of the job's own as its fields; None for whatever else a driver writes.
+
+    A line may come wrapped, as a log agent's record of it.
+    """
     try:
         fields = json.loads(line)
     except ValueError:
         return None
-    return fields if isinstance(fields, dict) and {"ts", "level", "event"} <= fields.keys() else None
+    if not isinstance(fields, dict):
+        return None
+    if fields.keys() >= {"ts", "level", "event"}:
+        return fields
+    inner = fields.get("log") or fields.get("message")
+    return event(inner) if isinstance(inner, str) else None

@@ -32,7 +32,19 @@ KNOWN: Final = (
     Advice(
         "a container ran out of memory: choose a larger --size for the driver's sake, or raise "
         "EXECUTOR_OVERHEAD in scripts/sizes.py for the executors'",
-        ("exit code 137", "exitCode: 137", "OOMKilled", "exited with code 137"),
+        (
+            "exit code 137",
+            "exitCode: 137",
+            "exited with code 137",
+            "OOMKilled",
+            "OutOfMemoryError",
+            "insufficient memory for the Java Runtime",
+            "Python worker exited unexpectedly",
+        ),
+    ),
+    Advice(
+        "a node's disk is full: look in the logs for what grows without end",
+        ("No space left on device",),
     ),
     Advice(
         "the namespace's quota refuses the pods: choose a smaller --size, or raise it in k8s/overlays",
@@ -48,7 +60,7 @@ KNOWN: Final = (
     ),
     Advice(
         "the driver found no node in time: kubectl get events --namespace fruits tells why",
-        ("job-start-timeout", "failed to start within", "timed out waiting for the driver"),
+        ("job-start-timeout", "start timeout"),
     ),
     Advice(
         "EMR could not use a pod template: the job's role must read submissions/ of the results bucket",

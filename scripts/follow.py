@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts import failures
-from scripts.cloud import AwsRefusedError, explained, is_network
+from scripts.cloud import explained, is_network
 from scripts.driver_log import DriverLog, event
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FINAL: Final = ("COMPLETED", "FAILED", "CANCELLED")
 # What the last words of a driver that failed are worth.
 LAST_LINES: Final = 20
+# How often the log is asked again after a run has ended, for lines that are still on their way to CloudWatch.
+LATE_LOOKS: Final = 6
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Show:
         if self.as_json:
             self._object("state", state=run["state"], seconds=round(seconds), details=details)
         else:
-            print(f"{_clock()} {run['state']}  {_length(seconds)}  {details}".rstrip(), flush=True)
+            print(f"{clock()} {run['state']}  {_length(seconds)}  {details}".rstrip(), flush=True)
 
     def line(self, text: str) -> None:
         """Tell a line that the driver wrote, if it is one of the job's own."""
@@ -66,6 +68,7 @@ class Followed:
     summary: dict[str, Any] | None = None
     failed: dict[str, Any] | None = None
     wrote: bool = False
+    ran: bool = False
     last_lines: list[str] = field(default_factory=list)
 
     @property
@@ -98,6 +101,7 @@ class Follower:
     wait: Callable[[float], None] = time.sleep
     _found: Followed | None = None
     _blind: bool = False
+    _late: int = LATE_LOOKS
 
     def until_the_end(self) -> Followed:
         """Follow the run, and return how it ended.
@@ -115,11 +119,11 @@ class Follower:
                 if not is_network(error):
                     raise
                 if not lost:
-                    self.show.note(f"{_clock()} {explained(error)}; the run goes on, and so will this")
+                    self.show.note(f"{clock()} {explained(error)}; the run goes on, and so will this")
                 lost = True
             else:
                 if lost:
-                    self.show.note(f"{_clock()} AWS answers again")
+                    self.show.note(f"{clock()} AWS answers again")
                 lost = False
                 if ended is not None:
                     return ended
@@ -136,36 +140,48 @@ class Follower:
             self.show.state(run, found.seconds)
             self._found = found
         self._found.run = run
-        self._read_log(self._found)
-        if run["state"] not in FINAL:
-            return None
-        if run["state"] == "FAILED" and not self._blind:
-            self._found.last_lines = self.log.last_lines(LAST_LINES)
-        return self._found
+        self._found.ran |= run["state"] == "RUNNING"
+        if not self._blind:
+            self._read_log(self._found)
+        return self._found if run["state"] in FINAL and self._is_told(self._found) else None
+
+    def _is_told(self, found: Followed) -> bool:
+        """Tell whether all is known of a run that has ended; a late line is waited for, for a while."""
+        told = found.summary if found.run["state"] == "COMPLETED" else found.failed
+        waits = found.ran and found.run["state"] != "CANCELLED" and not self._blind
+        if not told and waits and self._late:
+            self._late -= 1
+            return False
+        if found.run["state"] == "FAILED" and not self._blind:
+            found.last_lines = self.log.last_lines(LAST_LINES)
+        return True
 
     def _read_log(self, found: Followed) -> None:
-        if self._blind:
-            return
         try:
-            lines = self.log.new_lines()
+            for lines in self.log.new_lines():
+                for text in lines:
+                    self._take(found, text)
         except ClientError as error:
             if "AccessDenied" not in error.response["Error"].get("Code", ""):
                 raise
             self._blind = True
-            self.show.note(f"the driver's log cannot be shown: {AwsRefusedError(explained(error))}")
-            return
-        for text in lines:
-            found.wrote = True
-            fields = event(text) or {}
-            if fields.get("event") == "summary":
-                found.summary = fields
-            elif fields.get("event") == "run_failed":
-                found.failed = fields
-            self.show.line(text)
+            self.show.note(f"the driver's log cannot be shown: {explained(error)}")
+
+    def _take(self, found: Followed, text: str) -> None:
+        found.wrote = found.ran = True
+        fields = event(text) or {}
+        if fields.get("event") == "run_started":  # a driver that was started again begins anew
+            found.summary = found.failed = None
+        elif fields.get("event") == "summary":
+            found.summary = fields
+        elif fields.get("event") in ("run_failed", "run_interrupted"):
+            found.failed = fields
+        self.show.line(text)
 
 
-def _clock() -> str:
-    return f"{datetime.now():%H:%M:%S}"
+def clock() -> str:
+    """Return the time as the job's own lines have it, in UTC."""
+    return f"{datetime.now(UTC):%H:%M:%S}"
 
 
 def _length(seconds: float) -> str:

@@ -149,5 +149,7 @@ def _check_words(words: Sequence[str]) -> None:
     for word in words:
         if NOT_TAKEN.search(word):
             raise UsageError(f"{word!r}: EMR takes no argument with one of ( ) {{ }} [ ] in it: rename it")
+        if not word.isprintable() or any("\ud800" <= sign <= "\udfff" for sign in word):
+            raise UsageError(f"{word!r} has a sign that is no text, which EMR does not take: rename it")
         if not word.strip():
             raise UsageError("EMR takes no empty argument: leave it out")

@@ -1,7 +1,7 @@
-"""What a run costs at most: its pods' requests, all there from the first second to the last.
+"""What a run costs, about: its pods' requests, all there from the first second to the last.
 
-Executors come and go with the work, and nodes are larger than what runs on them, so this is an estimate; the
-bill is what counts.
+Executors come and go with the work, which makes it less; nodes are larger than what runs on them, and a
+driver may be started again, which makes it more. The bill is what counts.
 """
 
 from typing import Final
@@ -30,7 +30,7 @@ def by_the_hour(size: Size) -> str:
     return f"{spot:.2f} USD an hour on Spot, {demand:.2f} on demand"
 
 
-def at_most(size: Size, seconds: float) -> str:
-    """Say what a run cost at most."""
+def estimate(size: Size, seconds: float) -> str:
+    """Say what a run cost, about."""
     spot, demand = (rate * max(seconds, LEAST_SECONDS) / 3600 for rate in hourly(size))
-    return f"at most {spot:.2f} USD on Spot, {demand:.2f} on demand, beside the cluster itself"
+    return f"about {spot:.2f} USD on Spot, {demand:.2f} on demand, beside the cluster itself"

@@ -28,15 +28,18 @@ def tell(submitter: "Submitter", ended: Followed) -> int:
     if state == "COMPLETED":
         _completed(submitter, ended)
         return 0
+    name = submitter.name(run)
     if state == "CANCELLED":
-        raise CancelledError(f"run {run['name']} was cancelled; nothing of it is committed")
+        if submitter.given.json:
+            _print_end(ended)
+        raise CancelledError(f"run {name} was cancelled; nothing of it is committed")
     if submitter.given.json:
-        submitter.show.note(_reason(ended), advice=ended.advice(), last_lines=ended.last_lines)
+        _print_end(ended, reason=_reason(ended), advice=ended.advice(), last_lines=ended.last_lines)
     elif ended.last_lines:
         print(f"the last {len(ended.last_lines)} lines of the driver's stderr:", file=sys.stderr)
         for line in ended.last_lines:
             print(f"  | {line}", file=sys.stderr)
-    print(f"error: run {run['name']} failed: {_reason(ended)}", file=sys.stderr)
+    print(f"error: run {name} failed: {_reason(ended)}", file=sys.stderr)
     print(f"what to do: {ended.advice()}", file=sys.stderr)
     return int((ended.failed or {}).get("exit_code", RunFailedError.exit_code))
 
@@ -52,13 +55,13 @@ def _reason(ended: Followed) -> str:
 def _completed(submitter: "Submitter", ended: Followed) -> None:
     done: dict[str, Any] = ended.summary or {}
     size = SIZES.get(ended.run.get("tags", {}).get("size", ""))
-    cost = run_cost.at_most(size, ended.seconds) if size else "unknown"
+    cost = run_cost.estimate(size, ended.seconds) if size else "unknown"
     if submitter.given.json:
-        last = {"event": "ended", "state": "COMPLETED", "seconds": round(ended.seconds), "cost": cost}
-        print(json.dumps({**last, "output": done.get("output")}), flush=True)
+        _print_end(ended, cost=cost, output=done.get("output"))
         return
-    lines = [("run", ended.run["name"]), ("took", f"{ended.seconds / 60:.1f} minutes"), ("cost", cost)]
-    if done:
+    took = f"{ended.seconds / 60:.1f} minutes"
+    lines = [("run", submitter.name(ended.run)), ("took", took), ("cost", cost)]
+    if {"counts", "model", "output", "run_id", "photos_per_second", "cores"} <= done.keys():
         counts, model, output = done["counts"], done["model"], done["output"]
         record = store.join(output, store.RUNS, f"{done['run_id']}.json")
         lines += [
@@ -73,3 +76,8 @@ def _completed(submitter: "Submitter", ended: Followed) -> None:
         lines.append(("summary", "the job's last line did not reach CloudWatch; its record is in runs/"))
     for name, value in lines:
         print(f"{name:<14} {value}")
+
+
+def _print_end(ended: Followed, **fields: object) -> None:
+    last = {"event": "ended", "state": ended.run["state"], "seconds": round(ended.seconds)}
+    print(json.dumps({**last, "run": ended.run["id"], **fields}), flush=True)

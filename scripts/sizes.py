@@ -6,8 +6,10 @@ plenty, and 2 GiB beside it hold the workers, the JVM's own overhead and S3's re
 of what the cheapest nodes (2 GiB a vCPU) have. Asking for 3.6 CPU for 4 workers lets two executors, their
 log sidecars and the node's own pods share 8 vCPU; with 4 each, the second would ask for another node.
 
-The driver lists the photos and keeps what it needs of each (some 300 bytes), twice while it sorts; its pod is
-on demand, and is what a run cannot lose: the larger the run, the more often it may be started again.
+The driver never holds the photos' list. It keeps Spark's record of each task and the names of its two
+files, some kilobytes for a few hundred photos, and merges what its executors merged before: so it grows
+slowly, mostly in its heap. That is reasoned, not measured. It is on demand, and what a run cannot lose: the
+larger the run, the more often it may be started again.
 """
 
 from dataclasses import dataclass
@@ -64,9 +66,9 @@ class Size:
 SIZES: Final = {
     size.name: size
     for size in (
-        Size("small", 20_000, 2, 2, 3, 1, 1),
-        Size("medium", 1_000_000, 10, 2, 4, 2, 1),
-        Size("large", 10_000_000, 40, 4, 12, 4, 2),
-        Size("xlarge", 100_000_000, 150, 8, 48, 8, 3),
+        Size("small", 20_000, 2, 2, 2, 1, 1),
+        Size("medium", 1_000_000, 10, 2, 3, 1, 1),
+        Size("large", 10_000_000, 40, 4, 6, 2, 2),
+        Size("xlarge", 100_000_000, 150, 4, 16, 4, 3),
     )
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from botocore.exceptions import ClientError
 
 from job.errors import UsageError
+from scripts.sizes import SIZES
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 STAGES: Final = ("dev", "prod")
 # One virtual cluster a namespace, one namespace of ours a cluster.
 NAMESPACE: Final = "fruits"
+# What the quotas in k8s/overlays are made for.
+LARGEST: Final = {"dev": "medium", "prod": "xlarge"}
+# What the scripts need of k8s/account.yaml.
+GROUND: Final = {
+    "PhotosBucket", "ResultsBucket", "LogsBucket", "KeyArn", "RepositoryName", "RepositoryUri", "LogGroup",
+    "ExecutionRoleArn",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,16 @@ class Stage:
     def cluster(self) -> str:
         """The EKS cluster, and the EMR virtual cluster on it."""
         return f"fruits-{self.name}"
+
+    @property
+    def largest(self) -> str:
+        """The largest size of run that the stage's quota holds."""
+        return LARGEST[self.name]
+
+    def takes(self, size: str) -> bool:
+        """Tell whether the stage's quota holds a run of a size."""
+        sizes = list(SIZES)
+        return sizes.index(size) <= sizes.index(self.largest)
 
     @property
     def up(self) -> str:
@@ -74,4 +92,8 @@ def ground(cloudformation: "CloudFormationClient", stage: Stage) -> dict[str, st
     if not made:
         region = cloudformation.meta.region_name
         raise UsageError(f"there is no stack {stage.account_stack} in {region}: make it with {stage.up}")
+    if missing := GROUND - made.keys():
+        raise UsageError(
+            f"stack {stage.account_stack} lacks {', '.join(sorted(missing))}: {stage.up} mends it"
+        )
     return made

@@ -1,14 +1,16 @@
 """What a submission finds out before it starts a run, and the start itself."""
 
-import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from job import residency
+from botocore.exceptions import ClientError
+
 from job.errors import ResidencyError, UsageError
+from job.s3 import split
 from job.settings import EU_REGIONS
 from scripts import job_run
+from scripts.cloud import RETRIES, AwsRefusedError
 from scripts.job_run import Plan
 from scripts.stage import Stage
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from mypy_boto3_emr_containers import EMRContainersClient
     from mypy_boto3_s3 import S3Client
 
-ECR: Final = re.compile(r"[0-9]{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/.+@sha256:[0-9a-f]{64}")
+ECR: Final = re.compile(
+    r"[0-9]{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/[a-z0-9._/-]+@sha256:[0-9a-f]{64}"
+)
 ARN: Final = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):.*")
 
 
@@ -59,6 +63,8 @@ def image(ecr: "ECRClient", repository: str, uri: str, wanted: str | None) -> st
     """
     if wanted is not None and "/" in wanted:
         return wanted
+    if wanted == "":
+        raise UsageError("--image is empty: give a tag or a digest, or leave it out")
     pages = ecr.get_paginator("describe_images").paginate(
         repositoryName=repository, filter={"tagStatus": "TAGGED"}
     )
@@ -78,8 +84,10 @@ def image(ecr: "ECRClient", repository: str, uri: str, wanted: str | None) -> st
     return f"{uri}@{newest['imageDigest']}"
 
 
-def check_residency(plan: Plan, locations: Iterable[str], regions: tuple[str, ...]) -> None:
-    """Refuse a run any part of which would be outside the EU.
+def check_residency(
+    session: "Session", plan: Plan, locations: Iterable[str], regions: tuple[str, ...]
+) -> None:
+    """Refuse a run any part of which would be outside the EU, as the job itself will.
 
     Raises
     ------
@@ -95,7 +103,24 @@ def check_residency(plan: Plan, locations: Iterable[str], regions: tuple[str, ..
     for what, region in (("image", registry[1]), ("key", key[1] if key else "an unknown region")):
         if region not in EU_REGIONS:
             raise ResidencyError(f"the {what} is in {region}, which is not among {', '.join(EU_REGIONS)}")
-    residency.check([*locations, f"s3://{plan.made['LogsBucket']}"], regions)
+    s3: S3Client = session.client("s3", config=RETRIES)
+    for bucket in sorted({split(one)[0] for one in locations} | {plan.made["LogsBucket"]}):
+        if (region := _bucket_region(s3, bucket)) not in regions:
+            raise ResidencyError(f"bucket {bucket!r} is in {region}, which is not among {', '.join(regions)}")
+
+
+def _bucket_region(s3: "S3Client", bucket: str) -> str:
+    """Ask S3 where a bucket is; it says so even to those who may not use the bucket."""
+    try:
+        answer: Any = s3.head_bucket(Bucket=bucket)["ResponseMetadata"]
+    except ClientError as error:
+        answer = error.response["ResponseMetadata"]
+    if answer.get("HTTPStatusCode") == 404:
+        raise UsageError(f"there is no bucket {bucket!r}: check the name")
+    region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    if not region:
+        raise AwsRefusedError(f"S3 does not say where bucket {bucket!r} is: check the credentials")
+    return str(region)
 
 
 def beyond(plan: Plan, inputs: Iterable[str], output: str) -> list[str]:
@@ -106,9 +131,9 @@ def beyond(plan: Plan, inputs: Iterable[str], output: str) -> list[str]:
     return wrong + ([] if f"{output}/".startswith(f"{results}/") else [output])
 
 
-def start(session: "Session", emr: "EMRContainersClient", plan: Plan, request: dict[str, Any]) -> str:
-    """Upload the pod templates, start the run and return EMR's id of it."""
-    s3: S3Client = session.client("s3")
+def upload(session: "Session", plan: Plan) -> None:
+    """Put a run's pod templates where EMR, as the job's role, reads them."""
+    s3: S3Client = session.client("s3", config=RETRIES)
     bucket, _, prefix = plan.submission.removeprefix("s3://").partition("/")
     for name, text in job_run.pod_templates(plan).items():
         s3.put_object(
@@ -119,7 +144,27 @@ def start(session: "Session", emr: "EMRContainersClient", plan: Plan, request: d
             ServerSideEncryption="aws:kms",
             SSEKMSKeyId=plan.made["KeyArn"],
         )
-    return emr.start_job_run(**request)["id"]
+
+
+def known(
+    emr: "EMRContainersClient", cluster: str, name: str, arguments: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Return the run that a name already stands for, if there is one.
+
+    Raises
+    ------
+    UsageError
+        If it failed, was cancelled, or does something else.
+    """
+    found = named(emr, cluster, name)
+    if found is None:
+        return None
+    if found["state"] in ("FAILED", "CANCELLED"):
+        raise UsageError(f"run {name} has ended, {found['state']}: choose another --run-id to try again")
+    theirs = found.get("jobDriver", {}).get("sparkSubmitJobDriver", {}).get("entryPointArguments")
+    if theirs is not None and tuple(theirs) != arguments:
+        raise UsageError(f"run {name} is another one, with {' '.join(theirs)}: choose another --run-id")
+    return found
 
 
 def find(emr: "EMRContainersClient", cluster: str, run: str) -> dict[str, Any]:
@@ -148,10 +193,3 @@ def named(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any]
         dict(one) for page in pages for one in page["jobRuns"] if one.get("name") == name
     ]
     return max(found, key=lambda one: one["createdAt"], default=None)
-
-
-def use_profile(profile: str | None, region: str) -> None:
-    """Let the job's own guard ask with the profile and in the region that were given."""
-    if profile:
-        os.environ["AWS_PROFILE"] = profile
-    os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = region

@@ -3,11 +3,13 @@
 import argparse
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -15,7 +17,7 @@ if not __package__:  # run as a file: let it find the repository
 from job.errors import UsageError
 from job.settings import EU_REGIONS, new_run_id
 from scripts import cloud, run_end
-from scripts.cloud import Parser
+from scripts.cloud import CancelledError, Parser
 from scripts.sizes import SIZES
 from scripts.stage import STAGES
 from scripts.submit_run import Submitter
@@ -33,6 +35,10 @@ INTERRUPTED: Final = 130
 COMMANDS: Final = ("follow", "cancel", "list")
 
 
+class Hangup(KeyboardInterrupt):
+    """The terminal was closed, or the process is to end: nobody can be asked."""
+
+
 def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
     """Do what is asked, and return the exit code.
 
@@ -43,11 +49,21 @@ def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] =
     wait : callable
         Is handed the seconds until AWS is asked again.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    before = [(sign, signal.signal(sign, _hang_up)) for sign in (signal.SIGTERM, signal.SIGHUP)]
     try:
-        return cloud.answer(lambda: _main(sys.argv[1:] if arguments is None else list(arguments), wait))
+        return cloud.answer(lambda: _main(words, wait))
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        for sign, handler in before:
+            signal.signal(sign, handler)
+
+
+def _hang_up(sign: int, frame: FrameType | None) -> NoReturn:
+    del sign, frame
+    raise Hangup
 
 
 def _main(arguments: list[str], wait: Callable[[float], None]) -> int:
@@ -55,38 +71,47 @@ def _main(arguments: list[str], wait: Callable[[float], None]) -> int:
     submitter = Submitter(given, cloud.session(given.profile, given.region), wait)
     if given.command == "list":
         return submitter.show_runs()
-    if given.command == "cancel":
-        return submitter.cancel(given.run)
-    if given.command == "follow":
-        run = submitter.find(given.run)
-    else:
+    if given.command == "submit":
         started = submitter.submit(given.job)
-        if started is None:
-            return 0
-        run = started
-    return watch(submitter, run)
+        return 0 if started is None else watch(submitter, started)
+    run = submitter.find(given.run)
+    if given.command == "follow":
+        return watch(submitter, run)
+    submitter.cancel(run)
+    try:
+        return watch(submitter, run)
+    except CancelledError:  # as it was meant
+        return 0
 
 
 def watch(submitter: Submitter, run: dict[str, Any]) -> int:
     """Follow a run to its end; Ctrl-C asks what is meant."""
+    asked = False
     while True:
         try:
-            return run_end.tell(submitter, submitter.follow(run))
-        except KeyboardInterrupt:
-            if not _wants_cancel(run["name"]):
-                print(f"\nno longer watched, and it goes on: {submitter.again(run)}", file=sys.stderr)
+            if asked:
+                asked = False
+                submitter.ask_to_cancel(run)
+            ended = submitter.follow(run)
+            break
+        except KeyboardInterrupt as sign:
+            if isinstance(sign, Hangup) or not _wants_cancel(submitter.name(run)):
+                print(f"no longer watched, and it goes on: {submitter.again(run)}", file=sys.stderr)
                 return INTERRUPTED
+            asked = True
         except BaseException:
             print(f"the run goes on: {submitter.again(run)}", file=sys.stderr)
             raise
-        submitter.ask_to_cancel(run)
+    return run_end.tell(submitter, ended)
 
 
 def _wants_cancel(name: str) -> bool:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         return False
+    # Asked on stderr: stdout may be read by a program.
+    print(f"\ncancel run {name} (c), or only stop watching (Enter)? ", end="", file=sys.stderr, flush=True)
     try:
-        answer = input(f"\ncancel run {name} (c), or only stop watching (Enter)? ")
+        answer = input()
     except (KeyboardInterrupt, EOFError):
         return False
     return answer.strip().lower() in ("c", "cancel")
@@ -94,8 +119,7 @@ def _wants_cancel(name: str) -> bool:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else "submit"
-    ours = arguments[1:] if command in COMMANDS else arguments
-    ours, job = _split(ours)
+    ours, job = _split(arguments[1:] if command in COMMANDS else arguments)
     parser = Parser(
         prog="./scripts/submit.sh",
         usage="%(prog)s [options] [-- job options]\n       %(prog)s follow RUN | cancel RUN | list [options]",
@@ -106,33 +130,38 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     if command in ("follow", "cancel"):
-        add("run", metavar="RUN", help="a run's name, or EMR's id of it")
+        add("run", metavar="RUN", type=_name, help="a run's name, or EMR's id of it")
     _where(add)
-    add("--json", action="store_true", help="one JSON object a line instead of text")
-    add("--poll", type=_seconds, default=5.0, metavar="S", help="seconds between two questions (default 5)")
-    add("--detach", action="store_true", help="start the run, say how to follow it, and end")
-    add("--dry-run", action="store_true", help="check everything, print the request, start nothing")
-    add("--ack", action="store_true", help="with --dry-run: as a resource for ACK's controller instead")
-    add("--size", choices=tuple(SIZES), default="small", help="; ".join(_sizes()) + " (default small)")
-    add("--image", metavar="TAG", help="tag or digest in the stage's repository (default the newest)")
-    add("--run-id", type=_name, metavar="NAME", help="name of the run (default: time and a random part)")
-    add("--attempts", type=int, choices=range(1, 10), help="starts of the driver (default by size)")
+    if command == "submit":
+        _what(add)
     given = parser.parse_args(ours)
     given.command, given.job = command, job
+    if given.stage not in STAGES:
+        raise UsageError(f"FRUITS_STAGE is {given.stage!r}, not one of {', '.join(STAGES)}")
     if job and command != "submit":
         raise UsageError(f"{command} takes no job options: {' '.join(job)}")
-    if given.ack and not given.dry_run:
-        raise UsageError("--ack prints a resource and starts nothing: give --dry-run with it")
-    given.run_id = given.run_id or new_run_id()
     return given
 
 
 def _where(add: Callable[..., Any]) -> None:
     region = cloud.default_region()
-    add("--stage", choices=STAGES, default=os.environ.get("FRUITS_STAGE", "dev"), help="default dev")
+    add("--stage", choices=STAGES, default=os.environ.get("FRUITS_STAGE") or "dev", help="default dev")
     add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
     add("--region", default=region, help=f"one of {', '.join(EU_REGIONS)} (default {region})")
     add("--virtual-cluster", metavar="ID", help="where the stage has more than one")
+    add("--json", action="store_true", help="one JSON object a line instead of text")
+    add("--poll", type=_seconds, default=5.0, metavar="S", help="seconds between two questions (default 5)")
+
+
+def _what(add: Callable[..., Any]) -> None:
+    sizes = [f"{size.name}: to {size.photos:,} photos on {size.cores} cores" for size in SIZES.values()]
+    add("--size", choices=tuple(SIZES), default="small", help="; ".join(sizes) + " (default small)")
+    add("--image", metavar="TAG", help="tag or digest in the stage's repository (default the newest)")
+    add("--run-id", type=_name, metavar="NAME", default=new_run_id(), help="the run's name (default: time …)")
+    add("--attempts", type=int, choices=range(1, 10), help="starts of the driver (default by size)")
+    add("--detach", action="store_true", help="start the run, say how to follow it, and end")
+    add("--dry-run", action="store_true", help="check everything, print the request, start nothing")
+    add("--ack", action="store_true", help="print the run for ACK's controller, and upload its pod templates")
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -140,10 +169,6 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         return arguments, []
     place = arguments.index("--")
     return arguments[:place], arguments[place + 1 :]
-
-
-def _sizes() -> list[str]:
-    return [f"{size.name}: to {size.photos:,} photos on {size.cores} cores" for size in SIZES.values()]
 
 
 def _name(text: str) -> str:
@@ -154,10 +179,9 @@ def _name(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 3600")
-    return seconds
+    if re.fullmatch(r"\d{1,4}(\.\d+)?", text) and 1 <= float(text) <= 3600:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 1 to 3600")
 
 
 if __name__ == "__main__":

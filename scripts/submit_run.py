@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from job.errors import UsageError
-from scripts import ack, job_run, manifests, run_cost, stage, submission
+from job.settings import Settings
+from scripts import ack, cloud, job_run, manifests, run_cost, stage, submission
 from scripts.cloud import RETRIES
 from scripts.driver_log import DriverLog
 from scripts.follow import FINAL, Followed, Follower, Show
@@ -35,9 +37,9 @@ class Submitter:
     show: Show = field(init=False)
     made: dict[str, str] = field(init=False)
     cluster: str = field(init=False)
+    _followers: dict[str, Follower] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        submission.use_profile(self.given.profile, self.given.region)
         self.stage = Stage(self.given.stage)
         self.show = Show(self.given.json)
         self.emr = self.session.client("emr-containers", config=RETRIES)
@@ -47,23 +49,18 @@ class Submitter:
     def submit(self, words: list[str]) -> dict[str, Any] | None:
         """Start a run, and return its name and id; None if there is nothing to follow."""
         given, run_id = self.given, self.given.run_id
-        if not given.dry_run and (known := submission.named(self.emr, self.cluster, run_id)):
+        arguments, settings = job_run.job_arguments(words, run_id, self.made)
+        if not given.dry_run and (known := submission.known(self.emr, self.cluster, run_id, arguments)):
             self.show.note(f"run {run_id} is there already, {known['state']}", run=known["id"])
             return None if given.detach else known
-        arguments, settings = job_run.job_arguments(words, run_id, self.made)
-        size = SIZES[given.size]
-        if given.attempts is not None:
-            size = replace(size, attempts=given.attempts)
-        ecr = self.session.client("ecr", config=RETRIES)
-        uri = self.made["RepositoryUri"]
-        image = submission.image(ecr, self.made["RepositoryName"], uri, given.image)
-        plan = Plan(
-            run_id, given.stage, given.region, size, self.cluster, image, self.made, arguments
-        )  # fmt: skip
-        submission.check_residency(plan, [*settings.inputs, settings.output], settings.regions)
+        plan = self._plan(arguments)
+        locations = [*settings.inputs, settings.output]
+        submission.check_residency(self.session, plan, locations, settings.regions)
         request = job_run.request(plan)
-        self._introduce(plan, settings.inputs, settings.output)
-        if given.dry_run:
+        self._introduce(plan, settings)
+        if given.ack and not given.dry_run:
+            submission.upload(self.session, plan)
+        if given.ack or given.dry_run:
             self._print_request(request)
             return None
         run = self._start(plan, request)
@@ -72,21 +69,38 @@ class Submitter:
             return None
         return run
 
-    def _introduce(self, plan: Plan, inputs: tuple[str, ...], output: str) -> None:
+    def _plan(self, arguments: tuple[str, ...]) -> Plan:
+        given, size = self.given, SIZES[self.given.size]
+        if not self.stage.takes(size.name):
+            raise UsageError(
+                f"stage {given.stage} takes runs up to --size {self.stage.largest}: "
+                f"the quota in k8s/overlays/{given.stage} holds no more"
+            )
+        if given.attempts is not None:
+            size = replace(size, attempts=given.attempts)
+        ecr = self.session.client("ecr", config=RETRIES)
+        image = submission.image(ecr, self.made["RepositoryName"], self.made["RepositoryUri"], given.image)
+        return Plan(given.run_id, given.stage, given.region, size, self.cluster, image, self.made, arguments)
+
+    def _introduce(self, plan: Plan, settings: Settings) -> None:
         """Say what will be started, before it is: whatever happens then, it can be found."""
-        if self.given.json:
-            return
         size = plan.size
-        print(f"run      {plan.run_id}", file=sys.stderr)
-        print(f"image    {plan.image}", file=sys.stderr)
-        print(f"photos   {', '.join(inputs)}", file=sys.stderr)
-        print(f"results  {output}", file=sys.stderr)
-        print(
-            f"size     {size.name}: a driver and up to {size.executors} executors, {size.cores} cores, "
-            f"at most {run_cost.by_the_hour(size)}",
-            file=sys.stderr,
-        )
-        for location in submission.beyond(plan, inputs, output):
+        lines = {
+            "run": plan.run_id,
+            "image": plan.image,
+            "photos": ", ".join(settings.inputs),
+            "results": settings.output,
+            "size": f"{size.name}: a driver and up to {size.executors} executors, {size.cores} cores, "
+            f"about {run_cost.by_the_hour(size)}",
+            "watch": f"{self.again({'name': plan.run_id})}  (times are UTC)",
+        }
+        beyond = submission.beyond(plan, settings.inputs, settings.output)
+        if self.given.json and not (self.given.dry_run or self.given.ack):
+            self.show.note("submitting", **lines, beyond_the_role=beyond)
+            return
+        for name, value in lines.items():
+            print(f"{name:<8} {value}", file=sys.stderr)
+        for location in beyond:
             print(f"warning: the job's role has no rights to {location}", file=sys.stderr)
 
     def _print_request(self, request: dict[str, Any]) -> None:
@@ -98,10 +112,11 @@ class Submitter:
             print(manifests.dump(request), end="")
 
     def _start(self, plan: Plan, request: dict[str, Any]) -> dict[str, Any]:
+        submission.upload(self.session, plan)
         try:
-            identity = submission.start(self.session, self.emr, plan, request)
+            identity = self.emr.start_job_run(**request)["id"]
         except (BotoCoreError, ClientError, KeyboardInterrupt) as error:
-            if not isinstance(error, ClientError):
+            if not isinstance(error, ClientError) or cloud.is_network(error):
                 print(
                     f"whether run {plan.run_id} has started is not known; the same command with "
                     f"--run-id {plan.run_id} starts it once and no more",
@@ -115,41 +130,55 @@ class Submitter:
         return submission.find(self.emr, self.cluster, run)
 
     def follow(self, run: dict[str, Any]) -> Followed:
-        """Follow a run to its end."""
-        prefix = f"{run['name']}/{self.cluster}/jobs/{run['id']}/containers/"
-        logs = self.session.client("logs", config=RETRIES)
-        log = DriverLog(logs, self.made["LogGroup"], prefix)
-        return Follower(
-            self.emr, log, self.cluster, run["id"], self.show, self.given.poll, self.wait
-        ).until_the_end()
+        """Follow a run to its end, from where it was left."""
+        if run["id"] not in self._followers:
+            prefix = f"{self.name(run)}/{self.cluster}/jobs/{run['id']}/containers/"
+            log = DriverLog(self.session.client("logs", config=RETRIES), self.made["LogGroup"], prefix)
+            self._followers[run["id"]] = Follower(
+                self.emr, log, self.cluster, run["id"], self.show, self.given.poll, self.wait
+            )
+        return self._followers[run["id"]].until_the_end()
+
+    @staticmethod
+    def name(run: dict[str, Any]) -> str:
+        """Return a run's name; one that was started by other means may have none."""
+        return str(run.get("name") or run["id"])
 
     def again(self, run: dict[str, Any]) -> str:
         """Return the command that follows a run."""
-        where = "" if self.given.stage == "dev" else f" --stage {self.given.stage}"
-        return f"./scripts/submit.sh follow {run['name']}{where}"
+        given, words = self.given, ["./scripts/submit.sh", "follow", self.name(run)]
+        default = os.environ.get("FRUITS_STAGE") or "dev"
+        words += [] if given.stage == default == "dev" else ["--stage", given.stage]
+        words += [] if given.region == cloud.release("AWS_REGION") else ["--region", given.region]
+        words += ["--profile", given.profile] if given.profile else []
+        words += ["--virtual-cluster", self.cluster] if given.virtual_cluster else []
+        return " ".join(words)
 
-    def cancel(self, wanted: str) -> int:
-        """Cancel a run, and wait until it has ended."""
-        run = self.find(wanted)
-        self.ask_to_cancel(run)
-        ended = self.follow(run)
-        if ended.run["state"] != "CANCELLED":
-            raise UsageError(f"run {run['name']} could not be cancelled, it is {ended.run['state']}")
-        return 0
+    def cancel(self, run: dict[str, Any]) -> None:
+        """Ask EMR to cancel a run, which must not have ended.
 
-    def ask_to_cancel(self, run: dict[str, Any]) -> None:
-        """Ask EMR to cancel a run that has not ended."""
+        Raises
+        ------
+        UsageError
+            If it has.
+        """
+        if not self.ask_to_cancel(run):
+            state = self.find(run["id"])["state"]
+            raise UsageError(f"run {self.name(run)} is over, {state}: nothing is cancelled")
+
+    def ask_to_cancel(self, run: dict[str, Any]) -> bool:
+        """Ask EMR to cancel a run; return False if that has ended."""
         try:
             self.emr.cancel_job_run(virtualClusterId=self.cluster, id=run["id"])
         except self.emr.exceptions.ValidationException:
             state = self.find(run["id"])["state"]
-            if state in FINAL:
-                raise UsageError(f"run {run['name']} is over, {state}: nothing is cancelled") from None
-            if state != "CANCEL_PENDING":
+            if state not in (*FINAL, "CANCEL_PENDING"):
                 raise
+            return state not in FINAL
+        return True
 
     def show_runs(self) -> int:
-        """List the runs, newest first."""
+        """List the runs, newest first; times are UTC."""
         pages = self.emr.get_paginator("list_job_runs").paginate(virtualClusterId=self.cluster)
         runs: list[dict[str, Any]] = [dict(one) for page in pages for one in page["jobRuns"]]
         for run in sorted(runs, key=lambda one: str(one["createdAt"]), reverse=True):
@@ -158,7 +187,7 @@ class Submitter:
                 print(json.dumps({name: run[name] for name in wanted if name in run}, default=str))
             else:
                 size, began = run.get("tags", {}).get("size", ""), f"{run['createdAt']:%Y-%m-%d %H:%M}"
-                print(f"{began}  {run['state']:<14} {size:<7} {run['id']}  {run['name']}")
+                print(f"{began}  {run['state']:<14} {size:<7} {run['id']}  {self.name(run)}")
         if not runs and not self.given.json:
             print("no runs yet")
         return 0

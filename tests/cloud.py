@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from moto.emrcontainers.models import emrcontainers_backends
@@ -24,12 +25,16 @@ REGION: Final = "eu-west-1"
 
 
 class Request(NamedTuple):
-    """A request as the emulator sees it: ``action`` is what query and JSON services are asked for."""
+    """A request as the emulator sees it: ``action`` is what query and JSON services are asked for.
+
+    ``key`` is the access key that signed it.
+    """
 
     method: str
     path: str
     action: str
     body: bytes
+    key: str = ""
 
 
 class Answer(NamedTuple):
@@ -116,6 +121,8 @@ class Cloud:
             return start(status, headers, *rest)
 
         body = b"".join(app(environ, keep))
+        if request.method == "POST" and request.path.endswith("/jobruns") and kept[0].startswith("2"):
+            self.runs()[-1].created_at = datetime.now(UTC)  # moto says midnight
         if token and kept[0].startswith("2"):
             self._tokens[token] = (kept[0], kept[1], body)
         return [body]
@@ -148,8 +155,10 @@ def _read(environ: dict[str, Any]) -> Request:
     action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     if not action and body.startswith(b"Action="):
         action = body.split(b"&")[0].partition(b"=")[2].decode()
+    signed = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2]
+    key = signed.partition("/")[0]
     query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
-    return Request(environ["REQUEST_METHOD"], environ["PATH_INFO"] + query, action, body)
+    return Request(environ["REQUEST_METHOD"], environ["PATH_INFO"] + query, action, body, key)
 
 
 def _give(answer: Answer, environ: dict[str, Any], start: Any) -> Iterable[bytes]:

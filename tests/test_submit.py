@@ -57,7 +57,7 @@ def test_a_run_is_followed_from_nothing_to_its_end(made: Made, capsys: pytest.Ca
     assert "1,560 listed, 1,558 featurized, 2 rejected" in shown.out
     assert "161  (on 8 cores)" in shown.out
     assert "s3://results/fruits/runs/monday.json" in shown.out
-    assert "at most 0.0" in shown.out
+    assert "about 0.0" in shown.out
     assert made.image in shown.err
     assert set(made.waited) == {5.0}
     assert len(made.cloud.runs()) == 1
@@ -125,7 +125,9 @@ def test_a_run_that_fails_before_its_driver_starts_says_where_to_look(
 def test_a_cancelled_run_ends_with_5(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     to_the_end(made, "RUNNING", "CANCEL_PENDING", "CANCELLED")
     assert made.submit("--run-id", "monday") == 5
-    assert capsys.readouterr().err.endswith("error: run monday was cancelled; nothing of it is committed\n")
+    said = capsys.readouterr().err
+    assert "error: run monday was cancelled; nothing of it is committed\n" in said
+    assert "goes on" not in said
 
 
 def test_cancel_cancels_and_waits(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +145,25 @@ def test_the_same_name_is_the_same_run(made: Made, capsys: pytest.CaptureFixture
     assert "run monday is there already, RUNNING" in capsys.readouterr().out
     assert made.submit("--run-id", "tuesday", "--detach") == 0
     assert len(made.cloud.runs()) == 2
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELLED"])
+def test_the_name_of_a_run_that_did_not_succeed_is_not_used_again(
+    made: Made, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    assert made.submit("--run-id", "monday", "--detach") == 0
+    made.cloud.runs()[0].state = state
+    assert made.submit("--run-id", "monday", "--detach") == 2
+    assert f"run monday has ended, {state}: choose another --run-id" in capsys.readouterr().err
+
+
+def test_a_name_that_stands_for_another_run_is_refused(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert made.submit("--run-id", "monday", "--detach") == 0
+    assert made.submit("--run-id", "monday", "--detach", "--", "--limit", "5") == 2
+    assert "run monday is another one, with --input s3://" in capsys.readouterr().err
+    assert len(made.cloud.runs()) == 1
 
 
 def test_without_a_name_every_submission_is_a_new_run(made: Made) -> None:
@@ -187,10 +208,13 @@ def test_runs_are_listed_newest_first(made: Made, capsys: pytest.CaptureFixture[
 
 
 def test_json_is_one_object_a_line(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    to_the_end(made, "RUNNING", "COMPLETED")
+    to_the_end(made, "RUNNING", "COMPLETED", then=lambda: made.log("monday", "no line of ours"))
     assert made.submit("--run-id", "monday", "--json") == 0
     events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    assert [event["event"] for event in events] == ["state", "state", "ended"]
+    assert [event["event"] for event in events] == ["note", "state", "state", "ended"]
+    assert events[0]["run"] == "monday" and events[0]["image"] == made.image
+    assert "./scripts/submit.sh follow monday" in events[0]["watch"]
+    assert events[-1]["state"] == "COMPLETED" and events[-1]["run"] == made.cloud.runs()[0].id
 
 
 def test_a_dry_run_starts_nothing(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +225,20 @@ def test_a_dry_run_starts_nothing(made: Made, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out) == request
     assert not made.cloud.runs()
     assert not boto3.client("s3").list_objects_v2(Bucket=made.outputs["ResultsBucket"]).get("Contents")
+
+
+def test_acks_resource_is_printed_and_its_pod_templates_are_uploaded(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert made.submit("--run-id", "monday", "--ack") == 0
+    resource = yaml.safe_load(capsys.readouterr().out)
+    assert (resource["kind"], resource["metadata"]["name"]) == ("JobRun", "monday")
+    listed = boto3.client("s3").list_objects_v2(Bucket=made.outputs["ResultsBucket"])["Contents"]
+    for key in (one["Key"] for one in listed):
+        where = f"s3://{made.outputs['ResultsBucket']}/{key}"
+        assert where in resource["spec"]["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"]
+    assert len(listed) == 2
+    assert not made.cloud.runs()
 
 
 def test_the_shell_command_answers(made: Made) -> None:

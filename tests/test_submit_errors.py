@@ -35,8 +35,14 @@ def refused(made: Made, capsys: pytest.CaptureFixture[str], code: int, *argument
         (("--run-id", "a b"), "'a b' is not 1 to 63 letters and digits"),
         (("--run-id", "x" * 64), "is not 1 to 63 letters and digits"),
         (("--run-id", "monday-"), "'monday-' is not 1 to 63"),
-        (("--poll", "-1"), "-1 is not from 0 to 3600"),
-        (("--ack",), "give --dry-run with it"),
+        (("--poll", "0"), "0 is not a number of seconds from 1 to 3600"),
+        (("--poll", "soon"), "soon is not a number of seconds"),
+        (("--image", ""), "--image is empty"),
+        (("--size", "large"), "stage dev takes runs up to --size medium"),
+        (("cancel", "monday", "--dry-run"), "unrecognized arguments: --dry-run"),
+        (("follow", "monday", "--size", "small"), "unrecognized arguments: --size"),
+        (("follow", "a b"), "'a b' is not 1 to 63 letters and digits"),
+        (("--", "--input", "s3://photos/\udcff"), "has a sign that is no text"),
         (("list", "--", "--limit", "5"), "list takes no job options: --limit 5"),
         (("follow",), "the following arguments are required: RUN"),
         (("--", "--variance", "2"), "--variance: '2' is not a number from 0 to 1"),
@@ -95,6 +101,10 @@ def test_a_region_that_the_job_excludes_is_refused_with_4(
             "the image is in us-east-1",
         ),
         ("public.ecr.aws/fruits/fruits@sha256:" + "0" * 64, "is not one of ECR's by digest"),
+        (
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/x --conf a=b@sha256:" + "0" * 64,
+            "is not one of ECR's by digest",
+        ),
         ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/fruits:latest", "is not one of ECR's by digest"),
     ],
 )
@@ -110,6 +120,24 @@ def test_a_key_outside_the_eu_is_refused_with_4(
     arn = made.outputs["KeyArn"].replace("eu-west-1", "us-east-1")
     monkeypatch.setattr("scripts.stage.ground", lambda *_: {**made.outputs, "KeyArn": arn})
     assert "the key is in us-east-1" in refused(made, capsys, 4)
+
+
+def test_s3_is_asked_with_the_credentials_that_were_named(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("[other]\naws_access_key_id = OTHERKEY\naws_secret_access_key = x\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    before = len(made.cloud.requests)
+    assert made.submit("--profile", "other", "--detach") == 0
+    assert {request.key for request in made.cloud.requests[before:]} == {"OTHERKEY"}
+
+
+def test_a_stack_of_somebody_elses_is_refused(
+    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.stage.outputs", lambda *_: {"Other": "x"})
+    assert "stack fruits-dev lacks ExecutionRoleArn, KeyArn" in refused(made, capsys, 2)
 
 
 def test_a_bucket_that_is_not_there_is_named(made: Made, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from scripts import submit
 from tests.cloud import Answer, Request
-from tests.stages import Made
-from tests.test_submit import to_the_end
+from tests.stages import Made, line
+from tests.test_submit import is_start, to_the_end
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,23 +43,18 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_only_watching_stops_at_enter(
     made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
-
-    def enter(text: str) -> str:
-        asked.append(text)
-        return ""
-
-    terminal.setattr("builtins.input", enter)
+    terminal.setattr("builtins.input", lambda: "")
     assert watch(made) == 130
-    assert "cancel run monday (c), or only stop watching (Enter)?" in asked[0]
-    assert "it goes on: ./scripts/submit.sh follow monday" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "cancel run monday (c), or only stop watching (Enter)?" in said
+    assert "it goes on: ./scripts/submit.sh follow monday" in said
     assert made.cloud.runs()[0].state != "CANCELLED"
 
 
 def test_c_cancels_and_waits_for_the_end(
     made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    terminal.setattr("builtins.input", lambda _: "c")
+    terminal.setattr("builtins.input", lambda: "c")
     made.cloud.states.append({"state": "PENDING"})
     assert submit.main(["--run-id", "monday"], wait=Interrupt(1)) == 5
     assert made.cloud.runs()[0].state == "CANCELLED"
@@ -69,7 +64,7 @@ def test_c_cancels_and_waits_for_the_end(
 def test_a_second_ctrl_c_only_stops_watching(
     made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def press(_: str) -> str:
+    def press() -> str:
         raise KeyboardInterrupt
 
     terminal.setattr("builtins.input", press)
@@ -168,12 +163,75 @@ def test_an_interrupt_before_the_start_starts_nothing(
     assert not made.cloud.runs()
 
 
-def test_an_interrupt_during_the_start_says_how_to_go_on(
+def test_a_run_that_ends_while_it_is_cancelled_is_told_as_it_ended(
+    made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer() -> str:
+        made.cloud.runs()[0].state = "COMPLETED"
+        return "c"
+
+    terminal.setattr("builtins.input", answer)
+    made.cloud.states.append({"state": "PENDING"})
+    assert submit.main(["--run-id", "monday"], wait=Interrupt(1)) == 0
+    assert "COMPLETED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_says_how_to_find_the_run(
+    made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sign: signal.Signals
+) -> None:
+    terminal.setattr("builtins.input", lambda: pytest.fail("nobody is there to answer"))
+    made.cloud.states.append({"state": "RUNNING"})
+    assert submit.main(["--run-id", "monday"], wait=lambda _: os.kill(os.getpid(), sign)) == 130
+    assert "it goes on: ./scripts/submit.sh follow monday" in capsys.readouterr().err
+    assert made.cloud.runs()[0].state == "RUNNING"
+
+
+def test_a_line_that_is_late_is_waited_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    reason = line("run_failed", "bucket 'far' is in London", exit_code=4) | {"level": "error"}
+    made.cloud.states += [
+        {"state": "RUNNING"},
+        {"state": "FAILED", "failure_reason": "USER_ERROR"},
+        {"state": "FAILED"},
+        {"state": "FAILED", "then": lambda: made.log("monday", reason)},
+    ]
+    assert made.submit("--run-id", "monday") == 4
+    assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
+
+
+def test_a_second_attempt_is_judged_by_its_own_words(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    first = [line("run_started", "run monday"), line("run_failed", "S3 failed", exit_code=3)]
+    made.cloud.states += [
+        {"state": "RUNNING", "then": lambda: made.log("monday", *first)},
+        {
+            "state": "RUNNING",
+            "then": lambda: made.log("monday", line("run_started", "again"), pod="y-driver"),
+        },
+        {"state": "FAILED", "state_details": "OOMKilled"},
+    ]
+    assert made.submit("--run-id", "monday") == 1
+    said = capsys.readouterr().err
+    assert "run monday failed: OOMKilled" in said
+    assert "out of memory" in said
+
+
+def test_the_way_back_names_all_that_it_needs(
     made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def press(*_: object) -> None:
-        raise KeyboardInterrupt
+    monkeypatch.setenv("FRUITS_STAGE", "prod")
+    where = ("--stage", "dev", "--virtual-cluster", made.virtual_cluster)
+    assert made.submit("--run-id", "monday", "--detach", *where) == 0
+    follow = f"./scripts/submit.sh follow monday --stage dev --virtual-cluster {made.virtual_cluster}"
+    assert capsys.readouterr().out == f"started: {follow}\n"
 
-    monkeypatch.setattr("scripts.submission.start", press)
+
+def test_an_interrupt_during_the_start_says_how_to_go_on(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lose(request: Request) -> None:
+        if is_start(request):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    made.cloud.rules.append(lose)
     assert made.submit("--run-id", "monday") == 130
     assert "the same command with --run-id monday starts it once and no more" in capsys.readouterr().err
