@@ -126,7 +126,7 @@ def _refusal(error: ClientError) -> str:
     if code in BAD_CREDENTIALS:
         return f"AWS does not accept the credentials ({what}: {code}): log in again"
     if "AccessDenied" in code or "Unauthorized" in code or code == "403":
-        return f"these credentials may not {what}: ask for the stage's policy for people who submit"
+        return f"these credentials may not {what}: ask an administrator for that right"
     if "Throttl" in code or "TooManyRequests" in code:
         return f"AWS throttled {what} six times: wait a minute, then try again"
     return f"AWS refuses {what} ({code}): {_one_line(said.get('Message', ''))}"

@@ -28,10 +28,10 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Spark, and run it after what is fast; what needs an image comes last."""
+    """Mark what needs Spark or the emulator; Spark comes after what is fast, what needs an image last."""
     for item in items:
-        if "spark" in getattr(item, "fixturenames", ()):
-            item.add_marker("spark")
+        for name in {"spark", "cloud"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(name)
     items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in ("docker", "spark")])
 
 

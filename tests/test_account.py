@@ -76,7 +76,7 @@ def _faults_of_data(name: str, resource: Resources) -> Iterator[str]:
 
 def _faults_of_the_rest(resources: Resources) -> Iterator[str]:
     key = resources["Key"]
-    if key["DeletionPolicy"] != "Retain" or not key["Properties"]["EnableKeyRotation"]:
+    if key["DeletionPolicy"] != "RetainExceptOnCreate" or not key["Properties"]["EnableKeyRotation"]:
         yield "Key is lost, or grows old"
     repository = resources["Repository"]["Properties"]
     if repository["ImageTagMutability"] != "IMMUTABLE":

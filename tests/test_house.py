@@ -9,7 +9,7 @@ import pytest
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = sorted(
     path
-    for folder in ("docker", "job", "scripts", "tests")
+    for folder in ("docker", "job", "scripts", "tests", "tests/checked", "tests/recorders")
     for ending in ("py", "sh")
     for path in (ROOT / folder).glob(f"*.{ending}")
 )

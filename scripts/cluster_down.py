@@ -1,0 +1,231 @@
+"""``cluster.sh down``: ends what runs and removes the stage in the order in which it can go; data stays."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from job.errors import JobError
+from scripts import cluster_data, cluster_stacks, cluster_state, manifests, trust
+from scripts.cluster_commands import Hands, reason, relative
+from scripts.cluster_state import Aws
+from scripts.cluster_walk import Step, confirm, walk
+from scripts.stage import NAMESPACE, Stage
+
+if TYPE_CHECKING:
+    from mypy_boto3_eks.type_defs import ClusterTypeDef
+    from mypy_boto3_emr_containers.type_defs import VirtualClusterTypeDef
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted beside the ordinary."""
+
+    delete_data: bool = False
+    without_kubectl: bool = False
+
+
+@dataclass(frozen=True)
+class Down:
+    """What the steps are handed."""
+
+    hands: Hands
+    aws: Aws
+    wish: Wish
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that is removed."""
+        return self.hands.stage
+
+
+def down(hands: Hands, aws: Aws, wish: Wish, *, yes: bool, ask: Callable[[str], str]) -> int:
+    """Remove a stage and return the exit code.
+
+    Raises
+    ------
+    JobError
+        With the step that failed, and what was done before it.
+    """
+    step = Down(hands, aws, wish)
+    print(f"stage {step.stage.name}, region {hands.region}, account {aws.account}", flush=True)
+    goes = _goes(step)
+    data = cluster_data.found(aws, step.stage) if wish.delete_data else []
+    if not goes and not data:
+        print("there is nothing to remove" + ("" if wish.delete_data else _kept(step)))
+        return 0
+    if wish.delete_data:
+        cluster_data.refuse_if_used(aws, step.stage)
+    print("down removes:" if goes or data else "")
+    for one in [*goes, *data]:
+        print(f"  {one}")
+    if not wish.delete_data:
+        print(
+            "it keeps the account's stack: buckets, key, images, logs and roles cost next to nothing at rest"
+        )
+    if not hands.dry_run:
+        if data:
+            confirm(f"Photos, results and logs are lost for good. Type {step.stage.name} to delete them:",
+                    yes=yes, ask=ask, word=step.stage.name)  # fmt: skip
+        else:
+            confirm("Remove it? [y/N]", yes=yes, ask=ask)
+    again = f"./scripts/cluster.sh down --stage {step.stage.name}" + (
+        " --delete-data" if wish.delete_data else ""
+    )
+    walk(_steps(step), again)
+    print("\ndry run: nothing was changed" if hands.dry_run else f"\nstage {step.stage.name} is down")
+    print("" if wish.delete_data else _kept(step).removeprefix("; "), end="" if wish.delete_data else "\n")
+    return 0
+
+
+def _steps(step: Down) -> list[Step]:
+    steps = [
+        Step("runs", partial(runs, step)),
+        Step("virtual cluster", partial(virtual_clusters, step)),
+        Step("namespace", partial(namespace, step)),
+        Step("cluster", partial(cluster, step)),
+        Step("trust", partial(trust_policy, step)),
+        Step("network", partial(cluster_stacks.remove, step.hands, step.aws, step.stage.network_stack)),
+    ]
+    if step.wish.delete_data:
+        steps += [
+            Step("data", partial(cluster_data.empty_all, step.hands, step.aws)),
+            Step("account", partial(cluster_stacks.remove, step.hands, step.aws, step.stage.account_stack)),
+            Step("buckets and logs", partial(cluster_data.remove_kept, step.hands, step.aws)),
+        ]
+    return steps
+
+
+def _goes(step: Down) -> list[str]:
+    """Return in words what there is to remove, data apart."""
+    aws, stage = step.aws, step.stage
+    words = [f"run {one['id']} ({one['name']}), {one['state']}: it is cancelled" for one in _runs(step)]
+    words += [f"virtual cluster {one['id']} ({one['name']})" for one in _virtual_clusters(step)]
+    if cluster_state.cluster(aws, stage) is not None:
+        words.append(f"EKS cluster {stage.cluster} with namespace {NAMESPACE} and its nodes")
+    for name in (f"eksctl-{stage.cluster}-cluster", stage.network_stack):
+        if cluster_state.stack(aws, name) is not None:
+            words.append(f"stack {name}")
+    return words
+
+
+def _kept(step: Down) -> str:
+    there = cluster_state.stack(step.aws, step.stage.account_stack)
+    if there is None:
+        return ""
+    return f"; stack {there.name} with its data is kept: --delete-data deletes it too"
+
+
+def _virtual_clusters(step: Down) -> list["VirtualClusterTypeDef"]:
+    known = cluster_state.virtual_clusters(step.aws, step.stage)
+    return [one for one in known if one["state"] in cluster_state.THERE]
+
+
+def _runs(step: Down) -> list[dict[str, str]]:
+    found = []
+    for one in _virtual_clusters(step):
+        for run in cluster_state.runs(step.aws, one["id"]):
+            named = {"id": run["id"], "name": run.get("name", ""), "state": run["state"]}
+            found.append({**named, "virtual cluster": one["id"]})
+    return found
+
+
+def runs(step: Down) -> bool:
+    """Cancel what runs, and wait until it has ended: its pods are gone then."""
+    alive = _runs(step)
+    for one in alive:
+        if one["state"] != "CANCEL_PENDING":
+            step.hands.aws("emr-containers", "cancel-job-run", "--virtual-cluster-id", one["virtual cluster"],
+                           "--id", one["id"])  # fmt: skip
+    if alive and not step.hands.dry_run:
+        step.hands.until(lambda: None if _runs(step) else True, "the runs have ended", minutes=20)
+    return bool(alive)
+
+
+def virtual_clusters(step: Down) -> bool:
+    """Take the namespace from EMR."""
+    there = _virtual_clusters(step)
+    for one in there:
+        if one["state"] != "TERMINATING":
+            step.hands.aws("emr-containers", "delete-virtual-cluster", "--id", one["id"])
+    if there and not step.hands.dry_run:
+        step.hands.until(
+            lambda: None if _virtual_clusters(step) else True, "the virtual cluster is TERMINATED", minutes=20
+        )
+    return bool(there)
+
+
+def namespace(step: Down) -> bool:
+    """Delete the namespace and the pools, so that nodes go while there is a cluster that can end them."""
+    hands, found = step.hands, cluster_state.cluster(step.aws, step.stage)
+    if found is None or found["status"] not in ("ACTIVE", "UPDATING") or step.wish.without_kubectl:
+        return False
+    hands.kubeconfig.parent.mkdir(exist_ok=True)
+    hands.aws("eks", "update-kubeconfig", "--name", step.stage.cluster, "--alias", step.stage.cluster,
+              "--kubeconfig", relative(hands.kubeconfig))  # fmt: skip
+    if not hands.dry_run:
+        done = hands.look("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name")
+        if done.code:
+            raise JobError(
+                f"kubectl does not reach EKS cluster {step.stage.cluster} ({reason(done)}): if it never "
+                "will, say --without-kubectl, and look for what is left in EC2: instances, security groups"
+            )
+    overlay = relative(manifests.K8S / "overlays" / step.stage.name)
+    hands.kubectl("delete", "-k", overlay, "--ignore-not-found", "--timeout=15m")
+    if not hands.dry_run:
+        hands.until(lambda: _no_nodes(hands), "the nodes are gone", minutes=20)
+    return True
+
+
+def _no_nodes(hands: Hands) -> bool | None:
+    done = hands.look("get", "nodes", "-l", "fruits/pool", "-o", "name")
+    return True if done.code == 0 and not done.text.strip() else None
+
+
+def cluster(step: Down) -> bool:
+    """Delete the EKS cluster and eksctl's stack, whatever of them there is."""
+    hands, aws, name = step.hands, step.aws, step.stage.cluster
+    stack = f"eksctl-{name}-cluster"
+    there = cluster_stacks.settled(hands, aws, stack)
+    found = _standing(step)
+    if found is not None:
+        if found.get("deletionProtection"):
+            hands.aws("eks", "update-cluster-config", "--name", name, "--no-deletion-protection")
+            _standing(step)
+        # Nodes are gone, or not to be waited for: pods that may not be disrupted do not keep the cluster.
+        hands.eksctl("delete", "cluster", "--name", name, "--region", hands.region, "--wait",
+                     "--disable-nodegroup-eviction")  # fmt: skip
+        if not hands.dry_run and _standing(step) is not None:
+            raise JobError(f"eksctl is done, and EKS cluster {name} is still there")
+        there = None if hands.dry_run else cluster_stacks.settled(hands, aws, stack)
+    if there is not None:  # of a creation that failed: eksctl does not find it without its cluster
+        cluster_stacks.remove(hands, aws, stack)
+    if not hands.dry_run:
+        hands.kubeconfig.unlink(missing_ok=True)
+    return found is not None or there is not None
+
+
+def _standing(step: Down) -> "ClusterTypeDef | None":
+    """Return the cluster once nothing is done to it."""
+
+    def look() -> "tuple[ClusterTypeDef | None] | None":
+        found = cluster_state.cluster(step.aws, step.stage)
+        moving = found is not None and found["status"] in ("CREATING", "DELETING", "PENDING", "UPDATING")
+        return None if moving else (found,)
+
+    if step.hands.dry_run:
+        return cluster_state.cluster(step.aws, step.stage)
+    return step.hands.until(look, "the EKS cluster has settled", minutes=cluster_stacks.MINUTES)[0]
+
+
+def trust_policy(step: Down) -> bool:
+    """Take from the job's role the trust in a cluster that is gone."""
+    role = cluster_state.role(step.stage)
+    document = cluster_state.trust_policy(step.aws, step.stage) or {}
+    cleaned = trust.without_strays(document, None, trust.subject(NAMESPACE, step.aws.account, role))
+    if cleaned is None:
+        return False
+    step.hands.aws("iam", "update-assume-role-policy", "--role-name", role,
+                   "--policy-document", json.dumps(cleaned, separators=(",", ":")))  # fmt: skip
+    return True

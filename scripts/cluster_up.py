@@ -1,0 +1,119 @@
+"""``cluster.sh up``: says what it will make and what that costs, asks, and goes through the steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from scripts import cluster_emr, cluster_state, cluster_steps, cluster_templates, prices
+from scripts.cluster_steps import Up
+from scripts.cluster_templates import NETWORK
+from scripts.cluster_walk import Step, confirm, walk
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a stage: its name, what it is, and the step that makes it."""
+
+    name: str
+    makes: str
+    do: Callable[[Up], bool]
+
+
+PARTS: Final = (
+    Part("account", "stack {0}: buckets, key, repository, logs, roles", cluster_steps.account),
+    Part("network", "stack {0}-network: private subnets, {1} endpoints, {2} NAT", cluster_steps.network),
+    Part("cluster", "EKS cluster {0} with Auto Mode", cluster_steps.cluster),
+    Part("namespace", "namespace fruits: limits, network policies, pools of nodes", cluster_steps.namespace),
+    Part("virtual cluster", "virtual cluster {0} of EMR", cluster_emr.virtual_cluster),
+    Part("trust", "trust of role {0}-job in the runs' pods", cluster_emr.trust_policy),
+)
+
+
+def up(step: Up, *, yes: bool, ask: Callable[[str], str] = input) -> int:
+    """Make a stage, or what it lacks, and return the exit code.
+
+    Raises
+    ------
+    JobError
+        With the step that failed, and what was done before it.
+    """
+    print(f"stage {step.stage.name}, region {step.hands.region}, account {step.aws.account}", flush=True)
+    missing = _missing(step)
+    _say_plan(step, missing)
+    if missing and not step.hands.dry_run:
+        confirm("Make it? [y/N]", yes=yes, ask=ask)
+    changed = walk([Step(part.name, partial(part.do, step)) for part in PARTS], step.stage.up)
+    print()
+    if step.hands.dry_run:
+        print("dry run: nothing was changed; what stands between < and > is known after an earlier command")
+    elif not changed:
+        print(f"stage {step.stage.name} is complete: nothing was changed")
+    else:
+        print(f"stage {step.stage.name} is complete")
+    if not step.hands.dry_run:
+        _say_next(step)
+    return 0
+
+
+def _missing(step: Up) -> list[str]:
+    """Return the names of the steps that have something to do, as far as AWS alone can say."""
+    aws, stage = step.aws, step.stage
+    names = []
+    for wanted, name in zip(step.stacks, ("account", "network"), strict=True):
+        if not wanted.is_met(aws, cluster_state.stack(aws, wanted.name)):
+            names.append(name)
+    found = cluster_state.cluster(aws, stage)
+    if found is None or found["status"] not in ("ACTIVE", "UPDATING"):
+        return [*names, *(one.name for one in PARTS[2:])]
+    if not cluster_state.has_provider(aws, found):
+        names.append("cluster")
+    known = cluster_state.virtual_clusters(aws, stage)
+    if not any(one["state"] == "RUNNING" and cluster_state.is_of(one, found) for one in known):
+        names.append("virtual cluster")
+    if not cluster_state.is_trusted(aws, stage, found):
+        names.append("trust")
+    return names
+
+
+def costs(step: Up) -> tuple[dict[str, float], tuple[int, int]]:
+    """Return what each part costs an hour at rest, and the numbers of endpoints and NAT gateways."""
+    there = cluster_state.stack(step.aws, step.stage.network_stack)
+    parameters = {**(there.parameters if there is not None else {}), **step.parameters[NETWORK]}
+    counted = cluster_templates.hourly(parameters)
+    return prices.at_rest(*counted), counted
+
+
+def _say_plan(step: Up, missing: list[str]) -> None:
+    each, counted = costs(step)
+    if not missing:
+        print("all of it is there; what differs from the files in k8s/ is brought in line")
+        return
+    print("up makes or changes:")
+    for one in PARTS:
+        if one.name in missing:
+            what = one.makes.format(step.stage.cluster, *counted)
+            print(f"  {one.name:<16}{what:<68}{prices.money(each.get(one.name, 0.0)):>10} an hour")
+    total = sum(each.values())
+    print(
+        f"the whole stage costs {prices.money(total)} an hour at rest, {total * prices.HOURS_A_MONTH:.0f} "
+        "USD a month, and data; nodes come with a run and go after it"
+    )
+    print(prices.sources())
+    if "cluster" in missing:
+        print(
+            f"its API can be called from {', '.join(step.public_access)} by whom IAM lets (--public-access "
+            "narrows that); it takes about 20 minutes"
+        )
+
+
+def _say_next(step: Up) -> None:
+    total = sum(costs(step)[0].values())
+    name = step.stage.name
+    print(
+        f"it costs {prices.money(total)} an hour at rest: ./scripts/cluster.sh down --stage {name} ends that"
+    )
+    print("next:")
+    print("  ./scripts/build-image.sh --release")
+    print(f"  ./scripts/push-image.sh --repository {step.stage.cluster}")
+    print(f"  ./scripts/submit.sh --stage {name}")

@@ -1,0 +1,132 @@
+"""cluster.sh up: what it finds half-made, or not ready, or somebody else's."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+import pytest
+from moto.eks.models import eks_backends
+
+from tests.checked.requests import calls
+from tests.cloud import ACCOUNT, REGION, Cloud, Request
+from tests.recorders.desk import Desk, sit
+
+UNREACHABLE: Final = "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com"
+
+
+@pytest.fixture
+def desk(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Desk:
+    """Sit down where a stage is up."""
+    made = sit(cloud, tmp_path, monkeypatch, capsys)
+    made.build()
+    return made
+
+
+def is_whole(desk: Desk) -> bool:
+    """Finish an up, and tell whether there is one of everything."""
+    done = desk("up", "--yes")
+    running = [one for one in desk.cloud.virtual_clusters() if one.state == "RUNNING"]
+    return "\nstage dev is complete" in done.out and len(running) == 1
+
+
+def eks(desk: Desk, *states: str) -> Any:
+    """Let EKS say these states of the cluster, one after another; the last one stays."""
+    cluster, left = eks_backends[ACCOUNT][REGION].clusters["fruits-dev"], list(states)
+
+    def rule(request: Request) -> None:
+        if request.method == "GET" and request.path == "/clusters/fruits-dev" and left:
+            cluster.status = left.pop(0)
+
+    desk.cloud.rules.append(rule)
+    return cluster
+
+
+def test_a_cluster_that_is_being_made_is_waited_for(desk: Desk) -> None:
+    eks(desk, "CREATING", "CREATING", "CREATING", "ACTIVE")
+    done = desk("up", "--yes")
+    assert done.code == 0 and "waiting until EKS cluster fruits-dev is ready (0 min)" in done.out
+    assert desk.waited and all(one == 15 for one in desk.waited)
+
+
+def test_a_cluster_that_never_gets_ready_is_not_waited_for_for_ever(desk: Desk) -> None:
+    eks(desk, "CREATING")
+    done = desk("up", "--yes")
+    assert done.code == 1 and len(desk.waited) == 160
+    assert "step cluster: waited 40 minutes until EKS cluster fruits-dev is ready, in vain" in done.err
+
+
+def test_a_failed_cluster_is_said_to_be_one(desk: Desk) -> None:
+    eks(desk, "FAILED")
+    done = desk("up", "--yes")
+    assert done.code == 6 and "EKS cluster fruits-dev is FAILED (without a reason): remove it" in done.err
+    eks(desk, "FAILED")
+    desk.memory.put("objects", [])  # it never took any
+    assert desk("down", "--yes").code == 0
+    assert is_whole(desk)
+
+
+def test_logs_of_the_control_plane_get_an_end(desk: Desk) -> None:
+    logs = boto3.client("logs")
+    logs.create_log_group(logGroupName="/aws/eks/fruits-dev/cluster")
+    assert desk("up", "--yes").code == 0
+    (group,) = logs.describe_log_groups(logGroupNamePrefix="/aws/eks/fruits-dev")["logGroups"]
+    assert group["retentionInDays"] == 90
+    assert is_whole(desk)
+
+
+def test_an_api_that_does_not_answer_is_asked_again_and_then_named(desk: Desk) -> None:
+    desk.memory.put("unreachable", 2)
+    desk.memory.put("no-pools-yet", 2)
+    assert desk("up").code == 0 and len(desk.waited) == 4
+    desk.memory.put("unreachable", 1000)
+    done = desk("up")
+    assert done.code == 1
+    assert f"step namespace: kubectl does not reach EKS cluster fruits-dev ({UNREACHABLE}" in done.err
+
+
+def test_a_namespace_that_differs_is_brought_in_line(desk: Desk) -> None:
+    objects = desk.memory.get("objects")
+    desk.memory.put("objects", [{**objects[0], "other": True}, *objects[1:]])
+    done = desk("up", "--yes")
+    assert "stage dev is complete\n" in done.out and "apply --server-side" in done.out
+    assert desk.memory.get("objects") == objects
+
+
+def test_a_virtual_cluster_of_another_name_is_used_and_gets_the_stages_tags(desk: Desk) -> None:
+    (other,) = desk.cloud.virtual_clusters()
+    other.name, other.tags = "somebodys", {}
+    done = desk("up", "--yes")
+    assert f"virtual cluster {other.id} (somebodys) is RUNNING" in done.out
+    assert other.tags == {"project": "fruits", "stage": "dev"} and is_whole(desk)
+
+
+@pytest.mark.parametrize("lost", ["arrested", "of a cluster that is gone"])
+def test_a_virtual_cluster_that_lost_its_cluster_makes_room(lost: str, desk: Desk) -> None:
+    (old,) = desk.cloud.virtual_clusters()
+    if lost == "arrested":
+        old.state = "ARRESTED"
+    else:
+        old.created_at = old.created_at.replace(year=2020)
+    done = desk("up", "--yes")
+    assert done.code == 0 and f"{old.id} (fruits-dev) has lost its cluster: it makes room" in done.out
+    assert old.state == "TERMINATED" and is_whole(desk)
+
+
+def test_a_retried_creation_sends_the_same_token(desk: Desk, tmp_path: Path) -> None:
+    desk.cloud.virtual_clusters()[0].state = "TERMINATED"
+    desk.interrupt("create-virtual-cluster", after=True)
+    assert desk("up", "--yes").code == 130
+    made = desk.cloud.virtual_clusters()[1]
+    made.container_provider["id"] = "unseen"  # EMR's list does not have it yet
+
+    def see(line: str) -> None:
+        if "create-virtual-cluster" in line:
+            made.container_provider["id"] = "fruits-dev"
+
+    desk.after.append(see)
+    assert desk("up", "--yes").code == 0
+    sent = [one.request for one in calls(tmp_path / "api-calls") if one.operation == "CreateVirtualCluster"]
+    assert sent[-2] == sent[-1] and sent[-1]["clientToken"] != "built"
+    assert desk.cloud.virtual_clusters()[1:] == [made]
