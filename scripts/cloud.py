@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, NoReturn
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.parsers import ResponseParserError
 
 from job.errors import JobError, ResidencyError, UsageError
 from job.settings import EU_REGIONS
@@ -95,6 +96,9 @@ def answer(work: Callable[[], int]) -> int:
         refused = explained(error)
         print(f"error: {refused}", file=sys.stderr)
         return refused.exit_code
+    except ResponseParserError:
+        print("error: AWS's answer cannot be read: look whether a proxy is in the way", file=sys.stderr)
+        return AwsRefusedError.exit_code
     except ValueError as error:
         if "endpoint" not in str(error).lower():
             raise

@@ -90,8 +90,10 @@ def _do(
     return cluster_up.up(Up(hands, aws, parameters, public_access), yes=given.yes, ask=ask)
 
 
-def _networks(given: str) -> tuple[str, ...]:
+def _networks(given: str | None) -> tuple[str, ...] | None:
     """Read what may call the cluster's API."""
+    if given is None:
+        return None
     try:
         return tuple(str(ipaddress.ip_network(one)) for one in given.split(","))
     except ValueError as error:
@@ -119,8 +121,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = commands.add_parser
     making = add("up", help="make the stage, or what it lacks", parents=[every, acting], allow_abbrev=False)
     making.add_argument(
-        "--public-access", metavar="CIDR,…", default="0.0.0.0/0",
-        help="from where the cluster's API may be called, for a cluster to be made (default 0.0.0.0/0)",
+        "--public-access", metavar="CIDR,…",
+        help="from where the cluster's API may be called (default 0.0.0.0/0, or what a cluster there has)",
     )  # fmt: skip
     making.add_argument(
         "--parameter", metavar="NAME=VALUE", action="append", default=[],

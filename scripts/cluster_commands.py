@@ -1,6 +1,6 @@
 """The commands by which cluster.sh changes anything: aws, eksctl and kubectl, shown before they run."""
 
-import json
+import contextlib
 import os
 import re
 import shlex
@@ -58,7 +58,8 @@ def run(words: Sequence[str], said: str | None, *, shown: bool) -> Done:
         stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if shown else subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         cwd=ROOT,
         env=environment,
     )
@@ -68,8 +69,10 @@ def run(words: Sequence[str], said: str | None, *, shown: bool) -> Done:
             return Done(process.returncode, text, errors)
         assert process.stdout is not None
         if said is not None and process.stdin is not None:
-            process.stdin.write(said)
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
+                process.stdin.write(said)
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         lines: list[str] = []
         for line in process.stdout:
             lines.append(line)
@@ -192,7 +195,7 @@ def _version(name: str, run: Run) -> tuple[int, ...]:
     done = run(asked, None, shown=False)
     text = done.text
     if name == "kubectl" and not done.code:
-        text = str(json.loads(text).get("clientVersion", {}).get("gitVersion", ""))
+        text = text.partition('"gitVersion"')[2]  # of the client, the only one that was asked for
     numbers = NUMBERS.search(text)
     if done.code or numbers is None:
         raise UsageError(f"{shlex.join(asked)} does not say its version: install {name} anew ({GET[name]})")

@@ -1,5 +1,6 @@
 """``cluster.sh down --delete-data``: buckets with every version, logs, images and the key."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
@@ -13,6 +14,8 @@ from scripts.stage import Stage
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
+# As k8s/account.yaml names them; nobody else's bucket is ever touched.
+BUCKETS: Final = ("photos", "results", "logs", "audit")
 # The shortest that KMS allows: what the key opened is gone before.
 DAYS: Final = 7
 
@@ -61,16 +64,15 @@ def buckets(aws: Aws, stage: Stage) -> list[str]:
 
     The one for access logs is the last: the others' deletion is still written there.
     """
-    start, end = f"{stage.cluster}-", f"-{aws.account}"
-    names = [one["Name"] for one in aws.s3.list_buckets()["Buckets"]]
-    mine = [name for name in names if name.startswith(start) and name.endswith(end)]
-    return sorted(mine, key=lambda name: (name == f"{start}audit{end}", name))
+    there = {one["Name"] for one in aws.s3.list_buckets()["Buckets"]}
+    mine = [f"{stage.cluster}-{what}-{aws.account}" for what in BUCKETS]
+    return [name for name in mine if name in there]
 
 
 def log_groups(aws: Aws, stage: Stage) -> list[str]:
     """Return log groups that outlive their makers: the control plane's, and the network's record."""
     names: list[str] = []
-    for prefix in (f"/aws/eks/{stage.cluster}/cluster", f"{stage.network_stack}-"):
+    for prefix in (f"/aws/eks/{stage.cluster}/cluster", f"{stage.network_stack}-FlowLogGroup-"):
         pages = aws.logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
         names += [one["logGroupName"] for page in pages for one in page["logGroups"]]
     return names
@@ -82,8 +84,7 @@ def empty_all(hands: Hands, aws: Aws) -> bool:
         print(f"# every version of every object in s3://{name} is deleted: no command of the CLI does that")
         if not hands.dry_run:
             print(f"  {empty(aws, name)} deleted", flush=True)
-    there = cluster_state.stack(aws, hands.stage.account_stack)
-    key = there.outputs.get("KeyArn") if there is not None else None
+    key = _key(aws, hands.stage)
     about = aws.kms.describe_key(KeyId=key)["KeyMetadata"] if key is not None else None
     if about is not None and about.get("KeyState") != "PendingDeletion":
         hands.aws("kms", "schedule-key-deletion", "--key-id", about["KeyId"],
@@ -91,9 +92,24 @@ def empty_all(hands: Hands, aws: Aws) -> bool:
     return True
 
 
+def _key(aws: Aws, stage: Stage) -> str | None:
+    """Return the stage's key: its stack's, or if that was deleted by hand, the one that a bucket names."""
+    there = cluster_state.stack(aws, stage.account_stack)
+    if there is not None and "KeyArn" in there.outputs:
+        return there.outputs["KeyArn"]
+    for name in buckets(aws, stage):
+        with contextlib.suppress(ClientError):
+            (rule,) = aws.s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+            if key := rule["ApplyServerSideEncryptionByDefault"].get("KMSMasterKeyID"):
+                return key
+    return None
+
+
 def remove_kept(hands: Hands, aws: Aws) -> bool:
     """Delete what outlives its stack: buckets, and logs that others have made."""
     for name in buckets(aws, hands.stage):
+        if not hands.dry_run:
+            empty(aws, name)  # access logs come late, and may have come since
         hands.aws("s3api", "delete-bucket", "--bucket", name)
     for name in log_groups(aws, hands.stage):
         hands.aws("logs", "delete-log-group", "--log-group-name", name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from job.errors import JobError
 from scripts import cluster_data, cluster_stacks, cluster_state, manifests, trust
+from scripts.cloud import AwsRefusedError
 from scripts.cluster_commands import Hands, reason, relative
 from scripts.cluster_state import Aws
 from scripts.cluster_walk import Step, confirm, walk
@@ -61,18 +62,15 @@ def down(hands: Hands, aws: Aws, wish: Wish, *, yes: bool, ask: Callable[[str], 
     for one in [*goes, *data]:
         print(f"  {one}")
     if not wish.delete_data:
-        print(
-            "it keeps the account's stack: buckets, key, images, logs and roles cost next to nothing at rest"
-        )
+        print("it keeps the account's stack (buckets, key, images, roles) and logs: they cost what they hold")
     if not hands.dry_run:
         if data:
             confirm(f"Photos, results and logs are lost for good. Type {step.stage.name} to delete them:",
                     yes=yes, ask=ask, word=step.stage.name)  # fmt: skip
         else:
             confirm("Remove it? [y/N]", yes=yes, ask=ask)
-    again = f"./scripts/cluster.sh down --stage {step.stage.name}" + (
-        " --delete-data" if wish.delete_data else ""
-    )
+    again = f"./scripts/cluster.sh down --stage {step.stage.name}"
+    again += " --delete-data" if wish.delete_data else ""
     walk(_steps(step), again)
     print("\ndry run: nothing was changed" if hands.dry_run else f"\nstage {step.stage.name} is down")
     print("" if wish.delete_data else _kept(step).removeprefix("; "), end="" if wish.delete_data else "\n")
@@ -133,14 +131,32 @@ def _runs(step: Down) -> list[dict[str, str]]:
 
 def runs(step: Down) -> bool:
     """Cancel what runs, and wait until it has ended: its pods are gone then."""
-    alive = _runs(step)
-    for one in alive:
-        if one["state"] != "CANCEL_PENDING":
-            step.hands.aws("emr-containers", "cancel-job-run", "--virtual-cluster-id", one["virtual cluster"],
-                           "--id", one["id"])  # fmt: skip
-    if alive and not step.hands.dry_run:
-        step.hands.until(lambda: None if _runs(step) else True, "the runs have ended", minutes=20)
+    alive, asked = _runs(step), set()
+
+    def all_ended() -> bool | None:
+        left = _runs(step)  # those too that were started meanwhile
+        for one in left:
+            if one["id"] not in asked and one["state"] != "CANCEL_PENDING":
+                asked.add(one["id"])
+                _cancel(step, one)
+        return None if left else True
+
+    if step.hands.dry_run:
+        for one in alive:
+            _cancel(step, one)
+    elif alive:
+        step.hands.until(all_ended, "the runs have ended", minutes=20)
     return bool(alive)
+
+
+def _cancel(step: Down, run: dict[str, str]) -> None:
+    try:
+        step.hands.aws("emr-containers", "cancel-job-run", "--virtual-cluster-id", run["virtual cluster"],
+                       "--id", run["id"])  # fmt: skip
+    except AwsRefusedError:
+        if run["id"] in {one["id"] for one in _runs(step)}:
+            raise
+        print("  it has ended meanwhile")
 
 
 def virtual_clusters(step: Down) -> bool:
@@ -194,8 +210,10 @@ def cluster(step: Down) -> bool:
             hands.aws("eks", "update-cluster-config", "--name", name, "--no-deletion-protection")
             _standing(step)
         # Nodes are gone, or not to be waited for: pods that may not be disrupted do not keep the cluster.
+        # Without an API to ask, eksctl would stop at the services whose load balancers it looks for.
+        forced = ("--force",) if step.wish.without_kubectl else ()
         hands.eksctl("delete", "cluster", "--name", name, "--region", hands.region, "--wait",
-                     "--disable-nodegroup-eviction")  # fmt: skip
+                     "--disable-nodegroup-eviction", *forced)  # fmt: skip
         if not hands.dry_run and _standing(step) is not None:
             raise JobError(f"eksctl is done, and EKS cluster {name} is still there")
         there = None if hands.dry_run else cluster_stacks.settled(hands, aws, stack)

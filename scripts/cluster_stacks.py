@@ -53,7 +53,7 @@ def bring(hands: Hands, aws: Aws, wanted: Wanted) -> bool:
     if found is not None and found.status in EMPTY:
         print(f"  an earlier creation failed ({cluster_state.why(aws, wanted.name)}) and left an empty stack")
         remove(hands, aws, wanted.name)
-    elif found is not None and not found.is_ready:
+    elif found is not None and not found.is_ready and found.status != "REVIEW_IN_PROGRESS":
         raise AwsRefusedError(
             f"stack {wanted.name} is in {found.status} ({cluster_state.why(aws, wanted.name)}): look at it "
             "in CloudFormation, and delete it there or finish what it could not do"

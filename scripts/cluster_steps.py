@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUCKETS: Final = ("PhotosBucket", "ResultsBucket", "LogsBucket")
 SUBNETS: Final = ("VpcId", "PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC")
+# A laptop's address changes; who calls must still be let in by IAM.
+ANYWHERE: Final = ("0.0.0.0/0",)
 # Applied server-side, so that the cluster remembers which fields are ours.
 OURS: Final = ("--server-side", "--field-manager=fruits")
 
@@ -31,7 +33,7 @@ class Up:
     hands: Hands
     aws: Aws
     parameters: dict[str, dict[str, str]]
-    public_access: tuple[str, ...]
+    public_access: tuple[str, ...] | None
 
     @property
     def stage(self) -> Stage:
@@ -118,19 +120,27 @@ def namespace(up: Up) -> bool:
 def _check_ground(up: Up) -> None:
     """Refuse to build on a stack that has lost a bucket, or whose key is about to be deleted."""
     made = cluster_stacks.outputs(up.hands, up.aws, up.stage.account_stack, (*BUCKETS, "KeyArn"))
-    finish = (
-        f"finish it with ./scripts/cluster.sh down --stage {up.stage.name} --delete-data, then {up.stage.up}"
-    )
+    finish = f"./scripts/cluster.sh down --stage {up.stage.name} --delete-data, then {up.stage.up}"
     for name in BUCKETS:
         try:
             up.aws.s3.head_bucket(Bucket=made[name])
         except up.aws.s3.exceptions.ClientError as error:
             if error.response["Error"]["Code"] not in GONE:
                 raise
-            raise UsageError(f"bucket {made[name]} is gone, a removal was left half-done: {finish}") from None
-    state = up.aws.kms.describe_key(KeyId=made["KeyArn"])["KeyMetadata"].get("KeyState")
+            raise UsageError(
+                f"bucket {made[name]} is gone and its stack is not: make it again, empty; or if all data is "
+                f"to be deleted, {finish}"
+            ) from None
+    key = made["KeyArn"]
+    state = up.aws.kms.describe_key(KeyId=key)["KeyMetadata"].get("KeyState")
+    enable = f"aws kms enable-key --key-id {key}"
+    if state == "PendingDeletion":
+        raise UsageError(
+            f"key {key} is PendingDeletion, a removal was left half-done: to keep the data, aws kms "
+            f"cancel-key-deletion --key-id {key}, then {enable}; to delete it, {finish}"
+        )
     if state != "Enabled":
-        raise UsageError(f"key {made['KeyArn']} is {state}, a removal was left half-done: {finish}")
+        raise UsageError(f"key {key} is {state}, so nothing can be read or written: {enable}")
 
 
 def _standing(up: Up) -> "ClusterTypeDef | None":
@@ -169,7 +179,19 @@ def _finish(up: Up, found: "ClusterTypeDef") -> bool:
         print("  IAM does not know the cluster's service accounts: eksctl was ended before that")
         hands.eksctl("utils", "associate-iam-oidc-provider", "--cluster", name, "--region", hands.region,
                      "--approve")  # fmt: skip
-    return unlimited or not known
+    return _open(up, found) or unlimited or not known
+
+
+def _open(up: Up, found: "ClusterTypeDef") -> bool:
+    """Let the cluster's API be called from where --public-access says, if it says so."""
+    if up.public_access is None:
+        return False
+    wanted, there = set(up.public_access), set(found["resourcesVpcConfig"].get("publicAccessCidrs", []))
+    if wanted == there:
+        return False
+    up.hands.aws("eks", "update-cluster-config", "--name", up.stage.cluster, "--resources-vpc-config",
+                 f"publicAccessCidrs={','.join(sorted(wanted))}")  # fmt: skip
+    return True
 
 
 def _config(up: Up) -> str:
@@ -177,7 +199,11 @@ def _config(up: Up) -> str:
     aws, hands = up.aws, up.hands
     made = cluster_stacks.outputs(hands, aws, up.stage.account_stack, ("KeyArn",))
     made |= cluster_stacks.outputs(hands, aws, up.stage.network_stack, SUBNETS)
-    names = {"Cluster": up.stage.cluster, "Stage": up.stage.name, "PublicAccess": list(up.public_access)}
+    names = {
+        "Cluster": up.stage.cluster,
+        "Stage": up.stage.name,
+        "PublicAccess": list(up.public_access or ANYWHERE),
+    }
     return manifests.dump(manifests.fill(manifests.load("cluster.yaml"), {**made, **names}))
 
 

@@ -87,7 +87,10 @@ def costs(step: Up) -> tuple[dict[str, float], tuple[int, int]]:
 def _say_plan(step: Up, missing: list[str]) -> None:
     each, counted = costs(step)
     if not missing:
-        print("all of it is there; what differs from the files in k8s/ is brought in line")
+        print(
+            "all of it is there; where stacks and namespace differ from k8s/ they are brought in line; of a "
+            "cluster that stands only --public-access is changed"
+        )
         return
     print("up makes or changes:")
     for one in PARTS:
@@ -101,9 +104,10 @@ def _say_plan(step: Up, missing: list[str]) -> None:
     )
     print(prices.sources())
     if "cluster" in missing:
+        where = ", ".join(step.public_access or cluster_steps.ANYWHERE)
         print(
-            f"its API can be called from {', '.join(step.public_access)} by whom IAM lets (--public-access "
-            "narrows that); it takes about 20 minutes"
+            f"its API can be called from {where} by whom IAM lets (--public-access narrows that); it takes "
+            "about 20 minutes"
         )
 
 

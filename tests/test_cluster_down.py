@@ -148,66 +148,6 @@ def test_a_dry_run_shows_what_would_go_and_changes_nothing(desk: Desk) -> None:
     assert [line.split()[:3] for line in shown.commands] == [line.split()[:3] for line in done.commands]
 
 
-def test_delete_data_deletes_every_version_and_the_key(desk: Desk) -> None:
-    s3, logs = boto3.client("s3"), boto3.client("logs")
-    s3.put_bucket_versioning(Bucket=PHOTOS, VersioningConfiguration={"Status": "Enabled"})
-    for number in range(3):
-        s3.put_object(Bucket=PHOTOS, Key="photos/a.jpg", Body=bytes(number))
-    s3.delete_object(Bucket=PHOTOS, Key="photos/a.jpg")
-    s3.create_multipart_upload(Bucket=PHOTOS, Key="photos/b.jpg")
-    s3.create_bucket(Bucket="somebodys", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    logs.create_log_group(logGroupName="/aws/eks/fruits-dev/cluster")
-    (key,) = boto3.client("kms").list_keys()["Keys"]
-    done = desk("down", "--yes", "--delete-data")
-    assert (done.code, done.err) == (0, "")
-    assert f"s3://{PHOTOS} is deleted: no command of the CLI does that\n  5 deleted\n" in done.out
-    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["somebodys"]
-    state = boto3.client("kms").describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"]
-    assert state == "PendingDeletion" and stacks() == []
-    assert logs.describe_log_groups()["logGroups"] == []
-    assert desk("down", "--delete-data").out.splitlines()[1] == "there is nothing to remove"
-    boto3.client("iam").delete_policy(PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy/fruits-dev-submit")  # moto's
-    assert desk("up", "--yes").code == 0, "nothing is in the way of a new one"
-
-
-def test_data_is_deleted_only_if_the_stages_name_is_typed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    done = desk("down", "--delete-data", answer="y")
-    assert done.code == 2 and done.err == "error: the answer was not 'dev': nothing was changed\n"
-    assert desk.cloud.virtual_clusters()[0].state == "RUNNING"
-    assert desk("down", "--delete-data", answer="dev").code == 0
-
-
-@pytest.mark.parametrize(
-    "command", ["schedule-key-deletion", "delete-stack --stack-name fruits-dev ", "delete-bucket"]
-)
-def test_a_deletion_of_data_that_was_ended_is_said_by_up_and_goes_on(command: str, desk: Desk) -> None:
-    desk.interrupt(command, after=True)
-    assert desk("down", "--yes", "--delete-data").code == 130
-    done = desk("up", "--yes")
-    if command == "schedule-key-deletion":
-        assert (
-            done.code == 2 and "is PendingDeletion, a removal was left half-done: finish it with" in done.err
-        )
-    assert desk("down", "--yes", "--delete-data").code == 0
-    assert boto3.client("s3").list_buckets()["Buckets"] == [] and stacks() == []
-
-
-def test_data_stays_while_people_hold_the_policy(desk: Desk) -> None:
-    iam = boto3.client("iam")
-    policy = f"arn:aws:iam::{ACCOUNT}:policy/fruits-dev-submit"
-    iam.create_user(UserName="ada")
-    iam.attach_user_policy(UserName="ada", PolicyArn=policy)
-    done = desk("down", "--yes", "--delete-data")
-    assert done.code == 2
-    assert (
-        done.err == f"error: policy {policy} is attached to user ada: detach it first; nothing was changed\n"
-    )
-    assert desk.cloud.virtual_clusters()[0].state == "RUNNING"
-
-
 def test_a_stack_that_cannot_go_says_which_resource_keeps_it(desk: Desk) -> None:
     def refuse(line: str) -> Any:
         if "delete-stack --stack-name fruits-dev-network" not in line:
@@ -224,3 +164,21 @@ def test_a_stack_that_cannot_go_says_which_resource_keeps_it(desk: Desk) -> None
     assert "stack fruits-dev-network is in DELETE_FAILED: A: The subnet has dependencies; done" in done.err
     desk.before.clear()
     assert desk("down", "--yes").code == 0
+
+
+def test_a_run_that_ends_before_it_is_cancelled_is_no_error(desk: Desk) -> None:
+    emr = boto3.client("emr-containers")
+    (cluster,) = desk.cloud.virtual_clusters()
+    emr.start_job_run(
+        virtualClusterId=cluster.id, clientToken="a", releaseLabel="emr-7.13.0-latest", name="monday",
+        executionRoleArn=f"arn:aws:iam::{ACCOUNT}:role/fruits-dev-job",
+        jobDriver={"sparkSubmitJobDriver": {"entryPoint": "local:///x"}},
+    )  # fmt: skip
+
+    def end(line: str) -> None:
+        if "cancel-job-run" in line:
+            desk.cloud.runs()[0].state = "COMPLETED"
+
+    desk.before.append(end)
+    done = desk("down", "--yes")
+    assert done.code == 0 and "it has ended meanwhile" in done.out

@@ -7,8 +7,9 @@ import boto3
 import pytest
 from moto.eks.models import eks_backends
 
+from scripts.cluster_commands import Done
 from tests.checked.requests import calls
-from tests.cloud import ACCOUNT, REGION, Cloud, Request
+from tests.cloud import ACCOUNT, REGION, Answer, Cloud, Request
 from tests.recorders.desk import Desk, sit
 
 UNREACHABLE: Final = "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com"
@@ -130,3 +131,36 @@ def test_a_retried_creation_sends_the_same_token(desk: Desk, tmp_path: Path) -> 
     sent = [one.request for one in calls(tmp_path / "api-calls") if one.operation == "CreateVirtualCluster"]
     assert sent[-2] == sent[-1] and sent[-1]["clientToken"] != "built"
     assert desk.cloud.virtual_clusters()[1:] == [made]
+
+
+def test_who_may_call_a_standing_cluster_is_changed_only_if_that_is_said(desk: Desk) -> None:
+    desk("up", "--yes")
+    assert "update-cluster-config" not in desk("up", "--yes").out
+    desk.before.append(lambda line: Done(0, "") if "update-cluster-config" in line else None)
+    done = desk("up", "--yes", "--public-access", "198.51.100.0/24")
+    access = "--resources-vpc-config publicAccessCidrs=198.51.100.0/24"
+    assert f"aws eks update-cluster-config --name fruits-dev {access} --region eu-west-1" in done.commands
+
+
+@pytest.mark.parametrize(
+    ("state", "mends"), [("Disabled", "enable-key"), ("PendingDeletion", "cancel-key-deletion")]
+)
+def test_a_key_that_does_not_open_is_said_with_what_keeps_the_data(
+    state: str, mends: str, desk: Desk
+) -> None:
+    desk("up", "--yes")
+    kms = boto3.client("kms")
+    (key,) = kms.list_keys()["Keys"]
+    if state == "Disabled":
+        kms.disable_key(KeyId=key["KeyId"])
+    else:
+        kms.schedule_key_deletion(KeyId=key["KeyId"])
+    done = desk("up", "--yes")
+    assert done.code == 2 and f"is {state}" in done.err and f"aws kms {mends} --key-id" in done.err
+
+
+def test_an_answer_that_is_not_awss_is_one_sentence(desk: Desk) -> None:
+    page = Answer(200, b"<html>a proxy's page", (("Content-Type", "text/html"),))
+    desk.cloud.rules.append(lambda request: page if request.action == "DescribeStacks" else None)
+    done = desk("status")
+    assert done.code == 6 and "look whether a proxy is in the way" in done.err

@@ -119,6 +119,8 @@ def _delete(line: Line, memory: Memory, _: IO[str]) -> None:
     if line.flags.get("wait") != "true":
         raise Refused("here: without --wait the cluster is still there afterwards")
     cluster = _described(clients, name)
+    if memory.get("unreachable") and line.flags.get("force") != "true":
+        raise Refused('Error: cannot list Kubernetes Services: Get "https://x/api/v1/services": i/o timeout')
     if memory.get("objects"):
         raise Refused("here: there are pools of nodes left, so EKS would leave a security group")
     if cluster.get("deletionProtection"):
