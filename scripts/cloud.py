@@ -5,9 +5,12 @@ Exit codes: those of the job, and 5 for a run that was cancelled, 6 where AWS re
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar, Final, NoReturn
 
 import boto3
@@ -50,6 +53,26 @@ class CancelledError(JobError):
 
 class RunFailedError(JobError):
     """The run failed; the sentence says why, as far as AWS and the driver do."""
+
+
+class Hangup(KeyboardInterrupt):
+    """The terminal was closed, or the process is to end: nobody can be asked."""
+
+
+@contextmanager
+def hanging_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that it can say how to go on."""
+
+    def hang_up(sign: int, frame: FrameType | None) -> NoReturn:
+        del sign, frame
+        raise Hangup
+
+    before = [(sign, signal.signal(sign, hang_up)) for sign in (signal.SIGTERM, signal.SIGHUP)]
+    try:
+        yield
+    finally:
+        for sign, handler in before:
+            signal.signal(sign, handler)
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,20 +6,18 @@ it can be explained, and typed by hand; boto3 looks. The one exception is the em
 
 import argparse
 import ipaddress
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from job.errors import UsageError
 from scripts import cloud, cluster_commands, cluster_down, cluster_status, cluster_templates, cluster_up
-from scripts.cloud import Parser
+from scripts.cloud import Parser, hanging_up
 from scripts.cluster_commands import Hands
 from scripts.cluster_state import Aws
 from scripts.cluster_steps import Up
@@ -48,20 +46,12 @@ def main(
     run, pause, ask : callable
         How commands are run, time is passed and people are asked.
     """
-    before = [(sign, signal.signal(sign, _interrupt)) for sign in (signal.SIGTERM, signal.SIGHUP)]
     try:
-        return cloud.answer(lambda: _do(arguments, run, pause, ask))
+        with hanging_up():
+            return cloud.answer(lambda: _do(arguments, run, pause, ask))
     except KeyboardInterrupt as error:
         print(f"error: {error or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        for sign, handler in before:
-            signal.signal(sign, handler)
-
-
-def _interrupt(sign: int, frame: FrameType | None) -> NoReturn:
-    del sign, frame
-    raise KeyboardInterrupt
 
 
 def _do(

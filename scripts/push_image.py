@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,13 +26,13 @@ if not __package__:  # run as a file: let it find the repository
 
 from job.errors import JobError, ResidencyError, UsageError
 from job.settings import EU_REGIONS
+from scripts.cloud import Parser, default_region
 from scripts.containers import ContainerError, docker
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-RELEASE: Final = ROOT / "docker" / "release.env"
 LABEL: Final = "org.opencontainers.image."
 HELPER: Final = "fruits-ecr"
 # What ECR's service model allows.
@@ -198,15 +198,9 @@ def _login(registry: str, region: str, profile: str | None) -> Iterator[dict[str
         yield {**os.environ, "PATH": path, "DOCKER_CONFIG": folder, "DOCKER_HOST": host}
 
 
-def _release(name: str) -> str:
-    """Return a value of docker/release.env."""
-    lines = RELEASE.read_text().splitlines()
-    return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _release("AWS_REGION")
-    parser = _Parser(
+    region = default_region()
+    parser = Parser(
         prog="./scripts/push-image.sh",
         description="Push the image of this revision to ECR and print its name by digest.",
         allow_abbrev=False,
@@ -222,13 +216,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
     add("--dry-run", action="store_true", help="look, and say what would be done")
     return parser.parse_args(arguments)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help lists the options")
 
 
 if __name__ == "__main__":

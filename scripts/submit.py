@@ -3,13 +3,11 @@
 import argparse
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -17,7 +15,7 @@ if not __package__:  # run as a file: let it find the repository
 from job.errors import UsageError
 from job.settings import EU_REGIONS, new_run_id
 from scripts import cloud, run_end
-from scripts.cloud import CancelledError, Parser
+from scripts.cloud import CancelledError, Hangup, Parser, hanging_up
 from scripts.sizes import SIZES
 from scripts.stage import STAGES
 from scripts.submit_run import Submitter
@@ -35,10 +33,6 @@ INTERRUPTED: Final = 130
 COMMANDS: Final = ("follow", "cancel", "list")
 
 
-class Hangup(KeyboardInterrupt):
-    """The terminal was closed, or the process is to end: nobody can be asked."""
-
-
 def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
     """Do what is asked, and return the exit code.
 
@@ -50,20 +44,12 @@ def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] =
         Is handed the seconds until AWS is asked again.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    before = [(sign, signal.signal(sign, _hang_up)) for sign in (signal.SIGTERM, signal.SIGHUP)]
     try:
-        return cloud.answer(lambda: _main(words, wait))
+        with hanging_up():
+            return cloud.answer(lambda: _main(words, wait))
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        for sign, handler in before:
-            signal.signal(sign, handler)
-
-
-def _hang_up(sign: int, frame: FrameType | None) -> NoReturn:
-    del sign, frame
-    raise Hangup
 
 
 def _main(arguments: list[str], wait: Callable[[float], None]) -> int:

@@ -17,6 +17,7 @@ from scripts.draw_fruit import draw_set
 from tests import cloud as clouds
 from tests import stages
 from tests.checked import requests
+from tests.recorders.desk import Desk, sit
 from tests.s3_servers import REGION, Moto, ScriptedS3, make_bucket, running_moto, running_scripted_s3
 
 ROOT: Final = Path(__file__).parents[1]
@@ -112,6 +113,20 @@ def cloud(
 def made(cloud: clouds.Cloud) -> stages.Made:
     """Make the stage ``dev`` in the emulator."""
     return stages.make(cloud)
+
+
+@pytest.fixture
+def desk(
+    cloud: clouds.Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Desk:
+    """Sit down to call cluster.sh, where nothing is made yet."""
+    return sit(cloud, tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def standing(desk: Desk) -> None:
+    """Have a stage that is up already."""
+    desk.build()
 
 
 @pytest.fixture

@@ -9,19 +9,11 @@ import pytest
 
 from scripts import trust
 from tests.checked.requests import calls
-from tests.cloud import ACCOUNT, Cloud
-from tests.recorders.desk import Desk, sit
+from tests.cloud import ACCOUNT
+from tests.recorders.desk import Desk
 
 # What EMR's pods are to IAM: computed here from what the AWS CLI writes for this role.
 SUBJECT: Final = f"system:serviceaccount:fruits:emr-containers-sa-*-*-{ACCOUNT}-4bfx821rkad0m92ahx55cy"
-
-
-@pytest.fixture
-def desk(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Desk:
-    """Sit down where nothing is made yet."""
-    return sit(cloud, tmp_path, monkeypatch, capsys)
 
 
 def changes(file: Path) -> list[str]:

@@ -1,26 +1,17 @@
 """cluster.sh down --delete-data: all of it goes, nothing of anybody else's, and only if that is meant."""
 
-from pathlib import Path
-
 import boto3
 import pytest
 
-from tests.cloud import ACCOUNT, Cloud
-from tests.recorders.desk import Desk, sit
+from tests.cloud import ACCOUNT
+from tests.recorders.desk import Desk
 from tests.recorders.emulator import stacks
 
 PHOTOS = f"fruits-dev-photos-{ACCOUNT}"
 ARCHIVE = f"fruits-dev-archive-{ACCOUNT}"
 
 
-@pytest.fixture
-def desk(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Desk:
-    """Sit down where a stage is up."""
-    made = sit(cloud, tmp_path, monkeypatch, capsys)
-    made.build()
-    return made
+pytestmark = pytest.mark.usefixtures("standing")
 
 
 def test_delete_data_deletes_every_version_and_the_key(desk: Desk) -> None:

@@ -1,7 +1,6 @@
 """cluster.sh down: runs, half-made stages, data, and what stands in the way."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -9,21 +8,14 @@ import pytest
 
 from scripts import cluster_state
 from scripts.cluster_commands import Done
-from tests.cloud import ACCOUNT, Cloud, Request
-from tests.recorders.desk import Desk, sit
+from tests.cloud import ACCOUNT, Request
+from tests.recorders.desk import Desk
 from tests.recorders.emulator import stacks
 
 PHOTOS = f"fruits-dev-photos-{ACCOUNT}"
 
 
-@pytest.fixture
-def desk(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Desk:
-    """Sit down where a stage is up."""
-    made = sit(cloud, tmp_path, monkeypatch, capsys)
-    made.build()
-    return made
+pytestmark = pytest.mark.usefixtures("standing")
 
 
 def start(desk: Desk, name: str) -> Any:

@@ -9,20 +9,13 @@ from moto.eks.models import eks_backends
 
 from scripts.cluster_commands import Done
 from tests.checked.requests import calls
-from tests.cloud import ACCOUNT, REGION, Answer, Cloud, Request
-from tests.recorders.desk import Desk, sit
+from tests.cloud import ACCOUNT, REGION, Answer, Request
+from tests.recorders.desk import Desk
 
 UNREACHABLE: Final = "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com"
 
 
-@pytest.fixture
-def desk(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Desk:
-    """Sit down where a stage is up."""
-    made = sit(cloud, tmp_path, monkeypatch, capsys)
-    made.build()
-    return made
+pytestmark = pytest.mark.usefixtures("standing")
 
 
 def is_whole(desk: Desk) -> bool:

@@ -13,17 +13,9 @@ from tests.cloud import Answer, Cloud
 from tests.conftest import ROOT
 from tests.recorders import fake_eksctl, fake_kubectl
 from tests.recorders.arguments import Memory
-from tests.recorders.desk import HERE, Desk, sit
+from tests.recorders.desk import HERE, Desk
 
 TOOLS: Final = {"aws", "eksctl", "kubectl"}
-
-
-@pytest.fixture
-def desk(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Desk:
-    """Sit down where nothing is made yet."""
-    return sit(cloud, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("missing", sorted(TOOLS))

@@ -1,14 +1,12 @@
 """cluster.sh up: ended at each step, refused at each step, and what it finds half-made."""
 
-from pathlib import Path
 from typing import Any, Final
 
 import boto3
 import pytest
 
 from scripts.cluster_commands import Done
-from tests.cloud import Cloud
-from tests.recorders.desk import NETWORK, Desk, sit
+from tests.recorders.desk import NETWORK, Desk
 from tests.recorders.emulator import stacks
 
 STAGE: Final[Any] = {"ParameterKey": "Stage", "ParameterValue": "dev"}
@@ -23,14 +21,6 @@ STEPS: Final = (
     ("create-virtual-cluster", "virtual cluster", "done before it: account, network, cluster, namespace"),
     ("update-role-trust-policy", "trust", "account, network, cluster, namespace, virtual cluster"),
 )
-
-
-@pytest.fixture
-def desk(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Desk:
-    """Sit down where nothing is made yet."""
-    return sit(cloud, tmp_path, monkeypatch, capsys)
 
 
 def is_whole(desk: Desk) -> bool:

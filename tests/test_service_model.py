@@ -1,13 +1,20 @@
 """The check of requests against services' own models."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import boto3
 import botocore.session
 import pytest
 from botocore.model import Shape
 
 from scripts.service_model import _python, faults
+from tests.checked.requests import InvalidRequestError
+from tests.cloud import Cloud
 
 SERVICES = ("cloudformation", "ecr", "eks", "emr-containers", "iam", "kms", "logs", "s3", "sts")
 
@@ -47,3 +54,12 @@ def test_what_a_service_takes_has_no_fault() -> None:
     shape: Shape = model("logs").operation_model("GetLogEvents").input_shape
     good = {"logGroupName": "/fruits/dev", "logStreamName": "monday/x/jobs/y", "limit": 10_000}
     assert not list(faults(good, shape, ""))
+
+
+def test_a_bad_request_of_ours_or_of_the_cli_never_leaves(cloud: Cloud) -> None:
+    with pytest.raises(InvalidRequestError, match="RoleName"):
+        boto3.client("iam").get_role(RoleName="a b")
+    command = [str(Path(sys.executable).with_name("aws")), "iam", "get-role", "--role-name", "a b"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode and "RoleName" in done.stderr
+    assert not cloud.requests

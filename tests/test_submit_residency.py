@@ -72,3 +72,15 @@ def test_s3_is_asked_with_the_credentials_that_were_named(
     before = len(made.cloud.requests)
     assert made.submit("--profile", "other", "--detach") == 0
     assert {request.key for request in made.cloud.requests[before:]} == {"OTHERKEY"}
+
+
+def test_a_place_in_the_eu_that_the_role_may_not_use_is_warned_of(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boto3.client("s3", region_name="eu-west-3").create_bucket(
+        Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
+    )
+    assert made.submit("--detach", "--", "--output", "s3://elsewhere/results") == 0
+    said = capsys.readouterr().err
+    assert "warning: the job's role has no rights to s3://elsewhere/results" in said
+    assert said.count("warning") == 1
