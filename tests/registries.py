@@ -26,6 +26,7 @@ from urllib.error import HTTPError
 import boto3
 import pytest
 from moto.ecr.models import ECRBackend, Image, Repository
+from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from tests.engine import docker
@@ -145,15 +146,15 @@ def running_ecr(registry: Registry, patch: pytest.MonkeyPatch) -> Iterator[None]
         return describe(backend, name, *rest)
 
     patch.setattr(ECRBackend, "describe_images", look_and_describe)
+    moto_api_backend.reset()  # it is this process's, and so is what other tests made in it
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
     try:
         registry.require(*credentials())
         yield
     finally:
-        DIRECT.open(f"http://{host}:{port}/moto-api/reset", data=b"").close()
+        moto_api_backend.reset()
         server.stop()
 
 
