@@ -1,4 +1,4 @@
-"""boto3's side of ``s3``: its sessions, and its errors in the words of a file system or of a person.
+"""What ``s3`` needs of boto3: sessions, where a bucket is, and S3's errors in the words of a file system.
 
 No word of S3's answer gets into an error but its status and its code: the answer to a bad token holds the
 token. Only ``s3`` imports this.
@@ -7,16 +7,32 @@ token. Only ``s3`` imports this.
 import errno
 import os
 import re
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
 from job.errors import JobError, UsageError
+from job.retry import Patience, Result, TransientError
 
 if TYPE_CHECKING:
     from boto3 import Session
+    from botocore.config import Config
     from botocore.exceptions import ClientError
 
+# boto3's own tries of what is not about one object, with waits of up to 20 s.
+RETRIES: Final = 8
+CONNECT_SECONDS: Final = 5.0
+# Without a byte. S3 begins to answer within some 0.2 s; a read that stalls holds up those behind it, and a
+# new one mostly succeeds. A write's time counts from its beginning: a slow line needs some for a table.
+READ_SECONDS: Final = 10.0
+WRITE_SECONDS: Final = 30.0
+# A page of a listing can take S3 long, where much was deleted.
+LISTING_SECONDS: Final = 30.0
+# Where S3 is asked for a bucket's region if the session has none: botocore would ask in the United States.
+ASKED_IN: Final = "eu-west-1"
 STATUS: Final = re.compile(r"status code: (\d{3})")
 CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 # With these every request is refused: it says nothing about the object that was asked for.
@@ -28,6 +44,19 @@ BAD_CREDENTIALS: Final = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
+# What may pass although its status is not 5xx; as S3 names them, in an answer or in one that deletes many.
+PASSING: Final = (
+    "ConditionalRequestConflict",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+)
+# How obstore's errors name the line: a connection refused or reset, an answer cut, late or not coming.
+LINE: Final = "HTTP error: "
+# Answers to a condition, not failures; but for 409, with which S3 asks to try again.
+CONDITIONS: Final = (AlreadyExistsError, PreconditionError)
 # Parts of the names of botocore's errors for credentials that are missing, incomplete or out of date.
 NO_CREDENTIALS: Final = ("Credential", "Token", "SSO", "Login")
 
@@ -56,6 +85,60 @@ def session() -> "Session":
         raise UsageError(f"the AWS configuration cannot be used: {error}") from None
 
 
+def config(retries: int | None = None) -> "Config":
+    """Return a boto3 client's settings: it tries again so often, or as the user has configured."""
+    from botocore.config import Config  # noqa: PLC0415
+
+    tries: Any = None if retries is None else {"mode": "standard", "total_max_attempts": retries + 1}
+    return Config(
+        retries=tries,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=LISTING_SECONDS,
+        max_pool_connections=32,
+    )
+
+
+@cache
+def bucket_region(bucket: str) -> str:
+    """Ask S3 where a bucket is.
+
+    Raises
+    ------
+    UsageError
+        If there is no such bucket, or no credentials.
+    JobError
+        If S3 does not tell.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    at = session()
+    try:
+        asked = at.client("s3", region_name=at.region_name or ASKED_IN, config=config())
+        answer = asked.head_bucket(Bucket=bucket)["ResponseMetadata"]
+    except ClientError as error:
+        answer = error.response["ResponseMetadata"]
+    except (BotoCoreError, ValueError) as error:
+        raise unasked(f"bucket {bucket!r}", error) from None
+    status = answer.get("HTTPStatusCode")
+    if status == 404:
+        raise UsageError(f"there is no bucket {bucket!r}: check the name")
+    region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    if not region:
+        raise JobError(f"S3 does not say where bucket {bucket!r} is (status {status}): check the credentials")
+    return str(region)
+
+
+def session_region() -> str | None:
+    """Return the region that boto3 is set to, if any.
+
+    Raises
+    ------
+    UsageError
+        If the AWS configuration names a profile that does not exist, or cannot be read.
+    """
+    return session().region_name
+
+
 def system_error(error: Exception, location: str) -> OSError:
     """Translate an error of obstore or boto3 about one object.
 
@@ -63,7 +146,8 @@ def system_error(error: Exception, location: str) -> OSError:
     -------
     OSError
         FileNotFoundError or PermissionError if the object is missing or may not be read; otherwise one with
-        ``EIO``: S3, the line or the credentials are at fault then, not the object.
+        ``EIO``: S3, the line or the credentials are at fault then, not the object. It is a TransientError if
+        that may pass.
     """
     text = str(error)
     status, code = STATUS.search(text), CODE.search(text)
@@ -74,7 +158,33 @@ def system_error(error: Exception, location: str) -> OSError:
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), location)
     if number == 404 and name != "NoSuchBucket":
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), location)
-    return OSError(errno.EIO, f"S3 failed with {name}, status {number or 'unknown'}", location)
+    passing = (number >= 500 and number != 501) or number == 429 or name in PASSING or _is_of_the_line(error)
+    kind = TransientError if passing else OSError
+    return kind(errno.EIO, f"S3 failed with {name}, status {number or 'unknown'}", location)
+
+
+def tried(call: Callable[[], Result], location: str, patience: Patience) -> Result:
+    """Return what a call of obstore or boto3 about one object returns, tried again while its fault may pass.
+
+    Raises
+    ------
+    AlreadyExistsError, PreconditionError
+        As obstore raises them: they are answers to a condition.
+    OSError
+        Everything else, as :func:`system_error` translates it.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    def once() -> Result:
+        try:
+            return call()
+        except (BaseError, FileNotFoundError, BotoCoreError, ClientError) as error:
+            fault = system_error(error, location)
+            if isinstance(error, CONDITIONS) and not isinstance(fault, TransientError):
+                raise
+            raise fault from None
+
+    return patience.keep_trying(once)
 
 
 def unlisted(location: str, error: "ClientError") -> JobError:
@@ -96,6 +206,14 @@ def unasked(what: str, error: Exception) -> JobError:
     if any(part in name for part in NO_CREDENTIALS):
         return UsageError(f"no AWS credentials for {what} ({name}): set AWS_PROFILE or log in")
     return JobError(f"S3 could not be asked about {what} ({name}): check the network and AWS_ENDPOINT_URL")
+
+
+def _is_of_the_line(error: Exception) -> bool:
+    from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004, PLC0415
+
+    if isinstance(error, BaseError):
+        return LINE in str(error)
+    return isinstance(error, ConnectionError | HTTPClientError)
 
 
 def _moment(text: Any) -> datetime:

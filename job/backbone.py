@@ -11,23 +11,22 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from job import identity
 from job import weights as weights_room
 from job.checkpoint import Weights
-from job.decode import DECODE_VERSION, SIDE
+from job.decode import SIDE
 from job.errors import JobError
 from job.quiet import quiet_stderr
 from job.weights import FINGERPRINT
 
 TOLERANCE: Final = 1e-4  # largest difference between LiteRT's features and Keras's
 FEATURES: Final = 1280  # the width of MobileNetV2's last pooling layer
-GRAPH_VERSION: Final = 1  # goes up when _convert would make another program of the same weights
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pixels ``(224, 224, 3)`` uint8 → features ``(1280,)`` float32."""
@@ -70,14 +69,13 @@ def load(engine: str, given: Path | None, cache: Path) -> Backbone:
     JobError
         If no source of weights serves, or the converted network does not do what Keras's does.
     """
-    converter = _version("tensorflow-cpu", "tensorflow")
-    stem = f"mobilenet_v2-{FINGERPRINT[:12]}-tf{converter}-graph{GRAPH_VERSION}"
+    stem = identity.stem()
     weights, source = None, ""
     if given is not None or engine == "tensorflow":
         weights, source = weights_room.get(given, cache, _keras_download)
     if engine == "tensorflow":
         assert weights is not None
-        return Backbone(engine, weights, FINGERPRINT, f"{stem}-tensorflow-decode{DECODE_VERSION}", source)
+        return Backbone(engine, weights, FINGERPRINT, identity.name(engine), source)
     program = _cached_program(cache, stem)
     if program is None:
         if weights is None:
@@ -85,8 +83,7 @@ def load(engine: str, given: Path | None, cache: Path) -> Backbone:
         with quiet_stderr():
             program = _convert(keras_model(weights))
         weights_room.keep(cache / f"{stem}-{_sha256(program)}.tflite", program)
-    name = f"{stem}-litert{_version('ai-edge-litert')}-decode{DECODE_VERSION}"
-    return Backbone(engine, program, _sha256(program), name, source or f"cache {cache}")
+    return Backbone(engine, program, _sha256(program), identity.name(engine), source or f"cache {cache}")
 
 
 _networks: dict[str, Network] = {}
@@ -233,14 +230,6 @@ def _cached_program(cache: Path, stem: str) -> bytes | None:
             if file.name == f"{stem}-{_sha256(program)}.tflite":
                 return program
     return None
-
-
-def _version(*distributions: str) -> str:
-    """Return the version of the first of some packages that is installed, without importing it."""
-    for distribution in distributions:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(distribution)
-    return "none"
 
 
 def _sha256(data: bytes) -> str:

@@ -11,7 +11,8 @@ The network's bytes are broadcast once; a worker builds its network from them on
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,10 +23,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import AccumulatorParam, TaskContext
 
-from job import backbone, inventory, store, tables
+from job import backbone, lock, rewrite, store, tables, tasks
 from job.backbone import Backbone, Network
 from job.decode import Limits, Rejected, decode
+from job.errors import JobError
 from job.fetch import REQUESTS_FOLDER, REQUESTS_S3, fetch
+from job.lock import Held
+from job.tasks import Tasks
 
 if TYPE_CHECKING:
     from pyspark import Accumulator, Broadcast
@@ -36,8 +40,9 @@ if TYPE_CHECKING:
 class Work:
     """What every task of a run is told, beside its number; `inventory` and `output` are locations.
 
-    `payload` holds the broadcast network's bytes; `count` and `first` add up, over all workers, the photos
-    done and the time of the very first.
+    `attempt` is in the names of files: two runs of one id never write the same. `lock` is the token of the
+    lock on the output. `payload` holds the broadcast network's bytes; `count` and `first` add up, over all
+    workers, the photos done and the time of the very first.
     """
 
     inventory: str
@@ -47,6 +52,8 @@ class Work:
     payload: "Broadcast[Any]"
     backbone: str
     run_id: str
+    attempt: str
+    lock: str
     limits: Limits
     count: "Accumulator[int]"
     first: "Accumulator[float]"
@@ -75,46 +82,51 @@ class _Earliest(AccumulatorParam[float]):
 
 def plan(
     spark: "SparkSession",
-    taken: inventory.Inventory,
+    todo: Tasks,
     output: str,
     network: Backbone,
     limits: Limits,
-    run_id: str,
+    held: Held,
+    attempt: str,
 ) -> tuple[Callable[[], None], Done]:
     """Return what does the work, and what tells how much of it is done.
 
     Parameters
     ----------
     spark : SparkSession
-    taken : Inventory
-        One Spark task is made of each of its tasks.
+    todo : Tasks
+        One Spark task is made of each.
     output : str
         Where ``features`` and ``rejected`` are.
     network : Backbone
         Broadcast here, once.
     limits : Limits
         Largest photo, in bytes and pixels.
-    run_id : str
-        Stands in each row.
+    held : Held
+        The lock on `output`; its run's id stands in each row.
+    attempt : str
+        Stands in the name of each file.
     """
     context = spark.sparkContext
     count = context.accumulator(0)
     first = context.accumulator(math.inf, _Earliest())
     work = Work(
-        inventory=taken.location,
+        inventory=todo.location,
         output=output,
         engine=network.engine,
         key=network.key,
         payload=context.broadcast(network.payload),
         backbone=network.name,
-        run_id=run_id,
+        run_id=held.run_id,
+        attempt=attempt,
+        lock=held.token,
         limits=limits,
         count=count,
         first=first,
     )
 
     done = Done(lambda: count.value, lambda: first.value if math.isfinite(first.value) else None)
-    return lambda: context.range(taken.tasks, numSlices=taken.tasks).foreach(partial(run_task, work)), done
+    return lambda: context.range(todo.tasks, numSlices=todo.tasks).foreach(partial(run_task, work)), done
 
 
 class Outcome(NamedTuple):
@@ -128,28 +140,64 @@ class Outcome(NamedTuple):
     detail: str | None = None
 
 
-def run_task(work: Work, task: int) -> None:
-    """Write the features of one inventory task's photos, and the list of those rejected."""
+def run_task(work: Work, number: int) -> None:
+    """Write the features of one task's photos, and the list of those rejected; a wave."""
     context = TaskContext.get()
     again = context is not None and context.attemptNumber() > 0
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
-    listed = inventory.read_task(work.inventory, task)
+    listed = tasks.read(work.inventory, number)
+    done = [_counted(outcome, work) for outcome in outcomes(listed, network, work.limits)]
+    if not lock.is_held_by(work.output, work.lock):
+        raise JobError(f"{work.output} was taken over by another run: this task's work is not written")
+    replaces = listed.column("replaces").to_pylist()
+    new = [row for row, file in enumerate(replaces) if not str(file).startswith(store.FEATURES_TABLE)]
+    fresh = [row for row, file in enumerate(replaces) if not str(file).startswith(store.REJECTED_TABLE)]
+    # Features first: a run that ends in between leaves a photo in both tables, and features is what counts.
+    _write(_table(listed, done, new, store.FEATURES, work), store.FEATURES_TABLE, number, work, again)
+    _replace(listed, done, store.FEATURES, work)
+    _write(_table(listed, done, fresh, store.REJECTED, work), store.REJECTED_TABLE, number, work, again)
+    _replace(listed, done, store.REJECTED, work)
+
+
+def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterator[Outcome]:
+    """Fetch and featurize photos, in their order."""
     paths, sizes = listed.column("path").to_pylist(), listed.column("bytes").to_pylist()
     rows = [{"path": path, "bytes": size} for path, size in zip(paths, sizes, strict=True)]
     requests = REQUESTS_S3 if any(store.is_s3(path) for path in paths) else REQUESTS_FOLDER
-    done: list[Outcome] = []
-    for _, data in fetch(rows, _pool(requests), requests, work.limits.max_bytes):
-        done.append(featurize(data, network, work.limits))
-        work.count.add(1)
-        if len(done) == 1:
-            work.first.add(time.time())
-    for name, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):
-        table = _table(listed, done, schema, work)
-        location = store.join(work.output, name, tables.part_name(task, work.run_id))
-        if len(table):
-            store.write_bytes(location, tables.parquet(table))
-        elif again:  # an earlier attempt, which another outcome has overtaken, may have written one
-            store.delete_tree(location)
+    for _, data in fetch(rows, _pool(requests), requests, limits.max_bytes):
+        yield featurize(data, network, limits)
+
+
+def _counted(outcome: Outcome, work: Work) -> Outcome:
+    work.count.add(1)
+    work.first.add(time.time())
+    return outcome
+
+
+def _write(table: pa.Table, name: str, number: int, work: Work, again: bool) -> None:
+    """Write the task's own file of a table."""
+    location = store.join(work.output, name, tables.part_name(number, work.attempt))
+    if len(table):
+        store.write_bytes(location, tables.parquet(table))
+    elif again:  # an earlier attempt, which another outcome has overtaken, may have written one
+        store.delete_tree(location)
+
+
+def _replace(listed: pa.RecordBatch, done: list[Outcome], schema: pa.Schema, work: Work) -> None:
+    """Put this task's rows in the place of older ones of the same photos, file by file."""
+    name = store.FEATURES_TABLE if "features" in schema.names else store.REJECTED_TABLE
+    rows_of: defaultdict[str, list[int]] = defaultdict(list)
+    for row, file in enumerate(listed.column("replaces").to_pylist()):
+        if file is not None and file.startswith(name):
+            rows_of[file].append(row)
+    for file, rows in rows_of.items():
+        location = store.join(work.output, file)
+        paths = listed.column("path").take(pa.array(rows)).to_pylist()
+        if name == store.FEATURES_TABLE:
+            # What goes is kept for the moments. The first attempt's counts: a later one finds its new rows.
+            gone = rewrite.rows_of(location, paths, ["features"]).select(["features"])
+            store.write_bytes(tables.replaced(work.output, work.attempt, file), tables.parquet(gone), True)
+        rewrite.replace(location, paths, _table(listed, done, rows, schema, work))
 
 
 def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outcome:
@@ -164,17 +212,19 @@ def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outco
     return Outcome(network(photo.pixels), sha256, photo.width, photo.height)
 
 
-def _table(listed: pa.RecordBatch, done: list[Outcome], schema: pa.Schema, work: Work) -> pa.Table:
-    """Put what the inventory knows and what became of each photo side by side, for the rows of one table."""
+def _table(
+    listed: pa.RecordBatch, done: list[Outcome], rows: list[int], schema: pa.Schema, work: Work
+) -> pa.Table:
+    """Put what the inventory knows and what became of each photo side by side, for one table, by path."""
     wants_features = "features" in schema.names
-    chosen = [row for row, outcome in enumerate(done) if (outcome.features is not None) == wants_features]
+    chosen = [row for row in rows if (done[row].features is not None) == wants_features]
     kept, outcomes = listed.take(pa.array(chosen, pa.int64())), [done[row] for row in chosen]
     columns: dict[str, Any] = {name: kept.column(name) for name in listed.schema.names}
     columns |= {name: [getattr(outcome, name) for outcome in outcomes] for name in Outcome._fields}
     columns |= {"backbone": [work.backbone] * len(chosen), "run_id": [work.run_id] * len(chosen)}
     if wants_features and chosen:
         columns["features"] = tables.vectors(np.vstack(columns["features"]))
-    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema).sort_by("path")
 
 
 @cache

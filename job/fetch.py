@@ -1,7 +1,8 @@
 """Inside a worker: the photos' bytes, read ahead with many requests in flight, in the order of the inventory.
 
 What is read ahead is bounded twice, in requests and in bytes, so that a task of large photos takes no more
-memory than one of small ones.
+memory than one of small ones. Faults of S3 that pass end inside of a read, which asks again (``s3``): the
+photos behind it are read meanwhile, as far as the bounds allow.
 """
 
 from collections import deque
@@ -47,7 +48,8 @@ def fetch(
     Raises
     ------
     OSError
-        What `read` raises beyond a missing or forbidden photo: the store is at fault then, not the photo.
+        What `read` raises beyond a missing or forbidden photo, once its patience is at an end: the store is
+        at fault then, not the photo.
     """
     ahead: deque[tuple[Row, int, Future[bytes | Rejected]]] = deque()
     waiting = 0

@@ -1,98 +1,113 @@
-"""The first step: list the photos, label them, and cut them into tasks of even size.
+"""The first step: list the photos, compare them with what is known, and cut what is left into tasks.
 
-The inventory is a folder of small Parquet files in which **one row group is one task**, so that Spark moves
-only task numbers to the workers, and no list of photos ever has to fit in the driver.
+The listing is a stream in order of the paths, and stays one: no list of photos ever has to fit in the driver.
 """
 
 import heapq
-import io
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, chain, groupby, islice
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from job import s3, store
+from job import manifest as manifests
+from job import residency, s3, store, tables, tasks
+from job.compare import Comparison
 from job.errors import DataError, JobError, UsageError
+from job.tasks import Photo, Tasks
 from job.walk import Listed, walk
 
+REMOVED: Final = "removed.parquet"  # beside the tasks: the photos that are known and not listed any more
 PHOTO_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
-# A task is full with so many small photos, or with so many bytes of large ones, or with a share of each.
-PHOTOS_PER_TASK: Final = 256
-BYTES_PER_TASK: Final = 256 * 2**20
-TASKS_PER_CORE: Final = 8  # a small input is cut finer, so that no core waits long for the last task,
-LEAST_PER_TASK: Final = 16  # but not into crumbs
-TASKS_PER_FILE: Final = 32  # about 300 KB, which a worker reads with one request
-BUFFER: Final = 51_200  # listed photos that are held to plan the last tasks: about 20 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is listed.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        Folders and ``s3://`` prefixes; a photo that two of them hold is listed once.
+    without : str
+        A location whose files are neither listed nor counted: the run's own output.
+    limit : int or None
+        Only the first so many photos, in order of their paths.
+    manifest : str or None
+        A list to be read instead of listing `inputs`; of it, only what is below one of them counts.
+    regions : tuple of str
+        Where the buckets that the list names may be.
+    """
+
+    inputs: tuple[str, ...]
+    without: str
+    limit: int | None = None
+    manifest: str | None = None
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Where the list of photos lies, and its sums."""
+    """What was listed, and what of it there is to do.
 
-    location: str
+    Attributes
+    ----------
+    photos, bytes : int
+        Listed in all; ``skipped`` other files with them.
+    unchanged, unchanged_rejected : int
+        Photos that are known as they are; the second, of those, the ones known to be bad.
+    removed, removed_features : int
+        Photos that are known and not listed any more, and how many of those are in features.
+    tasks : Tasks
+        Of the photos to be made.
+    comparison : Comparison
+        Knows the rows that are to go.
+    """
+
     photos: int
     skipped: int
     bytes: int
-    tasks: int
+    unchanged: int
+    unchanged_rejected: int
+    removed: int
+    removed_features: int
+    tasks: Tasks
+    comparison: Comparison = field(compare=False)
+
+    @property
+    def todo(self) -> int:
+        """The photos to be read."""
+        return self.tasks.photos
+
+    def drop(self, prune: bool) -> dict[str, list[str]]:
+        """Return, by file, the paths whose rows are to go."""
+        return self.comparison.drop(prune)
 
 
-def check(inputs: Iterable[str], without: str) -> None:
-    """Make sure that there is something to read before anything is written, or deleted to make room.
+class Listing:
+    """The photos of a source, each once, in order of their paths, and counts of what went by."""
 
-    Raises
-    ------
-    UsageError, DataError
-        As :func:`take` does.
-    """
-    sources = tuple(inputs)
-    # Each is opened, so that the first does not hide what is wrong with the others.
-    listings = [_list(one, without, set()) for one in sources]
-    opened = [listed for listed in (next(listing, None) for listing in listings) if listed is not None]
-    skipped = 0
-    for listed in chain(opened, *listings):
-        if _is_photo(listed):
-            return
-        skipped += 1
-    raise _no_photos(sources, skipped)
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.photos = self.bytes = self.skipped = 0
 
+    def __iter__(self) -> Iterator[Listed]:
+        for listed in islice(self._photos(), self._source.limit):
+            self.photos += 1
+            self.bytes += listed.bytes
+            yield listed
 
-def take(inputs: Iterable[str], location: str, cores: int, limit: int | None, without: str) -> Inventory:
-    """List the photos of every input and write the inventory.
-
-    Parameters
-    ----------
-    inputs : iterable of str
-        Folders and ``s3://`` prefixes; a photo that two of them hold is listed once.
-    location : str
-        Folder of the inventory; one that is there already is replaced.
-    cores : int
-        Tasks that can run at once.
-    limit : int or None
-        Only the first so many photos, in order of their paths.
-    without : str
-        A location whose files are neither listed nor counted: the run's own output.
-
-    Raises
-    ------
-    UsageError
-        If an input is missing, is not a folder, may not be read, or lies in `without`.
-    DataError
-        If there is no photo.
-    """
-    skipped = 0
-    sources = tuple(inputs)
-    seen: set[str] = set()
-
-    def photos() -> Iterator[Listed]:
-        nonlocal skipped
+    def _photos(self) -> Iterator[Listed]:
+        source = self._source
+        seen: set[str] = set()
+        if source.manifest is not None:
+            streams = [_told(source, source.manifest)]
+        else:
+            streams = [_list(one, source.without, seen) for one in source.inputs]
         last = ""
-        for listed in heapq.merge(*(_list(one, without, seen) for one in sources), key=attrgetter("path")):
+        for listed in heapq.merge(*streams, key=attrgetter("path")):
             if listed.path == last:
                 continue
             if listed.path < last:
@@ -103,56 +118,95 @@ def take(inputs: Iterable[str], location: str, cores: int, limit: int | None, wi
             if _is_photo(listed):
                 yield listed
             else:
-                skipped += 1
-
-    store.delete_tree(location)
-    count = size = tasks = 0
-    pieces = _cut(islice(photos(), limit), cores)
-    while file := list(islice(pieces, TASKS_PER_FILE)):
-        store.write_bytes(_file(location, tasks // TASKS_PER_FILE), _parquet(file))
-        tasks += len(file)
-        count += sum(len(piece) for piece in file)
-        size += sum(photo.bytes for piece in file for photo in piece)
-    if not count:
-        raise _no_photos(sources, skipped)
-    return Inventory(location, count, skipped, size, tasks)
+                self.skipped += 1
 
 
-def read_task(location: str, task: int) -> pa.RecordBatch:
-    """Return the rows of one task, with the inventory's columns."""
-    file, group = divmod(task, TASKS_PER_FILE)
-    with store.open_input(_file(location, file)) as source:
-        return next(pq.ParquetFile(source).iter_batches(2**31, row_groups=[group], use_threads=False))
+def check(source: Source) -> None:
+    """Make sure that there is something to read before anything is written, or deleted to make room.
+
+    Raises
+    ------
+    UsageError, DataError
+        As :func:`take` does.
+    """
+    if source.manifest is not None:
+        listing = Listing(source)
+        if next(iter(listing), None) is None:
+            raise _no_photos(source, listing.skipped)
+        return
+    # Each is opened, so that the first does not hide what is wrong with the others.
+    listings = [_list(one, source.without, set()) for one in source.inputs]
+    opened = [listed for listed in (next(listing, None) for listing in listings) if listed is not None]
+    skipped = 0
+    for listed in chain(opened, *listings):
+        if _is_photo(listed):
+            return
+        skipped += 1
+    raise _no_photos(source, skipped)
 
 
-def label_and_split(path: str) -> tuple[str | None, str | None]:
-    """Return the name of a photo's folder, and ``Training`` or ``Test`` if the folder above says so."""
-    return _label_and_split(path.rpartition("/")[0])
+def take(source: Source, location: str, cores: int, wave: int, comparison: Comparison) -> Inventory:
+    """List the photos, compare them with what is known, and write the tasks of those that are to be made.
+
+    Parameters
+    ----------
+    source : Source
+    location : str
+        Folder of the tasks; one that is there already is replaced.
+    cores : int
+        Tasks that can run at once.
+    wave : int
+        Most photos in a task.
+    comparison : Comparison
+        With what is known.
+
+    Raises
+    ------
+    UsageError
+        If an input is missing, is not a folder, may not be read, or lies in the output.
+    DataError
+        If there is no photo.
+    """
+    listing = Listing(source)
+    todo = tasks.write(comparison.new(listing), _changed(comparison), location, cores, wave)
+    if not listing.photos:
+        raise _no_photos(source, listing.skipped)
+    if comparison.removed:
+        removed = tables.parquet(pa.concat_tables(comparison.removed))
+        store.write_bytes(store.join(location, REMOVED), removed)
+    return Inventory(
+        photos=listing.photos,
+        skipped=listing.skipped,
+        bytes=listing.bytes,
+        unchanged=comparison.unchanged,
+        unchanged_rejected=comparison.unchanged_rejected,
+        removed=sum(map(len, comparison.removed)),
+        removed_features=comparison.removed_features,
+        tasks=todo,
+        comparison=comparison,
+    )
+
+
+def _changed(comparison: Comparison) -> Iterator[Photo]:
+    for batch in comparison.changed().to_batches(max_chunksize=4096):
+        for row in batch.to_pylist():
+            yield Photo(Listed(row["path"], row["bytes"], row["etag"], row["modified"]), row["replaces"])
 
 
 def _is_photo(listed: Listed) -> bool:
     return listed.regular and listed.path[-5:].lower().endswith(PHOTO_ENDINGS)
 
 
-def _no_photos(sources: tuple[str, ...], skipped: int) -> DataError:
+def _no_photos(source: Source, skipped: int) -> DataError:
     endings = ", ".join(PHOTO_ENDINGS)
-    return DataError(f"no photos in {', '.join(sources)}: none of {skipped:,} files ends in {endings}")
-
-
-@lru_cache(maxsize=1024)
-def _label_and_split(folder: str) -> tuple[str | None, str | None]:
-    # The first part is a bucket's name, or the empty string before the root: neither is a folder.
-    names = folder.removeprefix("s3://").split("/")[1:]
-    # A name that is not UTF-8 cannot stand in a table.
-    label = names[-1].encode("utf-8", "backslashreplace").decode() if names else None
-    split = names[-2] if len(names) > 1 and names[-2] in ("Training", "Test") else None
-    return label or None, split
+    where = ", ".join(source.inputs) or str(source.manifest)
+    return DataError(f"no photos in {where}: none of {skipped:,} files ends in {endings}")
 
 
 def _list(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
-    """List an input in order of the paths."""
+    """List an input in order of the paths, as they stand in tables."""
     if not store.is_s3(source):
-        yield from walk(source, without, seen)
+        yield from _in_order(walk(source, without, seen))
         return
     own = f"{without}/"
     if f"{source}/".startswith(own):
@@ -167,65 +221,23 @@ def _list(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
         raise DataError(f"nothing in {source}: check the bucket and the prefix")
 
 
-def _cut(photos: Iterable[Listed], cores: int) -> Iterator[list[Listed]]:
-    """Cut a stream of photos into tasks, of even cost at its end and in whole rounds over the cores."""
-    stream = iter(photos)
-    ahead = deque(islice(stream, BUFFER))
-    tasks, piece, cost = 0, list[Listed](), 0
-    for photo in stream:  # there are more than the buffer holds: cut the first ones as they come
-        ahead.append(photo)
-        first = ahead.popleft()
-        cost += _cost(first)
-        if piece and cost > BYTES_PER_TASK:
-            yield piece
-            tasks, piece, cost = tasks + 1, [], _cost(first)
-        piece.append(first)
-    rest = [*piece, *ahead]
-    if not rest:
-        return
-    costs = [_cost(photo) for photo in rest]
-    needed = -(-sum(costs) // BYTES_PER_TASK)
-    if not tasks:
-        needed = max(needed, min(TASKS_PER_CORE * cores, len(rest) // LEAST_PER_TASK))
-    number = -(-(tasks + needed) // cores) * cores - tasks
-    # A photo is of the task in whose even share of the cost its middle lies.
-    twice = 2 * sum(costs)
-    shares = (
-        (2 * until - own) * number // twice for until, own in zip(accumulate(costs), costs, strict=True)
-    )
-    for _, group in groupby(zip(shares, rest, strict=True), key=lambda pair: pair[0]):
-        yield [photo for _, photo in group]
+def _told(source: Source, manifest: str) -> Iterator[Listed]:
+    """Read a list, without what lies in the output."""
+    own = f"{source.without}/"
+    told = manifests.read(manifest, source.inputs, lambda place: residency.check([place], source.regions))
+    return _in_order(listed for listed in told if not listed.path.startswith(own))
 
 
-def _cost(photo: Listed) -> int:
-    """Return what a photo costs, in bytes: its own, to read and decode, and a mebibyte for the inference."""
-    return photo.bytes + BYTES_PER_TASK // PHOTOS_PER_TASK
-
-
-def _file(location: str, number: int) -> str:
-    return store.join(location, f"part-{number:05}.parquet")
-
-
-def _parquet(tasks: list[list[Listed]]) -> bytes:
-    """Return a file of one row group a task."""
-    photos = [photo for task in tasks for photo in task]
-    labels, splits = zip(*(label_and_split(photo.path) for photo in photos), strict=True)
-    columns = {
-        "path": [store.printable(photo.path) for photo in photos],
-        "label": labels,
-        "split": splits,
-        "etag": [photo.etag for photo in photos],
-        "bytes": [photo.bytes for photo in photos],
-        "modified": [photo.modified for photo in photos],
-    }
-    table = pa.table(columns, schema=store.INVENTORY_SCHEMA)
-    sink = io.BytesIO()
-    # Nobody filters this table, and no path is in it twice: statistics and a dictionary would be dead weight.
-    with pq.ParquetWriter(
-        sink, table.schema, compression="zstd", use_dictionary=["label", "split"], write_statistics=False
-    ) as writer:
-        start = 0
-        for task in tasks:
-            writer.write_table(table.slice(start, len(task)), row_group_size=len(task))
-            start += len(task)
-    return sink.getvalue()
+def _in_order(files: Iterable[Listed]) -> Iterator[Listed]:
+    """Put files whose names no table can hold where their URIs belong: after all paths of a folder."""
+    odd: list[Listed] = []
+    for file in files:
+        path = store.printable(file.path)
+        if path is not file.path:
+            odd.append(file._replace(path=path))
+            continue
+        if odd and store.is_s3(path):
+            yield from sorted(odd)
+            odd.clear()
+        yield file
+    yield from sorted(odd)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if __package__ in (None, ""):  # started as a file: make the package that it is part of importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from job import report, session
+from job import commands, report, session
 from job.errors import JobError
 from job.log import Log
 from job.pipeline import Pipeline
@@ -34,7 +34,7 @@ _interrupted = threading.Event()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job and return its exit code.
+    """Run the job, or another command on an output, and return the exit code.
 
     Parameters
     ----------
@@ -42,6 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The command line without the program's name; the process's own by default.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments and arguments[0] in commands.COMMANDS:
+        return commands.main(arguments, os.environ)
+    return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     # Wrong arguments are reported in the format that was asked for, as far as that can be known.
     words = " ".join(arguments) + f" --log-format {os.environ.get('FRUITS_LOG_FORMAT', '')}"
     as_json = "--log-format json" in words or "--log-format=json" in words

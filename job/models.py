@@ -1,27 +1,64 @@
 """A fitted PCA for others to use: ``pca.npz`` for NumPy, and a ``PipelineModel`` that plain PySpark loads.
 
+The last step of a fit, on the driver alone. Spark's own saving would start its SQL engine and write through
+Hadoop, which renames; so the saved form of a model is made here, and each file of it is written at once.
+
 ``pyspark.ml.feature.PCAModel`` neither holds nor subtracts a mean, so a ``StandardScalerModel`` stands before
 it. The pipeline reads the vector column ``features`` and adds ``pca``.
 """
 
 import io
 import json
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from job import store
 from job.pca import Pca
 
-if TYPE_CHECKING:
-    from pyspark.ml import PipelineModel
-    from pyspark.sql import SparkSession
+# Whose saved form this is: Spark chooses by it how to read a model. Later ones read 3.5's, 4.1 too.
+SPARK: Final = "3.5.6"
+PIPELINE: Final = "org.apache.spark.ml.PipelineModel"
+SCALER: Final = "org.apache.spark.ml.feature.StandardScalerModel"
+PCA: Final = "org.apache.spark.ml.feature.PCAModel"
+# Not Spark's ``part-00000``: beside one that Spark has saved in a folder lies its checksum, and ours would
+# fail it. Readers take whatever is in the folder.
+METADATA_FILE: Final = "part-00000.txt"
+DATA_FILE: Final = "part-00000.snappy.parquet"
+SUCCESS: Final = "_SUCCESS"
+DENSE: Final = 1  # of vectors and of matrices; a sparse one is 0
+
+_INTEGERS: Final = pa.list_(pa.field("element", pa.int32(), nullable=False))
+_DOUBLES: Final = pa.list_(pa.field("element", pa.float64(), nullable=False))
+# What VectorUDT and MatrixUDT of org.apache.spark.ml.linalg are made of.
+VECTOR: Final = pa.struct(
+    [
+        pa.field("type", pa.int8(), nullable=False),
+        pa.field("size", pa.int32()),
+        pa.field("indices", _INTEGERS),
+        pa.field("values", _DOUBLES),
+    ]
+)
+MATRIX: Final = pa.struct(
+    [
+        pa.field("type", pa.int8(), nullable=False),
+        pa.field("numRows", pa.int32(), nullable=False),
+        pa.field("numCols", pa.int32(), nullable=False),
+        pa.field("colPtrs", _INTEGERS),
+        pa.field("rowIndices", _INTEGERS),
+        pa.field("values", _DOUBLES),
+        pa.field("isTransposed", pa.bool_(), nullable=False),
+    ]
+)
+_UDT: Final = {VECTOR: "VectorUDT", MATRIX: "MatrixUDT"}
+_SPARK_NAME: Final = {pa.int8(): "byte", pa.int32(): "integer", pa.float64(): "double", pa.bool_(): "boolean"}
 
 
-def save(pca: Pca, location: str, spark: "SparkSession", facts: Mapping[str, object]) -> None:
+def save(pca: Pca, location: str, facts: Mapping[str, object]) -> None:
     """Write ``pca.npz``, ``spark/`` and, last, ``model.json`` below `location`.
 
     Parameters
@@ -29,12 +66,17 @@ def save(pca: Pca, location: str, spark: "SparkSession", facts: Mapping[str, obj
     pca : Pca
     location : str
         The model's own folder, named by its id: an earlier one of that id has the same content.
-    spark : SparkSession
     facts : mapping
         Goes into ``model.json`` beside the model's own figures.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
     """
     store.write_bytes(store.join(location, "pca.npz"), npz(pca))
-    _save_spark_model(pipeline_model(pca, spark), store.join(location, "spark"), spark)
+    for name, content in spark_files(pca).items():
+        store.write_bytes(store.join(location, "spark", name), content)
     figures = {
         "model_id": pca.model_id,
         "k": pca.k,
@@ -44,24 +86,6 @@ def save(pca: Pca, location: str, spark: "SparkSession", facts: Mapping[str, obj
         "variance_kept": float(pca.explained_variance_ratio.sum()),
     }
     store.write_bytes(store.join(location, "model.json"), json.dumps({**figures, **facts}, indent=2).encode())
-
-
-def _save_spark_model(model: "PipelineModel", location: str, spark: "SparkSession") -> None:
-    """Let Spark write a model: in its place, or, if that is in S3 and Spark on this machine, by way of here.
-
-    PySpark from PyPI has no file system for S3. EMR's has one, and there a folder here would be of no use.
-    """
-    if not store.is_s3(location):
-        model.write().overwrite().save(f"file:{location}")
-    elif not str(spark.sparkContext.master).startswith("local"):
-        model.write().overwrite().save(location)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            model.write().overwrite().save(f"file:{folder}/spark")
-            for file in sorted(Path(folder).rglob("*")):
-                if file.is_file() and not file.name.endswith(".crc"):
-                    name = str(file.relative_to(f"{folder}/spark"))
-                    store.write_bytes(store.join(location, name), file.read_bytes())
 
 
 def npz(pca: Pca) -> bytes:
@@ -79,33 +103,91 @@ def npz(pca: Pca) -> bytes:
     return sink.getvalue()
 
 
-def pipeline_model(pca: Pca, spark: "SparkSession") -> "PipelineModel":
-    """Return the model as ``StandardScalerModel`` and ``PCAModel`` in an ordinary ``PipelineModel``.
+def spark_files(pca: Pca) -> dict[str, bytes]:
+    """Return the files of a saved ``PipelineModel``: names below its folder, in the order to write them.
 
-    PySpark has no constructor for a fitted model, so both are made on the JVM's side.
+    The same model has the same bytes. The pipeline's own metadata comes last, for loading begins there: a
+    model that is not yet whole does not load.
     """
-    from pyspark.ml import PipelineModel  # noqa: PLC0415
-    from pyspark.ml.common import _py2java  # noqa: PLC0415
-    from pyspark.ml.feature import PCAModel, StandardScalerModel  # noqa: PLC0415
-    from pyspark.ml.linalg import DenseMatrix, DenseVector, Vectors  # noqa: PLC0415
-
-    context = spark.sparkContext
-    java: Any = context._jvm
-    feature = java.org.apache.spark.ml.feature
     uid = f"fruits_{pca.model_id}"
-
-    def vector(values: "np.ndarray[Any, Any]") -> Any:
-        return _py2java(context, Vectors.dense(values))
-
-    scaler_uid = f"{uid}_scaler"
-    scaler = StandardScalerModel(feature.StandardScalerModel(scaler_uid, vector(pca.std), vector(pca.mean)))
-    scaler._resetUid(scaler_uid)
-    scaler._set(inputCol="features", outputCol="scaled", withMean=True, withStd=pca.standardized)
+    scaler_uid, pca_uid = f"{uid}_scaler", f"{uid}_pca"
+    scaler, reduction = f"stages/0_{scaler_uid}", f"stages/1_{pca_uid}"
+    scaling = {"inputCol": "features", "outputCol": "scaled", "withMean": True, "withStd": pca.standardized}
+    reducing = {"inputCol": "scaled", "outputCol": "pca", "k": pca.k}
     # Spark's matrix is (d, k) by columns: the bytes of our rows (k, d).
-    loadings = DenseMatrix(pca.components.shape[1], pca.k, pca.components.ravel())
-    shares = DenseVector(pca.explained_variance_ratio)
-    pca_uid = f"{uid}_pca"
-    model = PCAModel(feature.PCAModel(pca_uid, _py2java(context, loadings), _py2java(context, shares)))
-    model._resetUid(pca_uid)
-    model._set(k=pca.k, inputCol="scaled", outputCol="pca")
-    return PipelineModel([scaler, model])
+    loadings = {
+        "type": DENSE,
+        "numRows": pca.components.shape[1],
+        "numCols": pca.k,
+        "values": pca.components.ravel(),
+        "isTransposed": False,
+    }
+    moments = {"std": (VECTOR, _dense(pca.std)), "mean": (VECTOR, _dense(pca.mean))}
+    axes = {"pc": (MATRIX, loadings), "explainedVariance": (VECTOR, _dense(pca.explained_variance_ratio))}
+    return {
+        **_data(scaler, moments),
+        **_metadata(f"{scaler}/", SCALER, scaler_uid, scaling, {"withMean": False, "withStd": True}),
+        **_data(reduction, axes),
+        **_metadata(f"{reduction}/", PCA, pca_uid, reducing, {}),
+        **_metadata("", PIPELINE, uid, {"stageUids": [scaler_uid, pca_uid]}, None),
+    }
+
+
+def _dense(values: NDArray[np.float64]) -> dict[str, Any]:
+    return {"type": DENSE, "values": values}
+
+
+def _metadata(
+    below: str, kind: str, uid: str, params: Mapping[str, object], defaults: Mapping[str, object] | None
+) -> dict[str, bytes]:
+    """Return the files that say what a stage, or the pipeline (without defaults), is: one line of JSON."""
+    line = {
+        "class": kind,
+        "timestamp": 0,  # read by nobody; the time of writing would make two writings of a model differ
+        "sparkVersion": SPARK,
+        "uid": uid,
+        "paramMap": params,
+        "defaultParamMap": {} if defaults is None else {**defaults, "outputCol": f"{uid}__output"},
+    }
+    text = json.dumps(line, separators=(",", ":")) + "\n"
+    return {f"{below}metadata/{METADATA_FILE}": text.encode(), f"{below}metadata/{SUCCESS}": b""}
+
+
+def _data(stage: str, columns: Mapping[str, tuple[pa.DataType, dict[str, Any]]]) -> dict[str, bytes]:
+    """Return the files that hold a stage's arrays: Parquet of one row."""
+    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()])
+    row = {name: value for name, (_, value) in columns.items()}
+    table = pa.Table.from_pylist([row], schema=schema)
+    # Spark would read structs, not vectors and matrices, without its own schema beside Parquet's.
+    described = json.dumps(_struct(schema), separators=(",", ":"))
+    keys = {"org.apache.spark.version": SPARK, "org.apache.spark.sql.parquet.row.metadata": described}
+    sink = io.BytesIO()
+    with pq.ParquetWriter(
+        sink, schema, compression="snappy", use_dictionary=False, store_schema=False
+    ) as file:
+        file.write_table(table)
+        file.add_key_value_metadata(keys)
+    return {f"{stage}/data/{DATA_FILE}": sink.getvalue(), f"{stage}/data/{SUCCESS}": b""}
+
+
+def _struct(fields: Iterable[pa.Field]) -> dict[str, object]:
+    """Return Spark's JSON of a schema."""
+    described = [
+        {"name": field.name, "type": _type(field.type), "nullable": field.nullable, "metadata": {}}
+        for field in fields
+    ]
+    return {"type": "struct", "fields": described}
+
+
+def _type(kind: pa.DataType) -> object:
+    if kind in _UDT:
+        udt = _UDT[kind]
+        return {
+            "type": "udt",
+            "class": f"org.apache.spark.ml.linalg.{udt}",
+            "pyClass": f"pyspark.ml.linalg.{udt}",
+            "sqlType": _struct(kind),
+        }
+    if pa.types.is_list(kind):
+        return {"type": "array", "elementType": _type(kind.value_type), "containsNull": False}
+    return _SPARK_NAME[kind]

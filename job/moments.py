@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+# Of a feature's scatter, at least so much must be left, or a difference has fewer than ten digits.
+LEAST_LEFT: Final = 1e-5
 ROWS_PER_BLOCK: Final = 256  # of 1280 float64: 2.6 MB, large enough for BLAS-3 to run at full speed
 
 
@@ -52,6 +54,28 @@ class Moments:
         scatter += self.scatter
         scatter += other.scatter
         return Moments(n, self.mean + delta * (other.n / n), scatter)
+
+    def without(self, other: "Moments") -> "Moments | None":
+        """Return the moments of the rows that are left when others are taken out: :meth:`merge`, undone.
+
+        Returns
+        -------
+        Moments or None
+            None if more than half of the rows go, or if what is left of a feature's scatter is so little of
+            what it was that the difference has lost digits: then it has to be summed up anew.
+        """
+        if not other.n:
+            return self
+        n = self.n - other.n
+        if n < other.n:
+            return None
+        mean = self.mean + (self.mean - other.mean) * (other.n / n)
+        delta = other.mean - mean
+        scatter = self.scatter - other.scatter
+        scatter -= np.outer(delta, delta * (n * other.n / self.n))
+        if np.any(scatter.diagonal() < LEAST_LEFT * self.scatter.diagonal()):
+            return None
+        return Moments(n, mean, scatter)
 
 
 def merge_all(parts: Iterable[Moments], width: int) -> Moments:

@@ -8,18 +8,41 @@ its record stands in ``runs/``.
 import contextlib
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from job import store
+from job import journal, lock, store
 from job.errors import JobError, UsageError
+from job.lock import Held
 
 # What another --output, or other permissions, would mend; a full disk, say, is not of these.
 MENDABLE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
     | {errno.ENAMETOOLONG, errno.ELOOP}
 )
+
+
+@contextlib.contextmanager
+def opened(location: str, run_id: str, what: str, say: Callable[[str], None]) -> Iterator[Held]:
+    """Hold the lock on an output while a ``with`` block runs.
+
+    Raises
+    ------
+    UsageError
+        If the output cannot be written.
+    JobError
+        If another command writes to it, or writing fails for a reason that is not in the choice of it.
+    """
+    with contextlib.ExitStack() as stack:
+        with _writable(location):
+            held = stack.enter_context(lock.held(location, run_id, what, say))
+            if _claimed(store.join(location, store.CLAIM)) is not None:  # else all there is somebody's
+                # What a run or a compaction that was killed has left.
+                store.delete_tree(store.join(location, store.REPLACED))
+                if journal.finish(location):
+                    say("brought an earlier compaction to its end")
+        yield held
 
 
 def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> bool:
@@ -53,7 +76,7 @@ def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> bool:
     wanted = json.dumps(made_from, indent=2, sort_keys=True, ensure_ascii=False).encode(
         errors="backslashreplace"
     )
-    try:
+    with _writable(location):
         if _claimed(file) is None:
             _refuse_what_is_not_ours(location)
             if store.write_bytes(file, wanted, only_if_new=True):
@@ -67,11 +90,19 @@ def claim(location: str, made_from: Mapping[str, Any], overwrite: bool) -> bool:
                     "choose another --output, or replace them with --overwrite"
                 )
             for table in store.OURS:
-                store.delete_tree(store.join(location, table))
+                if table != store.ERASURES:  # who asked for what to be erased must be known for good
+                    store.delete_tree(store.join(location, table))
         # Last, so that a deletion that breaks off can be taken up again. The same claim is written, too: it
         # may be older than a change of permissions.
         store.write_bytes(file, wanted)
         return False
+
+
+@contextlib.contextmanager
+def _writable(location: str) -> Iterator[None]:
+    """Put it into a sentence if something cannot be written."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in MENDABLE:
@@ -88,16 +119,6 @@ def release(location: str) -> None:
     with contextlib.suppress(OSError, UsageError):
         _refuse_what_is_not_ours(location)
         store.delete_tree(store.join(location, store.CLAIM))
-
-
-def clear(location: str) -> None:
-    """Make room for a run's tables: earlier runs' records stay, and say that their tables are replaced."""
-    for file, _ in list(store.list_files(store.join(location, store.RUNS), ".json")):
-        record = _object(store.read_bytes(file)) or {}
-        if record.get("status") == "completed":
-            store.write_bytes(file, _json({**record, "status": "superseded"}))
-    for table in (store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE):
-        store.delete_tree(store.join(location, table))
 
 
 def commit(location: str, run_id: str, record: Mapping[str, Any]) -> str:

@@ -5,15 +5,18 @@ back: counts, or a matrix of moments. Such numbers need no data frame: Spark sta
 this, which takes it longer than all else it does here.
 """
 
-from collections import Counter
-from collections.abc import Callable
+from collections import ChainMap, Counter, defaultdict
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from job import backbone, inventory, store, tables
+import pyarrow as pa
+
+from job import backbone, rewrite, store, tables, tasks
 from job.backbone import FEATURES
 from job.moments import Moments, accumulate
 from job.pca import Pca
+from job.tasks import Tasks
 
 if TYPE_CHECKING:
     from pyspark import RDD
@@ -25,16 +28,18 @@ MERGED_ON_DRIVER: Final = 16  # moments of 13 MB each; more are merged on the ex
 
 
 def outcomes(
-    spark: "SparkSession", taken: inventory.Inventory, features: dict[int, str], rejected: dict[int, str]
+    spark: "SparkSession", output: str, todo: Tasks, features: dict[int, str], rejected: dict[int, str]
 ) -> Counter[str]:
-    """Compare what was written with what was listed, path by path, from what the files really hold.
+    """Compare what was written with what there was to do, path by path, from what the files really hold.
 
     Parameters
     ----------
     spark : SparkSession
-    taken : Inventory
+    output : str
+        The output's location.
+    todo : Tasks
     features, rejected : dict
-        The files of both tables, by task.
+        The files that the tasks wrote of both tables, by task.
 
     Returns
     -------
@@ -42,18 +47,17 @@ def outcomes(
         Photos by the reason for their rejection, ``""`` being none; and under ``"wrong"`` the photos that are
         not exactly once in ``features`` or ``rejected``.
     """
-    located = spark.sparkContext.broadcast((taken.location, features, rejected))
-    shares = min(taken.tasks, 4 * spark.sparkContext.defaultParallelism)
-    tasks = taken.tasks
+    located = spark.sparkContext.broadcast((todo.location, features, rejected))
+    tasks_of = _dealt(spark, 0, todo.tasks)
 
     def check(share: int) -> Counter[str]:
         location, good, bad = located.value
         found: Counter[str] = Counter()
-        for task in range(share, tasks, shares):
-            found.update(_outcomes_of_task(location, task, good.get(task), bad.get(task)))
+        for task in tasks_of[share]:
+            found.update(_outcomes_of_task(output, location, task, good.get(task), bad.get(task)))
         return found
 
-    return sum(_each(spark, shares, check).collect(), Counter())
+    return sum(_each(spark, len(tasks_of), check).collect(), Counter())
 
 
 def moments(spark: "SparkSession", files: list[str]) -> Moments:
@@ -76,25 +80,45 @@ def moments(spark: "SparkSession", files: list[str]) -> Moments:
     return reduce(Moments.merge, parts.collect(), Moments.none(FEATURES))
 
 
-def project(spark: "SparkSession", files: list[str], output: str, model: Pca, run_id: str) -> int:
-    """Write the reduced matrix, as Parquet and as CSV, and return its rows."""
+def replaced(spark: "SparkSession", output: str, todo: Tasks, attempt: str) -> tuple[Moments, Moments]:
+    """Return the moments of the rows taken out of files of features, and of those put in instead."""
+    tasks_of = _dealt(spark, todo.first_changed, todo.tasks)
+    location = todo.location
+
+    def summarise(share: int) -> tuple[Moments, Moments]:
+        files = [one for task in tasks_of[share] for one in _replaced_by(location, task).items()]
+        old = (rewrite.read(tables.replaced(output, attempt, name)) for name, _ in files)
+        new = (rewrite.rows_of(store.join(output, name), paths, ["features"]) for name, paths in files)
+        return _moments_of(old), _moments_of(new)
+
+    nothing = Moments.none(FEATURES)
+    parts = _each(spark, len(tasks_of), summarise).toLocalIterator()
+    return reduce(lambda a, b: (a[0].merge(b[0]), a[1].merge(b[1])), parts, (nothing, nothing))
+
+
+def project(
+    spark: "SparkSession", files: list[str], output: str, model: Pca, model_id: str
+) -> dict[str, int]:
+    """Write the reduced matrix of files of features, as Parquet and as CSV, and return the rows of each."""
     shares = spark.sparkContext.broadcast(tables.shares(files, _tasks(spark, files, tables.FILES_PER_MATRIX)))
     shared = spark.sparkContext.broadcast(model)
 
-    def write(share: int) -> int:
-        made = tables.MatrixWriter(shared.value.k)
-        rows = 0
-        for batch in tables.read(shares.value[share], [*store.PCA.names[:3], "features"]):
-            reduced = shared.value.project(tables.matrix(batch.column("features"), FEATURES))
-            made.write(batch, reduced)
-            rows += len(reduced)
-        name = tables.part_name(share, run_id)
-        columns, lines = made.close()
-        store.write_bytes(store.join(output, store.PCA_TABLE, name), columns)
-        store.write_bytes(store.join(output, store.PCA_CSV_TABLE, name.replace(".parquet", ".csv")), lines)
-        return rows
+    def write(share: int) -> dict[str, int]:
+        return {file: _project(file, output, shared.value, model_id) for file in shares.value[share]}
 
-    return sum(_each(spark, len(shares.value), write).collect())
+    return dict(ChainMap(*_each(spark, len(shares.value), write).collect()))
+
+
+def _project(file: str, output: str, model: Pca, model_id: str) -> int:
+    made = tables.MatrixWriter(model.k, model_id)
+    rows = 0
+    for batch in tables.read([file], [*store.PCA.names[:3], "features"]):
+        reduced = model.project(tables.matrix(batch.column("features"), FEATURES))
+        made.write(batch, reduced)
+        rows += len(reduced)
+    for name, data in zip(tables.matrix_names(file, model_id), made.close(), strict=True):
+        store.write_bytes(store.join(output, name), data)
+    return rows
 
 
 def _each(spark: "SparkSession", count: int, work: Callable[[int], T]) -> "RDD[T]":
@@ -107,16 +131,47 @@ def _tasks(spark: "SparkSession", files: list[str], most: int) -> int:
     return max(min(spark.sparkContext.defaultParallelism, len(files)), -(-len(files) // most))
 
 
-def _outcomes_of_task(location: str, task: int, good: str | None, bad: str | None) -> Counter[str]:
+def _dealt(spark: "SparkSession", start: int, end: int) -> list[range]:
+    """Deal tasks out, four shares a core."""
+    shares = max(min(end - start, 4 * spark.sparkContext.defaultParallelism), 0)
+    return [range(start + share, end, shares) for share in range(shares)]
+
+
+def _moments_of(parts: Iterable[pa.Table]) -> Moments:
+    columns = (part["features"].combine_chunks() for part in parts if len(part))
+    return accumulate((tables.matrix(column, FEATURES) for column in columns), FEATURES)
+
+
+def _replaced_by(location: str, task: int) -> dict[str, list[str]]:
+    """Return the files of features of which a task has replaced rows, and the photos of each."""
+    rows = tasks.read(location, task).select(["path", "replaces"]).to_pylist()
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if str(row["replaces"]).startswith(store.FEATURES_TABLE):
+            found[row["replaces"]].append(row["path"])
+    return found
+
+
+def _outcomes_of_task(
+    output: str, location: str, task: int, good: str | None, bad: str | None
+) -> Counter[str]:
     """Count one task's photos by reason, and those that are not where they should be, once."""
-    listed = Counter(inventory.read_task(location, task).column("path").to_pylist())
+    rows = tasks.read(location, task).select(["path", "etag", "replaces"]).to_pylist()
+    listed = Counter((row["path"], row["etag"]) for row in rows)
     found: Counter[str] = Counter()
-    seen: Counter[str] = Counter()
-    for batch in tables.read([good] if good else [], ["path"]):
-        seen.update(batch.column("path").to_pylist())
-        found[""] += len(batch)
-    for batch in tables.read([bad] if bad else [], ["path", "reason"]):
-        seen.update(batch.column("path").to_pylist())
-        found.update(batch.column("reason").to_pylist())
+    seen: Counter[tuple[str, str]] = Counter()
+
+    def add(table: pa.Table, reasons: Iterable[str]) -> None:
+        seen.update(zip(table["path"].to_pylist(), table["etag"].to_pylist(), strict=True))
+        found.update(reasons)
+
+    for file in filter(None, (good, *sorted({row["replaces"] or "" for row in rows}), bad)):
+        in_place = file not in (good, bad)
+        is_good = file is good or (in_place and file.startswith(store.FEATURES_TABLE))
+        columns = ["etag"] if is_good else ["etag", "reason"]
+        at = store.join(output, file) if in_place else file
+        paths = [row["path"] for row in rows if row["replaces"] == file] if in_place else None
+        table = rewrite.rows_of(at, paths, columns) if paths else rewrite.read(at, ["path", *columns])
+        add(table, [""] * len(table) if is_good else table["reason"].to_pylist())
     found["wrong"] = sum(((seen - listed) + (listed - seen)).values())
     return found

@@ -2,33 +2,43 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from job import (
     backbone,
+    coverage,
+    drops,
     featurize,
+    identity,
     inventory,
+    matrix,
     models,
     output,
-    passes,
-    pca,
+    refit,
     report,
     residency,
     store,
+    summing,
     tables,
 )
+from job.compare import Comparison
 from job.decode import Limits
 from job.errors import UsageError
+from job.inventory import Inventory, Source
+from job.known import Known
+from job.lock import Held
 from job.log import Log
+from job.moments import Moments
 from job.progress import Progress
+from job.refit import Fitted, Wanted
 from job.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from job.pca import Pca
 
 
 class Pipeline:
@@ -39,8 +49,8 @@ class Pipeline:
     settings : Settings
     log : Log
     start_spark : callable
-        Returns the session; called once there are photos and a network, so that what a user got wrong is told
-        at once.
+        Returns the session; called once there is something to compute, so that what a user got wrong is told
+        at once, and a run with nothing new does without.
 
     Attributes
     ----------
@@ -64,52 +74,73 @@ class Pipeline:
         """
         start = time.monotonic()
         settings = self.settings
-        residency.check([*settings.inputs, settings.output], settings.regions)
-        inventory.check(settings.inputs, settings.output)
-        made_from = {"inputs": list(settings.inputs), "limit": settings.limit}
-        was_free = output.claim(settings.output, made_from, settings.overwrite)
-        try:
-            taken = self.take_inventory()
-            network = self.load_backbone()
-            spark = self.start()
-        except BaseException:
-            if was_free:  # a mistyped input must not keep the right one out
-                store.delete_tree(self._at(store.INVENTORY, settings.run_id))
-                output.release(settings.output)
-            raise
-        self.featurize(spark, taken, network)
-        counts, files = self.reconcile(spark, taken)
-        model = self.fit_pca(spark, files)
-        self.save_model(spark, model, network)
-        projected = self.project(spark, files, model)
-        report.check_same(counts, model.n, projected)
-        self.seconds["total"] = round(time.monotonic() - start, 3)
-        run = report.record(
-            settings, spark, network.name, taken, counts, model, self.seconds, self.first_photo
-        )
-        output.commit(settings.output, settings.run_id, run)
+        manifest = [settings.manifest] if settings.manifest else []
+        residency.check([*settings.inputs, *manifest, settings.output], settings.regions)
+        source = Source(settings.inputs, settings.output, settings.limit, settings.manifest, settings.regions)
+        if not settings.manifest or settings.overwrite:  # a long list is not read twice without need
+            inventory.check(source)
+        with output.opened(settings.output, settings.run_id, "run", self._say) as held:
+            made_from = {"inputs": list(settings.inputs), "limit": settings.limit}
+            was_free = output.claim(settings.output, made_from, settings.overwrite)
+            try:
+                known, taken = self.take_inventory(source)
+                network = self.load_backbone() if taken.todo else None
+                if network is not None:
+                    self.start()
+            except BaseException:
+                if was_free:  # a mistyped input must not keep the right one out
+                    store.delete_tree(self._at(store.INVENTORY, settings.run_id))
+                    output.release(settings.output)
+                raise
+            attempt = tables.attempt(settings.run_id, [*known.features, *known.rejected])
+            dropped = drops.drop(settings.output, taken.drop(settings.prune))
+            found = self.featurize(held, taken, network, attempt) if network is not None else Counter[str]()
+            counts = report.count(taken, found, settings.prune)
+            self.tell(counts)
+            held.check()
+            changes = summing.changes(known, taken, dropped, attempt)
+            moments = self.sum_up(changes, counts.rows)
+            fitted = self.fit_pca(moments)
+            self.save_model(fitted)
+            rows, projected = self.project(fitted)
+            report.check_same(counts, moments.n, rows)
+            self.seconds["total"] = round(time.monotonic() - start, 3)
+            model = refit.told(fitted, projected)
+            run = report.record(settings, taken, counts, model, self.seconds, self.spark, self.first_photo)
+            held.check()
+            output.commit(settings.output, settings.run_id, run)
         return run
 
-    def take_inventory(self) -> inventory.Inventory:
-        """List the photos."""
+    def take_inventory(self, source: Source) -> tuple[Known, Inventory]:
+        """List the photos, and compare them with those that are known."""
         settings = self.settings
         with self._step("inventory"):
-            taken = inventory.take(
-                settings.inputs,
-                self._at(store.INVENTORY, settings.run_id),
-                os.cpu_count() or 1,
-                settings.limit,
-                settings.output,
-            )
+            known = Known(settings.output, identity.name(settings.engine))
+            comparison = Comparison(known, settings.retry_rejected)
+            location = self._at(store.INVENTORY, settings.run_id)
+            taken = inventory.take(source, location, os.cpu_count() or 1, settings.wave, comparison)
         text = f"{taken.photos:,} photos listed, {taken.skipped:,} other files skipped"
-        self.log.info("photos_listed", text, photos=taken.photos, skipped=taken.skipped, bytes=taken.bytes)
-        most = min(backbone.FEATURES, taken.photos - 1)
+        if taken.unchanged or taken.removed:
+            text += f"; {taken.unchanged:,} unchanged, {taken.removed:,} not there any more"
+        self.log.info(
+            "photos_listed",
+            text,
+            photos=taken.photos,
+            skipped=taken.skipped,
+            bytes=taken.bytes,
+            unchanged=taken.unchanged,
+            removed=taken.removed,
+            todo=taken.todo,
+        )
+        if not taken.todo:
+            self.log.info("nothing_new", "nothing new: no photo is read, and no network loaded")
+        most = min(backbone.FEATURES, taken.photos + taken.removed - 1)
         if settings.components is not None and settings.components > most:
             raise UsageError(
                 f"--components {settings.components} is more than the rank of the features, "
                 f"which is at most {most} for {taken.photos:,} photos"
             )
-        return taken
+        return known, taken
 
     def load_backbone(self) -> backbone.Backbone:
         """Get, verify and convert the network."""
@@ -120,7 +151,9 @@ class Pipeline:
         return network
 
     def start(self) -> "SparkSession":
-        """Start Spark."""
+        """Start Spark, unless it is started."""
+        if self.spark is not None:
+            return self.spark
         with self._step("spark"):
             self.spark = self._start_spark()
         cores = self.spark.sparkContext.defaultParallelism
@@ -133,52 +166,77 @@ class Pipeline:
         return self.spark
 
     def featurize(
-        self, spark: "SparkSession", taken: inventory.Inventory, network: backbone.Backbone
-    ) -> None:
-        """Turn photos into ``features`` and ``rejected``, each photo read and inferred once."""
-        where, run_id = self.settings.output, self.settings.run_id
+        self, held: Held, taken: Inventory, network: backbone.Backbone, attempt: str
+    ) -> Counter[str]:
+        """Turn photos into ``features`` and ``rejected``, each read and inferred once; check them."""
+        where, spark = self.settings.output, self.start()
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
-        output.clear(where)
-        work, done = featurize.plan(spark, taken, where, network, limits, run_id)
-        with self._step("featurize"), Progress(self.log, taken.photos, done.photos):
+        held.check()
+        work, done = featurize.plan(spark, taken.tasks, where, network, limits, held, attempt)
+        with self._step("featurize"), Progress(self.log, taken.todo, done.photos):
             work()
+        self.first_photo = done.first()
+        with self._step("reconcile"):
+            return report.outcomes(spark, where, taken.tasks, attempt)
+
+    def tell(self, counts: report.Counts) -> None:
+        """Say what became of the photos, and end here if too many are bad."""
         for table, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):
             if next(store.list_files(self._at(table)), None) is None:
-                tables.write_empty(self._at(table), schema, run_id)
-        self.first_photo = done.first()
-
-    def reconcile(self, spark: "SparkSession", taken: inventory.Inventory) -> tuple[report.Counts, list[str]]:
-        """Check that every listed photo is in exactly one table, and that not too many are bad."""
-        with self._step("reconcile"):
-            counts, files = report.reconcile(spark, self.settings.output, taken, self.settings.run_id)
+                tables.write_empty(self._at(table), schema, self.settings.run_id)
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
-        self.log.info("photos_featurized", text, featurized=counts.featurized, rejected=counts.rejected)
+        self.log.info("photos_featurized", text, **asdict(counts))
         report.check_rejected(counts, self.settings.max_rejected, self.settings.output)
-        return counts, files
 
-    def fit_pca(self, spark: "SparkSession", files: list[str]) -> "Pca":
-        """Sum up the moments in one pass over the features, and solve for the components."""
-        settings = self.settings
+    def sum_up(self, changes: summing.Changes, rows: int) -> Moments:
+        """Merge the moments of what is new with those that are known."""
         with self._step("moments"):
-            moments = passes.moments(spark, files)
+            moments, anew = summing.sum_up(self.start, self.settings.output, changes, rows)
+        if anew:
+            self.log.info("moments_anew", "the moments were summed up anew: the kept ones were of other rows")
+        store.delete_tree(self._at(store.REPLACED))
+        return moments
+
+    def fit_pca(self, moments: Moments) -> Fitted:
+        """Keep the model that there is, or solve for the components."""
+        settings = self.settings
+        wanted = Wanted(settings.components, settings.variance, settings.standardize)
+        current = coverage.load_matrix(settings.output).model_id
         with self._step("pca"):
-            model = pca.fit(moments, settings.components, settings.variance, settings.standardize)
-        kept = float(model.explained_variance_ratio.sum())
-        text = f"{model.k} components keep {kept:.2%} of the variance"
-        self.log.info("pca_fitted", text, components=model.k, variance_kept=kept, model_id=model.model_id)
-        return model
+            fitted = refit.choose(
+                settings.output,
+                current,
+                moments,
+                wanted,
+                identity.name(settings.engine),
+                settings.refit,
+                settings.max_variance_loss,
+            )
+        text = f"{fitted.pca.k} components keep {fitted.kept_now:.2%} of the variance"
+        self.log.info(
+            "pca_fitted" if fitted.is_new else "pca_kept",
+            text if fitted.is_new else f"{text}: model {current} stays",
+            components=fitted.pca.k,
+            variance_kept=fitted.kept_now,
+            model_id=fitted.pca.model_id,
+        )
+        return fitted
 
-    def save_model(self, spark: "SparkSession", model: "Pca", network: backbone.Backbone) -> None:
-        """Write the model for Spark and for NumPy."""
-        location = self._at(store.MODELS, model.model_id)
-        facts = {"backbone": network.name, "run_id": self.settings.run_id}
+    def save_model(self, fitted: Fitted) -> None:
+        """Write a new model for Spark and for NumPy."""
+        location = self._at(store.MODELS, fitted.pca.model_id)
+        facts = {"backbone": fitted.backbone, "wanted": fitted.wanted, "run_id": self.settings.run_id}
         with self._step("model"):
-            models.save(model, location, spark, facts)
+            if fitted.is_new:
+                models.save(fitted.pca, location, facts)
 
-    def project(self, spark: "SparkSession", files: list[str], model: "Pca") -> int:
-        """Write the reduced matrix, as Parquet and as CSV."""
+    def project(self, fitted: Fitted) -> tuple[int, int]:
+        """Write the reduced matrix, as Parquet and as CSV: what is new, or all of it for a new model."""
         with self._step("project"):
-            return passes.project(spark, files, self.settings.output, model, self.settings.run_id)
+            return matrix.write(self.start, self.settings.output, fitted.pca)
+
+    def _say(self, text: str) -> None:
+        self.log.info("lock", text)
 
     def _at(self, *names: str) -> str:
         return store.join(self.settings.output, *names)

@@ -1,107 +1,166 @@
 """What a run tells at its end: the counts that must add up, the record, and the summary for people."""
 
 import platform
+from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from job import __version__, passes, store, tables
+from job import __version__, identity, passes, store, tables
 from job.errors import DataError, JobError
 from job.inventory import Inventory
-from job.pca import Pca
 from job.settings import Settings
+from job.tasks import Tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-VERSIONS_OF = ("pyspark", "ai-edge-litert", "numpy", "pillow", "pyarrow", "obstore")
+VERSIONS_OF = ("ai-edge-litert", "numpy", "pillow", "pyarrow", "obstore")
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The photos of a run; listed = featurized + rejected, by path."""
+    """The photos of a run; listed = featurized + rejected + unchanged, by path.
+
+    Attributes
+    ----------
+    listed, skipped : int
+        Photos, and other files beside them.
+    unchanged, rejected_before : int
+        Photos that were known as they are, and of those the ones that were rejected by an earlier run.
+    featurized, rejected : int
+        Photos that this run has read; `reasons` are those of the rejected.
+    removed, pruned : int
+        Photos known that are not listed any more, and how many rows of such were dropped.
+    rows : int
+        Photos that ``features`` has now.
+    """
 
     listed: int
     skipped: int
+    unchanged: int
+    rejected_before: int
     featurized: int
     rejected: int
     reasons: dict[str, int]
+    removed: int
+    pruned: int
+    rows: int
 
 
-def reconcile(spark: "SparkSession", output: str, taken: Inventory, run_id: str) -> tuple[Counts, list[str]]:
-    """Count what was written against what was listed, path by path.
+def outcomes(spark: "SparkSession", output: str, todo: Tasks, attempt: str) -> Counter[str]:
+    """Count what was made against what there was to do, path by path.
 
     Returns
     -------
-    Counts
-        Of the run's photos.
-    list of str
-        The files of ``features``, in the order of their tasks, of which all later steps are made.
+    Counter
+        Photos by the reason for their rejection; those featurized under ``""``.
 
     Raises
     ------
     JobError
         If a photo is in neither table, in both, or twice: the run must not be committed then.
     """
-    features = tables.parts(store.join(output, store.FEATURES_TABLE), run_id)
-    rejected = tables.parts(store.join(output, store.REJECTED_TABLE), run_id)
-    found = passes.outcomes(spark, taken, features, rejected)
-    wrong, featurized = found.pop("wrong", 0), found.pop("", 0)
-    if wrong or featurized + found.total() != taken.photos:
+    features, rejected = (
+        tables.parts(store.list_stored(store.join(output, name), ".parquet"), attempt)
+        for name in (store.FEATURES_TABLE, store.REJECTED_TABLE)
+    )
+    found = passes.outcomes(spark, output, todo, features, rejected)
+    wrong = found.pop("wrong", 0)
+    if wrong or found.total() != todo.photos:
         raise JobError(
-            f"{wrong:,} of {taken.photos:,} photos are not exactly once in features or rejected: "
+            f"{wrong:,} of {todo.photos:,} photos are not exactly once in features or rejected: "
             "the run is not committed; run it again"
         )
-    counts = Counts(taken.photos, taken.skipped, featurized, found.total(), dict(sorted(found.items())))
-    return counts, [features[task] for task in sorted(features)]
+    return found
 
 
-def check_same(counts: Counts, fitted: int, projected: int) -> None:
-    """Make sure that the model and the matrix are of the photos that were counted.
+def count(taken: Inventory, found: Counter[str], prune: bool) -> Counts:
+    """Put the figures of a run together.
+
+    Parameters
+    ----------
+    taken : Inventory
+    found : Counter
+        As :func:`outcomes` returns it.
+    prune : bool
+        Whether the rows of photos that are not listed any more were dropped.
 
     Raises
     ------
     JobError
-        If they are of more or fewer, as when another run has changed the tables meanwhile.
+        If a listed photo is not accounted for.
     """
-    if not counts.featurized == fitted == projected:
+    left = taken.unchanged - taken.unchanged_rejected + (0 if prune else taken.removed_features)
+    reasons = {reason: number for reason, number in sorted(found.items()) if reason}
+    featurized, rejected = found[""], sum(reasons.values())
+    if taken.photos != featurized + rejected + taken.unchanged:
         raise JobError(
-            f"{counts.featurized:,} photos have features, the model is of {fitted:,} and the matrix of "
-            f"{projected:,}: another run has changed this output; run it again"
+            f"{taken.photos:,} photos were listed, and {featurized + rejected + taken.unchanged:,} accounted "
+            "for: the run is not committed; run it again"
+        )
+    return Counts(
+        listed=taken.photos,
+        skipped=taken.skipped,
+        unchanged=taken.unchanged,
+        rejected_before=taken.unchanged_rejected,
+        featurized=featurized,
+        rejected=rejected,
+        reasons=reasons,
+        removed=taken.removed,
+        pruned=taken.removed if prune else 0,
+        rows=left + featurized,
+    )
+
+
+def check_same(counts: Counts, fitted: int, projected: int) -> None:
+    """Make sure that the moments and the matrix are of the photos that were counted.
+
+    Raises
+    ------
+    JobError
+        If they are of more or fewer, as when something else has changed the tables meanwhile.
+    """
+    if not counts.rows == fitted == projected:
+        raise JobError(
+            f"{counts.rows:,} photos have features, the moments are of {fitted:,} and the matrix of "
+            f"{projected:,}: something else has changed this output; run it again"
         )
 
 
 def check_rejected(counts: Counts, max_rejected: float, output: str) -> None:
-    """Refuse a run with too many bad photos.
+    """Refuse an output with too many bad photos among those listed, of this run and of earlier ones.
 
     Raises
     ------
     DataError
         With the reasons, and where the list is.
     """
-    if counts.rejected > max_rejected * counts.listed:
+    bad = counts.rejected + counts.rejected_before
+    if bad > max_rejected * counts.listed:
+        reasons = _reasons(counts.reasons, counts.rejected_before)
         raise DataError(
-            f"{counts.rejected:,} of {counts.listed:,} photos were rejected ({_reasons(counts)}), more than "
+            f"{bad:,} of {counts.listed:,} photos were rejected ({reasons}), more than "
             f"--max-rejected {max_rejected:g} allows: see {store.join(output, store.REJECTED_TABLE)}"
         )
 
 
 def record(
     settings: Settings,
-    spark: "SparkSession",
-    backbone: str,
     taken: Inventory,
     counts: Counts,
-    model: Pca,
+    model: dict[str, Any],
     seconds: dict[str, float],
+    spark: "SparkSession | None",
     first_photo: float | None,
 ) -> dict[str, Any]:
-    """Return what ``runs/<run id>.json`` holds."""
+    """Return what ``runs/<run id>.json`` holds; without Spark if there was nothing to compute."""
     said = {
         key: str(value) if key in ("cache", "weights") and value else value
         for key, value in asdict(settings).items()
     }
+    done = counts.featurized + counts.rejected
     return {
         "run_id": settings.run_id,
         "status": "completed",
@@ -110,22 +169,17 @@ def record(
         "settings": said,
         "counts": asdict(counts),
         "bytes_listed": taken.bytes,
-        "backbone": backbone,
-        "model": {
-            "model_id": model.model_id,
-            "components": model.k,
-            "variance_kept": float(model.explained_variance_ratio.sum()),
-            "rank": model.rank,
-        },
+        "model": model,
         "seconds": seconds,
-        "first_photo_at": datetime.fromtimestamp(first_photo, UTC).isoformat() if first_photo else None,
         "finished_at": datetime.now(UTC).isoformat(),
-        "photos_per_second": round(counts.listed / seconds["featurize"], 1),
-        "cores": spark.sparkContext.defaultParallelism,
+        "photos_per_second": round(done / seconds["featurize"], 1) if done else None,
+        "backbone": identity.name(settings.engine),
+        "cores": spark.sparkContext.defaultParallelism if spark else None,
+        "first_photo_at": datetime.fromtimestamp(first_photo, UTC).isoformat() if first_photo else None,
         "versions": {
             "fruits": __version__,
             "python": platform.python_version(),
-            "spark": spark.version,
+            "spark": spark.version if spark else None,
             **{name: _version(name) for name in VERSIONS_OF},
         },
     }
@@ -135,26 +189,32 @@ def summary(run: dict[str, Any]) -> str:
     """Return the closing text of a run."""
     counts, model, output = run["counts"], run["model"], run["output"]
     rejected = f"{counts['rejected']:,}"
-    if counts["rejected"]:
-        rejected += f"  ({_reasons(Counts(**counts))})"
+    if counts["rejected"] or counts["rejected_before"]:
+        rejected += f"  ({_reasons(counts['reasons'], counts['rejected_before'])})"
+    rate = run["photos_per_second"]
+    fitted = "fitted now" if model["fitted_now"] else "kept"
     tables_of = [store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE]
     lines = [
         ("photos listed", f"{counts['listed']:,}" + f"  ({counts['skipped']:,} other files skipped)"),
+        ("unchanged", f"{counts['unchanged']:,}"),
         ("featurized", f"{counts['featurized']:,}"),
         ("rejected", rejected),
-        ("photos per second", f"{run['photos_per_second']:,.0f}  (on {run['cores']} cores)"),
-        ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance kept)"),
+        ("removed", f"{counts['removed']:,}  ({counts['pruned']:,} of them dropped)"),
+        ("photos per second", f"{rate:,.0f}  (on {run['cores']} cores)" if rate else "none was read"),
+        ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance, {fitted})"),
         ("total time", f"{run['seconds']['total']:.1f} s"),
         ("output", output),
         ("  tables", "  ".join(f"{name}/" for name in tables_of)),
         ("  model", f"{store.MODELS}/{model['model_id']}/"),
         ("  record", f"{store.RUNS}/{run['run_id']}.json"),
     ]
-    return "\n".join(f"{name:<18} {value}" for name, value in lines)
+    left_out = ("unchanged", "removed") if not counts["unchanged"] + counts["removed"] else ()
+    return "\n".join(f"{name:<18} {value}" for name, value in lines if name not in left_out)
 
 
-def _reasons(counts: Counts) -> str:
-    return ", ".join(f"{number:,} {reason}" for reason, number in counts.reasons.items())
+def _reasons(reasons: dict[str, int], before: int) -> str:
+    told = [f"{number:,} {reason}" for reason, number in reasons.items()]
+    return ", ".join([*told, f"{before:,} by earlier runs"] if before else told)
 
 
 def _version(distribution: str) -> str:

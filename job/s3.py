@@ -16,34 +16,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache, partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError
 
 from job import aws
-from job.errors import JobError, UsageError
+from job.errors import UsageError
+from job.retry import Patience, TransientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
-    from obstore.store import BackoffConfig, S3Config, S3Store
+    from obstore.store import S3Config, S3Store
 
-RETRIES: Final = 8
-# Waits grow by half on average, to some ten seconds in all: S3 needs time to grow with a load it slows down.
-BACKOFF: "Final[BackoffConfig]" = {
-    "init_backoff": timedelta(milliseconds=200),
-    "max_backoff": timedelta(seconds=15),
-    "base": 3,
-}
+# Of an object's reads and writes, obstore's and boto3's: S3 needs time to grow with a load it slows down.
+PATIENCE: Final = Patience()
 DELETED_AT_ONCE: Final = 1000  # the most that S3 takes
-# Where S3 is asked for a bucket's region if the session has none: botocore would ask in the United States.
-ASKED_IN: Final = "eu-west-1"
 # botocore renews credentials ten minutes before their end at the latest: what it hands out is good that long.
 CREDENTIALS_LAST: Final = timedelta(minutes=10)
 # What obstore refuses or changes: control characters, and parts that are empty, "." or "..".
 NO_PATH: Final = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|\Z)")
 
 _opening = threading.Lock()
+
+ASKED_IN: Final = aws.ASKED_IN
+bucket_region = aws.bucket_region
+session_region = aws.session_region
 
 
 def split(location: str) -> tuple[str, str]:
@@ -53,49 +51,8 @@ def split(location: str) -> tuple[str, str]:
 
 
 @cache
-def bucket_region(bucket: str) -> str:
-    """Ask S3 where a bucket is.
-
-    Raises
-    ------
-    UsageError
-        If there is no such bucket, or no credentials.
-    JobError
-        If S3 does not tell.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    session = aws.session()
-    try:
-        asked = session.client("s3", region_name=session.region_name or ASKED_IN)
-        answer = asked.head_bucket(Bucket=bucket)["ResponseMetadata"]
-    except ClientError as error:
-        answer = error.response["ResponseMetadata"]
-    except (BotoCoreError, ValueError) as error:
-        raise aws.unasked(f"bucket {bucket!r}", error) from None
-    status = answer.get("HTTPStatusCode")
-    if status == 404:
-        raise UsageError(f"there is no bucket {bucket!r}: check the name")
-    region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
-    if not region:
-        raise JobError(f"S3 does not say where bucket {bucket!r} is (status {status}): check the credentials")
-    return str(region)
-
-
-def session_region() -> str | None:
-    """Return the region that boto3 is set to, if any.
-
-    Raises
-    ------
-    UsageError
-        If the AWS configuration names a profile that does not exist, or cannot be read.
-    """
-    return aws.session().region_name
-
-
-@cache
-def store(bucket: str) -> "S3Store":
-    """Return this process's store for a bucket, with credentials that renew themselves."""
+def store(bucket: str, writing: bool = False) -> "S3Store":
+    """Return this process's store for a bucket, with credentials that renew themselves. It tries once."""
     from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
     from obstore.store import S3Store  # noqa: PLC0415
 
@@ -111,23 +68,25 @@ def store(bucket: str) -> "S3Store":
         config=where,
         credential_provider=Boto3CredentialProvider(session, ttl=CREDENTIALS_LAST),
         # A slow line is no error as long as bytes arrive.
-        client_options={"allow_http": endpoint.startswith("http:"), "timeout": "10m", "read_timeout": "30s"},
-        retry_config={"max_retries": RETRIES, "backoff": BACKOFF},
+        client_options={
+            "allow_http": endpoint.startswith("http:"),
+            "connect_timeout": timedelta(seconds=aws.CONNECT_SECONDS),
+            "timeout": "10m",
+            "read_timeout": timedelta(seconds=aws.WRITE_SECONDS if writing else aws.READ_SECONDS),
+        },
+        retry_config={"max_retries": 0},
     )
 
 
 @cache
-def client(bucket: str) -> "S3Client":
-    """Return this process's boto3 client for a bucket."""
-    from botocore.config import Config  # noqa: PLC0415
-
-    retries: Any = {"mode": "standard", "total_max_attempts": RETRIES + 1}
-    config = Config(retries=retries, max_pool_connections=32)
+def client(bucket: str, retries: int | None = None) -> "S3Client":
+    """Return this process's boto3 client for a bucket, which tries again so often."""
+    config = aws.config(aws.RETRIES if retries is None else retries)
     made: S3Client = aws.session().client("s3", region_name=bucket_region(bucket), config=config)
     return made
 
 
-def read(location: str) -> bytes:
+def read(location: str, patience: Patience | None = None) -> bytes:
     """Return an object's content.
 
     Raises
@@ -137,30 +96,46 @@ def read(location: str) -> bytes:
     PermissionError
         If it may not be read.
     OSError
-        If S3 has failed for longer than it is asked again.
+        If S3 has failed for longer than `patience` (``PATIENCE``), or does not accept the credentials.
     """
     bucket, key = split(location)
     if NO_PATH.search(key):
-        return _read_by_boto3(bucket, key, location)
-    try:
-        return bytes(_opened(bucket).get(key).bytes())
-    except (BaseError, FileNotFoundError) as error:
-        raise aws.system_error(error, location) from None
+        return _read_by_boto3(bucket, key, patience)
+    return aws.tried(lambda: bytes(_opened(bucket).get(key).bytes()), location, patience or PATIENCE)
 
 
-def write(location: str, data: bytes, only_if_new: bool) -> bool:
-    """Put an object; False if `only_if_new` and there is one already. Raises as :func:`read` does."""
+def read_range(location: str, start: int, length: int) -> bytes:
+    """Return a part of one of our own objects, whose names obstore takes. Raises as :func:`read` does."""
+    bucket, key = split(location)
+    return aws.tried(
+        lambda: bytes(_opened(bucket).get_range(key, start=start, length=length)), location, PATIENCE
+    )
+
+
+def write(location: str, data: bytes, only_if_new: bool, patience: Patience | None = None) -> bool:
+    """Put an object; False if `only_if_new` and there is one already. Raises as :func:`read` does.
+
+    One with the same bytes that appears while a put is tried again counts as ours: the answer to an earlier
+    try may be all that got lost.
+    """
     bucket, key = split(location)
     if NO_PATH.search(key):
         raise UsageError(
             f"{location!r} cannot be written: it has an empty or a dotted part, or a control character"
         )
+    tries = 0
+
+    def put() -> None:
+        nonlocal tries
+        tries += 1
+        # One request, not one for every 5 MB: what is written appears at once, and leaves no parts behind.
+        how: Literal["create", "overwrite"] = "create" if only_if_new else "overwrite"
+        _opened(bucket, writing=True).put(key, data, mode=how, use_multipart=False)
+
     try:
-        _opened(bucket).put(key, data, mode="create" if only_if_new else "overwrite")
+        aws.tried(put, location, patience or PATIENCE)
     except AlreadyExistsError:
-        return False
-    except (BaseError, FileNotFoundError) as error:
-        raise aws.system_error(error, location) from None
+        return tries > 1 and read(location, patience) == data
     return True
 
 
@@ -209,33 +184,34 @@ def delete_tree(location: str) -> None:
     OSError
         If S3 fails.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
     bucket, key = split(location.rstrip("/"))
     assert key, "a whole bucket is never ours to delete"
     keys = iter([key, *(split(name)[1] for name, _ in list_sizes(location))])
     while some := list(islice(keys, DELETED_AT_ONCE)):
-        wanted: Any = {"Objects": [{"Key": one} for one in some], "Quiet": True}
-        try:
-            failed = client(bucket).delete_objects(Bucket=bucket, Delete=wanted).get("Errors")
-        except (BotoCoreError, ClientError) as error:
-            raise aws.system_error(error, location) from None
-        if failed:
-            raise PermissionError(errno.EACCES, f"S3 answers {failed[0].get('Code')}", location)
+        aws.tried(partial(_delete, bucket, some, location), location, PATIENCE)
 
 
-def _opened(bucket: str) -> "S3Store":
+def _delete(bucket: str, keys: list[str], location: str) -> None:
+    wanted: Any = {"Objects": [{"Key": one} for one in keys], "Quiet": True}
+    failed = client(bucket).delete_objects(Bucket=bucket, Delete=wanted).get("Errors", [])
+    codes = {one.get("Code", "") for one in failed}
+    if refused := sorted(codes.difference(aws.PASSING)):
+        raise PermissionError(errno.EACCES, f"S3 answers {refused[0]}", location)
+    if codes:
+        raise TransientError(errno.EIO, f"S3 answers {min(codes)}", location)
+
+
+def _opened(bucket: str, writing: bool = False) -> "S3Store":
     """Return the store of a bucket; of many threads that ask at once, one opens it."""
     with _opening:
-        return store(bucket)
+        return store(bucket, True) if writing else store(bucket)
 
 
-def _read_by_boto3(bucket: str, key: str, location: str) -> bytes:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
+def _read_by_boto3(bucket: str, key: str, patience: Patience | None) -> bytes:
     with _opening:
-        asked = client(bucket)
-    try:
-        return asked.get_object(Bucket=bucket, Key=key)["Body"].read()
-    except (BotoCoreError, ClientError) as error:
-        raise aws.system_error(error, location) from None
+        asked = client(bucket, 0)
+    return aws.tried(
+        lambda: asked.get_object(Bucket=bucket, Key=key)["Body"].read(),  # noqa: PLW0108 (asks again, too)
+        f"s3://{bucket}/{key}",
+        patience or PATIENCE,
+    )

@@ -12,26 +12,33 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 from urllib.parse import quote
 
 import pyarrow as pa
 
-from job import s3
+from job import ranges, s3, s3_objects
 
 FEATURES_TABLE: Final = "features"
 REJECTED_TABLE: Final = "rejected"
 PCA_TABLE: Final = "pca"
 PCA_CSV_TABLE: Final = "pca_csv"
 INVENTORY: Final = "inventory"
+MOMENTS: Final = "moments"
 MODELS: Final = "models"
 RUNS: Final = "runs"
+ERASURES: Final = "erasures"
 CLAIM: Final = "_input.json"
 # What a file system answers to a hard link that has none: FAT, many network and container file systems.
 NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-OURS: Final = (FEATURES_TABLE, REJECTED_TABLE, PCA_TABLE, PCA_CSV_TABLE, INVENTORY, MODELS, RUNS)
+OURS: Final = (
+    *(FEATURES_TABLE, REJECTED_TABLE, PCA_TABLE, PCA_CSV_TABLE),
+    *(INVENTORY, MOMENTS, MODELS, RUNS, ERASURES),
+)
+# Rows that a run takes out of features, kept until their moments are taken out too; no table that is read.
+REPLACED: Final = "_replaced"
 
-INVENTORY_SCHEMA: Final = pa.schema(
+LISTED: Final = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
         pa.field("label", pa.string()),
@@ -41,7 +48,9 @@ INVENTORY_SCHEMA: Final = pa.schema(
         pa.field("modified", pa.timestamp("us", tz="UTC")),
     ]
 )
-_LISTED: Final = list(INVENTORY_SCHEMA)
+# What an inventory holds of a photo, and the file whose row of it is to be replaced ("features/part-…").
+INVENTORY_SCHEMA: Final = LISTED.append(pa.field("replaces", pa.string()))
+_LISTED: Final = list(LISTED)
 _RUN_ID: Final = pa.field("run_id", pa.string())
 FEATURES: Final = pa.schema(
     [
@@ -57,7 +66,9 @@ FEATURES: Final = pa.schema(
 REJECTED: Final = pa.schema(
     [*_LISTED, pa.field("reason", pa.string()), pa.field("detail", pa.string()), _RUN_ID]
 )
-PCA: Final = pa.schema([*_LISTED[:3], pa.field("pca", pa.list_(pa.float32()))])
+PCA: Final = pa.schema(
+    [*_LISTED[:3], pa.field("pca", pa.list_(pa.float32())), pa.field("model_id", pa.string())]
+)
 
 
 def is_s3(location: str) -> bool:
@@ -116,6 +127,13 @@ def open_input(location: str) -> BinaryIO:
     return io.BytesIO(s3.read(location)) if is_s3(location) else Path(location).open("rb")
 
 
+def open_columns(location: str, size: int) -> BinaryIO | ranges.Ranges:
+    """Open a Parquet file of `size` bytes to read a few columns: of a large object, only those parts."""
+    if is_s3(location) and size > ranges.WHOLE_BYTES:
+        return ranges.Ranges(location, size)
+    return open_input(location)
+
+
 def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
     """Write the whole content at once: a reader sees all of it or nothing.
 
@@ -148,18 +166,41 @@ def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
     return True
 
 
+class Stored(NamedTuple):
+    """A file of a table. Its `version` changes whenever its content does."""
+
+    location: str
+    bytes: int
+    version: str
+
+
 def list_files(location: str, suffix: str = "") -> Iterator[tuple[str, int]]:
-    """Yield ``(location, bytes)`` of the files below, sorted, without names that begin with ``_`` or ``.``.
+    """Yield ``(location, bytes)`` of the files below, as :func:`list_stored` does."""
+    return ((found.location, found.bytes) for found in list_stored(location, suffix))
+
+
+def list_stored(location: str, suffix: str = "") -> Iterator[Stored]:
+    """Yield the files below, sorted, without names that begin with ``_`` or ``.``.
 
     Nothing there is no error. What may not be listed is: a part of a table must not be missed in silence.
     """
     above = location.rstrip("/")
-    found = s3.list_sizes(location) if is_s3(location) else _local_sizes(above)
-    for name, size in sorted(found):
+    found = s3.list_objects(location) if is_s3(location) else _local_files(above)
+    for name, size, version, _ in sorted(found):
         parts = name[len(above) + 1 :].split("/")
         # A last part that is empty is S3's marker of a folder.
         if parts[-1].endswith(suffix) and parts[-1] and not any(part[:1] in ("_", ".") for part in parts):
-            yield name, size
+            yield Stored(name, size, version)
+
+
+def move(source: str, target: str) -> None:
+    """Put a file in another's place: a reader of either sees it whole or not at all."""
+    if is_s3(source):
+        s3_objects.copy(source, target)
+        s3.delete_tree(source)
+        return
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    Path(source).replace(target)
 
 
 def delete_tree(location: str) -> None:
@@ -174,12 +215,15 @@ def delete_tree(location: str) -> None:
         target.unlink(missing_ok=True)
 
 
-def _local_sizes(location: str) -> Iterator[tuple[str, int]]:
+def _local_files(location: str) -> Iterator[tuple[str, int, str, None]]:
     for folder, _, names in os.walk(location, onerror=_unless_missing):
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118
             with contextlib.suppress(FileNotFoundError):
-                yield path, os.stat(path).st_size  # noqa: PTH116
+                status = os.stat(path)  # noqa: PTH116
+                # Each file is written as a new one: its number changes even where the clock stands still.
+                version = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+                yield path, status.st_size, version, None
 
 
 def _unless_missing(error: OSError) -> None:

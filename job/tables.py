@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -12,37 +12,53 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from job import store
-from job.errors import JobError
+from job.store import Stored
 
 ROWS_PER_READ: Final = 512
 ROWS_PER_GROUP: Final = 4096  # 20 MB of features: a reader's step
-# A file holds the photos of one task, 256 at the most.
-FILES_PER_SUM: Final = 200
-FILES_PER_MATRIX: Final = 20  # 5,000 photos: 20 MB of CSV for 200 components
+FILES_PER_SUM: Final = 50  # of a thousand photos each: ten seconds
+FILES_PER_MATRIX: Final = 20
 # Features hardly ever repeat: a dictionary of them is built only to be thrown away.
-REPEATING: Final = ["label", "split", "reason", "backbone", "run_id"]
+REPEATING: Final = ["label", "split", "reason", "backbone", "run_id", "model_id"]
 
 
-def part_name(task: int, run_id: str) -> str:
+def part_name(task: int, attempt: str) -> str:
     """Return the name of the file that a task of a run writes."""
-    return f"part-{task:06}-{run_id}.parquet"
+    return f"part-{task:06}-{attempt}.parquet"
 
 
-def parts(location: str, run_id: str) -> dict[int, str]:
-    """Return a table's files by the task that wrote them.
+def attempt(run_id: str, files: Iterable[Stored]) -> str:
+    """Return what this run's files are named after: its id, and a number if an earlier run had that id too.
 
-    Raises
-    ------
-    JobError
-        If a file is there that no task of this run has written.
+    Kubernetes starts a driver that has died again with the same arguments: it must not write the same names.
     """
+    names = [file.location for file in files]
+    for number in count(1):
+        found = run_id if number == 1 else f"{run_id}.{number}"
+        if not any(name.endswith(f"-{found}.parquet") for name in names):
+            return found
+    raise AssertionError
+
+
+def parts(files: Iterable[Stored], attempt: str) -> dict[int, str]:
+    """Return those of a table's files that an attempt at a run has written, by its tasks."""
     found: dict[int, str] = {}
-    for name, _ in store.list_files(location):
-        task = name.rpartition("/")[2].removeprefix("part-").split("-")[0]
-        if not task.isdigit() or name != store.join(location, part_name(int(task), run_id)):
-            raise JobError(f"{name} was not written by this run, which is not committed: run it again")
-        found[int(task)] = name
+    for file in files:
+        task = file.location.rpartition("/")[2].removeprefix("part-").split("-")[0]
+        if task.isdigit() and file.location.endswith(f"/{part_name(int(task), attempt)}"):
+            found[int(task)] = file.location
     return found
+
+
+def replaced(output: str, attempt: str, file: str) -> str:
+    """Return where the features are kept that an attempt has replaced in ``features/…``."""
+    return store.join(output, store.REPLACED, attempt, file.rpartition("/")[2])
+
+
+def matrix_names(file: str, model_id: str) -> tuple[str, str]:
+    """Return the names in ``pca`` and ``pca_csv`` of what a model makes of a file of features."""
+    stem = f"{file.rpartition('/')[2].removesuffix('.parquet')}.{model_id}"
+    return f"{store.PCA_TABLE}/{stem}.parquet", f"{store.PCA_CSV_TABLE}/{stem}.csv"
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -65,9 +81,12 @@ class MatrixWriter:
     ----------
     k : int
         Numbers in a row.
+    model_id : str
+        The model that made them.
     """
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, model_id: str) -> None:
+        self._model_id = model_id
         self._numbers = [f"pc_{number}" for number in range(1, k + 1)]
         self._parquet, self._csv = io.BytesIO(), io.BytesIO()
         named = [*store.PCA.names[:3], *self._numbers]
@@ -76,14 +95,16 @@ class MatrixWriter:
         )
         self._schema = schema
         self._table = pq.ParquetWriter(
-            self._parquet, store.PCA, compression="zstd", use_dictionary=["label", "split"]
+            self._parquet, store.PCA, compression="zstd", use_dictionary=["label", "split", "model_id"]
         )
         self._lines = pyarrow.csv.CSVWriter(self._csv, schema)
 
     def write(self, batch: pa.RecordBatch, rows: NDArray[np.float32]) -> None:
         """Add the projections ``(n, k)`` of a batch of n photos."""
         names = [batch.column(name) for name in store.PCA.names[:3]]
-        self._table.write_batch(pa.record_batch([*names, vectors(rows)], schema=store.PCA), ROWS_PER_GROUP)
+        model = pa.repeat(pa.scalar(self._model_id), len(rows))
+        batch = pa.record_batch([*names, vectors(rows), model], schema=store.PCA)
+        self._table.write_batch(batch, ROWS_PER_GROUP)
         columns = [pa.array(column) for column in np.ascontiguousarray(rows.T)]
         self._lines.write_batch(pa.record_batch([*names, *columns], schema=self._schema))
 

@@ -23,9 +23,10 @@ from job import settings
 from job.errors import JobError, UsageError
 from scripts import bench_photos
 from scripts.bench_figures import Measurement, failure, machine, table, write
-from scripts.bench_measures import MEASURES, NAMES, TARGETS
+from scripts.bench_measures import MEASURES
 from scripts.bench_run import ROOT, BenchError, use_cores
 from scripts.bench_sides import FULL, QUICK, Bench
+from scripts.bench_targets import NAMES, TARGETS
 
 PHOTOS = ROOT.parent / "shared" / "fruits-360" / "bench"
 OUTPUT = ROOT / "build" / "bench.json"
@@ -147,7 +148,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="only these measures, as in a,b,d",
     )
     add("--cores", type=int, default=cores, metavar="N", help=f"cores to use (default {cores}, all)")
-    add("--repeat", type=int, default=1, metavar="N", help="runs of b, c and f, for medians (default 1)")
+    add("--repeat", type=int, default=1, metavar="N", help="runs of b, c, f, h and i (default 1)")
     add("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"JSON to write (default {OUTPUT})")
     add("--cache", type=Path, metavar="DIR", help="where the job keeps weights and the converted network")
     add("--check", action="store_true", help="exit with 1 if a target is missed")

@@ -3,43 +3,26 @@
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
-from scripts.bench_figures import Measurement, Target, measurement
+from scripts.bench_daily import comparison, increment, latency, nothing_new
+from scripts.bench_figures import Measurement
 from scripts.bench_run import BenchError
 from scripts.bench_sides import SMALL, Bench, JobRun
+from scripts.bench_targets import listed, measured
 
 MEGABYTE: Final = 1_000_000
 AGREEMENT: Final = 1e-6  # of the explained variance ratios of two PCAs of the same numbers
 SAME_TASK: Final = 1e-3  # of the variance that two PCAs of two networks' features keep
-
-NAMES: Final = {
-    "a": "ceiling: plain processes, no Spark",
-    "b": "featurization / ceiling",
-    "c": "whole run / textbook notebook",
-    "d": "PCA fit / pyspark.ml PCA.fit",
-    "e": "peak memory of a Python worker",
-    "f": "marginal cost, last / first photos",
-    "g": "start to first photo",
-}
-TARGETS: Final[dict[str, Target | None]] = {
-    "a": None,
-    "b": Target("ratio", ">=", 0.90),
-    "c": Target("ratio", ">=", 10),
-    "d": Target("ratio", ">=", 10),
-    "e": Target("ours", "<=", 200),
-    "f": Target("ratio", "within", 0.10),
-    "g": Target("ours", "<=", 8),
-}
 
 
 def ceiling(bench: Bench) -> Measurement:
     """Measure (a), what the machine does at best: read, decode and infer, without Spark."""
     spent = bench.ceilings or [bench.ceiling() for _ in range(bench.repeat)]
     rate = bench.count() / statistics.mean(spent)
-    detail = f"{bench.count():,} photos, {bench.cores} processes: {_list(spent)} s"
-    return _measured("a", "photos/s", other=rate, detail=detail)
+    detail = f"{bench.count():,} photos, {bench.cores} processes: {listed(spent)} s"
+    return measured("a", "photos/s", other=rate, detail=detail)
 
 
 def throughput(bench: Bench) -> Measurement:
@@ -53,8 +36,8 @@ def throughput(bench: Bench) -> Measurement:
         spent.append(done.seconds("featurize"))
         around.append(bench.ceiling())
     ours, other = count / statistics.median(spent), count / statistics.mean(around)
-    detail = f"{count:,} photos: job {_list(spent)} s, ceiling around it {_list(around)} s"
-    return _measured("b", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
+    detail = f"{count:,} photos: job {listed(spent)} s, ceiling around it {listed(around)} s"
+    return measured("b", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
 
 
 def textbook(bench: Bench) -> Measurement:
@@ -86,10 +69,10 @@ def textbook(bench: Bench) -> Measurement:
     steps = ", ".join(f"{step} {spent:.1f}" for step, spent in ran.result()["seconds"].items())
     kept = (float(done.record["model"]["variance_kept"]), float(ran.result()["variance_kept"]))
     same = ran.result()["photos"] == count and abs(kept[0] - kept[1]) <= SAME_TASK
-    detail = f"{count:,} photos, k {k}: job {_list(ours)} s, textbook {_list(other)} s ({steps}); "
+    detail = f"{count:,} photos, k {k}: job {listed(ours)} s, textbook {listed(other)} s ({steps}); "
     detail += f"variance kept {kept[0]:.4f} and {kept[1]:.4f}" + ("" if same else ": NOT the same task")
     mine, theirs = statistics.mean(ours), statistics.median(other)
-    return _measured("c", "s", ours=mine, other=theirs, ratio=theirs / mine, detail=detail, holds=same)
+    return measured("c", "s", ours=mine, other=theirs, ratio=theirs / mine, detail=detail, holds=same)
 
 
 def pca_fit(bench: Bench) -> Measurement:
@@ -101,17 +84,17 @@ def pca_fit(bench: Bench) -> Measurement:
     found = bench.script("bench_pca", scratch, *flags, "--times", times).result()
     shutil.rmtree(scratch)
     ours, other, difference = min(found["ours"]), min(found["other"]), float(found["difference"])
-    detail = f"{sizes.pca_rows:,} x 1280, k {sizes.pca_components}: ours {_list(found['ours'])} s, "
-    detail += f"Spark {_list(found['other'])} s; explained variance differs by {difference:.0e}"
+    detail = f"{sizes.pca_rows:,} x 1280, k {sizes.pca_components}: ours {listed(found['ours'])} s, "
+    detail += f"Spark {listed(found['other'])} s; explained variance differs by {difference:.0e}"
     agrees = difference <= AGREEMENT
     detail += "" if agrees else f", which is more than {AGREEMENT:g}"
-    return _measured("d", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=agrees)
+    return measured("d", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=agrees)
 
 
 def memory(bench: Bench) -> Measurement:
     """Measure (e), the largest Python worker of (b)'s job, beside that of the textbook."""
     if not sys.platform.startswith("linux"):
-        return _measured("e", "MB", detail="not measured: only Linux tells a process's peak (VmHWM)")
+        return measured("e", "MB", detail="not measured: only Linux tells a process's peak (VmHWM)")
     if "job" not in bench.peaks:
         bench.say(f"(e) the job on {bench.count():,} photos")
         bench.saw("job", bench.job(bench.count()).ran)
@@ -123,8 +106,8 @@ def memory(bench: Bench) -> Measurement:
     detail = "VmHWM, the largest of all workers of the job of (b), over all its steps"
     if book is None:
         detail += "; the textbook's is measured with (c)"
-        return _measured("e", "MB", ours=job / MEGABYTE, detail=detail)
-    return _measured("e", "MB", ours=job / MEGABYTE, other=book / MEGABYTE, ratio=book / job, detail=detail)
+        return measured("e", "MB", ours=job / MEGABYTE, detail=detail)
+    return measured("e", "MB", ours=job / MEGABYTE, other=book / MEGABYTE, ratio=book / job, detail=detail)
 
 
 def growth(bench: Bench) -> Measurement:
@@ -150,15 +133,15 @@ def growth(bench: Bench) -> Measurement:
                 job(size)
             plain[size].append(bench.ceiling(size))
     detail = "; ".join(
-        f"T({size:,}) {_list(totals[size])} s, ceiling {_list(plain[size])} s" for size in sizes
+        f"T({size:,}) {listed(totals[size])} s, ceiling {listed(plain[size])} s" for size in sizes
     )
     ours, ideal = ([statistics.mean(side[size]) for size in sizes] for side in (totals, plain))
     first, last = ((ours[i + 1] - ours[i], ideal[i + 1] - ideal[i]) for i in (0, 1))
     if min(*first, *last) <= 0:
         detail += "; not measured: noise is larger than the differences"
-        return _measured("f", "ceilings", detail=detail)
+        return measured("f", "ceilings", detail=detail)
     small, large = first[0] / first[1], last[0] / last[1]
-    return _measured("f", "ceilings", ours=large, other=small, ratio=large / small, detail=detail)
+    return measured("f", "ceilings", ours=large, other=small, ratio=large / small, detail=detail)
 
 
 def start(bench: Bench) -> Measurement:
@@ -169,45 +152,24 @@ def start(bench: Bench) -> Measurement:
         bench.job(SMALL)
     told = [spent for spent in bench.starts if spent is not None]
     if not told:
-        return _measured("g", "s", detail="not measured: the job does not say when its first photo was done")
-    detail = f"runs: {_list(told)} s, from the start of the command to the worker that has a photo's features"
-    return _measured("g", "s", ours=statistics.median(told), detail=detail)
+        return measured("g", "s", detail="not measured: the job does not say when its first photo was done")
+    detail = (
+        f"runs: {listed(told)} s, from the start of the command to the worker that has a photo's features"
+    )
+    return measured("g", "s", ours=statistics.median(told), detail=detail)
 
 
-# In the order in which they run: (a), (e) and (g) take what the others leave them.
+# In the order in which they run: (a), (e), (g), (i) and (j) take what the others leave them.
 MEASURES: Final[dict[str, Callable[[Bench], Measurement]]] = {
     "b": throughput,
     "a": ceiling,
     "c": textbook,
     "d": pca_fit,
     "f": growth,
+    "j": nothing_new,
+    "i": increment,
+    "h": latency,
+    "k": comparison,
     "e": memory,
     "g": start,
 }
-
-
-def _measured(
-    letter: str,
-    unit: str,
-    *,
-    ours: float | None = None,
-    other: float | None = None,
-    ratio: float | None = None,
-    detail: str,
-    holds: bool = True,
-) -> Measurement:
-    return measurement(
-        letter,
-        NAMES[letter],
-        unit,
-        TARGETS[letter],
-        ours=ours,
-        other=other,
-        ratio=ratio,
-        detail=detail,
-        holds=holds,
-    )
-
-
-def _list(seconds: Sequence[float]) -> str:
-    return ", ".join(f"{second:.1f}" for second in seconds)

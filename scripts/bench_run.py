@@ -78,7 +78,7 @@ class Watch:
                 pid for pid, parent in pyspark.items() if parent in pyspark
             }  # the daemon's children
         for pid in self.workers:
-            peak = _peak_bytes(pid)
+            peak = peak_bytes(pid)
             if peak is not None:
                 self.peak_bytes = max(self.peak_bytes or 0, peak)
 
@@ -117,17 +117,17 @@ def run(command: Sequence[str], environment: dict[str, str], what: str) -> Ran:
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started, clock = time.time(), time.monotonic()
-        with _process(command, environment, output, errors) as (process, watch):
-            while process.poll() is None:
+        with process(command, environment, output, errors) as (running, watch):
+            while running.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(POLL_SECONDS)
+                    running.wait(POLL_SECONDS)
                 watch.look()
             seconds = time.monotonic() - clock
         output.seek(0)
         errors.seek(0)
         said = output.read()
-        if process.returncode:
-            raise BenchError(f"{what} ended with {process.returncode}: {_last_words(said, errors.read())}")
+        if running.returncode:
+            raise BenchError(f"{what} ended with {running.returncode}: {last_words(said, errors.read())}")
     return Ran(seconds, started, said, watch.peak_bytes)
 
 
@@ -155,10 +155,11 @@ def use_cores(cores: int) -> None:
 
 
 @contextlib.contextmanager
-def _process(
+def process(
     command: Sequence[str], environment: dict[str, str], output: IO[str], errors: IO[str]
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Watch]]:
-    process = subprocess.Popen(
+    """Start a command in a session of its own; whatever it has started ends with the ``with`` block."""
+    started = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -167,13 +168,13 @@ def _process(
         cwd=ROOT,
         start_new_session=True,
     )
-    watch = Watch(process.pid)
+    watch = Watch(started.pid)
     try:
-        yield process, watch
+        yield started, watch
     finally:
         held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleaning up
         try:
-            _end(process, watch)
+            _end(started, watch)
         finally:
             signal.signal(signal.SIGINT, held)
 
@@ -199,7 +200,7 @@ def _is_pyspark(pid: int) -> bool:
     return False
 
 
-def _peak_bytes(pid: int) -> int | None:
+def peak_bytes(pid: int) -> int | None:
     """Return VmHWM, the most memory that a process has had resident; see proc_pid_status(5)."""
     with contextlib.suppress(OSError):
         for line in (PROC / str(pid) / "status").read_text().splitlines():
@@ -208,6 +209,7 @@ def _peak_bytes(pid: int) -> int | None:
     return None
 
 
-def _last_words(output: str, errors: str) -> str:
+def last_words(output: str, errors: str) -> str:
+    """Return the last line that a process has said."""
     lines = [line.strip() for line in [*errors.splitlines(), *output.splitlines()[-1:]] if line.strip()]
     return lines[-1][:300] if lines else "it said nothing"

@@ -18,8 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
+from job.arguments import EU_REGIONS
 from job.errors import JobError, ResidencyError, UsageError
-from job.settings import EU_REGIONS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RELEASE: Final = ROOT / "docker" / "release.env"

@@ -31,7 +31,10 @@ RIGHTS: Final = (
 )
 # Of an output, this much is the job's; whatever else lies there keeps its owner.
 CLAIM: Final = "_input.json"
-OURS: Final = (CLAIM, "features", "rejected", "pca", "pca_csv", "inventory", "models", "runs")
+OURS: Final = (
+    *(CLAIM, "features", "rejected", "pca", "pca_csv", "inventory", "moments", "models", "runs", "erasures"),
+    *("_lock.json", "_replaced", "_compact"),
+)
 HAND_OVER: Final = (
     'cd /output && owner="$1" && shift && chown "$owner" . && for name in "$@"; do '
     'if [ -e "$name" ]; then chown -hR "$owner" "$name" || exit 1; fi; done'

@@ -24,8 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from job.arguments import EU_REGIONS
 from job.errors import JobError, ResidencyError, UsageError
-from job.settings import EU_REGIONS
 from scripts.cloud import Parser, default_region
 from scripts.containers import ContainerError, docker
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
+from job.arguments import EU_REGIONS
 from job.errors import ResidencyError, UsageError
 from job.s3 import split
-from job.settings import EU_REGIONS
 from scripts import job_run
 from scripts.cloud import RETRIES, AwsRefusedError
 from scripts.job_run import Plan

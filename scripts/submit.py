@@ -12,8 +12,9 @@ from typing import Any, Final
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from job.arguments import EU_REGIONS
 from job.errors import UsageError
-from job.settings import EU_REGIONS, new_run_id
+from job.settings import new_run_id
 from scripts import cloud, run_end
 from scripts.cloud import CancelledError, Hangup, Parser, hanging_up
 from scripts.sizes import SIZES

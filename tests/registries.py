@@ -26,7 +26,7 @@ from urllib.error import HTTPError
 import boto3
 import pytest
 from moto.ecr.models import ECRBackend, Image, Repository
-from moto.moto_api._internal import moto_api_backend
+from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from tests.engine import docker

@@ -62,3 +62,11 @@ def run(spark: SparkSession, cache: Path) -> Run:
         return Pipeline(settings, log, lambda: spark).run()
 
     return run_job
+
+
+@pytest.fixture(scope="session")
+def whole(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output of one run, named ``whole``, on the whole sample; nobody changes it."""
+    folder = tmp_path_factory.mktemp("sample run é %20 #1")
+    run("--input", sample, "--output", folder, "--run-id", "whole")
+    return folder

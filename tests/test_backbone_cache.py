@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from job import backbone, sources, weights
+from job import backbone, identity, sources, weights
 from job.backbone import load
 from job.checkpoint import Weights
 from job.errors import JobError
@@ -58,17 +58,17 @@ def test_a_program_is_of_one_version_of_the_weights_tensorflow_and_the_graph(
         return len(converted)
 
     assert [made(), made()] == [1, 1]
-    version = backbone._version
+    version = identity._version
     with monkeypatch.context() as patch:
         patch.setattr(
-            backbone, "_version", lambda *names: "9.9" if "tensorflow" in names else version(*names)
+            identity, "_version", lambda *names: "9.9" if "tensorflow" in names else version(*names)
         )
         assert [made(), made()] == [2, 2]
     with monkeypatch.context() as patch:
-        patch.setattr(backbone, "GRAPH_VERSION", 99)
+        patch.setattr(identity, "GRAPH_VERSION", 99)
         assert [made(), made()] == [3, 3]
     with monkeypatch.context() as patch:
-        patch.setattr(backbone, "FINGERPRINT", "f" * 64)
+        patch.setattr(identity, "FINGERPRINT", "f" * 64)
         assert [made(), made()] == [4, 4]
     assert made() == 4
 

@@ -1,6 +1,7 @@
 """Bad photos, odd names and wrong requests: nothing lost, nothing made up, one sentence each."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from job import inventory, report, store
+from job import report, store
 from job.errors import DataError, JobError, UsageError
+from job.tasks import Tasks
 from tests.bad_photos import bad_photos, good_oddities
 from tests.spark_session import Run
 
@@ -106,7 +108,8 @@ def test_an_output_is_not_mixed_with_another_inputs_but_can_be_made_anew(
     run("--input", classes[0], *here, "--limit", 20)  # the same again is no accident
     assert len(tables(tmp_path / "out")[0]) == 20
     records = [json.loads(file.read_text()) for file in sorted((tmp_path / "out" / "runs").iterdir())]
-    assert sorted(record["status"] for record in records) == ["completed", "superseded"]
+    assert [record["status"] for record in records] == ["completed"] * 2
+    assert [record["counts"]["unchanged"] for record in records] == [0, 20]
     for wrong in (tmp_path / "mistyped", tmp_path):  # the second holds the output, and no photo beside it
         with pytest.raises(JobError):
             run("--input", wrong, *here, "--overwrite")
@@ -148,10 +151,11 @@ def spoil(output: Path, how: str) -> None:
     elif how == "a row in the place of another":
         pq.write_table(pa.concat_tables([table.slice(0, 1), table.slice(0, 1), table.slice(2)]), file)
     elif how == "in both tables":
-        rejected = table.select(["path"]).slice(0, 1).append_column("reason", pa.array(["empty"]))
+        rejected = table.select(["path", "etag"]).slice(0, 1).append_column("reason", pa.array(["empty"]))
         pq.write_table(rejected, output / "rejected" / file.name)
     else:
-        (file.parent / "another.parquet").write_bytes(file.read_bytes())
+        table = table.set_column(3, "etag", pa.array(["another"] * len(table)))
+        pq.write_table(table, file)
 
 
 @pytest.mark.parametrize(
@@ -162,20 +166,42 @@ def spoil(output: Path, how: str) -> None:
         "a row twice",
         "a row in the place of another",
         "in both tables",
-        "a file more",
+        "another photo of that path",
     ],
 )
 def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
     run: Run, spark: SparkSession, sample: Path, tmp_path: Path, how: str
 ) -> None:
     record: dict[str, Any] = run("--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3)
-    taken = inventory.Inventory(str(tmp_path / store.INVENTORY / record["run_id"]), 40, 0, 0, 2)
-    assert report.reconcile(spark, str(tmp_path), taken, record["run_id"])[0].featurized == 40
+    place = tmp_path / store.INVENTORY / record["run_id"]
+    count = sum(pq.ParquetFile(file).num_row_groups for file in place.iterdir())
+    todo = Tasks(str(place), 40, 0, count, count)
+    assert report.outcomes(spark, str(tmp_path), todo, record["run_id"]) == {"": 40}
     spoil(tmp_path, how)
-    with pytest.raises(
-        JobError, match=r"not exactly once in features or rejected|was not written by this run"
-    ):
-        report.reconcile(spark, str(tmp_path), taken, record["run_id"])
+    with pytest.raises(JobError, match="not exactly once in features or rejected"):
+        report.outcomes(spark, str(tmp_path), todo, record["run_id"])
+
+
+def test_a_file_that_appears_meanwhile_keeps_the_run_from_being_committed_and_the_next_mends_it(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ["--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3]
+
+    def disturbed(*arguments: Any) -> Counter[str]:
+        file = next((tmp_path / "features").glob("*.parquet"))
+        (file.parent / "another.parquet").write_bytes(file.read_bytes())
+        return counted(*arguments)
+
+    counted = report.outcomes
+    monkeypatch.setattr(report, "outcomes", disturbed)
+    with pytest.raises(JobError, match="something else has changed this output; run it again"):
+        run(*here)
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.undo()
+    record = run(*here)
+    assert (record["counts"]["featurized"], record["counts"]["rows"]) == (0, 40)
+    paths = tables(tmp_path)[0]["path"]
+    assert len(paths) == paths.nunique() == 40
 
 
 def test_a_mistyped_input_does_not_keep_the_right_one_out(run: Run, sample: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from job.errors import UsageError
-from scripts import bench, bench_measures, bench_photos
+from scripts import bench, bench_measures, bench_photos, bench_targets
 from scripts.bench_figures import Measurement, Target, failure, measurement, table
 from scripts.bench_run import BenchError
 from scripts.bench_sides import FULL, QUICK, Bench, Sizes
@@ -155,10 +155,10 @@ def taking(monkeypatch: pytest.MonkeyPatch, letter: str, act: Callable[[Bench], 
 def test_every_measure_is_taken_unless_some_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for letter in bench_measures.NAMES:
+    for letter in bench_targets.NAMES:
         taking(monkeypatch, letter, lambda _: None)
     report = tmp_path / "report.json"
-    for only, letters in (([], "abcdefg"), (["--only", "g, B"], "bg")):
+    for only, letters in (([], "abcdefghijk"), (["--only", "g, B"], "bg")):
         assert bench.main([*only, "--output", str(report)]) == 0
         whole = json.loads(report.read_text())
         assert "".join(one["letter"] for one in whole["measurements"]) == letters
@@ -203,7 +203,8 @@ def test_the_pca_measure_runs_end_to_end(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_full_run_has_the_sizes_that_the_targets_are_stated_for() -> None:
-    assert Sizes(None, 2000, 100, 24, 20_000, 80, 100, 2, (1000, 3000, 10_000), 3, True) == FULL
+    own = (3000, 1000, (10_000, 50_000), 1_000_000)
+    assert Sizes(None, 2000, 100, 24, 20_000, 80, 100, 2, (1000, 3000, 10_000), 3, True, *own) == FULL
 
 
 def test_photos_are_drawn_where_none_lie_beside_the_repository(

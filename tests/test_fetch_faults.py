@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from job import inventory, s3, store
+from job import s3, store
 from job.decode import Rejected
 from job.fetch import fetch
+from job.retry import Patience
+from job.walk import walk
 from tests.s3_servers import Answer, ScriptedS3, error_body
 from tests.test_fetch import LIMIT, rows
 from tests.unprivileged import unprivileged
@@ -74,10 +76,8 @@ def test_a_name_that_is_not_utf_8_is_unreadable_and_nothing_else_is_read_for_it(
     (tmp_path / "in").mkdir()
     for name in names:
         (tmp_path / "in" / os.fsdecode(name)).write_bytes(name)
-    taken = inventory.take([str(tmp_path / "in")], str(tmp_path / "inventory"), 2, None, "/nowhere")
-    listed = [
-        row for task in range(taken.tasks) for row in inventory.read_task(taken.location, task).to_pylist()
-    ]
+    files = walk(str(tmp_path / "in"), "/nowhere", set())
+    listed = [{"path": store.printable(file.path), "bytes": file.bytes} for file in files]
     got = {row["path"]: data for row, data in fetch(listed, pool, 2, LIMIT)}
     assert len(got) == 3
     assert [data for data in got.values() if isinstance(data, bytes)] == [names[2], names[1]]
@@ -130,7 +130,7 @@ def test_what_s3_says_of_one_photo_is_its_reason(
 def test_s3_out_of_order_fails_the_task_and_rejects_nothing(
     scripted_s3: ScriptedS3, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
-    monkeypatch.setattr(s3, "RETRIES", 1)
+    monkeypatch.setattr(s3, "PATIENCE", Patience(seconds=0))
     scripted_s3.rules.append(
         lambda method, _: (
             Answer(status, error_body(code, "<Token-0>secret</Token-0>")) if method == "GET" else None

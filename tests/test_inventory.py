@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from job import inventory, s3, store
+from job import s3, store, tasks
+from job.labels import label_and_split
 from tests.listings import NOON, make, put, take
 
 # Names that some layer between a folder and a table could take for something else.
@@ -59,9 +60,10 @@ def test_a_row_has_the_columns_of_the_schema(tmp_path: Path) -> None:
         "etag": row["etag"],
         "bytes": 20,
         "modified": NOON,
+        "replaces": None,
     }
     assert row["etag"]
-    assert inventory.read_task(taken.location, 0).schema.equals(store.INVENTORY_SCHEMA)
+    assert tasks.read(taken.tasks.location, 0).schema.equals(store.INVENTORY_SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_a_row_has_the_columns_of_the_schema(tmp_path: Path) -> None:
     ],
 )
 def test_label_and_split_are_the_folders_above(path: str, label: str | None, split: str | None) -> None:
-    assert inventory.label_and_split(path) == (label, split)
+    assert label_and_split(path) == (label, split)
 
 
 def test_the_sample_is_listed_with_its_labels(sample: Path, tmp_path: Path) -> None:

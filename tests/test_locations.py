@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from job.errors import UsageError
-from job.settings import normalise, parse
+from job.locations import normalise
+from job.settings import parse
 
 
 @pytest.mark.parametrize(

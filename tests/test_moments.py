@@ -96,3 +96,56 @@ def test_merging_changes_neither_part() -> None:
     left.merge(right)
     np.testing.assert_array_equal(left.scatter, before[0])
     np.testing.assert_array_equal(right.scatter, before[1])
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.data())
+def test_what_is_merged_and_taken_out_again_leaves_no_trace(data: st.DataObject) -> None:
+    stay = features(data.draw(st.integers(20, 200)), data.draw(st.integers(0, 99)))
+    go = features(data.draw(st.integers(0, len(stay))), data.draw(st.integers(100, 199)))
+    offset = data.draw(st.sampled_from([0.0, 1.0, 50.0]))
+    found = Moments.of(stay).merge(Moments.of(go + offset)).without(Moments.of(go + offset))
+    assert found is not None
+    assert_same(found, Moments.of(stay), 1e-9)
+
+
+def test_taking_out_parts_of_one_pass_over_all_rows_leaves_the_others() -> None:
+    rows = features(300)
+    left = Moments.of(rows)
+    for part in (rows[:50], rows[50:53], rows[53:53], rows[53:130]):
+        taken = left.without(Moments.of(part))
+        assert taken is not None
+        left = taken
+    assert_same(left, Moments.of(rows[130:]), 1e-9)
+
+
+def test_taking_out_no_rows_changes_nothing() -> None:
+    whole = Moments.of(features(9))
+    assert whole.without(Moments.none(WIDTH)) is whole
+    nothing = Moments.none(WIDTH)
+    assert nothing.without(nothing) is nothing
+
+
+def test_more_than_half_of_the_rows_are_not_taken_out() -> None:
+    rows = features(100)
+    assert Moments.of(rows).without(Moments.of(rows[:51])) is None
+    assert Moments.of(rows).without(Moments.of(rows[:50])) is not None
+    assert Moments.of(rows).without(Moments.of(rows)) is None
+
+
+@pytest.mark.parametrize(("far", "kept"), [(1e3, True), (1e5, False), (1e8, False)])
+def test_a_difference_that_would_lose_digits_is_none(far: float, kept: bool) -> None:
+    near = features(100)
+    outlier = near[:1].copy()
+    outlier[0, 3] += far  # one feature of one photo is enough
+    found = Moments.of(np.vstack([near, outlier])).without(Moments.of(outlier))
+    assert (found is not None) is kept
+    if found is not None:
+        assert_same(found, Moments.of(near), 1e-9)
+
+
+def test_what_is_left_of_rows_that_do_not_differ_is_none_or_exact() -> None:
+    varied, same = features(4), np.ones((8, WIDTH))
+    same[0] += 1e-9
+    found = Moments.of(np.vstack([same, varied])).without(Moments.of(varied))
+    assert found is None

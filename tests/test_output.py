@@ -11,7 +11,7 @@ import pytest
 
 from job import output, s3, store
 from job.errors import JobError, UsageError
-from job.output import claim, clear, commit, release
+from job.output import claim, commit, release
 
 PEARS = {"inputs": ["/pears"], "limit": None}
 PLUMS = {"inputs": ["/plums", "s3://plums"], "limit": None}
@@ -66,7 +66,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(s3, "read", read)
     monkeypatch.setattr(s3, "write", write)
-    monkeypatch.setattr(s3, "list_sizes", lambda location: iter((name, 1) for name in below(location)))
+    monkeypatch.setattr(
+        s3, "list_objects", lambda location: iter((name, 1, "e", None) for name in below(location))
+    )
     monkeypatch.setattr(s3, "delete_tree", delete_tree)
     return "s3://bucket/out"
 
@@ -211,20 +213,3 @@ def test_a_claim_can_be_taken_back_while_nothing_is_written(place: str) -> None:
     store.write_bytes(f"{place}/inventory/of-another-run/part-0", b"")
     release(place)
     assert "inputs was /plums" in refusal(place, PEARS)
-
-
-def test_making_room_keeps_models_and_records_and_marks_those_of_tables_that_are_gone(place: str) -> None:
-    claim(place, PEARS, overwrite=False)
-    for name in (*store.OURS, "holiday"):
-        store.write_bytes(f"{place}/{name}/deep/file", name.encode())
-    commit(place, "first", {"status": "completed", "n": 1})
-    odd = {"second": b'{"status": "superseded"}', "list": b"[1]", "text": b"no JSON"}
-    for name, data in odd.items():
-        store.write_bytes(f"{place}/runs/{name}.json", data)
-    clear(place)
-    clear(place)
-    assert json.loads(store.read_bytes(f"{place}/runs/first.json")) == {"status": "superseded", "n": 1}
-    assert all(store.read_bytes(f"{place}/runs/{name}.json") == data for name, data in odd.items())
-    left = {name.removeprefix(f"{place}/").split("/")[0] for name, _ in store.list_files(place)}
-    assert left == {"holiday", "inventory", "models", "runs"}
-    assert not claim(place, PEARS, overwrite=False)

@@ -11,7 +11,7 @@ import pytest
 
 from job import store
 from job.errors import JobError, UsageError
-from job.output import claim, commit
+from job.output import claim, commit, opened
 from tests.test_output import PEARS, refusal
 
 
@@ -30,6 +30,42 @@ def test_an_output_that_cannot_be_written_is_refused_in_one_sentence(tmp_path: P
         assert f"cannot be written ({reason}): choose another --output" in refusal(location, PEARS)
     assert "cannot be written" in refusal(tmp_path / "loop", PEARS)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def ignored(_: str) -> None:
+    """Hear nothing of locks."""
+
+
+def test_an_output_is_opened_by_one_command_and_not_at_all_where_nothing_can_be_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(UsageError, match=r"cannot be written \(not a directory\): choose another --output"),
+        opened(f"{tmp_path}/file", "night-1", "run", ignored),
+    ):
+        pytest.fail("opened")
+    with (
+        opened(f"{tmp_path}/out", "night-1", "run", ignored) as held,
+        pytest.raises(JobError, match="is being written by run night-1"),
+        opened(f"{tmp_path}/out", "night-2", "run", ignored),
+    ):
+        pytest.fail("opened twice")
+    assert held.run_id == "night-1"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_opening_an_output_clears_what_a_killed_run_kept_aside_but_only_if_it_is_ours(
+    tmp_path: Path, ours: bool
+) -> None:
+    if ours:
+        claim(str(tmp_path), PEARS, overwrite=False)
+    kept = tmp_path / "_replaced/night-1/part-000000-night-0.parquet"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with opened(str(tmp_path), "night-2", "run", ignored):
+        assert kept.exists() is not ours
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC])

@@ -17,16 +17,13 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from job import inventory
 from tests.spark_session import Run
 
 
 @pytest.fixture(scope="module")
-def output(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def output(whole: Path) -> Path:
     """Return the output of one run on the whole sample."""
-    folder = tmp_path_factory.mktemp("sample run é %20 #1")
-    run("--input", sample, "--output", folder, "--run-id", "whole")
-    return folder
+    return whole
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +114,12 @@ def test_the_matrix_is_the_projection_in_parquet_and_in_csv(
     model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
     wanted = (matrix(features) - model["mean"]) / model["scale"] @ model["components"].T
     reduced = pd.read_parquet(output / "pca").sort_values("path", ignore_index=True)
+    assert reduced["model_id"].unique().tolist() == [record["model"]["model_id"]]
     assert reduced[["path", "label", "split"]].equals(features[["path", "label", "split"]])
     np.testing.assert_allclose(matrix(reduced, "pca"), wanted, atol=1e-5)
+    stems = {f"{file.stem}.{record['model']['model_id']}" for file in (output / "features").iterdir()}
+    for name, ending in (("pca", ".parquet"), ("pca_csv", ".csv")):
+        assert {file.name for file in (output / name).iterdir()} == {stem + ending for stem in stems}
     parts = [pd.read_csv(file) for file in (output / "pca_csv").glob("*.csv")]
     table = pd.concat(parts).sort_values("path", ignore_index=True)
     names = [f"pc_{number}" for number in range(1, record["model"]["components"] + 1)]
@@ -168,12 +169,10 @@ def test_plain_pyspark_loads_the_model_and_reproduces_the_matrix(
 
 
 def test_features_do_not_depend_on_partitioning_order_or_limit(
-    run: Run, sample: Path, tmp_path: Path, features: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    run: Run, sample: Path, tmp_path: Path, features: pd.DataFrame
 ) -> None:
-    monkeypatch.setattr(inventory, "PHOTOS_PER_TASK", 17)
-    run(
-        "--input", sample / "Test", "--input", sample / "Training", "--output", tmp_path / "o", "--limit", 230
-    )
+    inputs = ["--input", sample / "Test", "--input", sample / "Training"]
+    run(*inputs, "--output", tmp_path / "o", "--limit", 230, "--wave", 17)
     some = pd.read_parquet(tmp_path / "o" / "features")
     assert len(some) == 230
     assert len(list((tmp_path / "o" / "features").glob("*.parquet"))) > 10
@@ -187,7 +186,9 @@ def test_the_record_says_what_was_done_and_with_what(record: dict[str, Any], fea
     assert record["status"] == "completed"
     counts = record["counts"]
     assert counts["listed"] == counts["featurized"] == len(features)
-    assert counts["rejected"] == 0
+    assert counts["rejected"] == counts["unchanged"] == counts["removed"] == 0
+    assert counts["rows"] == record["model"]["rows_projected"] == len(features)
+    assert record["model"]["fitted_now"] is True
     assert record["versions"]["spark"][:4] in ("3.5.", "4.1.")
     assert "c009b1f1262c" in record["backbone"]
     assert record["backbone"] == features["backbone"].iloc[0]

@@ -3,8 +3,8 @@
 import pytest
 
 from job import aws, residency, s3
+from job.arguments import EU_REGIONS
 from job.errors import ResidencyError, UsageError
-from job.settings import EU_REGIONS
 from tests.s3_servers import Moto, ScriptedS3, make_bucket
 
 

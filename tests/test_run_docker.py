@@ -63,7 +63,9 @@ def test_an_output_is_taken_up_again_and_names_of_all_kinds_reach_the_job(
     again = run_docker_sh("--image", image, *options)
     assert again.returncode == 0, again.stderr
     records = [json.loads(file.read_text()) for file in (output / "runs").glob("*.json")]
-    assert sorted(record["status"] for record in records) == ["completed", "superseded"]
+    assert [record["status"] for record in records] == ["completed"] * 2
+    counts = sorted((record["counts"]["featurized"], record["counts"]["unchanged"]) for record in records)
+    assert counts == [(0, counts[1][0]), (counts[1][0], 0)], "the second run had nothing to do"
     assert (output / "mine").read_text() == "not the job's"
     assert set(pq.read_table(output / "features", columns=["path"])["path"].to_pylist()) == {
         str(file) for file in fruit.rglob("*.jpg")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from job import store
+from job import journal, lock, store
 from scripts import containers, run_docker
 from tests.image import ROOT
 
@@ -69,4 +69,5 @@ def test_a_folder_with_a_comma_or_a_quote_is_one_field_of_a_mount() -> None:
 
 
 def test_what_is_handed_over_is_what_the_job_writes() -> None:
-    assert set(containers.OURS) == {store.CLAIM, *store.OURS}
+    beside = {store.CLAIM, lock.LOCK, store.REPLACED, journal.FOLDER}
+    assert set(containers.OURS) == {*store.OURS, *beside}

@@ -2,15 +2,14 @@
 
 import dataclasses
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from job.arguments import EU_REGIONS
 from job.errors import UsageError
-from job.settings import EU_REGIONS, Settings, new_run_id, parse
+from job.settings import Settings, parse
 
 ROOT: Final = Path(__file__).parents[1]
 BOTH: Final = ["--input", "/photos", "--output", "/out"]
@@ -24,6 +23,10 @@ OPTIONS: Final[dict[str, tuple[str, str, Any]]] = {
     "--weights": ("weights", "/w.h5", Path("/w.h5")),
     "--max-rejected": ("max_rejected", "0", 0.0),
     "--limit": ("limit", "7", 7),
+    "--manifest": ("manifest", "s3a://lists/today.csv", "s3://lists/today.csv"),
+    "--wave": ("wave", "250", 250),
+    "--refit": ("refit", "never", "never"),
+    "--max-variance-loss": ("max_variance_loss", "0.5", 0.5),
     "--log-format": ("log_format", "json", "json"),
     "--run-id": ("run_id", "night-1", "night-1"),
     "--cache": ("cache", "/cache", Path("/cache")),
@@ -31,7 +34,12 @@ OPTIONS: Final[dict[str, tuple[str, str, Any]]] = {
     "--max-photo-bytes": ("max_photo_bytes", "1000", 1000),
     "--max-photo-pixels": ("max_photo_pixels", "2000", 2000),
 }
-SWITCHES: Final = {"--standardize": "standardize", "--overwrite": "overwrite"}
+SWITCHES: Final = {
+    "--standardize": "standardize",
+    "--prune": "prune",
+    "--retry-rejected": "retry_rejected",
+    "--overwrite": "overwrite",
+}
 # A wrong value, and a part of the sentence that says what is accepted.
 WRONG: Final = [
     ("--input", "ftp://host/photos", "give a folder, file:///folder or s3://bucket/prefix"),
@@ -47,6 +55,10 @@ WRONG: Final = [
     ("--max-rejected", "5%", "a number from 0 to 1"),
     ("--max-rejected", "-0.1", "a number from 0 to 1"),
     ("--engine", "cuda", "choose from 'litert', 'tensorflow'"),
+    ("--manifest", "http://host/today.csv", "give a folder, file:///folder or s3://bucket/prefix"),
+    ("--wave", "0", "a whole number of at least 1"),
+    ("--refit", "sometimes", "choose from 'auto', 'always', 'never'"),
+    ("--max-variance-loss", "1.5", "a number from 0 to 1"),
     ("--log-format", "xml", "choose from 'text', 'json'"),
     ("--run-id", "a/b", "or . or _ or -"),
     ("--run-id", "../up", "or . or _ or -"),
@@ -88,10 +100,14 @@ def test_defaults_are_those_that_the_help_promises(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         parse(["--help"], {})
     words = capsys.readouterr().out
-    for field in ("variance", "max_rejected", "engine", "log_format", "max_photo_bytes", "max_photo_pixels"):
+    for field in (
+        *("variance", "max_rejected", "engine", "log_format", "max_photo_bytes", "max_photo_pixels"),
+        *("wave", "max_variance_loss"),
+    ):
         section = words.partition(f"\n  --{field.replace('_', '-')} ")[2].split("\n  --")[0]
         assert f"(default {getattr(found, field)})" in section, field
-    assert found.regions == EU_REGIONS
+    assert "(default auto: " in words.partition("\n  --refit ")[2].split("\n  --")[0]
+    assert (found.regions, found.refit) == (EU_REGIONS, "auto")
 
 
 @pytest.mark.parametrize("flag", OPTIONS)
@@ -160,6 +176,13 @@ def test_unknown_arguments_and_abbreviations_are_refused_by_name(words: list[str
     assert refusal([*BOTH, *words]) == f"unknown argument {words[0]!r}: --help lists the options"
 
 
+def test_a_list_of_photos_stands_in_for_an_input_and_may_be_narrowed_by_one() -> None:
+    listed = ["--manifest", "s3://lists/today.csv", "--output", "/out"]
+    assert parse(listed, {}).inputs == ()
+    assert parse(listed, {"FRUITS_INPUT": "/photos"}).inputs == ("/photos",)
+    assert refusal(listed[:2]).startswith("--output is missing")
+
+
 @pytest.mark.parametrize("flag", ["--input", "--output"])
 def test_a_missing_location_is_asked_for(flag: str) -> None:
     sentence = refusal(without(flag))
@@ -207,39 +230,3 @@ def test_version_is_told_and_a_variable_of_that_name_means_nothing(
             "FRUITS_SERVICE_HOST": "",
         },
     )
-
-
-def test_inputs_are_sorted_and_told_apart_by_where_they_are() -> None:
-    words = ["--input", "/b", "--input", "/a/", "--input", "/b/", "--input", "s3a://two", "--output", "/o"]
-    assert parse([*words, "--input", "/x/../a"], {"FRUITS_INPUT": "/c"}).inputs == ("/a", "/b", "s3://two")
-
-
-def test_without_a_home_the_cache_is_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse(BOTH, {"XDG_CACHE_HOME": "/xdg"}).cache == Path("/xdg/fruits")
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr("os.getuid", lambda: 99_999)
-    assert parse(BOTH, {}).cache.name == "fruits-99999"
-    assert refusal(["--input", "~/x", *BOTH]).startswith("--input: ")
-
-
-def test_run_ids_differ_are_accepted_again_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = new_run_id()
-    assert re.fullmatch(r"20\d{6}T\d{6}Z-[0-9a-f]{6}", made)
-    assert parse([*BOTH, "--run-id", made], {}).run_id == made
-    assert len({new_run_id() for _ in range(100)}) == 100
-    monkeypatch.setattr("secrets.token_hex", lambda _: "000000")
-    assert new_run_id() > made[:-6]
-
-
-def test_settings_cannot_be_changed() -> None:
-    found = parse(BOTH, {})
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        found.output = "/elsewhere"  # type: ignore[misc]
-
-
-def test_settings_load_nothing_of_the_job_but_its_errors() -> None:
-    script = (
-        "import sys, job.settings; print(*sorted(name for name in sys.modules if name.startswith('job')))"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert run.stdout.split() == ["job", "job.errors", "job.settings"]

@@ -3,20 +3,27 @@
 import io
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import pyarrow.parquet as pq
 import pytest
 
-from job import inventory, s3, store
-from tests.listings import NOON, made_up, sizes, take
+from job import compare, inventory, s3, store, tasks
+from job.inventory import Source
+from job.tasks import BYTES_PER_PHOTO, Photo
+from job.walk import Listed
+from tests.listings import NOON, made_up, nothing_known, sizes, take
 from tests.s3_servers import Moto
+
+WAVE: Final = 256
 
 
 @pytest.mark.parametrize(
-    ("photos", "cores", "tasks"),
+    ("photos", "cores", "number"),
     [
         (1, 2, 1),
         (2, 2, 2),
@@ -32,38 +39,40 @@ from tests.s3_servers import Moto
     ],
 )
 def test_a_small_input_is_cut_into_even_tasks_in_whole_rounds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, cores: int, tasks: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int, cores: int, number: int
 ) -> None:
     made_up(monkeypatch, photos)
     taken, rows = take("s3://made-up", to=tmp_path, cores=cores)
-    assert (taken.tasks, taken.photos, taken.bytes) == (tasks, photos, 5_000 * photos)
+    assert (taken.tasks.tasks, taken.tasks.first_changed) == (number, number)
+    assert (taken.photos, taken.bytes) == (taken.todo, taken.tasks.bytes) == (photos, 5_000 * photos)
     assert [int(row["path"][-13:-4]) for row in rows] == list(range(photos))
     assert max(sizes(taken)) - min(sizes(taken)) <= 1
-    assert max(sizes(taken)) <= inventory.PHOTOS_PER_TASK
+    assert max(sizes(taken)) <= WAVE
 
 
 @pytest.mark.parametrize("photos", [999, 1_000, 1_001, 1_255, 1_256, 1_257, 3_333])
 def test_a_stream_longer_than_the_buffer_is_cut_into_full_tasks_and_an_even_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: int
 ) -> None:
-    monkeypatch.setattr(inventory, "BUFFER", 1_000)
-    monkeypatch.setattr(inventory, "TASKS_PER_FILE", 3)
+    monkeypatch.setattr(tasks, "BUFFER", 1_000)
+    monkeypatch.setattr(tasks, "TASKS_PER_FILE", 3)
     made_up(monkeypatch, photos, size=0)
     taken, rows = take("s3://made-up", to=tmp_path, cores=4)
     assert [int(row["path"][-13:-4]) for row in rows] == list(range(photos))
     assert taken.photos == photos
-    assert taken.tasks % 4 == 0
-    assert max(sizes(taken)) <= inventory.PHOTOS_PER_TASK
+    assert taken.tasks.tasks % 4 == 0
+    assert max(sizes(taken)) <= WAVE
     assert max(sizes(taken)[-4:]) - min(sizes(taken)[-4:]) <= 1
-    files = [name for name, _ in store.list_files(taken.location)]
-    assert len(files) == -(-taken.tasks // 3)
+    files = [name for name, _ in store.list_files(taken.tasks.location)]
+    assert len(files) == -(-taken.tasks.tasks // 3)
 
 
-def test_no_more_of_a_long_stream_is_held_than_the_buffer_and_one_file(
+def test_no_more_of_a_long_stream_is_held_than_a_block_the_buffer_and_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "BUFFER", 1_000)
-    monkeypatch.setattr(inventory, "TASKS_PER_FILE", 2)
+    monkeypatch.setattr(tasks, "BUFFER", 1_000)
+    monkeypatch.setattr(tasks, "TASKS_PER_FILE", 2)
+    monkeypatch.setattr(compare, "BLOCK", 500)
     listed, written, most_held = 0, 0, 0
 
     def photos() -> Iterator[tuple[str, int, str, datetime]]:
@@ -79,9 +88,9 @@ def test_no_more_of_a_long_stream_is_held_than_the_buffer_and_one_file(
 
     monkeypatch.setattr(s3, "list_objects", lambda _: photos())
     monkeypatch.setattr(store, "write_bytes", write)
-    inventory.take(["s3://made-up"], str(tmp_path), 4, None, "/nowhere")
+    inventory.take(Source(("s3://made-up",), "/nowhere"), str(tmp_path), 4, WAVE, nothing_known())
     assert written == 10_000
-    assert most_held <= 1_000 + 3 * inventory.PHOTOS_PER_TASK
+    assert most_held <= 500 + 1_000 + 3 * WAVE
 
 
 def test_tasks_are_balanced_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,11 +100,11 @@ def test_tasks_are_balanced_by_bytes_too(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(s3, "list_objects", lambda _: iter(photos))
     taken, _ = take("s3://made-up", to=tmp_path, cores=4)
     costs = []
-    for task in range(taken.tasks):
-        column = inventory.read_task(taken.location, task).column("bytes").to_pylist()
+    for task in range(taken.tasks.tasks):
+        column = tasks.read(taken.tasks.location, task).column("bytes").to_pylist()
         costs.append(sum(column) + megabyte * len(column))
-    assert taken.tasks % 4 == 0
-    assert max(costs) <= inventory.BYTES_PER_TASK + 21 * megabyte
+    assert taken.tasks.tasks % 4 == 0
+    assert max(costs) <= WAVE * BYTES_PER_PHOTO + 21 * megabyte
     assert max(costs) <= min(costs) + 2 * 21 * megabyte
 
 
@@ -103,8 +112,8 @@ def test_tasks_are_balanced_by_bytes_too(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_photo_larger_than_a_task_is_a_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer: int
 ) -> None:
-    monkeypatch.setattr(inventory, "BUFFER", buffer)
-    giant = 2 * inventory.BYTES_PER_TASK
+    monkeypatch.setattr(tasks, "BUFFER", buffer)
+    giant = 2 * WAVE * BYTES_PER_PHOTO
     photo_sizes = [giant if number in (0, 7, 30) else 1 for number in range(40)]
     photos = [(f"s3://made-up/{number:09}.jpg", size, "", NOON) for number, size in enumerate(photo_sizes)]
     monkeypatch.setattr(s3, "list_objects", lambda _: iter(photos))
@@ -112,14 +121,53 @@ def test_a_photo_larger_than_a_task_is_a_task(
     assert [row["bytes"] for row in rows] == photo_sizes
 
 
+def replacing(file: str | None, *numbers: int) -> list[Photo]:
+    """Return photos of nothing that replace rows of a file."""
+    return [Photo(Listed(f"/in/{number:03}.jpg", 0, "e", NOON), file) for number in numbers]
+
+
+@pytest.mark.parametrize("wave", [1, 3, 4, 100])
+def test_photos_that_replace_rows_come_after_the_new_ones_with_all_of_a_file_in_one_task(
+    tmp_path: Path, wave: int
+) -> None:
+    new = [photo.listed for photo in replacing(None, *range(5))]
+    changed = [
+        *replacing("features/a.parquet", *range(10, 16)),
+        *replacing("features/b.parquet", 20),
+        *replacing("rejected/a.parquet", 30, 31),
+    ]
+    todo = tasks.write(iter(new), iter(changed), f"{tmp_path}/t", 1, wave)
+    rows = [tasks.read(todo.location, task).to_pylist() for task in range(todo.tasks)]
+    first, then = rows[: todo.first_changed], rows[todo.first_changed :]
+    assert [row["path"] for task in first for row in task] == [listed.path for listed in new]
+    assert {row["replaces"] for task in first for row in task} == {None}
+    assert [(row["path"], row["replaces"]) for task in then for row in task] == [
+        (photo.listed.path, photo.replaces) for photo in changed
+    ]
+    tasks_of_file = Counter(file for task in then for file in {row["replaces"] for row in task})
+    assert set(tasks_of_file.values()) == {1}
+    several = {1: [6, 1, 2], 3: [6, 3], 4: [6, 3], 100: [9]}
+    assert [len(task) for task in then] == several[wave]
+    assert (todo.photos, todo.tasks) == (14, len(rows))
+
+
+def test_with_only_changed_photos_or_none_at_all_there_are_no_new_tasks(tmp_path: Path) -> None:
+    changed = tasks.write([], replacing("features/a.parquet", 1, 2), f"{tmp_path}/t", 2, 9)
+    assert (changed.photos, changed.tasks, changed.first_changed) == (2, 1, 0)
+    nothing = tasks.write([], [], f"{tmp_path}/t", 2, 9)
+    assert (nothing.photos, nothing.tasks, nothing.first_changed) == (0, 0, 0)
+    assert list(store.list_files(f"{tmp_path}/t")) == [], "the earlier tasks are gone"
+
+
 def test_a_task_is_read_from_s3_with_one_request(
     moto: Moto, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_up(monkeypatch, 2_000)
     monkeypatch.setattr(store, "delete_tree", lambda _: None)
-    taken = inventory.take(["s3://made-up"], f"s3://{bucket}/out/inventory/1", 2, None, f"s3://{bucket}/out")
+    source = Source(("s3://made-up",), f"s3://{bucket}/out")
+    taken = inventory.take(source, f"s3://{bucket}/out/inventory/1", 2, WAVE, nothing_known())
     asked = len(moto.requests())
-    assert inventory.read_task(taken.location, taken.tasks - 1).num_rows == 125
+    assert tasks.read(taken.tasks.location, taken.tasks.tasks - 1).num_rows == 125
     assert [request.split()[0] for request in moto.requests()[asked:]] == ["GET"]
 
 
@@ -128,14 +176,16 @@ def test_an_inventory_of_200_000_photos_is_taken_fast(
 ) -> None:
     made_up(monkeypatch, 200_000)
     start = time.process_time()
-    taken = inventory.take(["s3://made-up"], str(tmp_path / "inventory"), 8, None, "/nowhere")
+    taken = inventory.take(
+        Source(("s3://made-up",), "/nowhere"), str(tmp_path / "inventory"), 8, WAVE, nothing_known()
+    )
     rate = taken.photos / (time.process_time() - start)
     print(f"{rate:,.0f} photos listed and written per second of CPU")
     assert taken.photos == 200_000
-    files = [size for _, size in store.list_files(taken.location)]
+    files = [size for _, size in store.list_files(taken.tasks.location)]
     assert max(files) < 2**20
     start = time.process_time()
-    for task in itertools.islice(range(taken.tasks), 0, 200, 10):
-        inventory.read_task(taken.location, task)
+    for task in itertools.islice(range(taken.tasks.tasks), 0, 200, 10):
+        tasks.read(taken.tasks.location, task)
     print(f"{(time.process_time() - start) / 20 * 1e3:.1f} ms of CPU to read a task")
     assert rate > 20_000  # 100,000 and more on an idle machine

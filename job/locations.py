@@ -1,0 +1,50 @@
+"""What a user writes for a place, turned into a location: an absolute path, or ``s3://bucket/key``."""
+
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from job.errors import UsageError
+
+WHERE: Final = "folder, file:///folder or s3://bucket/prefix"
+
+# Scheme, host or bucket, path; Hadoop prints file:/folder with one slash.
+_URI: Final = re.compile(r"(file(?=:/[^/])|[A-Za-z][A-Za-z0-9+.-]*(?=://)):(?://([^/]*))?(.*)", re.DOTALL)
+
+
+def normalise(uri: str) -> str:
+    """Turn what a user writes into a location.
+
+    ``s3a://`` and ``s3://`` are the same; ``file://`` URIs are percent-decoded, plain paths are taken to the
+    letter but for a leading ``~``, the user's own home.
+
+    Raises
+    ------
+    UsageError
+        If the scheme is another one, or the bucket is missing.
+    """
+    match = _URI.fullmatch(uri)
+    if match is None:
+        return _absolute(uri)
+    scheme, host, path = match[1].lower(), match[2] or "", match[3]
+    if scheme == "file" and host in ("", "localhost"):
+        return _absolute(unquote(path, errors="surrogateescape"))
+    parts = [part for part in path.split("/") if part]  # Hadoop, too, takes // for /
+    if scheme not in ("s3", "s3a") or not re.fullmatch("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", host):
+        raise UsageError(f"{uri!r} is no location: give a {WHERE}")
+    if {".", ".."} & set(parts):
+        raise UsageError(f"{uri!r} has a . or .. in it, which S3 does not resolve: give a {WHERE}")
+    return "/".join(["s3:/", host, *parts])
+
+
+def _absolute(text: str) -> str:
+    if not text or "\0" in text:
+        raise UsageError(f"{text!r} is no location: give a {WHERE}")
+    home = text == "~" or text.startswith("~/")  # ~name is as likely a folder's name as a user's
+    path = (Path(text).expanduser() if home else Path(text)).absolute()
+    if ".." in path.parts:
+        # Above a link is above what it points to, so what stands before the last `..` has to be looked up.
+        start = len(path.parts) - path.parts[::-1].index("..")
+        path = Path(*path.parts[:start]).resolve().joinpath(*path.parts[start:])
+    return "/" + str(path).lstrip("/")  # two slashes at the start would make Hadoop see a host

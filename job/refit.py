@@ -1,0 +1,131 @@
+"""Whether yesterday's model still serves: what its components keep of today's variance."""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from job import pca, store
+from job.errors import UsageError
+from job.moments import Moments
+from job.pca import Pca
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of a model: the number of components or the variance they keep, and the scaling."""
+
+    components: int | None
+    variance: float
+    standardize: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model, what it was made for, and the share of the variance of the rows of now that it keeps."""
+
+    pca: Pca
+    wanted: dict[str, Any]
+    backbone: str
+    kept_now: float
+    is_new: bool
+
+
+def choose(
+    output: str, model_id: str, moments: Moments, wanted: Wanted, backbone: str, refit: str, loss: float
+) -> Fitted:
+    """Keep the current model, or fit one.
+
+    Parameters
+    ----------
+    output : str
+        Where ``models/`` is.
+    model_id : str
+        The current model's, ``""`` if there is none.
+    moments : Moments
+        Of all rows of now.
+    wanted : Wanted
+    backbone : str
+        The network that made the rows.
+    refit : {"auto", "always", "never"}
+        ``auto`` keeps the model as long as it is of what is wanted, and keeps no less of the variance than
+        when it was fitted, but for `loss`.
+    loss : float
+        A share of the variance, in [0, 1].
+
+    Raises
+    ------
+    UsageError
+        If ``never`` is asked for with a model that is not of what is wanted; and as :func:`pca.fit` does.
+    """
+    asked = {"components": wanted.components, "variance": wanted.variance, "standardize": wanted.standardize}
+    current = _load(output, model_id, moments) if model_id and refit != "always" else None
+    if current is not None:
+        differs = [name for name in asked if asked[name] != current.wanted.get(name)]
+        if current.backbone != backbone:
+            differs.append("backbone")
+        if refit == "never" and differs:
+            raise UsageError(
+                f"--refit never keeps model {model_id}, which has another {' and '.join(differs)}: "
+                "ask for what it was made for, or use --refit auto"
+            )
+        then = float(current.pca.explained_variance_ratio.sum())
+        if not differs and (refit == "never" or current.kept_now >= then - loss):
+            return current
+    model = pca.fit(moments, wanted.components, wanted.variance, wanted.standardize)
+    return Fitted(
+        model, asked, backbone, float(model.explained_variance_ratio.sum()), model.model_id != model_id
+    )
+
+
+def told(fitted: Fitted, projected: int) -> dict[str, Any]:
+    """Return what a run's record says of its model; `projected` rows of the matrix are of this run."""
+    return {
+        "model_id": fitted.pca.model_id,
+        "components": fitted.pca.k,
+        "variance_kept": fitted.kept_now,
+        "variance_kept_when_fitted": float(fitted.pca.explained_variance_ratio.sum()),
+        "rank": fitted.pca.rank,
+        "fitted_now": fitted.is_new,
+        "rows_projected": projected,
+    }
+
+
+def kept_by(model: Pca, moments: Moments) -> float:
+    """Return the share of the rows' variance that a model keeps, which may be of other rows.
+
+    It is one minus what is lost when rows are projected and taken back, ``tr((I - P)(C + δδᵀ)) / tr(C)``: P
+    projects on the components, C is the rows' covariance about their mean, with divisor n, δ that mean's
+    distance from the model's.
+    """
+    covariance = moments.scatter / max(moments.n, 1) / np.outer(model.scale, model.scale)
+    delta = (moments.mean - model.mean) / model.scale
+    along = model.components @ delta
+    kept = np.einsum("ij,jk,ik->", model.components, covariance, model.components, optimize=True)
+    total = covariance.trace()
+    return float((kept - (delta @ delta - along @ along)) / total) if total > 0 else 1.0
+
+
+def _load(output: str, model_id: str, moments: Moments) -> Fitted | None:
+    """Return a model that was saved; None if it is not there, or is not one of ours."""
+    folder = store.join(output, store.MODELS, model_id)
+    try:
+        said = json.loads(store.read_bytes(store.join(folder, "model.json")))
+        with np.load(io.BytesIO(store.read_bytes(store.join(folder, "pca.npz")))) as kept:
+            model = Pca(
+                mean=kept["mean"],
+                std=kept["scale"],
+                standardized=said["standardized"],
+                components=kept["components"],
+                explained_variance=kept["explained_variance"],
+                explained_variance_ratio=kept["explained_variance_ratio"],
+                n=int(kept["n"]),
+                rank=said["rank"],
+            )
+    except FileNotFoundError:
+        return None
+    if model.model_id != model_id:
+        return None
+    return Fitted(model, said["wanted"], said["backbone"], kept_by(model, moments), False)

@@ -1,0 +1,104 @@
+"""Runs of the job on the small S3 server, in this process: its workers are told where S3 is, too."""
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from scripts.s3_connection import Server
+from scripts.s3_faults import Faults
+from scripts.s3_server import running
+from tests.spark_session import Run
+
+BUCKET: Final = "fruits"
+PHOTOS: Final = "photos é"  # a prefix, and one that has to be percent-encoded
+PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+
+
+class Job:
+    """The job on ``s3://fruits``, whose photos a test puts, changes and deletes."""
+
+    def __init__(self, server: Server, run: Run, sample: Path) -> None:
+        self.server, self._run = server, run
+        self._waiting = sorted(sample.rglob("*.jpg"))
+        random.Random(5).shuffle(self._waiting)
+        self.sample = sample
+
+    def put(self, number: int) -> list[str]:
+        """Put so many more photos, and return their keys."""
+        photos, self._waiting = self._waiting[:number], self._waiting[number:]
+        for photo in photos:
+            self.server.put(BUCKET, self.key(photo), photo.read_bytes())
+        return [self.key(photo) for photo in photos]
+
+    def key(self, photo: Path) -> str:
+        """Return where a photo of the sample is put."""
+        return f"{PHOTOS}/{photo.relative_to(self.sample)}"
+
+    def arguments(self, *options: object, output: str = "out") -> list[str]:
+        """Return the job's options."""
+        return [
+            "--input",
+            f"s3://{BUCKET}/{PHOTOS}",
+            "--output",
+            f"s3a://{BUCKET}/{output}",
+            *map(str, options),
+        ]
+
+    def run(self, *options: object, output: str = "out") -> dict[str, Any]:
+        """Run the job, forgetting first what the server was asked before."""
+        self.server.requests.clear()
+        return self._run(*self.arguments(*options, output=output))
+
+    def photos_read(self) -> list[str]:
+        """Return the photos that were read since, each as often as it was."""
+        return sorted(
+            one.key
+            for one in list(self.server.requests)
+            if one.method == "GET" and one.key.startswith(PHOTOS)
+        )
+
+    def table(self, name: str, output: str = "out") -> pd.DataFrame:
+        """Return a table as plain readers see it, in which each photo is once, by the photos' keys."""
+        prefix = f"{output}/{name}/"
+        parts = [
+            pq.read_table(pa.BufferReader(data))
+            for key, data in sorted(self.server.contents(BUCKET).items())
+            if key.startswith(prefix)
+        ]
+        frame = pa.concat_tables(parts).to_pandas()
+        frame.index = pd.Index(frame.pop("path").str.removeprefix(f"s3://{BUCKET}/"))
+        assert frame.index.is_unique
+        return frame.sort_index()
+
+
+@contextmanager
+def job_on_s3(
+    environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path, faults: Faults | None = None
+) -> Iterator[Job]:
+    """Run the server, with an empty bucket.
+
+    Parameters
+    ----------
+    environment : MonkeyPatch
+        The fixture ``aws_environment``.
+    """
+    with running(buckets=(BUCKET,), faults=faults) as server:
+        environment.setenv("AWS_ENDPOINT_URL", server.url)
+        # Workers are started anew for another environment.
+        of_workers = spark.sparkContext.environment
+        before = dict(of_workers)
+        of_workers.update({name: os.environ[name] for name in PASSED_ON})
+        try:
+            yield Job(server, run, sample)
+        finally:
+            of_workers.clear()
+            of_workers.update(before)

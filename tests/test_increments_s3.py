@@ -1,0 +1,71 @@
+"""Daily runs on S3, photos and tables both: what is read is counted at the server."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.s3_runs import BUCKET, Job, job_on_s3
+from tests.spark_session import Run
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def job(aws_environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path) -> Iterator[Job]:
+    with job_on_s3(aws_environment, spark, run, sample) as made:
+        yield made
+
+
+def test_each_run_reads_exactly_what_is_new_or_changed(job: Job) -> None:
+    old = job.put(150)
+    record = job.run("--wave", 20)
+    assert job.photos_read() == sorted(old), "each once"
+    assert record["counts"]["featurized"] == 150
+    before = job.table("features")
+
+    record = job.run()
+    assert job.photos_read() == []
+    assert [one.key for one in job.server.requests if one.method == "PUT" and "_lock" not in one.key] == [
+        "out/_input.json",
+        f"out/runs/{record['run_id']}.json",
+    ]
+    assert record["counts"]["unchanged"] == 150
+    assert job.table("features").equals(before)
+
+    new = job.put(50)
+    contents = job.server.contents(BUCKET)
+    changed, removed, bad = old[:20], old[20:30], [f"{key}.bad.jpg" for key in old[:5]]
+    for key, other in zip(changed, new, strict=False):
+        job.server.put(BUCKET, key, contents[other])
+    for key in bad:
+        job.server.put(BUCKET, key, contents[old[0]][:400])
+    with job.server.buckets.lock:
+        for key in removed:
+            job.server.buckets[BUCKET].delete(key)
+    record = job.run("--wave", 20)
+    assert job.photos_read() == sorted([*new, *changed, *bad])
+    counts = record["counts"]
+    assert (counts["listed"], counts["unchanged"]) == (150 + 50 - 10 + 5, 150 - 20 - 10)
+    assert (counts["featurized"], counts["rejected"], counts["removed"]) == (70, 5, 10)
+    after = job.table("features")
+    assert sorted(after.index) == sorted([*old, *new])
+    assert sorted(job.table("rejected").index) == sorted(bad)
+    left = sorted({*old} - {*changed})
+    assert after.loc[left].equals(before.loc[left])
+    for key, other in zip(changed, new, strict=False):
+        assert after.loc[key, "features"].tobytes() == after.loc[other, "features"].tobytes()
+    assert sorted(job.table("pca").index) == sorted(after.index)
+    model_id = record["model"]["model_id"]
+    model = np.load(io.BytesIO(job.server.contents(BUCKET)[f"out/models/{model_id}/pca.npz"]))
+    rows = np.vstack(list(after["features"])).astype(np.float64)
+    wanted = (rows - model["mean"]) / model["scale"] @ model["components"].T
+    np.testing.assert_allclose(np.vstack(list(job.table("pca")["pca"])), wanted, atol=1e-5)
+
+    counts = job.run("--prune")["counts"]
+    assert job.photos_read() == []
+    assert (counts["unchanged"], counts["rejected_before"], counts["pruned"]) == (195, 5, 10)
+    assert sorted(job.table("features").index) == sorted({*old, *new} - {*removed})

@@ -1,0 +1,182 @@
+"""A list of photos in place of a listing: every form of it, in any order, gives the same photos in order."""
+
+import gzip
+import random
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from job import manifest, store
+from job.errors import JobError
+from job.walk import Listed
+from tests.listings import NOON
+
+PHOTOS: Final = [
+    Listed("/photos/a,b.jpg", 1, "e1", NOON),
+    Listed('/photos/say "x"\n.jpg', 2, "", NOON.replace(microsecond=250_000)),
+    Listed("s3://fruits/a//b/../c+d%20 é.jpg", 3, "e3", None),
+    Listed("s3://fruits/notes.txt", 0, "e4", datetime(1970, 1, 1, tzinfo=UTC)),
+]
+
+
+def read(location: object, *inputs: str) -> list[Listed]:
+    return list(manifest.read(str(location), inputs))
+
+
+def table(photos: list[Listed]) -> pa.Table:
+    """Return photos as our own tables hold them."""
+    rows = [photo._asdict() | {"label": "x", "split": None} for photo in photos]
+    return pa.Table.from_pylist(rows, schema=store.INVENTORY_SCHEMA)
+
+
+def text(photos: list[Listed]) -> bytes:
+    head = "ETag,Size,LastModifiedDate,Path\n"
+    rows = (
+        f'"{etag}",{size},{modified.isoformat() if modified else ""},"{path.replace(chr(34), chr(34) * 2)}"\n'
+        for path, size, etag, modified, _ in photos
+    )
+    return (head + "".join(rows)).encode()
+
+
+def write(folder: Path, name: str, photos: list[Listed]) -> Path:
+    folder.mkdir(exist_ok=True)
+    if name.endswith(".parquet"):
+        pq.write_table(table(photos), folder / name)
+    else:
+        (folder / name).write_bytes(gzip.compress(text(photos)) if name.endswith(".gz") else text(photos))
+    return folder / name
+
+
+def files_made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list of the files in which rows wait, as they are made."""
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(tempfile.TemporaryFile())  # noqa: SIM115 (the code under test closes it)
+        return made[-1]
+
+    monkeypatch.setattr(manifest, "TemporaryFile", make)
+    return made
+
+
+@pytest.mark.parametrize("name", ["list.parquet", "list.csv", "list.csv.gz", "LIST.CSV"])
+def test_each_form_gives_the_photos_in_order_of_their_paths(tmp_path: Path, name: str) -> None:
+    assert read(write(tmp_path, name, PHOTOS[::-1])) == PHOTOS
+
+
+def test_a_folder_is_read_whole_and_what_is_no_list_in_it_is_passed_over(tmp_path: Path) -> None:
+    for at, name in enumerate(["z.parquet", "_SUCCESS", "a.csv", "deep.csv.gz", "b.snappy.parquet"]):
+        write(tmp_path, name, PHOTOS[at % 2 :: 2])
+    (tmp_path / "notes.md").write_text("no list")
+    assert read(tmp_path) == PHOTOS
+
+
+def test_lists_in_s3_are_read_like_those_in_folders(bucket: str, tmp_path: Path) -> None:
+    for name in ("a.csv.gz", "b.parquet"):
+        half = PHOTOS[:2] if name == "b.parquet" else PHOTOS[2:]
+        store.write_bytes(f"s3://{bucket}/lists/{name}", write(tmp_path, name, half).read_bytes())
+    assert read(f"s3://{bucket}/lists") == PHOTOS
+    assert read(f"s3://{bucket}/lists/b.parquet") == PHOTOS[:2]
+
+
+def test_long_lists_in_no_order_come_in_order_each_path_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "RUN_BYTES", 1_000)  # some 25 rows
+    monkeypatch.setattr(manifest, "BLOCK_ROWS", 3)
+    monkeypatch.setattr("job.manifest_files.READ_ROWS", 7)
+    dice = random.Random(5)
+    signs = ["a", "B", "/", "é", "\ud7ff", "\ue000", "\uffff", "🍎", " "]
+    paths = ["s3://fruits/x" + "".join(dice.choices(signs, k=2)) for _ in range(400)]
+    photos = [Listed(path, at, "", NOON.replace(minute=dice.randrange(60))) for at, path in enumerate(paths)]
+    for part in range(4):
+        write(tmp_path, f"{part}.parquet", photos[part * 100 : part * 100 + 100])
+    # Of one path the latest, and of one time the last that was listed.
+    latest = {photo.path: photo for photo in sorted(photos, key=lambda photo: (photo.modified, photo.bytes))}
+    assert len(latest) < 90
+    made = files_made(monkeypatch)
+    assert read(tmp_path) == [latest[path] for path in sorted(latest)]
+    assert 10 < len(made) < 25, "each of some batches"
+
+
+def test_a_name_that_is_not_utf_8_has_the_place_that_a_listing_gives_it(tmp_path: Path) -> None:
+    names = {"%ED%9F%BF": "\ud7ff", "%FF": "\udcff", "%EE%80%80": "\ue000", "%80": "\udc80", "z": "z"}
+    (tmp_path / "list.csv").write_text("path,size\n" + "".join(f"file:///{name},1\n" for name in names))
+    assert [photo.path for photo in read(tmp_path)] == sorted(f"/{name}" for name in names.values())
+
+
+def test_of_rows_of_one_path_the_one_modified_last_counts_and_no_time_is_the_oldest(tmp_path: Path) -> None:
+    first, second = "2026-01-01T00:00Z", "2026-01-02T00:00Z"
+    rows = [f"/a,1,{second}", f"/a,2,{first}", "/b,3,", f"/b,4,{first}", "/b,5,", "/c,6,"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,size,modified", *rows, "/c,7,"]))
+    assert [photo.bytes for photo in read(tmp_path)] == [1, 4, 7]
+
+
+def test_only_what_is_below_an_input_is_taken(tmp_path: Path) -> None:
+    paths = ["/p/a", "/pq/a", "/p", "s3://b-1/p/a", "s3://b-1/pq/a", "s3://b-1/p", "s3://b-2/p/a"]
+    (tmp_path / "list.csv").write_text("path,size\n" + "".join(f"{path},1\n" for path in paths))
+    assert [photo.path for photo in read(tmp_path, "/p")] == ["/p/a"]
+    assert [photo.path for photo in read(tmp_path, "/p", "s3://b-1/p")] == ["/p/a", "s3://b-1/p/a"]
+    assert len(read(tmp_path, "s3://b-1")) == 3
+    assert len(read(tmp_path, "/")) == 3
+    assert len(read(tmp_path)) == 7
+
+
+def test_objects_that_stand_for_folders_are_left_out(tmp_path: Path) -> None:
+    rows = ["s3://fruits/a/,0", "s3://fruits/b/,1", "s3://fruits/c,0", "/d,0"]
+    (tmp_path / "list.csv").write_text("path,size\n" + "\n".join(rows))
+    assert [photo.path for photo in read(tmp_path)] == ["/d", "s3://fruits/b/", "s3://fruits/c"]
+
+
+def test_names_with_line_breaks_are_read_from_a_csv_file_of_any_length(tmp_path: Path) -> None:
+    breaks = "\n" * 80
+    (tmp_path / "list.csv").write_text(
+        "path,size\n" + "".join(f'"/{breaks}{number:06}.jpg",1\n' for number in range(30_000))
+    )
+    assert [photo.path[-10:-4] for photo in read(tmp_path)] == [f"{number:06}" for number in range(30_000)]
+
+
+def test_a_list_of_nothing_is_empty(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "list.csv", [])) == []
+    assert read(write(tmp_path, "list.parquet", [])) == []
+
+
+def test_each_bucket_is_admitted_once_and_before_its_photos_are_yielded(tmp_path: Path) -> None:
+    keys = ["s3://b-1/x", "s3://b-2/x", "s3://b-1/y", "/local/x", "s3://b-3/x"]
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("path,size\n" + "".join(f"{key},1\n" for key in keys))
+    asked: list[str] = []
+    photos = manifest.read(str(tmp_path), ("/local", "s3://b-1", "s3://b-2"), asked.append)
+    assert next(photos).path == "/local/x"
+    assert sorted(asked) == ["s3://b-1", "s3://b-2"]
+    assert len(list(photos)) == 3
+    assert len(asked) == 2
+
+
+def test_a_list_in_a_bucket_that_is_not_admitted_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(place: str) -> None:
+        raise JobError(place)
+
+    monkeypatch.setattr(store, "list_files", lambda _: pytest.fail("was listed"))
+    with pytest.raises(JobError, match=r"^s3://far$"):
+        next(manifest.read("s3://far/list.csv", (), refuse))
+
+
+def test_waiting_rows_lie_in_files_that_are_closed_when_nobody_wants_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = files_made(monkeypatch)
+    monkeypatch.setattr(manifest, "RUN_BYTES", 1)
+    for name in ("a.csv", "b.csv"):
+        write(tmp_path, name, PHOTOS)
+    photos: Iterator[Listed] = manifest.read(str(tmp_path), ())
+    assert next(photos) == PHOTOS[0]
+    assert [file.closed for file in made] == [False, False]
+    photos.close()  # type: ignore[attr-defined]
+    assert [file.closed for file in made] == [True, True]
