@@ -104,30 +104,13 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add(
-        "--input",
-        action="append",
-        dest="inputs",
-        type=location,
-        metavar="URI",
-        help=f"{WHERE}; repeatable",
-    )
+    add("--input", action="append", dest="inputs", type=location, metavar="URI", help=f"{WHERE}; repeatable")
     add("--output", type=location, metavar="URI", help=f"{WHERE}, for the tables")
     add("--components", type=count, metavar="K", help="keep K principal components")
-    add(
-        "--variance",
-        type=share,
-        metavar="F",
-        help="keep as many as explain this share (default 0.95)",
-    )
+    add("--variance", type=share, metavar="F", help="keep as many as explain this share (default 0.95)")
     add("--standardize", action="store_true", help="divide each feature by its standard deviation before PCA")
     add("--engine", choices=("litert", "tensorflow"), help="network runtime (default litert)")
-    add(
-        "--weights",
-        type=local,
-        metavar="FILE",
-        help="Keras HDF5 file of MobileNetV2's ImageNet weights",
-    )
+    add("--weights", type=local, metavar="FILE", help="Keras HDF5 file of MobileNetV2's ImageNet weights")
     add("--max-rejected", type=fraction, metavar="F", help="largest share refused (default 0.05)")
     add("--limit", type=count, metavar="N", help="only the first N photos, in order of their paths")
     add("--manifest", type=location, metavar="URI", help="a list of photos instead of a listing")
@@ -137,35 +120,15 @@ def _parser() -> Parser:
     add(
         "--refit",
         choices=("auto", "always", "never"),
-        help="fit the PCA anew (default auto: if variance is lost)",
+        help="fit the PCA anew (default auto: if needed)",
     )
     add("--max-variance-loss", type=fraction, metavar="F", help="what auto allows (default 0.01)")
     add("--overwrite", action="store_true", help="replace the tables of another input in --output")
     add("--log-format", choices=("text", "json"), help="json: one object a line on stdout (default text)")
-    add(
-        "--run-id",
-        type=run_id,
-        metavar="ID",
-        help="name of this run (default: time and a random part)",
-    )
-    add(
-        "--cache",
-        type=local,
-        metavar="FOLDER",
-        help="for weights and network (default ~/.cache/fruits)",
-    )
-    add(
-        "--regions",
-        type=regions,
-        metavar="R,R",
-        help="where data may be (default: all AWS has in the EU)",
-    )
-    add(
-        "--max-photo-bytes",
-        type=count,
-        metavar="N",
-        help="larger files are refused (default 67108864)",
-    )
+    add("--run-id", type=run_id, metavar="ID", help="name of this run (default: time and a random part)")
+    add("--cache", type=local, metavar="FOLDER", help="for weights and network (default ~/.cache/fruits)")
+    add("--regions", type=regions, metavar="R,R", help="where data may be (default: all AWS has in the EU)")
+    add("--max-photo-bytes", type=count, metavar="N", help="larger files are refused (default 67108864)")
     add("--max-photo-pixels", type=count, metavar="N", help="larger images too (default 50000000)")
     add("--version", action="version", version=f"fruits {__version__}", help="print the version")
     return parser

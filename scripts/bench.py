@@ -139,7 +139,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--photos", type=Path, metavar="DIR", help=f"folder of photos (default {PHOTOS}, or drawn ones)")
-    add("--quick", action="store_true", help="few photos, a small PCA: two minutes on two idle cores")
+    add("--quick", action="store_true", help="few photos, a small PCA: five minutes on two idle cores")
     add(
         "--only",
         type=_letters,

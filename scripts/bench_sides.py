@@ -206,7 +206,7 @@ class Bench:
         command = [sys.executable, "-m", "job", "--cache", self.cache, "--log-format", "json", *arguments]
         ran = run(list(map(str, command)), variables, "the job")
         events = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
-        if not events:
+        if not events or events[-1]["event"] != "summary":
             raise BenchError("the job ended without its summary")
         return JobRun(ran, events[-1], events)
 

@@ -1,6 +1,8 @@
 """The suite's one Spark session, and the marker of the tests that use it."""
 
 import os
+import random
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -70,3 +72,27 @@ def whole(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("sample run é %20 #1")
     run("--input", sample, "--output", folder, "--run-id", "whole")
     return folder
+
+
+@pytest.fixture
+def more_photos(sample: Path, tmp_path: Path) -> Callable[..., list[Path]]:
+    """Return a function that puts so many more photos into a folder, in a fixed random order."""
+    waiting = sorted(sample.rglob("*.jpg"))
+    random.Random(5).shuffle(waiting)
+
+    def put(number: int | None = None) -> list[Path]:
+        put_now = []
+        for photo in waiting[:number]:
+            target = tmp_path / "photos" / photo.relative_to(sample)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            put_now.append(Path(shutil.copy(photo, target)))
+        del waiting[:number]
+        return put_now
+
+    return put
+
+
+@pytest.fixture
+def daily(run: Run, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function that runs the job on that folder."""
+    return lambda *options: run("--input", tmp_path / "photos", "--output", tmp_path / "out", *options)

@@ -124,14 +124,52 @@ def test_rows_that_were_taken_out_cost_no_spark(output: Path) -> None:
 
 def test_replaced_rows_go_and_come(output: Path, workers: Workers) -> None:
     before = files(output)
-    rewrite.replace(
-        f"{output}/features/part-2.parquet", ["/2/4"], table("features", [Row("/2/4", "new")], drawn(1, 99))
-    )
     add(output, 3, rows=2)
-    workers.old, workers.new = Moments.of(drawn(6, 2)[[4]]), Moments.of(drawn(1, 99))
+    workers.old, workers.new = replace(output, 2, 4)
     _, anew = summed(output, workers.start, changes(before, ("part-2.parquet",), replaces=True), 20)
     assert not anew
     assert workers.summed == ["part-3.parquet"]
+
+
+def replace(output: Path, number: int, row: int) -> tuple[Moments, Moments]:
+    """Replace a row, and return the moments of what has gone and of what has come."""
+    new = table("features", [Row(paths(number)[row], "new")], drawn(1, 99))
+    rewrite.replace(f"{output}/features/part-{number}.parquet", [paths(number)[row]], new)
+    return Moments.of(drawn(6, number)[[row]]), Moments.of(drawn(1, 99))
+
+
+def test_rows_taken_out_and_rows_replaced_go_together(output: Path, workers: Workers) -> None:
+    before = files(output)
+    rewrite.drop(f"{output}/features/part-1.parquet", ["/1/0", "/1/3"])
+    gone = Moments.of(drawn(6, 1)[[0, 3]])
+    workers.old, workers.new = replace(output, 2, 4)
+    made = changes(before, ("part-1.parquet", "part-2.parquet"), gone, replaces=True)
+    _, anew = summed(output, workers.start, made, 16)
+    assert not anew
+    assert workers.summed == []
+
+
+def test_a_file_that_a_killed_run_has_changed_is_not_trusted_though_this_one_changes_it_too(
+    output: Path, workers: Workers
+) -> None:
+    replace(output, 1, 5)  # and then that run was killed
+    before = files(output)
+    rewrite.drop(f"{output}/features/part-1.parquet", ["/1/0"])
+    made = changes(before, ("part-1.parquet",), Moments.of(drawn(6, 1)[[0]]))
+    _, anew = summed(output, workers.start, made, 17)
+    assert anew
+    assert len(workers.summed) == 3
+
+
+def test_a_file_that_a_killed_run_has_added_is_not_counted_twice_though_this_one_changes_it(
+    output: Path, workers: Workers
+) -> None:
+    add(output, 3)  # and then that run was killed
+    before = files(output)
+    workers.old, workers.new = replace(output, 3, 2)
+    _, anew = summed(output, workers.start, changes(before, ("part-3.parquet",), replaces=True), 24)
+    assert anew
+    assert len(workers.summed) == 4
 
 
 def touch_unseen(output: Path) -> tuple[str, ...]:
