@@ -42,9 +42,17 @@ def test_every_key_comes_back_as_it_is_and_in_the_order_of_utf_8(server: Server)
 
 def test_obstore_uploads_in_parts_and_reads_them(server: Server) -> None:
     data = os.urandom(2 * PART + 1000)
-    assert s3.write(f"s3://{BUCKET}/large", data, only_if_new=False)
+    s3.store(BUCKET, writing=True).put("large", data)
     assert s3.read(f"s3://{BUCKET}/large") == data
     assert (server.count("POST"), server.count("PUT")) == (2, 3)
+
+
+def test_we_write_a_table_of_any_size_with_one_request(server: Server) -> None:
+    data = os.urandom(2 * PART + 1000)
+    for only_if_new in (True, False):
+        assert s3.write(f"s3://{BUCKET}/large", data, only_if_new)
+    assert server.contents(BUCKET) == {"large": data}
+    assert (server.count("POST"), server.count("PUT")) == (0, 2)
 
 
 def test_a_folder_is_served_and_comes_to_no_harm(aws_environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
