@@ -1,13 +1,18 @@
 """Daily runs on S3, photos and tables both: what is read is counted at the server."""
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
+from scripts.bench_s3 import PACKAGES
 from tests.s3_runs import BUCKET, Job, job_on_s3
 from tests.spark_session import Run
 
@@ -69,3 +74,43 @@ def test_each_run_reads_exactly_what_is_new_or_changed(job: Job) -> None:
     assert job.photos_read() == []
     assert (counts["unchanged"], counts["rejected_before"], counts["pruned"]) == (195, 5, 10)
     assert sorted(job.table("features").index) == sorted({*old, *new} - {*removed})
+
+
+READ_THROUGH_S3A = """
+import sys
+import numpy as np
+from pyspark.ml import PipelineModel
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+url, packages, output = sys.argv[1:4]
+spark = (
+    SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    .config("spark.jars.packages", packages)
+    .config("spark.hadoop.fs.s3a.endpoint", url)
+    .config("spark.hadoop.fs.s3a.path.style.access", "true")
+    .config("spark.hadoop.fs.s3a.connection.ssl.enabled", "false")
+    .getOrCreate()
+)
+rows = spark.read.parquet(output + "/features").withColumn("features", array_to_vector("features"))
+kept = {row["path"]: row for row in spark.read.parquet(output + "/pca").collect()}
+model = PipelineModel.load(output + "/models/" + next(iter(kept.values()))["model_id"] + "/spark")
+made = {row["path"]: row["pca"].toArray() for row in model.transform(rows).collect()}
+assert made.keys() == kept.keys()
+print(len(made), max(float(np.abs(made[path] - np.array(kept[path]["pca"])).max()) for path in made))
+"""
+
+
+@pytest.mark.skipif(not pyspark.__version__.startswith("3.5"), reason="S3A is of one Hadoop, that of 3.5")
+def test_plain_spark_reads_tables_and_model_through_hadoops_s3a(job: Job, tmp_path: Path) -> None:
+    job.put(20)
+    job.run("--components", 4)
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
+    command = [sys.executable, "-c", READ_THROUGH_S3A, job.server.url, PACKAGES, f"s3a://{BUCKET}/out"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=400,
+        env=given | {"PYSPARK_PYTHON": sys.executable},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    count, error = done.stdout.split()[-2:]
+    assert int(count) == 20
+    assert float(error) <= 1e-5
