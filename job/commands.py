@@ -18,7 +18,7 @@ from job.arguments import EU_REGIONS, Parser, count, location, regions
 from job.compact import Compaction
 from job.erase import Erasure
 from job.errors import JobError, UsageError
-from job.locations import WHERE
+from job.locations import WHERE, object_location
 from job.log import Log
 from job.settings import new_run_id
 from job.show import Question
@@ -194,11 +194,13 @@ def _compact_options(parser: Parser) -> None:
 
 def _path(text: str) -> str:
     """Return a photo's path as it stands in tables."""
-    return store.printable(location(text))
+    return store.printable(object_location(text) or location(text))
 
 
 def _prefix(text: str) -> str:
     """Return the beginning of paths. A slash at its end stays, and a bucket's name is whole."""
+    if key := object_location(text):
+        return key
     place = location(text)
     whole = text.endswith("/") or (store.is_s3(place) and place.count("/") == 2)
     return store.printable(f"{place.rstrip('/')}/" if whole else place)

@@ -39,7 +39,7 @@ class Comparison:
         Photos listed, of those the ones that are known as they are, and of those the rejected.
     removed : list of tables
         ``path`` and ``file`` of the photos that are known and not listed; `removed_features` of them are in
-        features.
+        features, and of these `outdated` are of another network or decoder.
     surplus : dict
         By file the paths of rows that an interrupted run has left beside the row that counts.
     """
@@ -47,6 +47,7 @@ class Comparison:
     def __init__(self, known: Known, retry_rejected: bool = False) -> None:
         self._known, self._retry = known, retry_rejected
         self.listed = self.unchanged = self.unchanged_rejected = self.removed_features = 0
+        self.outdated = 0
         self.removed: list[pa.Table] = []
         self.surplus: defaultdict[str, list[str]] = defaultdict(list)
         self._changed: list[pa.Table] = []
@@ -119,6 +120,7 @@ class Comparison:
         if len(table):
             self.removed.append(table.select(["path", "file"]))
             self.removed_features += pc.sum(table["good"]).as_py()
+            self.outdated += pc.sum(pc.invert(table["current"])).as_py()
 
     def _without_surplus(self, table: pa.Table, etags: dict[str, str]) -> pa.Table:
         """Keep one row of each photo: features before rejections, the listed etag before others."""

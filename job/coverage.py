@@ -6,6 +6,7 @@ any more, was changed by a run that did not come to its end: what covers it is n
 
 import io
 import json
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +17,8 @@ from job import store
 from job.moments import Moments
 from job.store import Stored
 
+# What a file raises that is empty or torn, as a power cut can leave it: what it held can be computed again.
+DAMAGED: Final = (ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile)
 SUMS: Final = "moments.npz"
 MATRIX: Final = "matrix.json"
 
@@ -42,17 +45,17 @@ def versions(files: Iterable[Stored]) -> dict[str, str]:
 
 
 def load_sums(output: str) -> Sums | None:
-    """Return the kept moments, if there are any."""
+    """Return the kept moments, if there are any and they are whole."""
     try:
         data = store.read_bytes(store.join(output, store.MOMENTS, SUMS))
-    except FileNotFoundError:
+        with np.load(io.BytesIO(data)) as kept:
+            mean = kept["mean"]
+            lower = np.zeros((len(mean), len(mean)))
+            lower[np.tril_indices(len(mean))] = kept["scatter"]
+            scatter = lower + np.tril(lower, -1).T
+            return Sums(Moments(int(kept["n"]), mean, scatter), json.loads(kept["files"].tobytes()))
+    except (FileNotFoundError, *DAMAGED):
         return None
-    with np.load(io.BytesIO(data)) as kept:
-        mean = kept["mean"]
-        lower = np.zeros((len(mean), len(mean)))
-        lower[np.tril_indices(len(mean))] = kept["scatter"]
-        scatter = lower + np.tril(lower, -1).T
-        return Sums(Moments(int(kept["n"]), mean, scatter), json.loads(kept["files"].tobytes()))
 
 
 def save_sums(output: str, sums: Sums) -> None:
@@ -73,11 +76,10 @@ def load_matrix(output: str) -> Matrix:
     """Return what the matrix covers; nothing if there is none."""
     try:
         said = json.loads(store.read_bytes(store.join(output, store.MOMENTS, MATRIX)))
-    except FileNotFoundError:
+        files = {name: (version, rows) for name, (version, rows) in said["files"].items()}
+        return Matrix(said["model_id"], files)
+    except (FileNotFoundError, *DAMAGED):
         return Matrix()
-    return Matrix(
-        said["model_id"], {name: (version, rows) for name, (version, rows) in said["files"].items()}
-    )
 
 
 def save_matrix(output: str, matrix: Matrix) -> None:

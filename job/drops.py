@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -38,10 +39,12 @@ def drop(output: str, paths_of: Mapping[str, Sequence[str]]) -> Dropped:
 
     def gone(pool: ThreadPoolExecutor) -> Iterator[NDArray[np.float32]]:
         nonlocal rows
-        files = sorted(paths_of)
-        for table in pool.map(lambda file: rewrite.drop(store.join(output, file), paths_of[file]), files):
-            rows += len(table)
-            yield from features_of(table)
+        files = iter(sorted(paths_of))
+        # No more than these at once: what was dropped waits in memory to be summed up.
+        while some := list(islice(files, FILES_AT_ONCE)):
+            for table in pool.map(lambda file: rewrite.drop(store.join(output, file), paths_of[file]), some):
+                rows += len(table)
+                yield from features_of(table)
 
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         moments = accumulate(gone(pool), FEATURES)

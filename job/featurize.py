@@ -147,8 +147,7 @@ def run_task(work: Work, number: int) -> None:
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
     listed = tasks.read(work.inventory, number)
     done = [_counted(outcome, work) for outcome in outcomes(listed, network, work.limits)]
-    if not lock.is_held_by(work.output, work.lock):
-        raise JobError(f"{work.output} was taken over by another run: this task's work is not written")
+    _check_lock(work)
     replaces = listed.column("replaces").to_pylist()
     new = [row for row, file in enumerate(replaces) if not str(file).startswith(store.FEATURES_TABLE)]
     fresh = [row for row, file in enumerate(replaces) if not str(file).startswith(store.REJECTED_TABLE)]
@@ -174,6 +173,12 @@ def _counted(outcome: Outcome, work: Work) -> Outcome:
     return outcome
 
 
+def _check_lock(work: Work) -> None:
+    """Make sure that nobody has taken the output over since: our driver may have died, and we live on."""
+    if not lock.is_held_by(work.output, work.lock):
+        raise JobError(f"{work.output} was taken over by another run: this task's work is not written")
+
+
 def _write(table: pa.Table, name: str, number: int, work: Work, again: bool) -> None:
     """Write the task's own file of a table."""
     location = store.join(work.output, name, tables.part_name(number, work.attempt))
@@ -197,6 +202,7 @@ def _replace(listed: pa.RecordBatch, done: list[Outcome], schema: pa.Schema, wor
             # What goes is kept for the moments. The first attempt's counts: a later one finds its new rows.
             gone = rewrite.rows_of(location, paths, ["features"]).select(["features"])
             store.write_bytes(tables.replaced(work.output, work.attempt, file), tables.parquet(gone), True)
+        _check_lock(work)
         rewrite.replace(location, paths, _table(listed, done, rows, schema, work))
 
 

@@ -80,8 +80,7 @@ def _swap(output: str, groups: list[Group]) -> None:
         for target, sources in group.merged.items():
             if target not in waiting:
                 continue  # it has arrived
-            for source in sources:
-                store.delete_tree(store.join(output, source))
+            store.delete_files([store.join(output, source) for source in sources])
             store.move(staged(output, target), store.join(output, target))
 
 

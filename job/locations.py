@@ -48,3 +48,11 @@ def _absolute(text: str) -> str:
         start = len(path.parts) - path.parts[::-1].index("..")
         path = Path(*path.parts[:start]).resolve().joinpath(*path.parts[start:])
     return "/" + str(path).lstrip("/")  # two slashes at the start would make Hadoop see a host
+
+
+def object_location(text: str) -> str | None:
+    """Return an object's location as S3 lists it, with every slash and dot; None if it names no key."""
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() in ("s3", "s3a") and normalise(f"s3://{rest.split('/')[0]}") and "/" in rest:
+        return f"s3://{rest}"
+    return None

@@ -58,6 +58,6 @@ def write(start_spark: "Callable[[], SparkSession]", output: str, model: Pca) ->
         done[name] = (files[name].version, rows)
     if wanted or known != Matrix(model_id, done):
         coverage.save_matrix(output, Matrix(model_id, done))
-    for stale in there - {one for name in files for one in tables.matrix_names(name, model_id)}:
-        store.delete_tree(store.join(output, stale))
+    stale = there - {one for name in files for one in tables.matrix_names(name, model_id)}
+    store.delete_files([store.join(output, name) for name in sorted(stale)])
     return sum(rows for _, rows in done.values()), sum(made.values())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from job import (
     backbone,
+    checks,
     coverage,
     drops,
     featurize,
@@ -27,7 +28,6 @@ from job import (
 )
 from job.compare import Comparison
 from job.decode import Limits
-from job.errors import UsageError
 from job.inventory import Inventory, Source
 from job.known import Known
 from job.lock import Held
@@ -60,6 +60,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings, log: Log, start_spark: "Callable[[], SparkSession]") -> None:
         self.settings, self.log, self._start_spark = settings, log, start_spark
+        self.wanted = Wanted(settings.components, settings.variance, settings.standardize)
         self.spark: SparkSession | None = None
         self.seconds: dict[str, float] = {}
         self.first_photo: float | None = None
@@ -83,7 +84,8 @@ class Pipeline:
             made_from = {"inputs": list(settings.inputs), "limit": settings.limit}
             was_free = output.claim(settings.output, made_from, settings.overwrite)
             try:
-                known, taken = self.take_inventory(source)
+                self.check_refit()
+                known, attempt, taken = self.take_inventory(source)
                 network = self.load_backbone() if taken.todo else None
                 if network is not None:
                     self.start()
@@ -92,7 +94,7 @@ class Pipeline:
                     store.delete_tree(self._at(store.INVENTORY, settings.run_id))
                     output.release(settings.output)
                 raise
-            attempt = tables.attempt(settings.run_id, [*known.features, *known.rejected])
+            held.check()
             dropped = drops.drop(settings.output, taken.drop(settings.prune))
             found = self.featurize(held, taken, network, attempt) if network is not None else Counter[str]()
             counts = report.count(taken, found, settings.prune)
@@ -101,46 +103,44 @@ class Pipeline:
             changes = summing.changes(known, taken, dropped, attempt)
             moments = self.sum_up(changes, counts.rows)
             fitted = self.fit_pca(moments)
+            held.check()
             self.save_model(fitted)
             rows, projected = self.project(fitted)
-            report.check_same(counts, moments.n, rows)
+            checks.check_same(counts, moments.n, rows)
             self.seconds["total"] = round(time.monotonic() - start, 3)
             model = refit.told(fitted, projected)
-            run = report.record(settings, taken, counts, model, self.seconds, self.spark, self.first_photo)
+            run = report.record(
+                settings, attempt, taken, counts, model, self.seconds, self.spark, self.first_photo
+            )
             held.check()
-            output.commit(settings.output, settings.run_id, run)
+            output.commit(settings.output, attempt, run)
         return run
 
-    def take_inventory(self, source: Source) -> tuple[Known, Inventory]:
+    def check_refit(self) -> None:
+        """Refuse at once a model that is to stay and is another than what is asked for."""
+        settings, current = self.settings, coverage.load_matrix(self.settings.output).model_id
+        network = identity.name(settings.engine)
+        refit.check(settings.output, current, self.wanted, network, settings.refit)
+
+    def take_inventory(self, source: Source) -> tuple[Known, str, Inventory]:
         """List the photos, and compare them with those that are known."""
         settings = self.settings
         with self._step("inventory"):
             known = Known(settings.output, identity.name(settings.engine))
             comparison = Comparison(known, settings.retry_rejected)
-            location = self._at(store.INVENTORY, settings.run_id)
+            attempt = tables.attempt(settings.run_id, [*known.features, *known.rejected])
+            location = self._at(store.INVENTORY, attempt)
             taken = inventory.take(source, location, os.cpu_count() or 1, settings.wave, comparison)
         text = f"{taken.photos:,} photos listed, {taken.skipped:,} other files skipped"
         if taken.unchanged or taken.removed:
             text += f"; {taken.unchanged:,} unchanged, {taken.removed:,} not there any more"
-        self.log.info(
-            "photos_listed",
-            text,
-            photos=taken.photos,
-            skipped=taken.skipped,
-            bytes=taken.bytes,
-            unchanged=taken.unchanged,
-            removed=taken.removed,
-            todo=taken.todo,
-        )
+        figures = ("photos", "skipped", "bytes", "unchanged", "removed", "todo")
+        self.log.info("photos_listed", text, **{name: getattr(taken, name) for name in figures})
         if not taken.todo:
             self.log.info("nothing_new", "nothing new: no photo is read, and no network loaded")
-        most = min(backbone.FEATURES, taken.photos + taken.removed - 1)
-        if settings.components is not None and settings.components > most:
-            raise UsageError(
-                f"--components {settings.components} is more than the rank of the features, "
-                f"which is at most {most} for {taken.photos:,} photos"
-            )
-        return known, taken
+        checks.check_components(settings.components, taken)
+        checks.check_removed(taken, settings.prune, settings.max_pruned)
+        return known, attempt, taken
 
     def load_backbone(self) -> backbone.Backbone:
         """Get, verify and convert the network."""
@@ -186,7 +186,7 @@ class Pipeline:
                 tables.write_empty(self._at(table), schema, self.settings.run_id)
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
         self.log.info("photos_featurized", text, **asdict(counts))
-        report.check_rejected(counts, self.settings.max_rejected, self.settings.output)
+        checks.check_rejected(counts, self.settings.max_rejected, self.settings.output)
 
     def sum_up(self, changes: summing.Changes, rows: int) -> Moments:
         """Merge the moments of what is new with those that are known."""
@@ -200,14 +200,13 @@ class Pipeline:
     def fit_pca(self, moments: Moments) -> Fitted:
         """Keep the model that there is, or solve for the components."""
         settings = self.settings
-        wanted = Wanted(settings.components, settings.variance, settings.standardize)
         current = coverage.load_matrix(settings.output).model_id
         with self._step("pca"):
             fitted = refit.choose(
                 settings.output,
                 current,
                 moments,
-                wanted,
+                self.wanted,
                 identity.name(settings.engine),
                 settings.refit,
                 settings.max_variance_loss,

@@ -2,12 +2,13 @@
 
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from job import pca, store
+from job import coverage, pca, store
 from job.errors import UsageError
 from job.moments import Moments
 from job.pca import Pca
@@ -31,6 +32,27 @@ class Fitted:
     backbone: str
     kept_now: float
     is_new: bool
+
+
+def check(output: str, model_id: str, wanted: Wanted, backbone: str, refit: str) -> None:
+    """Refuse ``never`` for a model that is not of what is wanted, before anything is computed.
+
+    Raises
+    ------
+    UsageError
+        That names what differs.
+    """
+    if refit != "never" or not model_id:
+        return
+    try:
+        said = json.loads(store.read_bytes(store.join(output, store.MODELS, model_id, "model.json")))
+    except (FileNotFoundError, ValueError):
+        return
+    if differs := _differences(said, wanted, backbone):
+        raise UsageError(
+            f"--refit never keeps model {model_id}, which has another {' and '.join(differs)}: "
+            "ask for what it was made for, or use --refit auto"
+        )
 
 
 def choose(
@@ -58,25 +80,22 @@ def choose(
     Raises
     ------
     UsageError
-        If ``never`` is asked for with a model that is not of what is wanted; and as :func:`pca.fit` does.
+        As :func:`check` and :func:`pca.fit` do.
     """
-    asked = {"components": wanted.components, "variance": wanted.variance, "standardize": wanted.standardize}
+    check(output, model_id, wanted, backbone, refit)
     current = _load(output, model_id, moments) if model_id and refit != "always" else None
     if current is not None:
-        differs = [name for name in asked if asked[name] != current.wanted.get(name)]
-        if current.backbone != backbone:
-            differs.append("backbone")
-        if refit == "never" and differs:
-            raise UsageError(
-                f"--refit never keeps model {model_id}, which has another {' and '.join(differs)}: "
-                "ask for what it was made for, or use --refit auto"
-            )
+        differs = _differences({"wanted": current.wanted, "backbone": current.backbone}, wanted, backbone)
         then = float(current.pca.explained_variance_ratio.sum())
         if not differs and (refit == "never" or current.kept_now >= then - loss):
             return current
     model = pca.fit(moments, wanted.components, wanted.variance, wanted.standardize)
     return Fitted(
-        model, asked, backbone, float(model.explained_variance_ratio.sum()), model.model_id != model_id
+        model,
+        asdict(wanted),
+        backbone,
+        float(model.explained_variance_ratio.sum()),
+        model.model_id != model_id,
     )
 
 
@@ -108,6 +127,13 @@ def kept_by(model: Pca, moments: Moments) -> float:
     return float((kept - (delta @ delta - along @ along)) / total) if total > 0 else 1.0
 
 
+def _differences(said: Mapping[str, Any], wanted: Wanted, backbone: str) -> list[str]:
+    """Name in what a model is not of what is wanted."""
+    had = said.get("wanted", {})
+    differs = [name for name, value in asdict(wanted).items() if value != had.get(name)]
+    return [*differs, "backbone"] if said.get("backbone") != backbone else differs
+
+
 def _load(output: str, model_id: str, moments: Moments) -> Fitted | None:
     """Return a model that was saved; None if it is not there, or is not one of ours."""
     folder = store.join(output, store.MODELS, model_id)
@@ -124,7 +150,7 @@ def _load(output: str, model_id: str, moments: Moments) -> Fitted | None:
                 n=int(kept["n"]),
                 rank=said["rank"],
             )
-    except FileNotFoundError:
+    except (FileNotFoundError, *coverage.DAMAGED):
         return None
     if model.model_id != model_id:
         return None

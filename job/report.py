@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from job import __version__, identity, passes, store, tables
-from job.errors import DataError, JobError
+from job.errors import JobError
 from job.inventory import Inventory
 from job.settings import Settings
 from job.tasks import Tasks
@@ -114,40 +114,9 @@ def count(taken: Inventory, found: Counter[str], prune: bool) -> Counts:
     )
 
 
-def check_same(counts: Counts, fitted: int, projected: int) -> None:
-    """Make sure that the moments and the matrix are of the photos that were counted.
-
-    Raises
-    ------
-    JobError
-        If they are of more or fewer, as when something else has changed the tables meanwhile.
-    """
-    if not counts.rows == fitted == projected:
-        raise JobError(
-            f"{counts.rows:,} photos have features, the moments are of {fitted:,} and the matrix of "
-            f"{projected:,}: something else has changed this output; run it again"
-        )
-
-
-def check_rejected(counts: Counts, max_rejected: float, output: str) -> None:
-    """Refuse an output with too many bad photos among those listed, of this run and of earlier ones.
-
-    Raises
-    ------
-    DataError
-        With the reasons, and where the list is.
-    """
-    bad = counts.rejected + counts.rejected_before
-    if bad > max_rejected * counts.listed:
-        reasons = _reasons(counts.reasons, counts.rejected_before)
-        raise DataError(
-            f"{bad:,} of {counts.listed:,} photos were rejected ({reasons}), more than "
-            f"--max-rejected {max_rejected:g} allows: see {store.join(output, store.REJECTED_TABLE)}"
-        )
-
-
 def record(
     settings: Settings,
+    attempt: str,
     taken: Inventory,
     counts: Counts,
     model: dict[str, Any],
@@ -155,7 +124,7 @@ def record(
     spark: "SparkSession | None",
     first_photo: float | None,
 ) -> dict[str, Any]:
-    """Return what ``runs/<run id>.json`` holds; without Spark if there was nothing to compute."""
+    """Return what ``runs/<attempt>.json`` holds; without Spark if there was nothing to compute."""
     said = {
         key: str(value) if key in ("cache", "weights") and value else value
         for key, value in asdict(settings).items()
@@ -163,6 +132,7 @@ def record(
     done = counts.featurized + counts.rejected
     return {
         "run_id": settings.run_id,
+        "record": f"{store.RUNS}/{attempt}.json",
         "status": "completed",
         "input": list(settings.inputs),
         "output": settings.output,
@@ -190,7 +160,7 @@ def summary(run: dict[str, Any]) -> str:
     counts, model, output = run["counts"], run["model"], run["output"]
     rejected = f"{counts['rejected']:,}"
     if counts["rejected"] or counts["rejected_before"]:
-        rejected += f"  ({_reasons(counts['reasons'], counts['rejected_before'])})"
+        rejected += f"  ({reasons(counts['reasons'], counts['rejected_before'])})"
     rate = run["photos_per_second"]
     fitted = "fitted now" if model["fitted_now"] else "kept"
     tables_of = [store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE]
@@ -206,14 +176,15 @@ def summary(run: dict[str, Any]) -> str:
         ("output", output),
         ("  tables", "  ".join(f"{name}/" for name in tables_of)),
         ("  model", f"{store.MODELS}/{model['model_id']}/"),
-        ("  record", f"{store.RUNS}/{run['run_id']}.json"),
+        ("  record", run["record"]),
     ]
     left_out = ("unchanged", "removed") if not counts["unchanged"] + counts["removed"] else ()
     return "\n".join(f"{name:<18} {value}" for name, value in lines if name not in left_out)
 
 
-def _reasons(reasons: dict[str, int], before: int) -> str:
-    told = [f"{number:,} {reason}" for reason, number in reasons.items()]
+def reasons(found: dict[str, int], before: int) -> str:
+    """Return in words for what photos were rejected, and how many of them before this run."""
+    told = [f"{number:,} {reason}" for reason, number in found.items()]
     return ", ".join([*told, f"{before:,} by earlier runs"] if before else told)
 
 

@@ -11,7 +11,7 @@ import this.
 import errno
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import cache, partial
@@ -186,9 +186,15 @@ def delete_tree(location: str) -> None:
     """
     bucket, key = split(location.rstrip("/"))
     assert key, "a whole bucket is never ours to delete"
-    keys = iter([key, *(split(name)[1] for name, _ in list_sizes(location))])
-    while some := list(islice(keys, DELETED_AT_ONCE)):
-        aws.tried(partial(_delete, bucket, some, location), location, PATIENCE)
+    delete_files([f"s3://{bucket}/{key}", *(name for name, _ in list_sizes(location))])
+
+
+def delete_files(locations: Iterable[str]) -> None:
+    """Delete objects of one bucket, those that are there. Raises as :func:`delete_tree` does."""
+    names = iter(locations)
+    while some := list(islice(names, DELETED_AT_ONCE)):
+        bucket, keys = split(some[0])[0], [split(name)[1] for name in some]
+        aws.tried(partial(_delete, bucket, keys, some[0]), some[0], PATIENCE)
 
 
 def _delete(bucket: str, keys: list[str], location: str) -> None:

@@ -49,6 +49,7 @@ class Settings:
     manifest: str | None = None
     wave: int = 1_000
     prune: bool = False
+    max_pruned: float = 0.1
     retry_rejected: bool = False
     refit: str = "auto"
     max_variance_loss: float = 0.01
@@ -85,6 +86,8 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
             raise UsageError(f"{option} is missing: give a {WHERE}; --help shows an example")
     if {"components", "variance"} <= given.keys():
         raise UsageError("--components and --variance exclude each other: give a count or a share, not both")
+    if given.get("prune") and "limit" in given:
+        raise UsageError("--prune and --limit exclude each other: what lies beyond a limit is not removed")
     given["inputs"] = tuple(sorted(set(given["inputs"])))
     return Settings(**{"run_id": new_run_id(), "cache": _default_cache(environment), **given})
 
@@ -116,6 +119,7 @@ def _parser() -> Parser:
     add("--manifest", type=location, metavar="URI", help="a list of photos instead of a listing")
     add("--wave", type=count, metavar="N", help="photos that become visible at once (default 1000)")
     add("--prune", action="store_true", help="drop the rows of photos that are not listed any more")
+    add("--max-pruned", type=fraction, metavar="F", help="largest share dropped by --prune (default 0.1)")
     add("--retry-rejected", action="store_true", help="try rejected photos again, even if unchanged")
     add(
         "--refit",

@@ -10,7 +10,7 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 from urllib.parse import quote
@@ -191,6 +191,15 @@ def list_stored(location: str, suffix: str = "") -> Iterator[Stored]:
         # A last part that is empty is S3's marker of a folder.
         if parts[-1].endswith(suffix) and parts[-1] and not any(part[:1] in ("_", ".") for part in parts):
             yield Stored(name, size, version)
+
+
+def delete_files(locations: Sequence[str]) -> None:
+    """Delete files of one output, those that are there; in S3, a thousand with each request."""
+    if locations and is_s3(locations[0]):
+        s3.delete_files(locations)
+        return
+    for location in locations:
+        Path(location).unlink(missing_ok=True)
 
 
 def move(source: str, target: str) -> None:

@@ -61,13 +61,14 @@ def _completed(submitter: "Submitter", ended: Followed) -> None:
         return
     took = f"{ended.seconds / 60:.1f} minutes"
     lines = [("run", submitter.name(ended.run)), ("took", took), ("cost", cost)]
-    if {"counts", "model", "output", "run_id", "photos_per_second", "cores"} <= done.keys():
+    if {"counts", "model", "output", "record", "photos_per_second", "cores"} <= done.keys():
         counts, model, output = done["counts"], done["model"], done["output"]
-        record = store.join(output, store.RUNS, f"{done['run_id']}.json")
+        record = store.join(output, done["record"])
+        rate = done["photos_per_second"]
         lines += [
-            ("photos", f"{counts['listed']:,} listed, {counts['featurized']:,} featurized, "
-                       f"{counts['rejected']:,} rejected"),
-            ("photos/second", f"{done['photos_per_second']:,.0f}  (on {done['cores']} cores)"),
+            ("photos", f"{counts['listed']:,} listed, {counts['unchanged']:,} unchanged, "
+                       f"{counts['featurized']:,} featurized, {counts['rejected']:,} rejected"),
+            ("photos/second", f"{rate:,.0f}  (on {done['cores']} cores)" if rate else "none was read"),
             ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance kept)"),
             ("output", output),
             ("record", record),

@@ -156,3 +156,11 @@ def test_a_command_starts_no_spark_and_loads_no_network(made: Made) -> None:
     words = [sys.executable, "-c", program, "show", "--output", made.location, "--path", made.good[4]]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.splitlines()[-1] == "0 None False"
+
+
+@pytest.mark.parametrize("key", ["a//b.jpg", "a/./b.jpg", "a/../b.jpg", "/a.jpg", "a%2Fb.jpg", "é b.jpg"])
+def test_an_object_is_selected_by_its_very_key(key: str) -> None:
+    assert (
+        commands._path(f"s3://bucket/{key}") == commands._path(f"s3a://bucket/{key}") == f"s3://bucket/{key}"
+    )
+    assert commands._prefix(f"s3a://bucket/{key}") == f"s3://bucket/{key}"

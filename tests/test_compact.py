@@ -114,7 +114,7 @@ def test_killed_at_any_step_every_photo_is_there_once_or_not_and_then_all_are(
 ) -> None:
     whole = make(str(tmp_path / "out"), photos(tmp_path / "photos", 32), files=1)
     before, allowed, killed = rows_in(whole.location), 0, True
-    steps = Counter[str]()
+    steps, delete_files = Counter[str](), store.delete_files
     while killed:
         made = outputs.copied(whole, str(tmp_path / f"out-{allowed}"))
         left, killed = allowed, False
@@ -134,8 +134,11 @@ def test_killed_at_any_step_every_photo_is_there_once_or_not_and_then_all_are(
             return step
 
         with monkeypatch.context() as patch:
-            for name in ("write_bytes", "delete_tree", "move"):
+            # S3, too, may have deleted some of many when the driver dies.
+            patch.setattr(store, "delete_one", lambda place: delete_files([place]), raising=False)
+            for name in ("write_bytes", "delete_tree", "delete_one", "move"):
                 patch.setattr(store, name, or_die(name))
+            patch.setattr(store, "delete_files", lambda places: [*map(vars(store)["delete_one"], places)])
             try:
                 do(made.location)
             except Killed:
@@ -148,7 +151,7 @@ def test_killed_at_any_step_every_photo_is_there_once_or_not_and_then_all_are(
         assert_same(made.location, before, whole.location)
         allowed += 1
     assert steps["write_bytes"] >= 6
-    assert steps["delete_tree"] >= 10
+    assert steps["delete_one"] >= 6
     assert steps["move"] >= 3
 
 

@@ -65,3 +65,11 @@ def test_a_file_that_is_written_again_has_another_version(output: str) -> None:
     assert set(before) == set(after) == {"a.parquet", "b.parquet"}
     assert before["a.parquet"] == after["a.parquet"]
     assert before["b.parquet"] != after["b.parquet"]
+
+
+@pytest.mark.parametrize("torn", [b"", b"PK\x03\x04 and no more", b"{}", b"[1]"])
+def test_what_is_torn_is_as_nothing_for_it_can_be_made_again(output: str, torn: bytes) -> None:
+    for name in (coverage.SUMS, coverage.MATRIX):
+        store.write_bytes(store.join(output, "moments", name), torn)
+    assert coverage.load_sums(output) is None
+    assert coverage.load_matrix(output) == Matrix()

@@ -132,3 +132,20 @@ def test_a_rejected_photo_is_tried_again_when_it_changed_or_on_demand(
     assert counts(daily(*options)) == (20, 19, 1, 0, 0)
     assert list(table(tmp_path / "out", "rejected").index) == [str(good[1])]
     assert str(good[0]) in table(tmp_path / "out", "features").index
+
+
+def test_a_run_of_the_same_name_writes_beside_the_first_and_not_over_it(
+    daily: Callable[..., dict[str, Any]], more_photos: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = more_photos(12)
+    daily("--run-id", "night", "--wave", 5)
+    before = {
+        file: file.read_bytes() for file in out.rglob("*") if file.is_file() and file.parent.name != "out"
+    }
+    second = more_photos(8)
+    assert counts(daily("--run-id", "night", "--wave", 5)) == (20, 12, 8, 0, 0)
+    assert set(table(out, "features").index) == {str(photo) for photo in [*first, *second]}
+    changed = {file for file, data in before.items() if not file.exists() or file.read_bytes() != data}
+    assert {file.parent.name for file in changed} <= {"moments", "pca", "pca_csv"}
+    assert sorted(file.name for file in (out / "runs").iterdir()) == ["night.2.json", "night.json"]

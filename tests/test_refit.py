@@ -180,3 +180,14 @@ def test_a_record_says_what_the_model_keeps_and_whether_it_is_new(tmp_path: Path
         "fitted_now": False,
         "rows_projected": 30,
     }
+
+
+def test_never_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    model_id = saved(tmp_path)
+    other = Wanted(5, 0.95, False)
+    for wanted, network, differs in ((other, NETWORK, "components"), (WANTED, "network-2", "backbone")):
+        with pytest.raises(UsageError, match=f"which has another {differs}"):
+            refit.check(str(tmp_path), model_id, wanted, network, "never")
+        refit.check(str(tmp_path), model_id, wanted, network, "auto")
+    refit.check(str(tmp_path), model_id, WANTED, NETWORK, "never")
+    refit.check(str(tmp_path), "", other, NETWORK, "never")

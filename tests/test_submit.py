@@ -18,8 +18,9 @@ from tests.stages import Made, line
 ROOT = Path(__file__).parents[1]
 SUMMARY: dict[str, Any] = {
     "run_id": "monday",
+    "record": "runs/monday.2.json",  # of a driver that was started again
     "output": "s3://results/fruits",
-    "counts": {"listed": 1560, "skipped": 2, "featurized": 1558, "rejected": 2, "reasons": {"empty": 2}},
+    "counts": {"listed": 1570, "unchanged": 10, "featurized": 1558, "rejected": 2, "reasons": {"empty": 2}},
     "model": {"model_id": "pca-70", "components": 70, "variance_kept": 0.9502, "rank": 1280},
     "photos_per_second": 161.4,
     "cores": 8,
@@ -54,13 +55,20 @@ def test_a_run_is_followed_from_nothing_to_its_end(made: Made, capsys: pytest.Ca
     assert states == ["PENDING", "SUBMITTED", "RUNNING", "COMPLETED"]
     assert "run monday" in shown.out
     assert "not ours" not in shown.out
-    assert "1,560 listed, 1,558 featurized, 2 rejected" in shown.out
+    assert "1,570 listed, 10 unchanged, 1,558 featurized, 2 rejected" in shown.out
     assert "161  (on 8 cores)" in shown.out
-    assert "s3://results/fruits/runs/monday.json" in shown.out
+    assert "s3://results/fruits/runs/monday.2.json" in shown.out
     assert "about 0.0" in shown.out
     assert made.image in shown.err
     assert set(made.waited) == {5.0}
     assert len(made.cloud.runs()) == 1
+
+
+def test_a_run_with_nothing_new_ends_like_any_other(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {**line("summary", ""), **SUMMARY, "photos_per_second": None, "cores": None}
+    made.cloud.states.append({"state": "COMPLETED", "then": lambda: made.log("monday", said)})
+    assert made.submit("--run-id", "monday") == 0
+    assert "photos/second  none was read" in capsys.readouterr().out
 
 
 def test_what_is_sent_is_what_was_asked_for(made: Made, tmp_path: Path) -> None:
