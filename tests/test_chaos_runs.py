@@ -98,10 +98,9 @@ class Story:
         ("out/features/part-*-first.parquet", 1, "after"),
         ("out/rejected/part-*", 1, "before"),
         ("out/moments/moments.npz", 1, "after"),
-        ("out/pca/part-*", 3, "after"),
         ("out/runs/*", 1, "before"),
     ],
-    ids=["a wave", "a row replaced", "features and rejected", "the moments", "the matrix", "the commit"],
+    ids=["a wave", "a row replaced", "features and rejected", "the moments", "the commit"],
 )
 def test_a_driver_killed_at(story: Story, cache: Path, keys: str, nth: int, when: When) -> None:
     story.begin()
@@ -171,9 +170,9 @@ def test_what_is_killed_in_a_run_costs_only_its_unfinished_work(
 def test_a_line_that_fails_in_every_way_costs_no_photo(
     aws_environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path
 ) -> None:
-    with job_on_s3(aws_environment, spark, run, sample, Faults(0.05, seed=3)) as job:
-        keys = job.put(120)
-        record = job.run("--wave", 20)
-        assert (record["counts"]["featurized"], record["counts"]["rejected"]) == (120, 0)
+    with job_on_s3(aws_environment, spark, run, sample, Faults(0.05, seed=8)) as job:
+        keys = job.put(60)
+        record = job.run("--wave", 10)
+        assert (record["counts"]["featurized"], record["counts"]["rejected"]) == (60, 0)
         assert sorted(job.table("features").index) == sorted(keys)
         assert set(job.server.faults.done) == {fault.name for fault in Fault}
