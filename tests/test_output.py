@@ -93,12 +93,13 @@ def test_another_input_is_refused_with_the_difference_and_nothing_is_touched(pla
     assert json.loads(store.read_bytes(f"{place}/_input.json")) == PEARS
 
 
-def test_overwriting_deletes_our_tables_and_claims_the_output(place: str) -> None:
+def test_overwriting_deletes_our_tables_but_the_erasures_and_claims_the_output(place: str) -> None:
     claim(place, PEARS, overwrite=False)
     for name in (*store.OURS, "holiday"):
         store.write_bytes(f"{place}/{name}/deep/file", name.encode())
     assert not claim(place, PLUMS, overwrite=True)
-    assert [name for name, _ in store.list_files(place)] == [f"{place}/holiday/deep/file"]
+    left = [f"{place}/{name}/deep/file" for name in (store.ERASURES, "holiday")]
+    assert [name for name, _ in store.list_files(place)] == left
     assert json.loads(store.read_bytes(f"{place}/_input.json")) == PLUMS
 
 
@@ -116,6 +117,7 @@ def test_foreign_files_survive_overwriting(tmp_path: Path) -> None:
     claim(str(tmp_path), PLUMS, overwrite=True)
     assert set(tree(tmp_path)) == {
         "_input.json",
+        "erasures/deep/file",
         "holiday/deep/file",
         ".git/deep/file",
         "notes.txt",
@@ -178,7 +180,7 @@ def test_a_deletion_that_broke_off_is_taken_up_again(tmp_path: Path, monkeypatch
         "still what is left of it is made from"
     )
     claim(str(tmp_path), PLUMS, overwrite=True)
-    assert not set(os.listdir(tmp_path)) & set(store.OURS)  # noqa: PTH208
+    assert set(os.listdir(tmp_path)) & set(store.OURS) == {store.ERASURES}  # noqa: PTH208
 
 
 def test_a_faster_run_between_the_look_and_the_claim_is_noticed(
