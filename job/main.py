@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -58,7 +59,7 @@ def _run(arguments: list[str]) -> int:
         log = Log(settings.run_id, settings.log_format == "json")
         _on_signals(_interrupt)
         log.info("run_started", f"run {settings.run_id}", output=settings.output, inputs=settings.inputs)
-        pipeline = Pipeline(settings, log, lambda: _start(settings))
+        pipeline = _Run(settings, log, lambda: _start(settings))
         run = pipeline.run()
         _on_signals(signal.SIG_IGN)  # it is committed
         log.summary(report.summary(run), **run)
@@ -106,6 +107,25 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     _interrupted.set()
     logging.disable(logging.CRITICAL)  # py4j logs the exception that ends its waiting, at length
     raise KeyboardInterrupt
+
+
+class _Run(Pipeline):
+    """A pipeline that asks before and after each step whether it is to end.
+
+    Python drops what a signal's handler raises in some places, as after a fork, which starting Java is.
+    """
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        _end_if_interrupted()
+        with super()._step(name):
+            yield
+        _end_if_interrupted()
+
+
+def _end_if_interrupted() -> None:
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _on_signals(handler: "Callable[[int, FrameType | None], None] | signal.Handlers") -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pyspark
 import pytest
 
-from job import backbone
+from job import backbone, main
 from tests.spark_session import ROOT
 
 SECONDS = 240
@@ -224,3 +225,18 @@ def test_an_unexpected_error_keeps_its_traceback_and_ends_with_1(
         assert done.returncode == 1
         assert "Traceback" in getattr(done, where)
         assert "'NoneType' object is not callable" in getattr(done, where).splitlines()[-1]
+
+
+def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: Path, cache: Path
+) -> None:
+    went_on: list[object] = []
+    monkeypatch.setattr(main, "_interrupted", threading.Event())
+    # As if what the handler raises were lost.
+    monkeypatch.setattr(backbone, "load", lambda *_: main._interrupted.set())
+    monkeypatch.setattr(main, "_start", went_on.append)
+    monkeypatch.setattr(main, "_on_signals", lambda _: None)
+    arguments = ["--input", str(photos), "--output", str(tmp_path / "out"), "--cache", str(cache)]
+    assert main.main(arguments) == main.INTERRUPTED
+    assert not went_on
+    assert not list((tmp_path / "out").rglob("*.json"))
