@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyspark
@@ -232,8 +233,12 @@ def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(
 ) -> None:
     went_on: list[object] = []
     monkeypatch.setattr(main, "_interrupted", threading.Event())
-    # As if what the handler raises were lost.
-    monkeypatch.setattr(backbone, "load", lambda *_: main._interrupted.set())
+
+    def load(*_: object) -> SimpleNamespace:
+        main._interrupted.set()
+        return SimpleNamespace(name="network", source="here")
+
+    monkeypatch.setattr(backbone, "load", load)
     monkeypatch.setattr(main, "_start", went_on.append)
     monkeypatch.setattr(main, "_on_signals", lambda _: None)
     arguments = ["--input", str(photos), "--output", str(tmp_path / "out"), "--cache", str(cache)]
