@@ -4,18 +4,13 @@ Stands between ``erase`` and ``coverage``. What can be taken out exactly is; oth
 from the rows that are left, so that the next run finds nothing to do.
 """
 
-import io
-import json
 from collections.abc import Mapping
 from itertools import chain
 
-import numpy as np
-
-from job import coverage, drops, rewrite, store, tables
+from job import coverage, drops, models, rewrite, store, tables
 from job.backbone import FEATURES
 from job.coverage import Matrix, Sums
 from job.moments import Moments, accumulate
-from job.pca import Pca
 
 UNSURE = ""  # the version of a file that the matrix is not known to be of: no file has it
 
@@ -90,44 +85,12 @@ def matrix(output: str, left: Mapping[str, int]) -> int:
     if not unsure:
         return 0
     again = [name for name in unsure if name not in left and name in now]
-    model = _model(output, known.model_id) if again else None
+    found = models.load(output, known.model_id) if again else None
     covered = {name: said for name, said in known.files.items() if said[0] != UNSURE}
     covered |= {name: (now[name], rows) for name, rows in left.items() if name in unsure and name in now}
-    if model is not None:
-        covered |= {name: (now[name], _project(output, name, model)) for name in again}
+    if found is not None:
+        for name in again:
+            file = store.join(output, store.FEATURES_TABLE, name)
+            covered[name] = (now[name], tables.project(file, output, found[0], known.model_id))
     coverage.save_matrix(output, Matrix(known.model_id, covered))
-    return len(again) if model is not None else 0
-
-
-def _project(output: str, name: str, model: Pca) -> int:
-    """Write the matrix of one file of features, and return its rows."""
-    made, rows = tables.MatrixWriter(model.k, model.model_id), 0
-    for batch in tables.read(
-        [store.join(output, store.FEATURES_TABLE, name)], [*store.PCA.names[:3], "features"]
-    ):
-        made.write(batch, model.project(tables.matrix(batch.column("features"), FEATURES)))
-        rows += len(batch)
-    for place, data in zip(tables.matrix_names(name, model.model_id), made.close(), strict=True):
-        store.write_bytes(store.join(output, place), data)
-    return rows
-
-
-def _model(output: str, model_id: str) -> Pca | None:
-    """Return a saved model, as far as projecting needs it; None if it is not there."""
-    folder = store.join(output, store.MODELS, model_id)
-    try:
-        said = json.loads(store.read_bytes(store.join(folder, "model.json")))
-        data = store.read_bytes(store.join(folder, "pca.npz"))
-    except FileNotFoundError:
-        return None
-    with np.load(io.BytesIO(data)) as kept:
-        return Pca(
-            mean=kept["mean"],
-            std=kept["scale"],
-            standardized=said["standardized"],
-            components=kept["components"],
-            explained_variance=kept["explained_variance"],
-            explained_variance_ratio=kept["explained_variance_ratio"],
-            n=int(kept["n"]),
-            rank=said["rank"],
-        )
+    return len(again) if found is not None else 0

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from job import store
+from job.coverage import DAMAGED
 from job.pca import Pca
 
 # Whose saved form this is: Spark chooses by it how to read a model. Later ones read 3.5's, 4.1 too.
@@ -86,6 +87,30 @@ def save(pca: Pca, location: str, facts: Mapping[str, object]) -> None:
         "variance_kept": float(pca.explained_variance_ratio.sum()),
     }
     store.write_bytes(store.join(location, "model.json"), json.dumps({**figures, **facts}, indent=2).encode())
+
+
+def load(output: str, model_id: str) -> tuple[Pca, dict[str, Any]] | None:
+    """Return a saved model and what ``model.json`` says; None if it is not there, torn, or another's.
+
+    Of the standard deviation only what features are divided by was saved: 1 where they are not.
+    """
+    folder = store.join(output, store.MODELS, model_id)
+    try:
+        said = json.loads(store.read_bytes(store.join(folder, "model.json")))
+        with np.load(io.BytesIO(store.read_bytes(store.join(folder, "pca.npz")))) as kept:
+            model = Pca(
+                mean=kept["mean"],
+                std=kept["scale"],
+                standardized=said["standardized"],
+                components=kept["components"],
+                explained_variance=kept["explained_variance"],
+                explained_variance_ratio=kept["explained_variance_ratio"],
+                n=int(kept["n"]),
+                rank=said["rank"],
+            )
+    except (FileNotFoundError, *DAMAGED):
+        return None
+    return (model, said) if model.model_id == model_id else None
 
 
 def npz(pca: Pca) -> bytes:

@@ -1,8 +1,8 @@
 """Whose output it is: the claim that keeps two inputs from mixing, and the record that commits a run.
 
 The first run on an output leaves a claim there that says what it is made from. A later run on something else
-is refused, unless it may overwrite; a run on the same replaces its tables. What a run wrote counts only once
-its record stands in ``runs/``.
+is refused, unless it may overwrite; a run on the same goes on from what is there. A run is whole only once
+its record stands in ``runs/``; the waves that it wrote before stay, and are the next run's.
 """
 
 import contextlib

@@ -104,21 +104,9 @@ def project(
     shared = spark.sparkContext.broadcast(model)
 
     def write(share: int) -> dict[str, int]:
-        return {file: _project(file, output, shared.value, model_id) for file in shares.value[share]}
+        return {file: tables.project(file, output, shared.value, model_id) for file in shares.value[share]}
 
     return dict(ChainMap(*_each(spark, len(shares.value), write).collect()))
-
-
-def _project(file: str, output: str, model: Pca, model_id: str) -> int:
-    made = tables.MatrixWriter(model.k, model_id)
-    rows = 0
-    for batch in tables.read([file], [*store.PCA.names[:3], "features"]):
-        reduced = model.project(tables.matrix(batch.column("features"), FEATURES))
-        made.write(batch, reduced)
-        rows += len(reduced)
-    for name, data in zip(tables.matrix_names(file, model_id), made.close(), strict=True):
-        store.write_bytes(store.join(output, name), data)
-    return rows
 
 
 def _each(spark: "SparkSession", count: int, work: Callable[[int], T]) -> "RDD[T]":

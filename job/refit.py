@@ -1,6 +1,5 @@
 """Whether yesterday's model still serves: what its components keep of today's variance."""
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from job import coverage, pca, store
+from job import models, pca, store
 from job.errors import UsageError
 from job.moments import Moments
 from job.pca import Pca
@@ -136,22 +135,8 @@ def _differences(said: Mapping[str, Any], wanted: Wanted, backbone: str) -> list
 
 def _load(output: str, model_id: str, moments: Moments) -> Fitted | None:
     """Return a model that was saved; None if it is not there, or is not one of ours."""
-    folder = store.join(output, store.MODELS, model_id)
-    try:
-        said = json.loads(store.read_bytes(store.join(folder, "model.json")))
-        with np.load(io.BytesIO(store.read_bytes(store.join(folder, "pca.npz")))) as kept:
-            model = Pca(
-                mean=kept["mean"],
-                std=kept["scale"],
-                standardized=said["standardized"],
-                components=kept["components"],
-                explained_variance=kept["explained_variance"],
-                explained_variance_ratio=kept["explained_variance_ratio"],
-                n=int(kept["n"]),
-                rank=said["rank"],
-            )
-    except (FileNotFoundError, *coverage.DAMAGED):
+    found = models.load(output, model_id)
+    if found is None:
         return None
-    if model.model_id != model_id:
-        return None
+    model, said = found
     return Fitted(model, said["wanted"], said["backbone"], kept_by(model, moments), False)

@@ -1,4 +1,4 @@
-"""What a run tells at its end: the counts that must add up, the record, and the summary for people."""
+"""What a run tells at its end: its counts, its record, and the summary for people; ``checks`` judges them."""
 
 import platform
 from collections import Counter

@@ -1,8 +1,8 @@
 """The moments of all features: what is known merged with what is new, so that nothing is summed up twice.
 
 What a run has added, replaced and taken out is merged and taken out here as well. Where the kept moments are
-not of the files that were there before, as after a run that was killed, everything is summed up anew: that is
-slower, and never wrong.
+not of the files that were there before, as after a run that was killed, everything is summed up anew: slower,
+and of nothing that was kept.
 """
 
 from collections.abc import Callable, Mapping

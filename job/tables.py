@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from job import store
+from job.backbone import FEATURES
+from job.pca import Pca
 from job.store import Stored
 
 ROWS_PER_READ: Final = 512
@@ -113,6 +115,18 @@ class MatrixWriter:
         self._table.close()
         self._lines.close()
         return self._parquet.getvalue(), self._csv.getvalue()
+
+
+def project(file: str, output: str, model: Pca, model_id: str) -> int:
+    """Write the matrix of one file of features, as Parquet and as CSV, and return its rows."""
+    made, rows = MatrixWriter(model.k, model_id), 0
+    for batch in read([file], [*store.PCA.names[:3], "features"]):
+        reduced = model.project(matrix(batch.column("features"), FEATURES))
+        made.write(batch, reduced)
+        rows += len(reduced)
+    for name, data in zip(matrix_names(file, model_id), made.close(), strict=True):
+        store.write_bytes(store.join(output, name), data)
+    return rows
 
 
 def shares(files: list[str], tasks: int) -> list[list[str]]:

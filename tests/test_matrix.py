@@ -30,7 +30,7 @@ class Workers:
         assert spark == "a session"
         self.projected = [name.rpartition("/")[2] for name in files]
         self.seen = names(self.output)
-        return {file: passes._project(file, output, model, model_id) for file in files}
+        return {file: tables.project(file, output, model, model_id) for file in files}
 
 
 def not_started() -> Any:
@@ -140,7 +140,7 @@ def test_a_run_that_was_killed_while_it_projected_leaves_the_old_matrix_and_the_
     new = a_model(3)
 
     def breaks(_: object, files: list[str], *more: Any) -> None:
-        passes._project(files[0], *more)
+        tables.project(files[0], *more)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
