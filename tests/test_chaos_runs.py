@@ -1,5 +1,6 @@
 """The job killed at its worst moments, and on a faulty line: one plain run later, nothing shows of it."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import pyspark
 import pytest
+from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from scripts.s3_faults import Fault, Faults, When
@@ -89,6 +92,16 @@ class Story:
             pd.testing.assert_frame_equal(ours.drop(columns="modified"), theirs.drop(columns="modified"))
         assert found["pca"].index.equals(self.undisturbed["pca"].index)
         assert found["pca"]["model_id"].nunique() == 1
+        self.check_moments(np.vstack(list(found["features"]["features"])).astype(np.float64))
+
+    def check_moments(self, rows: NDArray[np.float64]) -> None:
+        """Compare the kept moments with those of the rows that stand in features."""
+        with np.load(io.BytesIO(self.job.server.contents(BUCKET)["out/moments/moments.npz"])) as kept:
+            assert int(kept["n"]) == len(rows)
+            centred = rows - rows.mean(axis=0)
+            np.testing.assert_allclose(kept["mean"], rows.mean(axis=0), rtol=1e-9, atol=1e-12)
+            lower = (centred.T @ centred)[np.tril_indices(rows.shape[1])]
+            np.testing.assert_allclose(kept["scatter"], lower, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
