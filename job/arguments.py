@@ -96,6 +96,13 @@ def share(text: str) -> float:
     raise argparse.ArgumentTypeError("0 keeps nothing, give a number above 0 and up to 1")
 
 
+def hours(text: str) -> float:
+    """Return a number of hours, 0 or more, up to ten years."""
+    if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text):
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours, as 0 or 168")
+
+
 def run_id(text: str) -> str:
     """Return a name that can be part of a file's."""
     if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):

@@ -2,11 +2,12 @@
 
 from job import report, store
 from job.backbone import FEATURES
+from job.compare import Comparison
 from job.errors import DataError, JobError, UsageError
-from job.inventory import Inventory
+from job.table import layout
 
 
-def check_components(components: int | None, taken: Inventory) -> None:
+def check_components(components: int | None, photos: int) -> None:
     """Refuse more components than the features of so few photos can have.
 
     Raises
@@ -14,16 +15,16 @@ def check_components(components: int | None, taken: Inventory) -> None:
     UsageError
         That names the largest rank there can be.
     """
-    most = min(FEATURES, taken.photos + taken.removed - 1)
+    most = min(FEATURES, photos - 1)
     if components is not None and components > most:
         raise UsageError(
             f"--components {components} is more than the rank of the features, "
-            f"which is at most {most} for {taken.photos:,} photos"
+            f"which is at most {most} for {photos:,} photos"
         )
 
 
-def check_removed(taken: Inventory, prune: bool, max_pruned: float) -> None:
-    """Refuse to drop more than is plausible, and to keep rows that no longer fit to the others.
+def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> None:
+    """Refuse to take out more than is plausible, and to keep rows that no longer fit to the others.
 
     Raises
     ------
@@ -31,16 +32,16 @@ def check_removed(taken: Inventory, prune: bool, max_pruned: float) -> None:
         If so many photos are not listed any more that an input may be out of reach; or if rows of such photos
         are of another network, which a model must not be fitted with.
     """
-    known = taken.unchanged + taken.removed + taken.comparison.changed().num_rows
-    if prune and taken.removed > max_pruned * known:
+    if prune and comparison.missing > max_pruned * comparison.known:
         raise DataError(
-            f"{taken.removed:,} of {known:,} known photos are not listed any more, and --max-pruned "
-            f"{max_pruned:g} lets --prune drop fewer: check that all of the input can be seen, or raise it"
+            f"{comparison.missing:,} of {comparison.known:,} known photos are not listed any more, and "
+            f"--max-pruned {max_pruned:g} lets --prune take out fewer: check that all of the input can be "
+            "seen, or raise it"
         )
-    if taken.comparison.outdated and not prune:
+    if comparison.outdated and not prune:
         raise DataError(
-            f"{taken.comparison.outdated:,} photos are not listed any more, and their features are of "
-            "another network: drop them with --prune, or bring the photos back"
+            f"{comparison.outdated:,} photos are not listed any more, and their features are of "
+            "another network: take them out with --prune, or bring the photos back"
         )
 
 
@@ -72,5 +73,6 @@ def check_rejected(counts: report.Counts, max_rejected: float, output: str) -> N
         reasons = report.reasons(counts.reasons, counts.rejected_before)
         raise DataError(
             f"{bad:,} of {counts.listed:,} photos were rejected ({reasons}), more than "
-            f"--max-rejected {max_rejected:g} allows: see {store.join(output, store.REJECTED_TABLE)}"
+            f"--max-rejected {max_rejected:g} allows: see the rows of table "
+            f"{store.join(output, layout.PHOTOS)} with outcome {layout.REJECTED}"
         )

@@ -14,15 +14,15 @@ from types import FrameType
 from typing import Any, Final
 
 from job import compact, erase, show, store
-from job.arguments import EU_REGIONS, Parser, count, location, regions
+from job.arguments import EU_REGIONS, Parser, count, hours, location, regions
 from job.compact import Compaction
 from job.erase import Erasure
 from job.errors import JobError, UsageError
 from job.locations import WHERE, object_location
 from job.log import Log
+from job.search import Selection
 from job.settings import new_run_id
 from job.show import Question
-from job.traces import Selection
 
 INTERRUPTED: Final = 130
 REQUESTED_BY: Final = 200  # characters
@@ -144,7 +144,10 @@ def _show(given: dict[str, Any], command_id: str, log: Log) -> tuple[dict[str, A
 
 def _compact(given: dict[str, Any], command_id: str, log: Log) -> tuple[dict[str, Any], str]:
     compaction = Compaction(
-        given["output"], given.get("rows", compact.ROWS), given.get("regions", EU_REGIONS)
+        given["output"],
+        given.get("rows", compact.ROWS),
+        given.get("regions", EU_REGIONS),
+        given.get("keep_versions", 0),
     )
     done = compact.run(compaction, command_id, log)
     return done, compact.summary(done)
@@ -183,12 +186,15 @@ def _erase_options(parser: Parser) -> None:
     parser.add_argument(
         "--requested-by", type=_who, metavar="WHO", help="who asked for it; stands in the record"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say how many rows of which tables, no more")
+    parser.add_argument("--dry-run", action="store_true", help="say how many photos, no more")
 
 
 def _compact_options(parser: Parser) -> None:
     parser.add_argument(
         "--rows", type=count, metavar="N", help=f"most rows of a file (default {compact.ROWS})"
+    )
+    parser.add_argument(
+        "--keep-versions", type=hours, metavar="HOURS", help="keep replaced files so long (default 0)"
     )
 
 
@@ -245,6 +251,6 @@ COMMANDS: Final = {
         "python -m job compact --output s3://my-results/2026 --rows 10000",
         _compact_options,
         _compact,
-        "the next command on this output brings the compaction to its end, or away",
+        "what was merged stays; say the same again to go on",
     ),
 }

@@ -1,155 +1,252 @@
-"""What is new: the photos that are listed against those that an output holds, step by step.
+"""What is new: the photos that are listed against those that the table holds, in one join.
 
-A photo is unchanged if its path is known with the same etag and size, and if its features were made by this
-run's network and decoder. It needs no row of its own in memory: blocks of the listing are joined with what is
-known of the same range of paths, and only what there is to do is kept.
+A photo is unchanged if its path is known with the same etag and size, and if it was judged by this run's
+network and decoder. DuckDB joins both sides as they stream past, and spills what does not fit into its memory
+to the disk; of the features nothing is read. Where nothing is known yet, nothing is joined.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from job import known as known_room
 from job import store
-from job.known import Known
+from job.table import files, layout
+from job.table.commits import Snapshot
+from job.table.layout import DataFile
 from job.walk import Listed
 
-BLOCK: Final = 16_384  # photos listed that are compared at a time: about 5 MB
-CHANGED: Final = pa.schema(
-    [*(store.LISTED.field(name) for name in known_room.COLUMNS), store.INVENTORY_SCHEMA.field("replaces")]
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MEMORY: Final = "1GB"  # of the join; ten million photos on both sides spill some hundred MB
+ROWS_PER_BATCH: Final = 10_000
+FILES_AHEAD: Final = 16  # of some 100 KB of columns each
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LISTED: Final = pa.schema(
+    [
+        pa.field("path", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("modified", pa.int64()),  # microseconds since 1970
+    ]
 )
+_KNOWN: Final = pa.schema(
+    [
+        pa.field("path", pa.string()),
+        pa.field("etag", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("modified", pa.int64()),
+        pa.field("current", pa.bool_()),  # judged by the network and the decoder of this run
+        pa.field("file", pa.int32()),
+    ]
+)
+# A list without etags is asked for the time of change; of one that has neither, the size alone decides.
+JOIN: Final = """
+    CREATE TEMP TABLE difference AS
+    SELECT coalesce(listed.path, known.path) AS path, listed.bytes, listed.etag, listed.modified, known.file,
+           known.current, listed.path IS NULL AS is_missing, known.path IS NULL AS is_new
+    FROM listed FULL JOIN known ON listed.path = known.path
+    WHERE listed.path IS NULL OR known.path IS NULL OR NOT (
+        known.current
+        AND NOT ($retry AND known.file >= $first_rejected)
+        AND coalesce(listed.bytes = known.bytes, false)
+        AND CASE WHEN coalesce(listed.etag, '') != '' THEN coalesce(listed.etag = known.etag, false)
+                 ELSE listed.modified IS NULL OR coalesce(listed.modified = known.modified, false) END)
+"""
 
 
 class Comparison:
-    """One comparison; its figures and lists are complete when :meth:`new` has come to its end.
+    """One comparison, which is made when it is entered, as long as anything is known.
 
     Parameters
     ----------
-    known : Known
+    listed : iterable of Listed
+        The photos, in order of their paths.
+    output : str
+    snapshot : Snapshot
+        The table that they are compared with.
+    backbone : str
+        Name of this run's network and decoder.
     retry_rejected : bool
-        Take rejected photos for new even if they are what they were.
+        Take rejected photos for changed even if they are what they were.
 
     Attributes
     ----------
-    listed, unchanged, unchanged_rejected : int
-        Photos listed, of those the ones that are known as they are, and of those the rejected.
-    removed : list of tables
-        ``path`` and ``file`` of the photos that are known and not listed; `removed_features` of them are in
-        features, and of these `outdated` are of another network or decoder.
-    surplus : dict
-        By file the paths of rows that an interrupted run has left beside the row that counts.
+    known, changed, missing : int
+        Photos of the table; of these, those to be judged again, and those that are not listed.
+    changed_rejected, missing_featurized : int
+        Of the changed, the ones that are rejected so far; of the missing, the featurized.
+    outdated : int
+        Of the missing and featurized, those of another network or decoder.
     """
 
-    def __init__(self, known: Known, retry_rejected: bool = False) -> None:
-        self._known, self._retry = known, retry_rejected
-        self.listed = self.unchanged = self.unchanged_rejected = self.removed_features = 0
-        self.outdated = 0
-        self.removed: list[pa.Table] = []
-        self.surplus: defaultdict[str, list[str]] = defaultdict(list)
-        self._changed: list[pa.Table] = []
+    def __init__(
+        self,
+        listed: Iterable[Listed],
+        output: str,
+        snapshot: Snapshot,
+        backbone: str,
+        retry_rejected: bool = False,
+    ) -> None:
+        self._listed, self._output, self._backbone, self._retry = listed, output, backbone, retry_rejected
+        good, bad = snapshot.of(layout.FEATURIZED), snapshot.of(layout.REJECTED)
+        self._files, self._first_rejected = [*good, *bad], len(good)
+        self.known = sum(file.rows for file in self._files)
+        self._known_rejected = sum(file.rows for file in bad)
+        self.changed = self.missing = self.changed_rejected = self.missing_featurized = self.outdated = 0
+        self._missing_rejected = 0
+        self._stack = ExitStack()
+        self._database: DuckDBPyConnection | None = None
 
-    def new(self, photos: Iterable[Listed]) -> Iterator[Listed]:
-        """Yield the photos that are not known at all.
+    def __enter__(self) -> Self:
+        if self.known:
+            with ExitStack() as stack:
+                self._join(stack)
+                self._stack = stack.pop_all()
+        return self
 
-        Parameters
-        ----------
-        photos : iterable of Listed
-            In order of their paths.
-        """
-        stream, steps = iter(photos), self._known.steps()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def unchanged(self) -> int:
+        """Photos that are known as they are listed."""
+        return self.known - self.changed - self.missing
+
+    @property
+    def unchanged_rejected(self) -> int:
+        """Of the unchanged, those that are rejected."""
+        return self._known_rejected - self.changed_rejected - self._missing_rejected
+
+    def new(self) -> Iterator[Listed]:
+        """Yield the photos that are not known at all, in order of their paths."""
+        if self._database is None:
+            yield from self._listed
+            return
+        query = "SELECT path, bytes, etag, modified FROM difference WHERE is_new ORDER BY path"
+        for batch in self._rows(query):
+            yield from _photos(batch)
+
+    def changed_photos(self) -> Iterator[tuple[Listed, DataFile]]:
+        """Yield the known photos to be judged again, and the file of each, file by file."""
+        query = """SELECT path, bytes, etag, modified, file FROM difference
+                   WHERE NOT is_new AND NOT is_missing ORDER BY file, path"""
+        for batch in self._rows(query):
+            for photo, file in zip(_photos(batch), batch["file"].to_pylist(), strict=True):
+                yield photo, self._files[file]
+
+    def missing_photos(self) -> Iterator[pa.RecordBatch]:
+        """Yield the known photos that are not listed: ``path``, ``outcome`` and ``file``, file by file."""
+        for batch in self._rows("SELECT path, file FROM difference WHERE is_missing ORDER BY file, path"):
+            found = [self._files[file] for file in batch["file"].to_pylist()]
+            columns = {
+                "path": batch["path"],
+                "outcome": pa.array([file.outcome for file in found], pa.string()),
+                "file": pa.array([file.path for file in found], pa.string()),
+            }
+            yield pa.record_batch(columns)
+
+    def _rows(self, query: str) -> Iterator[pa.RecordBatch]:
+        if self._database is not None:
+            yield from self._database.sql(query).to_arrow_reader(ROWS_PER_BATCH)
+
+    def _join(self, stack: ExitStack) -> None:
+        import duckdb  # noqa: PLC0415 (where nothing is known, nothing is joined)
+
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fruits-join-"))
+        settings: dict[str, Any] = {
+            "memory_limit": MEMORY,
+            "temp_directory": folder,
+            "preserve_insertion_order": False,
+        }
+        database = stack.enter_context(duckdb.connect(":memory:", config=settings))
+        pool = stack.enter_context(ThreadPoolExecutor(FILES_AHEAD))
+        failures: list[BaseException] = []
+        database.register("listed", _stream(_LISTED, self._listed_batches(), failures))
+        database.register("known", _stream(_KNOWN, self._known_batches(pool), failures))
         try:
-            while block := list(islice(stream, BLOCK)):
-                self.listed += len(block)
-                yield from self._compare(block, steps.until(block[-1].path))
-            for table in steps.rest():
-                self._gone(self._without_surplus(table, {}))
-        finally:
-            steps.close()
+            database.execute(JOIN, {"retry": self._retry, "first_rejected": self._first_rejected})
+        except duckdb.Error:
+            if failures:  # in the words of whoever lists or reads, and not in DuckDB's
+                raise failures[0] from None
+            raise
+        self._database = database
+        self._count(database)
 
-    def changed(self) -> pa.Table:
-        """Return the known photos to be made again, by the files whose rows they replace."""
-        if not self._changed:
-            return CHANGED.empty_table()
-        return pa.concat_tables(self._changed).sort_by([("replaces", "ascending"), ("path", "ascending")])
+    def _count(self, database: "DuckDBPyConnection") -> None:
+        rows = database.execute(
+            """SELECT is_missing, file >= ?, current, count(*) FROM difference
+               WHERE NOT is_new GROUP BY ALL""",
+            [self._first_rejected],
+        ).fetchall()
 
-    def drop(self, prune: bool) -> dict[str, list[str]]:
-        """Return, by file, the paths whose rows are to go: the surplus, and with `prune` the removed."""
-        gone = defaultdict(list, {file: list(paths) for file, paths in self.surplus.items()})
-        for table in self.removed if prune else ():
-            for path, file in zip(table["path"].to_pylist(), table["file"].to_pylist(), strict=True):
-                gone[file].append(path)
-        return dict(gone)
+        def count(condition: Callable[[bool, bool, bool], bool]) -> int:
+            return sum(number for *facts, number in rows if condition(*facts))
 
-    def _compare(self, block: list[Listed], table: pa.Table) -> Iterator[Listed]:
-        if not len(table):
-            yield from block
-            return
-        paths, sizes, etags, moments, *_ = zip(*block, strict=True)
-        listed = pa.table(
-            {"path": paths, "etag": etags, "bytes": sizes, "modified": moments},
-            schema=pa.schema([store.LISTED.field(name) for name in ("path", "etag", "bytes", "modified")]),
-        )
-        table = self._without_surplus(table, dict(zip(paths, etags, strict=True)))
-        at = pc.index_in(listed["path"], value_set=table["path"].combine_chunks()).combine_chunks()
-        is_known = at.is_valid()
-        for row in pc.indices_nonzero(pc.invert(is_known)).to_pylist():
-            yield block[row]
-        if not pc.any(is_known).as_py():
-            self._gone(table)
-            return
-        mine, theirs = listed.filter(is_known), table.take(at.drop_null())
-        same = pc.and_(_same_photo(mine, theirs), theirs["current"])
-        if self._retry:
-            same = pc.and_(same, theirs["good"])
-        self.unchanged += pc.sum(same).as_py() or 0
-        self.unchanged_rejected += pc.sum(pc.and_(same, pc.invert(theirs["good"]))).as_py() or 0
-        again = pc.invert(same)
-        if pc.any(again).as_py():
-            whole = mine.append_column("replaces", theirs["file"]).filter(again)
-            self._changed.append(whole.select(CHANGED.names).cast(CHANGED))
-        if len(mine) < len(table):
-            self._gone(
-                table.filter(pc.invert(pc.is_in(table["path"], value_set=mine["path"].combine_chunks())))
-            )
+        self.changed = count(lambda missing, _rejected, _current: not missing)
+        self.missing = count(lambda missing, _rejected, _current: missing)
+        self.changed_rejected = count(lambda missing, rejected, _current: not missing and rejected)
+        self._missing_rejected = count(lambda missing, rejected, _current: missing and rejected)
+        self.missing_featurized = self.missing - self._missing_rejected
+        self.outdated = count(lambda missing, rejected, current: missing and not rejected and not current)
 
-    def _gone(self, table: pa.Table) -> None:
-        if len(table):
-            self.removed.append(table.select(["path", "file"]))
-            self.removed_features += pc.sum(table["good"]).as_py()
-            self.outdated += pc.sum(pc.invert(table["current"])).as_py()
+    def _listed_batches(self) -> Iterator[pa.RecordBatch]:
+        stream = iter(self._listed)
+        while block := list(islice(stream, ROWS_PER_BATCH)):
+            paths, sizes, etags, moments, *_ = zip(*block, strict=True)
+            times = [None if moment is None else _microseconds(moment) for moment in moments]
+            yield pa.record_batch([paths, sizes, etags, times], schema=_LISTED)
 
-    def _without_surplus(self, table: pa.Table, etags: dict[str, str]) -> pa.Table:
-        """Keep one row of each photo: features before rejections, the listed etag before others."""
-        if len(pc.unique(table["path"])) == len(table):
-            return table
-        paths = table["path"].to_pylist()
-        twice = {path for path, times in Counter(paths).items() if times > 1}
-        best: dict[str, tuple[bool, bool, str, int]] = {}
-        for row, path in enumerate(paths):
-            if path in twice:
-                one = table.slice(row, 1).to_pylist()[0]
-                rank = (one["good"], one["etag"] == etags.get(path), one["file"], row)
-                best[path] = max(best.get(path, rank), rank)
-        lost = [row for row, path in enumerate(paths) if path in twice and best[path][3] != row]
-        for path, file in zip(
-            *(table.take(lost)[name].to_pylist() for name in ("path", "file")), strict=True
-        ):
-            self.surplus[file].append(path)
-        keep = sorted(set(range(len(paths))) - set(lost))
-        return table.take(keep)
+    def _known_batches(self, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
+        numbered = iter(enumerate(self._files))
+        ahead = [pool.submit(self._read, *pair) for pair in islice(numbered, FILES_AHEAD)]
+        while ahead:
+            yield ahead.pop(0).result()
+            ahead += [pool.submit(self._read, *pair) for pair in islice(numbered, 1)]
+
+    def _read(self, number: int, file: DataFile) -> pa.RecordBatch:
+        with store.open_columns(files.location(self._output, file.path), file.bytes) as source:
+            columns = ["path", "etag", "bytes", "modified", "backbone"]
+            table = pq.ParquetFile(source, pre_buffer=True).read(columns, use_threads=False)
+        current = pc.fill_null(pc.equal(table["backbone"], self._backbone), False)
+        moments = table["modified"].cast(pa.int64())
+        whole = [table["path"], table["etag"], table["bytes"], moments, current]
+        arrays = [column.combine_chunks() for column in whole]
+        return pa.record_batch([*arrays, pa.repeat(pa.scalar(number, pa.int32()), len(table))], schema=_KNOWN)
 
 
-def _same_photo(mine: pa.Table, theirs: pa.Table) -> pa.ChunkedArray:
-    """Tell which photos have the known size and etag; a list without etags is asked for the time of change.
+def _stream(
+    columns: pa.Schema, batches: Iterator[pa.RecordBatch], failures: list[BaseException]
+) -> pa.RecordBatchReader:
+    """Return batches as a stream that a foreign engine pulls; what they raise is kept."""
 
-    Of a list that has neither, the size alone decides.
-    """
-    etags = pc.equal(pc.fill_null(mine["etag"], ""), pc.fill_null(theirs["etag"], ""))
-    untold = pc.equal(pc.fill_null(mine["etag"], ""), "")
-    times = pc.equal(mine["modified"], theirs["modified"])
-    times = pc.if_else(pc.is_null(mine["modified"]), True, pc.fill_null(times, False))
-    return pc.and_(pc.equal(mine["bytes"], theirs["bytes"]), pc.if_else(untold, times, etags))
+    def kept() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    return pa.RecordBatchReader.from_batches(columns, kept())
+
+
+def _photos(batch: pa.RecordBatch) -> Iterator[Listed]:
+    columns = (batch[name].to_pylist() for name in ("path", "bytes", "etag", "modified"))
+    for path, size, etag, moment in zip(*columns, strict=True):
+        yield Listed(path, size, etag, None if moment is None else EPOCH + timedelta(microseconds=moment))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)

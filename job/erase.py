@@ -1,35 +1,24 @@
-"""``job erase``: every trace of some photos leaves an output, and what is made of them is mended.
+"""``job erase``: every trace of some photos leaves an output, and what is made of them is made anew.
 
-First go the traces that only tell of a photo, then its part of the matrix, and last its row of ``features``:
-by that row alone a hash leads to a path, so whoever is stopped says the same again and it goes on. A run in
-between finds the matrix doubted and makes it anew; no photo is ever half known to it.
+First goes what only tells of a photo, and last, by one commit, its row of the table: by that row alone a
+hash leads to a path, so whoever is stopped says the same again and it goes on. What a stopped erasure has
+taken out of the table, the next command deletes from the disk.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
-from job import (
-    __version__,
-    arguments,
-    coverage,
-    csv_lines,
-    drops,
-    mend,
-    output,
-    residency,
-    retention,
-    store,
-    traces,
-)
-from job.lock import Held
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from job import __version__, arguments, matrix, models, residency, retention, search, store, summing
 from job.log import Log
-from job.moments import Moments
-from job.traces import Found, Selection
-
-FIRST: Final = (store.INVENTORY, store.REJECTED_TABLE)
+from job.search import Found, Selection
+from job.table import claim, commits, files, layout, removal, sweep, writer
+from job.table.writer import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,52 +40,60 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
     JobError
         If the output is none of ours, is elsewhere, or is being written to.
     """
-    place = erasure.output
-    residency.check([place], erasure.regions)
-    traces.check_ours(place)
+    output, selection = erasure.output, erasure.selection
+    residency.check([output], erasure.regions)
     if erasure.dry_run:
-        found = traces.find(place, erasure.selection)
-        return {"output": place, "dry_run": True, "rows": found.counts()}
-    with output.opened(place, erasure_id, "erase", lambda text: log.info("lock", text)) as held:
-        for draft in list(traces.drafts(place)):
-            store.delete_tree(draft)
-        found = traces.find(place, erasure.selection)
-        moments, projected = _erase(place, found, held)
+        found = search.find(output, claim.existing(output), selection)
+        return {"output": output, "dry_run": True, "rows": _counts(output, found, selection)}
+    with writer.writing(
+        output,
+        erasure_id,
+        "erase",
+        lambda table: claim.admit_existing(output, table),
+        lambda text: log.info("waiting", text),
+    ) as writing:
+        found = search.find(output, writing.snapshot, selection)
+        rows = _counts(output, found, selection)
+        _erase_missing(output, selection, found)
+        replaced = removal.remove(writing, found.paths_of)
+        moments, projected = _made_anew(writing)
         record = {
             "erasure_id": erasure_id,
             "requested_by": erasure.requested_by,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "selected_by": erasure.selection.kinds(),
-            "rows": found.counts(),
-            "files_rewritten": len(found.rows),
+            "selected_by": selection.kinds(),
+            "rows": rows,
+            "files_replaced": len(replaced),
             "moments": moments,
-            "files_projected_again": projected,
+            "rows_projected_again": projected,
             "version": __version__,
         }
-        held.check()
+        writing.commit()  # makes sure that the table is still this command's
         data = json.dumps(record, indent=2).encode()
-        store.write_bytes(store.join(place, store.ERASURES, f"{erasure_id}.json"), data)
-    asked = found.paths() | erasure.selection.paths
+        store.write_bytes(store.join(output, layout.ERASURES, f"{erasure_id}.json"), data)
+    left = commits.load(output) or writing.snapshot
+    asked = found.paths() | selection.paths
+    copies = search.find(output, left, Selection(sha256=frozenset(found.sha256))) if found.sha256 else Found()
     return {
         **record,
-        "output": place,
+        "output": output,
         "dry_run": False,
-        "same_content_left": traces.copies(place, found.sha256) if found.sha256 else 0,
-        "records_naming": retention.records_naming(place, erasure.selection),
+        "same_content_left": len(copies.paths()),
+        "records_naming": retention.records_naming(output, left, selection),
         "photos": asdict(retention.sources(asked, erasure.regions)),
-        "older_versions": retention.old_versions(place),
-        "models": sum(1 for name, _ in store.list_files(store.join(place, store.MODELS), "model.json")),
+        "older_versions": retention.old_versions(output),
+        "models": sum(1 for _ in store.list_files(store.join(output, layout.MODELS), "model.json")),
     }
 
 
 def summary(done: Mapping[str, Any]) -> str:
     """Return the closing text of an erasure, or of its rehearsal."""
     rows = {name: number for name, number in done["rows"].items() if number}
-    told = ", ".join(f"{number:,} of {name}" for name, number in rows.items())
+    text = ", ".join(f"{number:,} {name}" for name, number in rows.items())
     if done["dry_run"]:
-        return f"would erase rows: {told}" if rows else "nothing found: there is no row to erase"
+        return f"would erase photos: {text}" if rows else "nothing found: there is no photo to erase"
     photos = done["photos"]
-    lines = [f"erased rows: {told}" if rows else "nothing found: no row was erased"]
+    lines = [f"erased photos: {text}" if rows else "nothing found: no photo was erased"]
     lines += [f"moments: {done['moments']}", f"older versions: {done['older_versions']}"]
     if photos["there"]:
         lines.append(
@@ -107,72 +104,72 @@ def summary(done: Mapping[str, Any]) -> str:
         lines.append(f"photos: of {photos['unknown']:,} it is not known whether they are still there")
     if done["same_content_left"]:
         lines.append(
-            f"copies: {done['same_content_left']:,} rows of other paths have the same content: "
+            f"copies: {done['same_content_left']:,} photos of other paths have the same content: "
             "--sha256 erases those"
         )
     if done["records_naming"]:
         lines.append(
-            f"records: {done['records_naming']:,} of runs and of the claim name a selected place as their "
+            f"records: {done['records_naming']:,} of runs and of the table name a selected place as their "
             "input: they stay as they are"
         )
-    if done["models"] and rows.get(store.FEATURES_TABLE):
+    if done["models"] and rows.get(layout.FEATURIZED):
         lines.append(
             "models: they hold no row, but were fitted with these: a run with --refit always fits anew"
         )
-    record = f"{store.ERASURES}/{done['erasure_id']}.json"
+    record = f"{layout.ERASURES}/{done['erasure_id']}.json"
     return "\n".join([*lines, f"record: {record} in {done['output']}"])
 
 
-def _erase(place: str, found: Found, held: Held) -> tuple[str, int]:
-    """Take the rows out; return what became of the moments, and how many files were projected again."""
-    before, kept = mend.versions(place), coverage.load_sums(place)
-    for table in FIRST:
-        held.check()
-        drops.drop(place, found.of(table))
-    held.check()
-    goes = _by_features_file(found, store.FEATURES_TABLE)
-    matrix_of = _by_features_file(found, store.PCA_TABLE), _by_features_file(found, store.PCA_CSV_TABLE)
-    said = mend.doubt(place, {*goes, *matrix_of[0], *matrix_of[1]}).files
-    for file, paths in found.of(store.PCA_CSV_TABLE).items():
-        _drop_lines(store.join(place, file), set(paths))
-    held.check()
-    drops.drop(place, found.of(store.PCA_TABLE))
-    held.check()
-    gone = _drop_features(place, found, set(kept.files) if kept else set())
-    held.check()
-    moments = mend.sums(place, kept, gone if mend.is_of(kept, before) else None)
-    held.check()
-    left = {
-        name: said[name][1] - rows
-        for name, rows in goes.items()
-        if name in said
-        and said[name][0] == before.get(name)
-        and all(of.get(name) == rows for of in matrix_of)
-    }
-    return moments, mend.matrix(place, left)
+def _counts(output: str, found: Found, selection: Selection) -> dict[str, int]:
+    """Return how many photos were found, by what became of them; and in the list of the missing."""
+    rows = {outcome: found.rows(outcome) for outcome in (layout.FEATURIZED, layout.REJECTED)}
+    listed = _missing(output)
+    of_list = pc.sum(_selected(listed, selection, found)).as_py() if listed is not None else 0
+    return {**rows, "of those not listed any more": of_list or 0}
 
 
-def _by_features_file(found: Found, table: str) -> dict[str, int]:
-    """Return by file of features how many rows of a table are found that are of it."""
-    rows: dict[str, int] = {}
-    for file, paths in found.of(table).items():
-        name = file.rpartition("/")[2]
-        if table != store.FEATURES_TABLE:  # <stem>.<model id>.<ending>
-            name = f"{name.rsplit('.', 2)[0]}.parquet"
-        rows[name] = rows.get(name, 0) + len(paths)
-    return rows
+def _missing(output: str) -> pa.Table | None:
+    try:
+        return files.read(store.join(output, layout.MISSING))
+    except FileNotFoundError:
+        return None
 
 
-def _drop_features(place: str, found: Found, covered: set[str]) -> Moments:
-    """Take rows out of features, and return the moments of those in files that the kept ones are of."""
-    rows = found.of(store.FEATURES_TABLE)
-    known = {file: paths for file, paths in rows.items() if file.rpartition("/")[2] in covered}
-    gone = drops.drop(place, known).moments
-    drops.drop(place, {file: paths for file, paths in rows.items() if file not in known})
-    return gone
+def _selected(listed: pa.Table, selection: Selection, found: Found) -> pa.ChunkedArray:
+    return pc.or_(selection.by_path(listed["path"]), files.are_of(listed, found.paths()))
 
 
-def _drop_lines(location: str, paths: set[str]) -> None:
-    heading, records = csv_lines.read(store.read_bytes(location))
-    kept = [(path, record) for path, record in records if path not in paths]
-    store.write_bytes(location, csv_lines.joined(heading, kept))
+def _erase_missing(output: str, selection: Selection, found: Found) -> None:
+    """Take photos out of the list of those that the last run did not find."""
+    listed = _missing(output)
+    if listed is None:
+        return
+    left = listed.filter(pc.invert(_selected(listed, selection, found)))
+    place = store.join(output, layout.MISSING)
+    if not len(left):
+        store.delete_tree(place)
+    elif len(left) < len(listed):
+        store.write_bytes(place, files.parquet(left))
+
+
+def _made_anew(writing: Writer) -> tuple[str, int]:
+    """Bring moments and matrix up to date; return what became of the first, and the rows projected."""
+    output, featurized = writing.output, writing.snapshot.of(layout.FEATURIZED)
+    before = summing.load(output)
+    if before is None:
+        text = "none were kept"
+    elif before.files == {file.path: file.rows for file in featurized}:
+        text = "unchanged"
+    else:
+        _, anew = summing.sum_up(output, featurized, lambda some: summing.of_files(output, some))
+        text = "summed up anew" if anew else "the photos were taken out exactly"
+    model = models.load(output, sweep.current_model(output))
+    if model is None:
+        return text, 0
+    _, projected = matrix.write(
+        output,
+        featurized,
+        model[0],
+        lambda some, pca: {file.path: matrix.project(output, file.path, pca) for file in some},
+    )
+    return text, projected

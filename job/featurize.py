@@ -2,8 +2,9 @@
 
 Spark hands a worker a task number. The worker writes a Parquet file of features, and one of rejected photos
 if there are any, straight from its memory: through Spark's writer every one of the 1280 numbers would be
-turned into a row's and back, which costs a third of a millisecond a photo. Files are named by task and run
-and appear whole, so a task that Spark runs again replaces what an earlier attempt has written.
+turned into a row's and back, which costs a third of a millisecond a photo. A file gets a name that no other
+has, and is reported by an accumulator, of which Spark counts each task once, however often it runs. What was
+reported the driver commits, wave by wave, while the tasks run on.
 
 The network's bytes are broadcast once; a worker builds its network from them on its first task and keeps it.
 """
@@ -20,15 +21,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark import AccumulatorParam, TaskContext
+from pyspark import AccumulatorParam
 
-from job import backbone, lock, rewrite, store, tables, tasks
+from job import backbone, store, tasks
 from job.backbone import Backbone, Network
 from job.decode import Limits, Rejected, decode
-from job.errors import JobError
 from job.fetch import REQUESTS_FOLDER, REQUESTS_S3, fetch
-from job.lock import Held
+from job.table import files, layout, schema
+from job.table.layout import DataFile
 from job.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -36,35 +38,42 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+class Report(NamedTuple):
+    """What a task has written: new files of the table, and the paths of those that they replace."""
+
+    task: int
+    written: list[DataFile]
+    replaced: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every task of a run is told, beside its number; `inventory` and `output` are locations.
+    """What every task of a run is told, beside its number; `tasks` and `output` are locations.
 
-    `attempt` is in the names of files: two runs of one id never write the same. `lock` is the token of the
-    lock on the output. `payload` holds the broadcast network's bytes; `count` and `first` add up, over all
-    workers, the photos done and the time of the very first.
+    `payload` holds the broadcast network's bytes; `count` and `first` add up, over all workers, the photos
+    done and the time of the very first; `reports` gathers what was written.
     """
 
-    inventory: str
+    tasks: str
     output: str
     engine: str
     key: str
     payload: "Broadcast[Any]"
     backbone: str
     run_id: str
-    attempt: str
-    lock: str
     limits: Limits
     count: "Accumulator[int]"
     first: "Accumulator[float]"
+    reports: "Accumulator[list[Report]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What the workers have reported: how many photos, and when the first (seconds since 1970, or None)."""
+    """What workers have reported: how many photos, when the first (seconds since 1970), and what files."""
 
     photos: Callable[[], int]
     first: Callable[[], float | None]
+    reports: Callable[[], list[Report]]
 
 
 class _Earliest(AccumulatorParam[float]):
@@ -80,14 +89,22 @@ class _Earliest(AccumulatorParam[float]):
         return min(value1, value2)
 
 
+class _Gathered(AccumulatorParam[list[Report]]):
+    """Adds up lists by joining them."""
+
+    def zero(self, value: list[Report]) -> list[Report]:
+        """Return an empty list."""
+        del value
+        return []
+
+    def addInPlace(self, value1: list[Report], value2: list[Report]) -> list[Report]:  # noqa: N802
+        """Return the longer list."""
+        value1.extend(value2)
+        return value1
+
+
 def plan(
-    spark: "SparkSession",
-    todo: Tasks,
-    output: str,
-    network: Backbone,
-    limits: Limits,
-    held: Held,
-    attempt: str,
+    spark: "SparkSession", todo: Tasks, output: str, network: Backbone, limits: Limits, run_id: str
 ) -> tuple[Callable[[], None], Done]:
     """Return what does the work, and what tells how much of it is done.
 
@@ -97,40 +114,41 @@ def plan(
     todo : Tasks
         One Spark task is made of each.
     output : str
-        Where ``features`` and ``rejected`` are.
+        Where the table is.
     network : Backbone
         Broadcast here, once.
     limits : Limits
         Largest photo, in bytes and pixels.
-    held : Held
-        The lock on `output`; its run's id stands in each row.
-    attempt : str
-        Stands in the name of each file.
+    run_id : str
+        Stands in each row.
     """
     context = spark.sparkContext
     count = context.accumulator(0)
     first = context.accumulator(math.inf, _Earliest())
+    reports: Accumulator[list[Report]] = context.accumulator([], _Gathered())
     work = Work(
-        inventory=todo.location,
+        tasks=todo.location,
         output=output,
         engine=network.engine,
         key=network.key,
         payload=context.broadcast(network.payload),
         backbone=network.name,
-        run_id=held.run_id,
-        attempt=attempt,
-        lock=held.token,
+        run_id=run_id,
         limits=limits,
         count=count,
         first=first,
+        reports=reports,
     )
-
-    done = Done(lambda: count.value, lambda: first.value if math.isfinite(first.value) else None)
+    done = Done(
+        lambda: count.value,
+        lambda: first.value if math.isfinite(first.value) else None,
+        lambda: reports.value,
+    )
     return lambda: context.range(todo.tasks, numSlices=todo.tasks).foreach(partial(run_task, work)), done
 
 
 class Outcome(NamedTuple):
-    """What became of one photo: features, or a reason."""
+    """What became of one photo: features, or a reason. Its fields are columns of the table."""
 
     features: NDArray[np.float32] | None = None
     sha256: str | None = None
@@ -141,21 +159,11 @@ class Outcome(NamedTuple):
 
 
 def run_task(work: Work, number: int) -> None:
-    """Write the features of one task's photos, and the list of those rejected; a wave."""
-    context = TaskContext.get()
-    again = context is not None and context.attemptNumber() > 0
+    """Write the features of one task's photos, and the list of those rejected, and report the files."""
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
-    listed = tasks.read(work.inventory, number)
+    listed = tasks.read(work.tasks, number)
     done = [_counted(outcome, work) for outcome in outcomes(listed, network, work.limits)]
-    _check_lock(work)
-    replaces = listed.column("replaces").to_pylist()
-    new = [row for row, file in enumerate(replaces) if not str(file).startswith(store.FEATURES_TABLE)]
-    fresh = [row for row, file in enumerate(replaces) if not str(file).startswith(store.REJECTED_TABLE)]
-    # Features first: a run that ends in between leaves a photo in both tables, and features is what counts.
-    _write(_table(listed, done, new, store.FEATURES, work), store.FEATURES_TABLE, number, work, again)
-    _replace(listed, done, store.FEATURES, work)
-    _write(_table(listed, done, fresh, store.REJECTED, work), store.REJECTED_TABLE, number, work, again)
-    _replace(listed, done, store.REJECTED, work)
+    work.reports.add([_write(listed, done, number, work)])
 
 
 def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterator[Outcome]:
@@ -173,64 +181,58 @@ def _counted(outcome: Outcome, work: Work) -> Outcome:
     return outcome
 
 
-def _check_lock(work: Work) -> None:
-    """Make sure that nobody has taken the output over since: our driver may have died, and we live on."""
-    if not lock.is_held_by(work.output, work.lock):
-        raise JobError(f"{work.output} was taken over by another run: this task's work is not written")
-
-
-def _write(table: pa.Table, name: str, number: int, work: Work, again: bool) -> None:
-    """Write the task's own file of a table."""
-    location = store.join(work.output, name, tables.part_name(number, work.attempt))
-    if len(table):
-        store.write_bytes(location, tables.parquet(table))
-    elif again:  # an earlier attempt, which another outcome has overtaken, may have written one
-        store.delete_tree(location)
-
-
-def _replace(listed: pa.RecordBatch, done: list[Outcome], schema: pa.Schema, work: Work) -> None:
-    """Put this task's rows in the place of older ones of the same photos, file by file."""
-    name = store.FEATURES_TABLE if "features" in schema.names else store.REJECTED_TABLE
-    rows_of: defaultdict[str, list[int]] = defaultdict(list)
-    for row, file in enumerate(listed.column("replaces").to_pylist()):
-        if file is not None and file.startswith(name):
-            rows_of[file].append(row)
-    for file, rows in rows_of.items():
-        location = store.join(work.output, file)
-        paths = listed.column("path").take(pa.array(rows)).to_pylist()
-        if name == store.FEATURES_TABLE:
-            # What goes is kept for the moments. The first attempt's counts: a later one finds its new rows.
-            gone = rewrite.rows_of(location, paths, ["features"]).select(["features"])
-            store.write_bytes(tables.replaced(work.output, work.attempt, file), tables.parquet(gone), True)
-        _check_lock(work)
-        rewrite.replace(location, paths, _table(listed, done, rows, schema, work))
+def _write(listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work) -> Report:
+    """Write a task's rows: with the rows that stay of a file that is replaced, or in a file of their own."""
+    rows = _rows(listed, done, work)
+    paths, replaces = listed.column("path").to_pylist(), listed.column("replaces").to_pylist()
+    changed: defaultdict[str, list[str]] = defaultdict(list)
+    for path, file in zip(paths, replaces, strict=True):
+        if file is not None:
+            changed[file].append(path)
+    report = Report(number, [], list(changed))
+    for outcome, table in rows.items():
+        rest = table
+        for file in changed:
+            if layout.outcome_of(file) == outcome:
+                mine = files.are_of(rest, changed[file])
+                left = files.rows_without(files.location(work.output, file), changed[file])
+                whole = pa.concat_tables([left, rest.filter(mine)])
+                if len(whole):
+                    report.written.append(files.write(work.output, outcome, number, whole))
+                rest = rest.filter(pc.invert(mine))
+        if len(rest):
+            report.written.append(files.write(work.output, outcome, number, rest))
+    return report
 
 
 def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outcome:
     """Turn one photo's bytes into features ``(1280,)`` float32, or say why not."""
+    if isinstance(data, Rejected):
+        return Outcome(reason=data.reason, detail=data.detail)
+    sha256 = hashlib.sha256(data).hexdigest()
     try:
-        if isinstance(data, Rejected):
-            raise data
         photo = decode(data, limits)
     except Rejected as rejected:
-        return Outcome(reason=rejected.reason, detail=rejected.detail)
-    sha256 = hashlib.sha256(data).hexdigest()
+        return Outcome(sha256=sha256, reason=rejected.reason, detail=rejected.detail)
     return Outcome(network(photo.pixels), sha256, photo.width, photo.height)
 
 
-def _table(
-    listed: pa.RecordBatch, done: list[Outcome], rows: list[int], schema: pa.Schema, work: Work
-) -> pa.Table:
-    """Put what the inventory knows and what became of each photo side by side, for one table, by path."""
-    wants_features = "features" in schema.names
-    chosen = [row for row in rows if (done[row].features is not None) == wants_features]
-    kept, outcomes = listed.take(pa.array(chosen, pa.int64())), [done[row] for row in chosen]
-    columns: dict[str, Any] = {name: kept.column(name) for name in listed.schema.names}
-    columns |= {name: [getattr(outcome, name) for outcome in outcomes] for name in Outcome._fields}
-    columns |= {"backbone": [work.backbone] * len(chosen), "run_id": [work.run_id] * len(chosen)}
-    if wants_features and chosen:
-        columns["features"] = tables.vectors(np.vstack(columns["features"]))
-    return pa.table({name: columns[name] for name in schema.names}, schema=schema).sort_by("path")
+def _rows(listed: pa.RecordBatch, done: list[Outcome], work: Work) -> dict[str, pa.Table]:
+    """Put what was listed and what became of each photo side by side: rows of the table, by outcome."""
+    found = {}
+    for name in (layout.FEATURIZED, layout.REJECTED):
+        good = name == layout.FEATURIZED
+        chosen = [row for row, outcome in enumerate(done) if (outcome.features is not None) == good]
+        outcomes = [done[row] for row in chosen]
+        kept = listed.take(pa.array(chosen, pa.int64()))
+        columns: dict[str, Any] = {column: kept.column(column) for column in schema.LISTED.names}
+        columns |= {column: [getattr(one, column) for one in outcomes] for column in Outcome._fields}
+        columns |= {"backbone": [work.backbone] * len(chosen), "run_id": [work.run_id] * len(chosen)}
+        if good and chosen:
+            columns["features"] = files.vectors(np.vstack(columns["features"]))
+        arrays = {column: columns[column] for column in schema.PHOTOS.names}
+        found[name] = pa.table(arrays, schema=schema.PHOTOS)
+    return found
 
 
 @cache

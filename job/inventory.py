@@ -1,25 +1,29 @@
-"""The first step: list the photos, compare them with what is known, and cut what is left into tasks.
+"""The first step: list the photos, compare them with those of the table, and cut what is left into tasks.
 
 The listing is a stream in order of the paths, and stays one: no list of photos ever has to fit in the driver.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from job import manifest as manifests
-from job import residency, s3, store, tables, tasks
+from job import residency, s3, store, tasks
 from job.compare import Comparison
 from job.errors import DataError, JobError, UsageError
+from job.table import layout, removal, schema
+from job.table.writer import Writer
 from job.tasks import Photo, Tasks
 from job.walk import Listed, walk
 
-REMOVED: Final = "removed.parquet"  # beside the tasks: the photos that are known and not listed any more
 PHOTO_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -54,16 +58,16 @@ class Inventory:
 
     Attributes
     ----------
-    photos, bytes : int
-        Listed in all; ``skipped`` other files with them.
+    photos, skipped, bytes : int
+        Photos listed, other files beside them, and the photos' bytes.
     unchanged, unchanged_rejected : int
         Photos that are known as they are; the second, of those, the ones known to be bad.
-    removed, removed_features : int
-        Photos that are known and not listed any more, and how many of those are in features.
+    missing : int
+        Photos that are known and not listed any more.
+    pruned : int
+        How many of them were taken out of the table.
     tasks : Tasks
-        Of the photos to be made.
-    comparison : Comparison
-        Knows the rows that are to go.
+        Of the photos to be judged.
     """
 
     photos: int
@@ -71,19 +75,14 @@ class Inventory:
     bytes: int
     unchanged: int
     unchanged_rejected: int
-    removed: int
-    removed_features: int
+    missing: int
+    pruned: int
     tasks: Tasks
-    comparison: Comparison = field(compare=False)
 
     @property
     def todo(self) -> int:
         """The photos to be read."""
         return self.tasks.photos
-
-    def drop(self, prune: bool) -> dict[str, list[str]]:
-        """Return, by file, the paths whose rows are to go."""
-        return self.comparison.drop(prune)
 
 
 class Listing:
@@ -126,13 +125,15 @@ def check(source: Source) -> None:
 
     Raises
     ------
-    UsageError, DataError
-        As :func:`take` does.
+    UsageError
+        If an input is missing, is not a folder, may not be read, or lies in the output.
+    DataError
+        If there is no photo.
     """
     if source.manifest is not None:
         listing = Listing(source)
         if next(iter(listing), None) is None:
-            raise _no_photos(source, listing.skipped)
+            raise no_photos(source, listing.skipped)
         return
     # Each is opened, so that the first does not hide what is wrong with the others.
     listings = [_list(one, source.without, set()) for one in source.inputs]
@@ -142,23 +143,37 @@ def check(source: Source) -> None:
         if _is_photo(listed):
             return
         skipped += 1
-    raise _no_photos(source, skipped)
+    raise no_photos(source, skipped)
 
 
-def take(source: Source, location: str, cores: int, wave: int, comparison: Comparison) -> Inventory:
-    """List the photos, compare them with what is known, and write the tasks of those that are to be made.
+def take(
+    source: Source,
+    writer: Writer,
+    backbone: str,
+    cores: int,
+    wave: int,
+    *,
+    retry_rejected: bool = False,
+    prune: bool = False,
+    admit: Callable[[Comparison], object] = lambda _: None,
+) -> Inventory:
+    """List the photos, compare them with those of the table, and write the tasks of those to be judged.
 
     Parameters
     ----------
     source : Source
-    location : str
-        Folder of the tasks; one that is there already is replaced.
+    writer : Writer
+        Of the table.
+    backbone : str
+        Name of this run's network and decoder.
     cores : int
         Tasks that can run at once.
     wave : int
         Most photos in a task.
-    comparison : Comparison
-        With what is known.
+    retry_rejected, prune : bool
+        Judge rejected photos again; take photos that are not listed any more out of the table.
+    admit : callable
+        Looks at the comparison before anything is changed; may raise.
 
     Raises
     ------
@@ -167,37 +182,59 @@ def take(source: Source, location: str, cores: int, wave: int, comparison: Compa
     DataError
         If there is no photo.
     """
-    listing = Listing(source)
-    todo = tasks.write(comparison.new(listing), _changed(comparison), location, cores, wave)
-    if not listing.photos:
-        raise _no_photos(source, listing.skipped)
-    if comparison.removed:
-        removed = tables.parquet(pa.concat_tables(comparison.removed))
-        store.write_bytes(store.join(location, REMOVED), removed)
-    return Inventory(
-        photos=listing.photos,
-        skipped=listing.skipped,
-        bytes=listing.bytes,
-        unchanged=comparison.unchanged,
-        unchanged_rejected=comparison.unchanged_rejected,
-        removed=sum(map(len, comparison.removed)),
-        removed_features=comparison.removed_features,
-        tasks=todo,
-        comparison=comparison,
-    )
+    listing, output = Listing(source), writer.output
+    with Comparison(listing, output, writer.snapshot, backbone, retry_rejected) as comparison:
+        if comparison.known and not listing.photos:
+            raise no_photos(source, listing.skipped)
+        admit(comparison)
+        pruned = removal.remove(writer, _by_file(comparison)) if prune else {}
+        changed = (Photo(photo, pruned.get(file.path) or file) for photo, file in comparison.changed_photos())
+        location = store.join(output, layout.TASKS, str(writer.number))
+        todo = tasks.write(comparison.new(), changed, location, cores, wave)
+        if not listing.photos:
+            raise no_photos(source, listing.skipped)
+        _write_missing(output, [] if prune else comparison.missing_photos())
+        return Inventory(
+            photos=listing.photos,
+            skipped=listing.skipped,
+            bytes=listing.bytes,
+            unchanged=comparison.unchanged,
+            unchanged_rejected=comparison.unchanged_rejected,
+            missing=comparison.missing,
+            pruned=comparison.missing if prune else 0,
+            tasks=todo,
+        )
 
 
-def _changed(comparison: Comparison) -> Iterator[Photo]:
-    for batch in comparison.changed().to_batches(max_chunksize=4096):
-        for row in batch.to_pylist():
-            yield Photo(Listed(row["path"], row["bytes"], row["etag"], row["modified"]), row["replaces"])
+def _by_file(comparison: Comparison) -> dict[str, list[str]]:
+    """Return the photos that are not listed any more, by their files."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for batch in comparison.missing_photos():
+        for path, file in zip(batch["path"].to_pylist(), batch["file"].to_pylist(), strict=True):
+            found[file].append(path)
+    return found
+
+
+def _write_missing(output: str, missing: Iterable[pa.RecordBatch]) -> None:
+    """Write the list of photos that are not listed any more; none if there are none."""
+    sink, rows = io.BytesIO(), 0
+    with pq.ParquetWriter(sink, schema.MISSING, compression="zstd") as file:
+        for batch in missing:
+            file.write_batch(batch.select(schema.MISSING.names).cast(schema.MISSING))
+            rows += len(batch)
+    place = store.join(output, layout.MISSING)
+    if rows:
+        store.write_bytes(place, sink.getvalue())
+    else:
+        store.delete_tree(place)
 
 
 def _is_photo(listed: Listed) -> bool:
     return listed.regular and listed.path[-5:].lower().endswith(PHOTO_ENDINGS)
 
 
-def _no_photos(source: Source, skipped: int) -> DataError:
+def no_photos(source: Source, skipped: int) -> DataError:
+    """Return the error that there is nothing to read."""
     endings = ", ".join(PHOTO_ENDINGS)
     where = ", ".join(source.inputs) or str(source.manifest)
     return DataError(f"no photos in {where}: none of {skipped:,} files ends in {endings}")

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from job import store
-from job.coverage import DAMAGED
 from job.pca import Pca
+from job.table import layout
 
 # Whose saved form this is: Spark chooses by it how to read a model. Later ones read 3.5's, 4.1 too.
 SPARK: Final = "3.5.6"
@@ -94,7 +94,7 @@ def load(output: str, model_id: str) -> tuple[Pca, dict[str, Any]] | None:
 
     Of the standard deviation only what features are divided by was saved: 1 where they are not.
     """
-    folder = store.join(output, store.MODELS, model_id)
+    folder = store.join(output, layout.MODELS, model_id)
     try:
         said = json.loads(store.read_bytes(store.join(folder, "model.json")))
         with np.load(io.BytesIO(store.read_bytes(store.join(folder, "pca.npz")))) as kept:
@@ -108,7 +108,7 @@ def load(output: str, model_id: str) -> tuple[Pca, dict[str, Any]] | None:
                 n=int(kept["n"]),
                 rank=said["rank"],
             )
-    except (FileNotFoundError, *DAMAGED):
+    except (FileNotFoundError, *store.DAMAGED):
         return None
     return (model, said) if model.model_id == model_id else None
 

@@ -4,38 +4,37 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from job import (
     backbone,
     checks,
-    coverage,
-    drops,
     featurize,
     identity,
     inventory,
     matrix,
     models,
-    output,
+    passes,
     refit,
     report,
     residency,
     store,
     summing,
-    tables,
 )
 from job.compare import Comparison
 from job.decode import Limits
 from job.inventory import Inventory, Source
-from job.known import Known
-from job.lock import Held
 from job.log import Log
 from job.moments import Moments
 from job.progress import Progress
 from job.refit import Fitted, Wanted
 from job.settings import Settings
+from job.table import claim, layout, sweep, writer
+from job.table.commits import Action, Snapshot
+from job.table.writer import Writer
+from job.waves import Waves
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -80,67 +79,91 @@ class Pipeline:
         source = Source(settings.inputs, settings.output, settings.limit, settings.manifest, settings.regions)
         if not settings.manifest or settings.overwrite:  # a long list is not read twice without need
             inventory.check(source)
-        with output.opened(settings.output, settings.run_id, "run", self._say) as held:
-            made_from = {"inputs": list(settings.inputs), "limit": settings.limit}
-            was_free = output.claim(settings.output, made_from, settings.overwrite)
-            try:
-                self.check_refit()
-                known, attempt, taken = self.take_inventory(source)
-                network = self.load_backbone() if taken.todo else None
-                if network is not None:
-                    self.start()
-            except BaseException:
-                if was_free:  # a mistyped input must not keep the right one out
-                    store.delete_tree(self._at(store.INVENTORY, settings.run_id))
-                    output.release(settings.output)
-                raise
-            held.check()
-            dropped = drops.drop(settings.output, taken.drop(settings.prune))
-            found = self.featurize(held, taken, network, attempt) if network is not None else Counter[str]()
-            counts = report.count(taken, found, settings.prune)
+        with self.writing() as writing:
+            self.check_refit()
+            taken = self.take_inventory(source, writing)
+            network = self.load_backbone() if taken.todo else None
+            found = self.featurize(writing, taken, network) if network is not None else Counter[str]()
+            counts = report.count(taken, found, writing.snapshot.rows(layout.FEATURIZED))
             self.tell(counts)
-            held.check()
-            changes = summing.changes(known, taken, dropped, attempt)
-            moments = self.sum_up(changes, counts.rows)
+            writing.check()
+            moments = self.sum_up(writing)
             fitted = self.fit_pca(moments)
-            held.check()
             self.save_model(fitted)
-            rows, projected = self.project(fitted)
+            rows, projected = self.project(writing, fitted)
             checks.check_same(counts, moments.n, rows)
+            writing.commit()  # makes sure that the table is still this run's
             self.seconds["total"] = round(time.monotonic() - start, 3)
-            model = refit.told(fitted, projected)
+            name = self.record_name(writing)
             run = report.record(
-                settings, attempt, taken, counts, model, self.seconds, self.spark, self.first_photo
+                settings,
+                name,
+                writing.snapshot.version,
+                taken,
+                counts,
+                refit.told(fitted, projected),
+                self.seconds,
+                self.spark,
+                self.first_photo,
             )
-            held.check()
-            output.commit(settings.output, attempt, run)
+            report.write(settings.output, name, run)
         return run
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """Be the writer of the output; what is made of another input is refused, or overwritten."""
+        settings, output = self.settings, self.settings.output
+        made_from = claim.made_from(settings.inputs, settings.limit)
+        is_overwriting = False
+
+        def admit(found: Snapshot | None) -> list[Action]:
+            nonlocal is_overwriting
+            actions = claim.admit_run(output, found, made_from, settings.overwrite)
+            is_overwriting = settings.overwrite and bool(actions)
+            return actions
+
+        with ExitStack() as stack:
+            with claim.sentences(output):
+                writing = stack.enter_context(
+                    writer.writing(output, settings.run_id, "run", admit, self._say, settings.keep_versions)
+                )
+                if is_overwriting:
+                    claim.delete_what_was_overwritten(output)
+            yield writing
 
     def check_refit(self) -> None:
         """Refuse at once a model that is to stay and is another than what is asked for."""
-        settings, current = self.settings, coverage.load_matrix(self.settings.output).model_id
+        settings, current = self.settings, sweep.current_model(self.settings.output)
         network = identity.name(settings.engine)
         refit.check(settings.output, current, self.wanted, network, settings.refit)
 
-    def take_inventory(self, source: Source) -> tuple[Known, str, Inventory]:
+    def take_inventory(self, source: Source, writing: Writer) -> Inventory:
         """List the photos, and compare them with those that are known."""
         settings = self.settings
+
+        def admit(comparison: Comparison) -> None:
+            checks.check_missing(comparison, settings.prune, settings.max_pruned)
+
         with self._step("inventory"):
-            known = Known(settings.output, identity.name(settings.engine))
-            comparison = Comparison(known, settings.retry_rejected)
-            attempt = tables.attempt(settings.run_id, [*known.features, *known.rejected])
-            location = self._at(store.INVENTORY, attempt)
-            taken = inventory.take(source, location, os.cpu_count() or 1, settings.wave, comparison)
+            taken = inventory.take(
+                source,
+                writing,
+                identity.name(settings.engine),
+                os.cpu_count() or 1,
+                settings.wave,
+                retry_rejected=settings.retry_rejected,
+                prune=settings.prune,
+                admit=admit,
+            )
         text = f"{taken.photos:,} photos listed, {taken.skipped:,} other files skipped"
-        if taken.unchanged or taken.removed:
-            text += f"; {taken.unchanged:,} unchanged, {taken.removed:,} not there any more"
-        figures = ("photos", "skipped", "bytes", "unchanged", "removed", "todo")
+        if taken.unchanged or taken.missing:
+            text += f"; {taken.unchanged:,} unchanged, {taken.missing:,} not there any more"
+        figures = ("photos", "skipped", "bytes", "unchanged", "missing", "todo")
         self.log.info("photos_listed", text, **{name: getattr(taken, name) for name in figures})
         if not taken.todo:
             self.log.info("nothing_new", "nothing new: no photo is read, and no network loaded")
-        checks.check_components(settings.components, taken)
-        checks.check_removed(taken, settings.prune, settings.max_pruned)
-        return known, attempt, taken
+        checks.check_components(settings.components, taken.photos + taken.missing - taken.pruned)
+        return taken
 
     def load_backbone(self) -> backbone.Backbone:
         """Get, verify and convert the network."""
@@ -165,42 +188,47 @@ class Pipeline:
             self.log.warning("local_on_a_cluster", text, locations=local)
         return self.spark
 
-    def featurize(
-        self, held: Held, taken: Inventory, network: backbone.Backbone, attempt: str
-    ) -> Counter[str]:
-        """Turn photos into ``features`` and ``rejected``, each read and inferred once; check them."""
+    def featurize(self, writing: Writer, taken: Inventory, network: backbone.Backbone) -> Counter[str]:
+        """Turn photos into rows of the table, each read and inferred once; check them."""
         where, spark = self.settings.output, self.start()
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
-        held.check()
-        work, done = featurize.plan(spark, taken.tasks, where, network, limits, held, attempt)
-        with self._step("featurize"), Progress(self.log, taken.todo, done.photos):
+        before = {path: file.rows for path, file in writing.snapshot.files.items()}
+        work, done = featurize.plan(spark, taken.tasks, where, network, limits, self.settings.run_id)
+        with (
+            self._step("featurize"),
+            Progress(self.log, taken.todo, done.photos),
+            Waves(writing, done.reports, spark.sparkContext.cancelAllJobs),
+        ):
             work()
         self.first_photo = done.first()
         with self._step("reconcile"):
-            return report.outcomes(spark, where, taken.tasks, attempt)
+            reports = done.reports()
+            replaced = {path: before[path] for one in reports for path in one.replaced}
+            return report.outcomes(spark, where, taken.tasks, reports, replaced)
 
     def tell(self, counts: report.Counts) -> None:
         """Say what became of the photos, and end here if too many are bad."""
-        for table, schema in ((store.FEATURES_TABLE, store.FEATURES), (store.REJECTED_TABLE, store.REJECTED)):
-            if next(store.list_files(self._at(table)), None) is None:
-                tables.write_empty(self._at(table), schema, self.settings.run_id)
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
         self.log.info("photos_featurized", text, **asdict(counts))
         checks.check_rejected(counts, self.settings.max_rejected, self.settings.output)
 
-    def sum_up(self, changes: summing.Changes, rows: int) -> Moments:
+    def sum_up(self, writing: Writer) -> Moments:
         """Merge the moments of what is new with those that are known."""
+        output = self.settings.output
         with self._step("moments"):
-            moments, anew = summing.sum_up(self.start, self.settings.output, changes, rows)
+            moments, anew = summing.sum_up(
+                output,
+                writing.snapshot.of(layout.FEATURIZED),
+                lambda files: passes.moments(self.start(), output, files),
+            )
         if anew:
             self.log.info("moments_anew", "the moments were summed up anew: the kept ones were of other rows")
-        store.delete_tree(self._at(store.REPLACED))
         return moments
 
     def fit_pca(self, moments: Moments) -> Fitted:
         """Keep the model that there is, or solve for the components."""
         settings = self.settings
-        current = coverage.load_matrix(settings.output).model_id
+        current = sweep.current_model(settings.output)
         with self._step("pca"):
             fitted = refit.choose(
                 settings.output,
@@ -223,19 +251,33 @@ class Pipeline:
 
     def save_model(self, fitted: Fitted) -> None:
         """Write a new model for Spark and for NumPy."""
-        location = self._at(store.MODELS, fitted.pca.model_id)
+        location = self._at(layout.MODELS, fitted.pca.model_id)
         facts = {"backbone": fitted.backbone, "wanted": fitted.wanted, "run_id": self.settings.run_id}
         with self._step("model"):
             if fitted.is_new:
                 models.save(fitted.pca, location, facts)
 
-    def project(self, fitted: Fitted) -> tuple[int, int]:
+    def project(self, writing: Writer, fitted: Fitted) -> tuple[int, int]:
         """Write the reduced matrix, as Parquet and as CSV: what is new, or all of it for a new model."""
+        output = self.settings.output
         with self._step("project"):
-            return matrix.write(self.start, self.settings.output, fitted.pca)
+            return matrix.write(
+                output,
+                writing.snapshot.of(layout.FEATURIZED),
+                fitted.pca,
+                lambda files, model: passes.project(self.start(), output, files, model),
+            )
+
+    def record_name(self, writing: Writer) -> str:
+        """Return where the record goes: Kubernetes may start a driver again under the same run id."""
+        name = f"{layout.RUNS}/{self.settings.run_id}.json"
+        taken = store.list_files(self._at(layout.RUNS), f"{self.settings.run_id}.json")
+        if any(location == self._at(name) for location, _ in taken):
+            return f"{layout.RUNS}/{self.settings.run_id}.{writing.number}.json"
+        return name
 
     def _say(self, text: str) -> None:
-        self.log.info("lock", text)
+        self.log.info("waiting", text)
 
     def _at(self, *names: str) -> str:
         return store.join(self.settings.output, *names)

@@ -11,6 +11,7 @@ from job import models, pca, store
 from job.errors import UsageError
 from job.moments import Moments
 from job.pca import Pca
+from job.table import layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def check(output: str, model_id: str, wanted: Wanted, backbone: str, refit: str)
     if refit != "never" or not model_id:
         return
     try:
-        said = json.loads(store.read_bytes(store.join(output, store.MODELS, model_id, "model.json")))
+        said = json.loads(store.read_bytes(store.join(output, layout.MODELS, model_id, "model.json")))
     except (FileNotFoundError, ValueError):
         return
     if differs := _differences(said, wanted, backbone):

@@ -1,5 +1,6 @@
 """What a run tells at its end: its counts, its record, and the summary for people; ``checks`` judges them."""
 
+import json
 import platform
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -7,10 +8,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from job import __version__, identity, passes, store, tables
+from job import __version__, identity, passes, store
 from job.errors import JobError
+from job.featurize import Report
 from job.inventory import Inventory
 from job.settings import Settings
+from job.table import layout
 from job.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -32,9 +35,9 @@ class Counts:
     featurized, rejected : int
         Photos that this run has read; `reasons` are those of the rejected.
     removed, pruned : int
-        Photos known that are not listed any more, and how many rows of such were dropped.
+        Photos known that are not listed any more, and how many of them were taken out of the table.
     rows : int
-        Photos that ``features`` has now.
+        Photos that the table has features of now.
     """
 
     listed: int
@@ -49,8 +52,20 @@ class Counts:
     rows: int
 
 
-def outcomes(spark: "SparkSession", output: str, todo: Tasks, attempt: str) -> Counter[str]:
+def outcomes(
+    spark: "SparkSession", output: str, todo: Tasks, reports: list[Report], rows: dict[str, int]
+) -> Counter[str]:
     """Count what was made against what there was to do, path by path.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    output : str
+    todo : Tasks
+    reports : list of Report
+        Of these tasks.
+    rows : dict
+        Rows of each file that was replaced.
 
     Returns
     -------
@@ -60,23 +75,20 @@ def outcomes(spark: "SparkSession", output: str, todo: Tasks, attempt: str) -> C
     Raises
     ------
     JobError
-        If a photo is in neither table, in both, or twice: the run must not be committed then.
+        If a photo is in no file, or in two, or if one that was known is not there any more: the run must not
+        be committed then.
     """
-    features, rejected = (
-        tables.parts(store.list_stored(store.join(output, name), ".parquet"), attempt)
-        for name in (store.FEATURES_TABLE, store.REJECTED_TABLE)
-    )
-    found = passes.outcomes(spark, output, todo, features, rejected)
-    wrong = found.pop("wrong", 0)
+    found = passes.outcomes(spark, output, todo, reports, rows)
+    wrong = found.pop(passes.WRONG, 0)
     if wrong or found.total() != todo.photos:
         raise JobError(
-            f"{wrong:,} of {todo.photos:,} photos are not exactly once in features or rejected: "
+            f"{wrong:,} of {todo.photos:,} photos are not exactly once in the table {layout.PHOTOS}: "
             "the run is not committed; run it again"
         )
     return found
 
 
-def count(taken: Inventory, found: Counter[str], prune: bool) -> Counts:
+def count(taken: Inventory, found: Counter[str], rows: int) -> Counts:
     """Put the figures of a run together.
 
     Parameters
@@ -84,15 +96,14 @@ def count(taken: Inventory, found: Counter[str], prune: bool) -> Counts:
     taken : Inventory
     found : Counter
         As :func:`outcomes` returns it.
-    prune : bool
-        Whether the rows of photos that are not listed any more were dropped.
+    rows : int
+        Photos that the table has features of.
 
     Raises
     ------
     JobError
         If a listed photo is not accounted for.
     """
-    left = taken.unchanged - taken.unchanged_rejected + (0 if prune else taken.removed_features)
     reasons = {reason: number for reason, number in sorted(found.items()) if reason}
     featurized, rejected = found[""], sum(reasons.values())
     if taken.photos != featurized + rejected + taken.unchanged:
@@ -108,15 +119,16 @@ def count(taken: Inventory, found: Counter[str], prune: bool) -> Counts:
         featurized=featurized,
         rejected=rejected,
         reasons=reasons,
-        removed=taken.removed,
-        pruned=taken.removed if prune else 0,
-        rows=left + featurized,
+        removed=taken.missing,
+        pruned=taken.pruned,
+        rows=rows,
     )
 
 
 def record(
     settings: Settings,
-    attempt: str,
+    name: str,
+    version: int,
     taken: Inventory,
     counts: Counts,
     model: dict[str, Any],
@@ -124,7 +136,22 @@ def record(
     spark: "SparkSession | None",
     first_photo: float | None,
 ) -> dict[str, Any]:
-    """Return what ``runs/<attempt>.json`` holds; without Spark if there was nothing to compute."""
+    """Return what a run's record holds.
+
+    Parameters
+    ----------
+    settings : Settings
+    name : str
+        Of the record's file, below the output.
+    version : int
+        Of the table, as the run has left it.
+    taken, counts, model, seconds
+        What the run has found, made and taken.
+    spark : SparkSession or None
+        None if there was nothing to compute.
+    first_photo : float or None
+        When the first photo was done, in seconds since 1970.
+    """
     said = {
         key: str(value) if key in ("cache", "weights") and value else value
         for key, value in asdict(settings).items()
@@ -132,10 +159,11 @@ def record(
     done = counts.featurized + counts.rejected
     return {
         "run_id": settings.run_id,
-        "record": f"{store.RUNS}/{attempt}.json",
+        "record": name,
         "status": "completed",
         "input": list(settings.inputs),
         "output": settings.output,
+        "table_version": version,
         "settings": said,
         "counts": asdict(counts),
         "bytes_listed": taken.bytes,
@@ -155,6 +183,12 @@ def record(
     }
 
 
+def write(output: str, name: str, run: dict[str, Any]) -> None:
+    """Write a run's record, last of all: only with it does a run count."""
+    data = json.dumps(run, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
+    store.write_bytes(store.join(output, name), data)
+
+
 def summary(run: dict[str, Any]) -> str:
     """Return the closing text of a run."""
     counts, model, output = run["counts"], run["model"], run["output"]
@@ -163,19 +197,19 @@ def summary(run: dict[str, Any]) -> str:
         rejected += f"  ({reasons(counts['reasons'], counts['rejected_before'])})"
     rate = run["photos_per_second"]
     fitted = "fitted now" if model["fitted_now"] else "kept"
-    tables_of = [store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE, store.PCA_CSV_TABLE]
     lines = [
         ("photos listed", f"{counts['listed']:,}" + f"  ({counts['skipped']:,} other files skipped)"),
         ("unchanged", f"{counts['unchanged']:,}"),
         ("featurized", f"{counts['featurized']:,}"),
         ("rejected", rejected),
-        ("removed", f"{counts['removed']:,}  ({counts['pruned']:,} of them dropped)"),
+        ("removed", f"{counts['removed']:,}  ({counts['pruned']:,} of them taken out)"),
         ("photos per second", f"{rate:,.0f}  (on {run['cores']} cores)" if rate else "none was read"),
         ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance, {fitted})"),
         ("total time", f"{run['seconds']['total']:.1f} s"),
         ("output", output),
-        ("  tables", "  ".join(f"{name}/" for name in tables_of)),
-        ("  model", f"{store.MODELS}/{model['model_id']}/"),
+        ("  table", f"{layout.PHOTOS}/  (Delta Lake, version {run['table_version']})"),
+        ("  matrix", f"{layout.PCA}/  {layout.PCA_CSV}/"),
+        ("  model", f"{layout.MODELS}/{model['model_id']}/"),
         ("  record", run["record"]),
     ]
     left_out = ("unchanged", "removed") if not counts["unchanged"] + counts["removed"] else ()

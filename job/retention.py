@@ -16,7 +16,9 @@ from urllib.parse import unquote
 
 from job import residency, s3_objects, store
 from job.errors import JobError
-from job.traces import Selection
+from job.search import Selection
+from job.table import claim, layout
+from job.table.commits import Snapshot
 
 PHOTOS_ASKED: Final = 10_000
 REQUESTS: Final = 32
@@ -78,18 +80,18 @@ def sources(paths: Iterable[str], regions: Sequence[str]) -> Sources:
     return Sources(answers.count(True), answers.count(False), unknown)
 
 
-def records_naming(output: str, selection: Selection) -> int:
-    """Return how many records of the output name a selected place as their input: they are not changed."""
-    files = [name for name, _ in store.list_files(store.join(output, store.RUNS), ".json")]
-    found = 0
-    for file in (store.join(output, store.CLAIM), *files):
+def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
+    """Return how many records name a selected place as their input, the table's own among them."""
+    inputs = [claim.inputs_of(table).get("inputs", [])]
+    for file, _ in store.list_files(store.join(output, layout.RUNS), ".json"):
         try:
-            said = json.loads(store.read_bytes(file))
+            inputs.append(json.loads(store.read_bytes(file)).get("input", []))
         except (FileNotFoundError, ValueError):
             continue
-        places = [*said.get("inputs", []), *said.get("input", [])]
-        found += any(place in selection.paths or place.startswith(selection.prefixes) for place in places)
-    return found
+    return sum(
+        any(place in selection.paths or place.startswith(selection.prefixes) for place in places)
+        for places in inputs
+    )
 
 
 def _bucket(path: str) -> str:

@@ -139,8 +139,14 @@ def write(location: str, data: bytes, only_if_new: bool, patience: Patience | No
     return True
 
 
-def list_objects(location: str) -> Iterator[tuple[str, int, str, object]]:
+def list_objects(location: str, after: str = "") -> Iterator[tuple[str, int, str, object]]:
     """Yield ``(location, bytes, etag, modified)`` of every object below, in order of their keys.
+
+    Parameters
+    ----------
+    location : str
+    after : str
+        Begin after this name below it.
 
     Raises
     ------
@@ -152,7 +158,10 @@ def list_objects(location: str) -> Iterator[tuple[str, int, str, object]]:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     bucket, prefix = split(location.rstrip("/"))
-    ask = partial(client(bucket).list_objects_v2, Bucket=bucket, Prefix=prefix and f"{prefix}/")
+    below = prefix and f"{prefix}/"
+    ask = partial(client(bucket).list_objects_v2, Bucket=bucket, Prefix=below)
+    if after:
+        ask = partial(ask, StartAfter=below + after)
     # The next page is on its way while the caller works on this one.
     with ThreadPoolExecutor(1) as pool:
         coming: Future[ListObjectsV2OutputTypeDef] | None = pool.submit(ask)

@@ -1,6 +1,6 @@
-"""What S3 is asked about objects, by boto3: to copy one, whether one is there, what stays of old ones.
+"""What S3 is asked about objects, by boto3: whether one is there, what stays of old ones.
 
-Stands beside ``s3``. ``store`` moves files with it; ``retention`` tells what stays after an erasure.
+Stands beside ``s3``; ``retention`` tells with it what stays after an erasure.
 """
 
 from functools import partial
@@ -19,22 +19,6 @@ class OldVersions(NamedTuple):
 
     kept: bool
     days: int | None = None
-
-
-def copy(source: str, target: str) -> None:
-    """Copy an object within S3.
-
-    Raises
-    ------
-    OSError
-        As ``s3.read`` does.
-    """
-    bucket, key = s3.split(source)
-    where, name = s3.split(target)
-    call = partial(
-        s3.client(where, 0).copy_object, Bucket=where, Key=name, CopySource={"Bucket": bucket, "Key": key}
-    )
-    aws.tried(call, source, s3.PATIENCE)
 
 
 def exists(location: str) -> bool:

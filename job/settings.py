@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from job import __version__
-from job.arguments import EU_REGIONS, Parser, count, fraction, local, location, regions, run_id, share
+from job.arguments import EU_REGIONS, Parser, count, fraction, hours, local, location, regions, run_id, share
 from job.errors import UsageError
 from job.locations import WHERE
 
@@ -50,6 +50,7 @@ class Settings:
     wave: int = 1_000
     prune: bool = False
     max_pruned: float = 0.1
+    keep_versions: float = 0
     retry_rejected: bool = False
     refit: str = "auto"
     max_variance_loss: float = 0.01
@@ -118,8 +119,9 @@ def _parser() -> Parser:
     add("--limit", type=count, metavar="N", help="only the first N photos, in order of their paths")
     add("--manifest", type=location, metavar="URI", help="a list of photos instead of a listing")
     add("--wave", type=count, metavar="N", help="photos that become visible at once (default 1000)")
-    add("--prune", action="store_true", help="drop the rows of photos that are not listed any more")
-    add("--max-pruned", type=fraction, metavar="F", help="largest share dropped by --prune (default 0.1)")
+    add("--prune", action="store_true", help="take photos that are not listed any more out of the table")
+    add("--max-pruned", type=fraction, metavar="F", help="largest share that --prune takes out (default 0.1)")
+    add("--keep-versions", type=hours, metavar="HOURS", help="keep replaced files so long (default 0)")
     add("--retry-rejected", action="store_true", help="try rejected photos again, even if unchanged")
     add(
         "--refit",

@@ -1,4 +1,4 @@
-"""``job show``: what an output knows of one photo, from every table. It only reads, and takes no lock."""
+"""``job show``: what an output knows of one photo. It only reads, and so does not wait for other commands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from job import arguments, csv_lines, inventory, residency, rewrite, store, traces
+from job import arguments, residency, search, store
 from job.errors import DataError
-from job.traces import Found, Selection
+from job.search import Found, Selection
+from job.table import claim, files, layout, sweep
+from job.table.commits import Snapshot
 
 FIRST_COMPONENTS: Final = 5
+TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Question:
 
 
 def run(question: Question) -> dict[str, Any]:
-    """Return what is known: by path the rows of each table, without the features themselves.
+    """Return what is known: the photos' rows, without the features themselves.
 
     Raises
     ------
@@ -33,96 +36,103 @@ def run(question: Question) -> dict[str, Any]:
     UsageError
         If the output is none of ours.
     """
-    place = question.output
-    residency.check([place], question.regions)
-    traces.check_ours(place)
-    found = traces.find(
-        place, question.selection, [name for name in traces.TABLES if name != store.PCA_CSV_TABLE]
-    )
-    paths = sorted(found.paths())
-    if not paths:
+    output = question.output
+    residency.check([output], question.regions)
+    photos = _photos(output, question.selection)
+    if not photos:
         what = ", ".join(sorted(question.selection.paths | question.selection.sha256))
-        raise DataError(f"nothing is known of {what} in output {place}: check the spelling, or --output")
-    return {"output": place, "photos": [_photo(place, path, found) for path in paths]}
+        raise DataError(f"nothing is known of {what} in output {output}: check the spelling, or --output")
+    return {"output": output, "photos": photos}
 
 
 def summary(known: Mapping[str, Any]) -> str:
     """Return what is known, for people."""
-    lines = []
-    for photo in known["photos"]:
-        lines.append(("path", photo["path"]))
-        for table in ("features", "rejected", "pca"):
-            for row in photo[table]:
-                lines += [(f"{table}: {name}", _words(value)) for name, value in row.items()]
-        lines += [(f"listed by run {one['run_id']}", one["file"]) for one in photo["listed"]]
-        lines += [(f"missed by run {one['run_id']}", one["file"]) for one in photo["removed"]]
-        lines += [("pca_csv: file", file) for file in photo["pca_csv"]]
-    return "\n".join(f"{name:<40} {value}" for name, value in lines)
+    lines = [(name, _words(value)) for photo in known["photos"] for name, value in photo.items()]
+    return "\n".join(f"{name:<20} {value}" for name, value in lines)
 
 
-def _photo(place: str, path: str, found: Found) -> dict[str, Any]:
-    """Return what is known of a photo; the run that made a row of features is its ``run_id``."""
-    of = {
-        table: [file for file, paths in found.of(table).items() if path in paths] for table in traces.TABLES
-    }
-    listed = [(file.split("/")[1], file) for file in of[store.INVENTORY]]
-    missed = [one for one in listed if one[1].endswith(f"/{inventory.REMOVED}")]
-    return {
-        "path": path,
-        "features": [_figures(row) for row in _rows(place, of[store.FEATURES_TABLE], path)],
-        "rejected": _rows(place, of[store.REJECTED_TABLE], path),
-        "pca": [_first(row) for row in _rows(place, of[store.PCA_TABLE], path)],
-        "pca_csv": [file for file in map(_csv_beside, of[store.PCA_TABLE]) if _has_line(place, file, path)],
-        "listed": [
-            {"run_id": run_id, "file": file} for run_id, file in listed if (run_id, file) not in missed
-        ],
-        "removed": [{"run_id": run_id, "file": file} for run_id, file in missed],
-    }
+def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
+    """Return the selected photos; looked for again if a file is replaced while it is read."""
+    for left in reversed(range(TRIES)):
+        snapshot = claim.existing(output)
+        try:
+            found = search.find(output, snapshot, selection)
+            return [
+                _photo(output, snapshot, file, path)
+                for file, paths in found.paths_of.items()
+                for path in paths
+            ] or _missing(output, found, selection)
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError
 
 
-def _rows(place: str, files: list[str], path: str) -> list[dict[str, Any]]:
-    rows = []
-    for file in files:
-        for row in rewrite.rows_of(store.join(place, file), [path]).to_pylist():
-            row.pop("path")
-            rows.append({"file": file, **row})
+def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, Any]:
+    """Return what is known of a photo of the table."""
+    (row,) = _rows(files.location(output, file), path)
+    features = row.pop("features")
+    known: dict[str, Any] = {"path": row.pop("path"), "outcome": layout.outcome_of(file), **row}
+    if features is not None:
+        known["features"] = _figures(np.asarray(features, np.float64))
+    known |= {"file": f"{layout.PHOTOS}/{file}", "table_version": snapshot.version}
+    model_id = sweep.current_model(output)
+    matrix, csv = layout.matrix_paths(file, model_id)
+    try:
+        reduced = _rows(store.join(output, matrix), path)
+    except FileNotFoundError:
+        reduced = []
+    for numbers in (found["pca"] for found in reduced):
+        first = numbers[:FIRST_COMPONENTS]
+        known |= {"model_id": model_id, "components": len(numbers), "first_components": first}
+        known |= {"pca": matrix, "pca_csv": csv}
+    known["is_missing"] = bool(_listed_as_missing(output, Selection(frozenset([path]))))
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _rows(place: str, path: str) -> list[dict[str, Any]]:
+    table = files.read(place)
+    rows: list[dict[str, Any]] = table.filter(files.are_of(table, [path])).to_pylist()
     return rows
 
 
-def _csv_beside(file: str) -> str:
-    """Return the CSV file that is of the same rows as a Parquet file of the matrix."""
-    stem = file.removeprefix(f"{store.PCA_TABLE}/").removesuffix(".parquet")
-    return f"{store.PCA_CSV_TABLE}/{stem}.csv"
+def _missing(output: str, found: Found, selection: Selection) -> list[dict[str, Any]]:
+    """Return the photos that are known by the list of missing photos alone."""
+    known = found.paths()
+    return [
+        {"path": path, "is_missing": True}
+        for path in _listed_as_missing(output, selection)
+        if path not in known
+    ]
 
 
-def _has_line(place: str, file: str, path: str) -> bool:
+def _listed_as_missing(output: str, selection: Selection) -> list[str]:
     try:
-        records = csv_lines.read(store.read_bytes(store.join(place, file))).records
+        listed = files.read(store.join(output, layout.MISSING), ["path"])
     except FileNotFoundError:
-        return False
-    return any(name == path for name, _ in records)
+        return []
+    paths: list[str] = listed.filter(selection.by_path(listed["path"]))["path"].to_pylist()
+    return paths
 
 
-def _figures(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with figures of its features in their place."""
-    numbers = np.asarray(row.pop("features"), np.float64)
-    figures: dict[str, Any] = {"count": len(numbers)}
-    if len(numbers):
-        figures |= {"min": numbers.min(), "max": numbers.max(), "norm": np.linalg.norm(numbers)}
-    return {**row, "features": {name: float(f"{value:.6g}") for name, value in figures.items()}}
-
-
-def _first(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of the matrix with its first components, and how many there are."""
-    numbers = row.pop("pca")
-    return {**row, "components": len(numbers), "first": numbers[:FIRST_COMPONENTS]}
+def _figures(numbers: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Return figures of features, in the place of 1280 numbers."""
+    figures = {
+        "count": len(numbers),
+        "min": numbers.min(),
+        "max": numbers.max(),
+        "norm": np.linalg.norm(numbers),
+    }
+    return {name: float(f"{value:.6g}") for name, value in figures.items()}
 
 
 def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
     if isinstance(value, list):
-        return ", ".join(f"{one:.6g}" for one in value)
+        return ", ".join(f"{number:.6g}" for number in value)
     if isinstance(value, datetime):
         return value.isoformat()
-    return "not known" if value is None else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Where bytes live: folders and ``s3://`` prefixes behind the same few functions, and the tables' schemas.
+"""Where bytes live: folders and ``s3://`` prefixes behind the same few functions. It knows no table.
 
 A *location* is a string: an absolute path, or ``s3://bucket/key``. Folders are read with Python's own file
 functions, because obstore's local store refuses names that a file system allows (a line break, a backslash).
@@ -10,65 +10,19 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 from urllib.parse import quote
 
-import pyarrow as pa
+from job import ranges, s3
 
-from job import ranges, s3, s3_objects
-
-FEATURES_TABLE: Final = "features"
-REJECTED_TABLE: Final = "rejected"
-PCA_TABLE: Final = "pca"
-PCA_CSV_TABLE: Final = "pca_csv"
-INVENTORY: Final = "inventory"
-MOMENTS: Final = "moments"
-MODELS: Final = "models"
-RUNS: Final = "runs"
-ERASURES: Final = "erasures"
-CLAIM: Final = "_input.json"
+# What is raised by a JSON or NumPy file that is empty or torn, as a power cut can leave it.
+DAMAGED: Final = (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
+DRAFT: Final = ".draft"  # ends the name of a file that is being written; such a name begins with a dot
 # What a file system answers to a hard link that has none: FAT, many network and container file systems.
 NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-OURS: Final = (
-    *(FEATURES_TABLE, REJECTED_TABLE, PCA_TABLE, PCA_CSV_TABLE),
-    *(INVENTORY, MOMENTS, MODELS, RUNS, ERASURES),
-)
-# Rows that a run takes out of features, kept until their moments are taken out too; no table that is read.
-REPLACED: Final = "_replaced"
-
-LISTED: Final = pa.schema(
-    [
-        pa.field("path", pa.string(), nullable=False),
-        pa.field("label", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("etag", pa.string()),
-        pa.field("bytes", pa.int64()),
-        pa.field("modified", pa.timestamp("us", tz="UTC")),
-    ]
-)
-# What an inventory holds of a photo, and the file whose row of it is to be replaced ("features/part-…").
-INVENTORY_SCHEMA: Final = LISTED.append(pa.field("replaces", pa.string()))
-_LISTED: Final = list(LISTED)
-_RUN_ID: Final = pa.field("run_id", pa.string())
-FEATURES: Final = pa.schema(
-    [
-        *_LISTED,
-        pa.field("sha256", pa.string()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-        pa.field("features", pa.list_(pa.float32())),
-        pa.field("backbone", pa.string()),
-        _RUN_ID,
-    ]
-)
-REJECTED: Final = pa.schema(
-    [*_LISTED, pa.field("reason", pa.string()), pa.field("detail", pa.string()), _RUN_ID]
-)
-PCA: Final = pa.schema(
-    [*_LISTED[:3], pa.field("pca", pa.list_(pa.float32())), pa.field("model_id", pa.string())]
-)
 
 
 def is_s3(location: str) -> bool:
@@ -146,51 +100,59 @@ def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
         return s3.write(location, data, only_if_new)
     target = Path(location)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{secrets.token_hex(8)}.draft")
+    draft = target.with_name(f".{secrets.token_hex(8)}{DRAFT}")
     try:
-        draft.write_bytes(data)
+        _write_through(draft, data, "wb")
         if not only_if_new:
             draft.replace(target)
-            return True
-        try:
-            os.link(draft, target)
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            with target.open("xb") as file:  # as exclusive, and nearly as sudden
-                file.write(data)
+        else:
+            try:
+                os.link(draft, target)
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                _write_through(target, data, "xb")  # as exclusive, and nearly as sudden
     except FileExistsError:
         return False
     finally:
         draft.unlink(missing_ok=True)
+    _sync_folder(target.parent)
     return True
 
 
-class Stored(NamedTuple):
-    """A file of a table. Its `version` changes whenever its content does."""
-
-    location: str
-    bytes: int
-    version: str
-
-
-def list_files(location: str, suffix: str = "") -> Iterator[tuple[str, int]]:
-    """Yield ``(location, bytes)`` of the files below, as :func:`list_stored` does."""
-    return ((found.location, found.bytes) for found in list_stored(location, suffix))
-
-
-def list_stored(location: str, suffix: str = "") -> Iterator[Stored]:
-    """Yield the files below, sorted, without names that begin with ``_`` or ``.``.
+def list_files(location: str, suffix: str = "", after: str = "") -> Iterator[tuple[str, int]]:
+    """Yield ``(location, bytes)`` of the files below, sorted, without names that begin with ``_`` or ``.``.
 
     Nothing there is no error. What may not be listed is: a part of a table must not be missed in silence.
+
+    Parameters
+    ----------
+    location : str
+    suffix : str
+        Only names that end so.
+    after : str
+        Only names after this one, which S3 is not asked to list.
     """
     above = location.rstrip("/")
-    found = s3.list_objects(location) if is_s3(location) else _local_files(above)
-    for name, size, version, _ in sorted(found):
-        parts = name[len(above) + 1 :].split("/")
+    found: Iterator[tuple[str, int]] = _local_files(above)
+    if is_s3(location):
+        found = ((name, size) for name, size, *_ in s3.list_objects(location, after))
+    for name, size in sorted(found):
+        below = name[len(above) + 1 :]
+        parts = below.split("/")
         # A last part that is empty is S3's marker of a folder.
-        if parts[-1].endswith(suffix) and parts[-1] and not any(part[:1] in ("_", ".") for part in parts):
-            yield Stored(name, size, version)
+        if not parts[-1] or any(part[:1] in ("_", ".") for part in parts):
+            continue
+        if below > after and below.endswith(suffix):
+            yield name, size
+
+
+def list_drafts(location: str) -> Iterator[str]:
+    """Yield what a process that was killed while it wrote has left below a folder; S3 has none."""
+    if is_s3(location):
+        return
+    for folder, _, names in os.walk(location):
+        yield from (f"{folder}/{name}" for name in names if name.startswith(".") and name.endswith(DRAFT))
 
 
 def delete_files(locations: Sequence[str]) -> None:
@@ -202,14 +164,16 @@ def delete_files(locations: Sequence[str]) -> None:
         Path(location).unlink(missing_ok=True)
 
 
-def move(source: str, target: str) -> None:
-    """Put a file in another's place: a reader of either sees it whole or not at all."""
-    if is_s3(source):
-        s3_objects.copy(source, target)
-        s3.delete_tree(source)
-        return
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    Path(source).replace(target)
+def remove_empty_folders(folders: Iterable[str], below: str) -> None:
+    """Remove folders that are empty, and those above them up to `below`, which stays."""
+    for folder in folders:
+        for path in (Path(folder), *Path(folder).parents):
+            if path == Path(below) or not path.is_relative_to(below):
+                break
+            with contextlib.suppress(OSError):  # not empty, or gone
+                path.rmdir()
+                continue
+            break
 
 
 def delete_tree(location: str) -> None:
@@ -224,17 +188,32 @@ def delete_tree(location: str) -> None:
         target.unlink(missing_ok=True)
 
 
-def _local_files(location: str) -> Iterator[tuple[str, int, str, None]]:
+def _write_through(file: Path, data: bytes, mode: str) -> None:
+    """Write a file, and wait until it is on the disk: a power cut must not leave a name without content."""
+    with file.open(mode) as target:
+        target.write(data)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until a folder's names are on the disk, where the file system lets us."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _local_files(location: str) -> Iterator[tuple[str, int]]:
     for folder, _, names in os.walk(location, onerror=_unless_missing):
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118
             with contextlib.suppress(FileNotFoundError):
-                status = os.stat(path)  # noqa: PTH116
-                # Each file is written as a new one: its number changes even where the clock stands still.
-                version = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
-                yield path, status.st_size, version, None
+                yield path, os.stat(path).st_size  # noqa: PTH116
 
 
 def _unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error

@@ -1,111 +1,133 @@
-"""The moments of all features: what is known merged with what is new, so that nothing is summed up twice.
+"""The moments of all featurized photos: what is known is merged with what is new, and not summed up again.
 
-What a run has added, replaced and taken out is merged and taken out here as well. Where the kept moments are
-not of the files that were there before, as after a run that was killed, everything is summed up anew: slower,
-and of nothing that was kept.
+They are kept with the names of the files that they are of. Files never change: those that have left the table
+since are taken out, as long as they are still there, and those that have come are merged. So the moments
+follow from the set of files alone, however it came to be.
 """
 
-from collections.abc import Callable, Mapping
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Final
 
-from job import coverage, drops, passes, store
+import numpy as np
+
+from job import store
 from job.backbone import FEATURES
-from job.coverage import Sums
-from job.drops import Dropped
-from job.inventory import Inventory
-from job.known import Known
-from job.moments import Moments
-from job.store import Stored
-from job.tasks import Tasks
+from job.moments import Moments, accumulate
+from job.table import files, layout
+from job.table.layout import DataFile
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+SUMS: Final = "moments.npz"
+
+Summed = Callable[[Sequence[DataFile]], Moments]
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What a run has done to ``features``.
+class Sums:
+    """Moments, and the rows of each file that they are of, by its path."""
 
-    Attributes
-    ----------
-    before : mapping
-        Files and their versions before it.
-    touched : frozenset of str
-        Names of files that rows were taken out of, or replaced in.
-    gone : Moments
-        Of the rows that were taken out before anything was made.
-    todo : Tasks
-        What was made.
-    attempt : str
-        Stands in the names of the files that were made.
-    """
-
-    before: Mapping[str, str]
-    touched: frozenset[str]
-    gone: Moments
-    todo: Tasks
-    attempt: str
+    moments: Moments
+    files: dict[str, int]
 
 
-def changes(known: Known, taken: Inventory, dropped: Dropped, attempt: str) -> Changes:
-    """Return what a run has done."""
-    replaced = drops.names(taken.comparison.changed()["replaces"].unique().to_pylist())
-    before = coverage.versions(known.features)
-    return Changes(before, dropped.files | replaced, dropped.moments, taken.tasks, attempt)
-
-
-def sum_up(
-    start_spark: "Callable[[], SparkSession]", output: str, changes: Changes, expected: int
-) -> tuple[Moments, bool]:
-    """Bring the kept moments up to date, keep them, and return them.
+def sum_up(output: str, featurized: Sequence[DataFile], summed: Summed) -> tuple[Moments, bool]:
+    """Bring the kept moments up to date with the table, keep them, and return them.
 
     Parameters
     ----------
-    start_spark : callable
-        Returns the session; only called if rows must be read.
     output : str
-        The output's location.
-    changes : Changes
-    expected : int
-        Rows that ``features`` has.
+    featurized : sequence of DataFile
+        The table's files of featurized photos.
+    summed : callable
+        Returns the moments of some files; only called if there are any.
 
     Returns
     -------
     Moments
     bool
-        Whether they had to be summed up anew.
+        Whether some were kept and could not be used, so that all were summed up anew.
     """
-    files = list(store.list_stored(store.join(output, store.FEATURES_TABLE), ".parquet"))
-    now = coverage.versions(files)
-    kept = coverage.load_sums(output)
-    if kept is not None and kept.files == now and kept.moments.n == expected:
+    now = {file.path: file.rows for file in featurized}
+    kept = load(output)
+    if kept is not None and kept.files == now:
         return kept.moments, False
-    whole = _merged(start_spark, output, files, changes, kept) if kept is not None else None
-    anew = whole is None or whole.n != expected
+    whole = _updated(output, featurized, kept, summed) if kept is not None else None
+    anew = whole is None or whole.n != sum(now.values())
     if whole is None or anew:
-        whole = passes.moments(start_spark(), [file.location for file in files])
-    coverage.save_sums(output, Sums(whole, now))
+        whole = summed(featurized)
+    save(output, Sums(whole, now))
     return whole, anew and kept is not None
 
 
-def _merged(
-    start_spark: "Callable[[], SparkSession]", output: str, files: list[Stored], changes: Changes, kept: Sums
-) -> Moments | None:
-    """Return kept moments with a run's changes; None if they are not of what was there before it."""
-    before = {name: version for name, version in changes.before.items() if name in kept.files}
-    now = coverage.versions(files)
-    left_alone = kept.files.keys() - changes.touched
-    if before != kept.files or not changes.touched <= kept.files.keys():
+def renamed(output: str, names: Mapping[str, str], merged: Sequence[DataFile]) -> None:
+    """Let the kept moments be of merged files that hold the same rows as those that they were of.
+
+    Parameters
+    ----------
+    output : str
+    names : mapping
+        By each file that was merged, the path of the one that it is in now.
+    merged : sequence of DataFile
+        The new files.
+    """
+    kept = load(output)
+    if kept is None or not names.keys() <= kept.files.keys():
+        return  # the next run takes the old files out, and merges the new ones
+    left = {path: rows for path, rows in kept.files.items() if path not in names}
+    save(output, Sums(kept.moments, {**left, **{file.path: file.rows for file in merged}}))
+
+
+def of_files(output: str, chosen: Sequence[DataFile]) -> Moments:
+    """Return the moments of files, on the driver alone."""
+    places = (files.location(output, file.path) for file in chosen)
+    batches = files.batches(places, ["features"])
+    return accumulate((files.matrix(batch.column(0), FEATURES) for batch in batches), FEATURES)
+
+
+def load(output: str) -> Sums | None:
+    """Return the kept moments, if there are any and they are whole."""
+    try:
+        data = store.read_bytes(store.join(output, layout.MOMENTS, SUMS))
+        with np.load(io.BytesIO(data)) as kept:
+            mean = kept["mean"]
+            lower = np.zeros((len(mean), len(mean)))
+            lower[np.tril_indices(len(mean))] = kept["scatter"]
+            scatter = lower + np.tril(lower, -1).T
+            names = dict(json.loads(kept["files"].tobytes()))
+            return Sums(Moments(int(kept["n"]), mean, scatter), names)
+    except (FileNotFoundError, *store.DAMAGED):
         return None
-    if any(now.get(name) != kept.files[name] for name in left_alone):
-        return None
-    gone, come = changes.gone, Moments.none(FEATURES)
-    if changes.todo.tasks > changes.todo.first_changed:
-        old, come = passes.replaced(start_spark(), output, changes.todo, changes.attempt)
-        gone = gone.merge(old)
-    added = [file.location for file in files if file.location.rpartition("/")[2] not in kept.files]
-    if added:
-        come = come.merge(passes.moments(start_spark(), added))
+
+
+def save(output: str, sums: Sums) -> None:
+    """Keep moments: 6.6 MB for 1280 features, half of the symmetric scatter."""
+    sink = io.BytesIO()
+    moments = sums.moments
+    np.savez(
+        sink,
+        n=np.int64(moments.n),
+        mean=moments.mean,
+        scatter=moments.scatter[np.tril_indices(len(moments.mean))],
+        files=np.frombuffer(json.dumps(sums.files).encode(), np.uint8),
+    )
+    store.write_bytes(store.join(output, layout.MOMENTS, SUMS), sink.getvalue())
+
+
+def _updated(output: str, featurized: Sequence[DataFile], kept: Sums, summed: Summed) -> Moments | None:
+    """Return the kept moments with the files that came, without those that went; None if it cannot be."""
+    now = {file.path for file in featurized}
+    come = [file for file in featurized if file.path not in kept.files]
+    gone = [DataFile(path, 0, rows) for path, rows in sorted(kept.files.items()) if path not in now]
+    to_read = sum(file.rows for file in (*come, *gone))
+    if gone:
+        folder = store.join(output, layout.PHOTOS)
+        there = {location for location, _ in store.list_files(folder)}
+        if to_read > sum(file.rows for file in featurized):
+            return None  # all of them are fewer
+        if not there.issuperset(files.location(output, file.path) for file in gone):
+            return None
+    whole = kept.moments.merge(summed(come)) if come else kept.moments
     # What comes, first: the more rows are left, the fewer digits go with those taken out.
-    return kept.moments.merge(come).without(gone)
+    return whole.without(summed(gone)) if gone else whole

@@ -1,8 +1,8 @@
 """What there is to do, cut into tasks of even size, as files that the workers read.
 
-The inventory is a folder of small Parquet files in which **one row group is one task**, so that Spark moves
-only task numbers to the workers, and no list of photos ever has to fit in the driver. What a task writes
-becomes visible at once: a task is a wave.
+Tasks are a folder of small Parquet files in which **one row group is one task**, so that Spark moves only
+task numbers to the workers, and no list of photos ever has to fit in the driver. What a task writes becomes
+visible at once. The folder goes when the run ends.
 """
 
 import io
@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from job import labels, store
+from job.table import schema
+from job.table.layout import DataFile
 from job.walk import Listed
 
 BYTES_PER_PHOTO: Final = 2**20  # what an inference costs, in bytes to read and decode
@@ -26,10 +28,10 @@ BUFFER: Final = 51_200  # listed photos that are held to plan the last tasks: ab
 
 
 class Photo(NamedTuple):
-    """A photo to be made, and the file whose row of it is to be replaced, if there is one."""
+    """A photo to be judged, and the file of the table whose row of it is to be replaced, if there is one."""
 
     listed: Listed
-    replaces: str | None = None
+    replaces: DataFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def write(new: Iterable[Listed], changed: Iterable[Photo], location: str, cores:
     new : iterable of Listed
         Photos of which there is no row, in order of their paths; taken to its end before `changed` is begun.
     changed : iterable of Photo
-        Photos that replace rows, in order of the files that hold those: all of a file are in one task.
+        Photos that replace rows, file by file: all of a file are in one task.
     location : str
         Folder of the tasks; one that is there already is replaced.
     cores : int
@@ -79,7 +81,7 @@ def write(new: Iterable[Listed], changed: Iterable[Photo], location: str, cores:
 
 
 def read(location: str, task: int) -> pa.RecordBatch:
-    """Return the rows of one task, with the inventory's columns."""
+    """Return the rows of one task."""
     file, group = divmod(task, TASKS_PER_FILE)
     with store.open_input(_file(location, file)) as source:
         return next(pq.ParquetFile(source).iter_batches(2**31, row_groups=[group], use_threads=False))
@@ -117,11 +119,12 @@ def cut(photos: Iterable[Listed], cores: int, wave: int) -> Iterator[list[Listed
 
 
 def _whole_files(changed: Iterable[Photo], wave: int) -> Iterator[list[Photo]]:
-    """Cut photos that replace rows into tasks. Two tasks on one file would undo each other's work."""
+    """Cut photos that replace rows into tasks, each of whole files: a file is replaced by one commit."""
     piece, cost = list[Photo](), 0
-    for _, group in groupby(changed, key=lambda photo: photo.replaces):
+    for file, group in groupby(changed, key=lambda photo: photo.replaces):
         photos = list(group)
-        more = sum(_cost(photo.listed) for photo in photos)
+        # The rows that stay are read and written again.
+        more = sum(_cost(photo.listed) for photo in photos) + (2 * file.bytes if file else 0)
         if piece and cost + more > wave * BYTES_PER_PHOTO:
             yield piece
             piece, cost = [], 0
@@ -150,9 +153,9 @@ def _parquet(tasks: list[list[Photo]]) -> bytes:
         "etag": [photo.etag for photo in photos],
         "bytes": [photo.bytes for photo in photos],
         "modified": [photo.modified for photo in photos],
-        "replaces": [photo.replaces for task in tasks for photo in task],
+        "replaces": [photo.replaces and photo.replaces.path for task in tasks for photo in task],
     }
-    table = pa.table(columns, schema=store.INVENTORY_SCHEMA)
+    table = pa.table(columns, schema=schema.TASKS)
     sink = io.BytesIO()
     # Nobody filters this table, and no path is in it twice: statistics and a dictionary would be dead weight.
     repeating = ["label", "split", "replaces"]

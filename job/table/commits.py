@@ -1,0 +1,285 @@
+"""The log of the Delta table ``photos``: its snapshot is read here, and a commit is written as one file.
+
+A commit is the exclusive write of ``_delta_log/<version>.json`` by the project's own store, which has the
+job's credentials, its patience and its errors, and knows its own file again when an answer was lost. What has
+landed is then a row of the log for ever. The package ``deltalake`` replays the log and writes checkpoints; it
+is given a copy of the log's end on this machine's disk, so that it never asks S3 itself.
+
+Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md, reader version 1, writer version 2.
+"""
+
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from job import store
+from job.errors import JobError
+from job.table import layout, schema
+from job.table.layout import DataFile
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+Action = dict[str, Any]
+
+LOG: Final = "_delta_log"
+LAST_CHECKPOINT: Final = "_last_checkpoint"
+CHECKPOINT: Final = ".checkpoint.parquet"
+CHECKPOINTS_KEPT: Final = 2  # a reader that has just begun may still want the one before the last
+WRITER: Final = "fruits-writer"  # the number of the last command that began to write,
+ENDED: Final = "fruits-ended"  # and of the last one that ended
+READER_VERSION: Final = 1
+WRITER_VERSION: Final = 2
+READS_AT_ONCE: Final = 16
+TRIES: Final = 5
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The table at one version.
+
+    Attributes
+    ----------
+    version : int
+        -1 before the first commit.
+    files : dict
+        Its files by their paths.
+    configuration : dict
+        The table's properties; what the output is made from is among them.
+    table_id : str
+    writer, ended : int
+        Numbers of the last command that began to write, and of the last one that ended.
+    """
+
+    version: int = -1
+    files: dict[str, DataFile] = field(default_factory=dict)
+    configuration: dict[str, str] = field(default_factory=dict)
+    table_id: str = ""
+    writer: int = 0
+    ended: int = 0
+
+    def of(self, outcome: str) -> list[DataFile]:
+        """Return the files of ``featurized`` or ``rejected`` photos, in order of their paths."""
+        return sorted(file for file in self.files.values() if file.outcome == outcome)
+
+    def rows(self, outcome: str) -> int:
+        """Return how many photos are ``featurized`` or ``rejected``."""
+        return sum(file.rows for file in self.of(outcome))
+
+
+def load(output: str) -> Snapshot | None:
+    """Return the newest snapshot of an output's table; None if there is no table.
+
+    Raises
+    ------
+    JobError
+        If another program has changed the table in a way that this one does not understand.
+    OSError
+        If the log cannot be read.
+    """
+    import pyarrow as pa  # noqa: PLC0415 (with deltalake)
+
+    with _replayed(output) as (table, _):
+        if table is None:
+            return None
+        protocol, metadata = table.protocol(), table.metadata()
+        if protocol.min_reader_version > READER_VERSION or protocol.min_writer_version > WRITER_VERSION:
+            raise JobError(
+                f"{store.join(output, layout.PHOTOS)} was given Delta features that this job does not know "
+                f"(reader version {protocol.min_reader_version}, writer version "
+                f"{protocol.min_writer_version}): restore it, or choose another --output"
+            )
+        columns = pa.table(table.get_add_actions(flatten=True)).to_pydict()
+        files = zip(columns["path"], columns["size_bytes"], columns["num_records"], strict=True)
+        return Snapshot(
+            version=table.version(),
+            files={path: DataFile(path, size, rows or 0) for path, size, rows in files},
+            configuration=dict(metadata.configuration),
+            table_id=str(metadata.id),
+            writer=table.transaction_version(WRITER) or 0,
+            ended=table.transaction_version(ENDED) or 0,
+        )
+
+
+def put(output: str, version: int, actions: Iterable[Action], about: Mapping[str, object]) -> bool:
+    """Write a commit, and return whether it has landed; False if the version is taken.
+
+    Parameters
+    ----------
+    output : str
+    version : int
+        The one after the version that the actions were decided on.
+    actions : iterable of dict
+        As the functions below return them.
+    about : mapping
+        Goes into the commit's ``commitInfo``: which run of which command this is. Never a photo's path.
+    """
+    info: dict[str, object] = {
+        "timestamp": _now(),
+        "operation": "WRITE",
+        "operationParameters": {},
+        "engineInfo": "fruits",
+        "txnId": uuid.uuid4().hex,  # tells this commit from any other, if an answer is lost
+        **about,
+    }
+    lines = [json.dumps(action) for action in ({"commitInfo": info}, *actions)]
+    return store.write_bytes(_commit_file(output, version), "\n".join(lines).encode(), only_if_new=True)
+
+
+def has(output: str, version: int) -> bool:
+    """Tell whether a version has been committed."""
+    return bool(about(output, version))
+
+
+def about(output: str, version: int) -> dict[str, Any]:
+    """Return what a commit says of itself; nothing if there is no such commit."""
+    actions = _read(output, version)
+    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+
+
+def removed_since(output: str, version: int, hours: float) -> set[str]:
+    """Return the files that commits up to a version have removed within the last hours."""
+    earliest, removed = _now() - hours * 3_600_000, set[str]()
+    while actions := _read(output, version):
+        info = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+        if info.get("timestamp", 0) < earliest:
+            break
+        removed |= {action["remove"]["path"] for action in actions if "remove" in action}
+        version -= 1
+    return removed
+
+
+def checkpoint(output: str) -> None:
+    """Write a checkpoint of the newest version, and delete those that no reader needs any more."""
+    log = store.join(output, layout.PHOTOS, LOG)
+    with _replayed(output) as (table, copy):
+        if table is None:
+            return
+        table.create_checkpoint()
+        for name in (f"{table.version():020}{CHECKPOINT}", LAST_CHECKPOINT):  # the second names the first
+            store.write_bytes(store.join(log, name), (copy / name).read_bytes())
+    there = [location for location, _ in store.list_files(log, CHECKPOINT)]
+    store.delete_files(there[:-CHECKPOINTS_KEPT])
+
+
+def protocol() -> Action:
+    """Return what readers and writers must understand."""
+    return {"protocol": {"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION}}
+
+
+def metadata(table_id: str, configuration: Mapping[str, str]) -> Action:
+    """Return the table's schema and properties.
+
+    Other writers' statistics, which would bring paths of photos into the log, are kept to ``etag``.
+    """
+    return {
+        "metaData": {
+            "id": table_id or str(uuid.uuid4()),
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": schema.delta_schema(),
+            "partitionColumns": [schema.PARTITION.name],
+            "configuration": {"delta.dataSkippingStatsColumns": "etag", **configuration},
+            "createdTime": _now(),
+        }
+    }
+
+
+def number(application: str, value: int) -> Action:
+    """Return the number of a command that begins (``WRITER``) or ends (``ENDED``)."""
+    return {"txn": {"appId": application, "version": value, "lastUpdated": _now()}}
+
+
+def add(file: DataFile, data_change: bool) -> Action:
+    """Let a file come. Its statistics are the number of its rows alone: no path may reach the log."""
+    return {
+        "add": {
+            "path": file.path,
+            "partitionValues": {schema.PARTITION.name: file.outcome},
+            "size": file.bytes,
+            "modificationTime": _now(),
+            "dataChange": data_change,
+            "stats": json.dumps({"numRecords": file.rows}),
+        }
+    }
+
+
+def remove(file: DataFile, data_change: bool) -> Action:
+    """Let a file go."""
+    return {
+        "remove": {
+            "path": file.path,
+            "partitionValues": {schema.PARTITION.name: file.outcome},
+            "size": file.bytes,
+            "deletionTimestamp": _now(),
+            "dataChange": data_change,
+            "extendedFileMetadata": True,
+        }
+    }
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _commit_file(output: str, version: int) -> str:
+    return store.join(output, layout.PHOTOS, LOG, f"{version:020}.json")
+
+
+def _read(output: str, version: int) -> list[Action]:
+    """Return the actions of a commit; none if there is no such commit."""
+    try:
+        lines = store.read_bytes(_commit_file(output, version)).splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+@contextmanager
+def _replayed(output: str) -> "Iterator[tuple[DeltaTable | None, Path]]":
+    """Copy the end of the log, from its last checkpoint on, let ``deltalake`` replay it, and say where."""
+    # Imported here: only the driver needs it.
+    from deltalake import DeltaTable  # noqa: PLC0415
+    from deltalake.exceptions import DeltaError  # noqa: PLC0415
+
+    log = store.join(output, layout.PHOTOS, LOG)
+    with tempfile.TemporaryDirectory(prefix="fruits-log-") as folder:
+        copy = Path(folder) / LOG
+        copy.mkdir()
+        for left in reversed(range(TRIES)):
+            names = _end_of_log(log)
+            try:
+                with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+                    files = pool.map(lambda name: store.read_bytes(store.join(log, name)), names)
+                    for name, data in zip(names, files, strict=True):
+                        (copy / name).write_bytes(data)
+                break
+            except FileNotFoundError:  # a checkpoint that another command has just deleted
+                if not left:
+                    raise
+        try:
+            yield (DeltaTable(folder) if names else None), copy
+        except DeltaError as error:
+            raise JobError(f"{log} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _end_of_log(log: str) -> list[str]:
+    """Return the names of the last checkpoint, if there is one, and of the commits after it."""
+    try:
+        since = int(json.loads(store.read_bytes(store.join(log, LAST_CHECKPOINT)))["version"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        since = 0
+    names: list[str] = []
+    for start in dict.fromkeys((since, 0)):
+        listed = store.list_files(log, after=f"{start:020}")
+        names = [location.rpartition("/")[2] for location, _ in listed]
+        if not start or any(name.endswith(CHECKPOINT) for name in names):
+            break
+    last = max((name for name in names if name.endswith(CHECKPOINT)), default="")
+    return [name for name in names if name == last or (name.endswith(".json") and name[:20] > last[:20])]

@@ -1,0 +1,88 @@
+"""The files of the tables: written whole, and read back by PyArrow straight into NumPy."""
+
+import io
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from job import store
+from job.table import layout, schema
+from job.table.layout import DataFile
+
+ROWS_PER_READ: Final = 512
+ROWS_PER_GROUP: Final = 4096  # 20 MB of features: a reader's step
+# Features hardly ever repeat: a dictionary of them is built only to be thrown away.
+REPEATING: Final = ("label", "split", "reason", "backbone", "run_id", "outcome")
+
+
+def parquet(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file, compressed with zstd."""
+    sink = io.BytesIO()
+    repeating = [name for name in table.schema.names if name in REPEATING]
+    pq.write_table(table, sink, ROWS_PER_GROUP, compression="zstd", use_dictionary=repeating)
+    return sink.getvalue()
+
+
+def write(output: str, outcome: str, task: int, rows: pa.Table) -> DataFile:
+    """Write a new file of the table ``photos``, in order of the paths; it counts once it is committed.
+
+    Parameters
+    ----------
+    output : str
+    outcome : str
+        ``featurized`` or ``rejected``.
+    task : int
+        Stands in its name.
+    rows : pyarrow.Table
+        With the columns ``schema.PHOTOS``.
+    """
+    path = layout.data_path(outcome, task)
+    data = parquet(rows.cast(schema.PHOTOS).sort_by("path"))
+    store.write_bytes(location(output, path), data)
+    return DataFile(path, len(data), len(rows))
+
+
+def location(output: str, path: str) -> str:
+    """Return where a file of the table is."""
+    return store.join(output, layout.PHOTOS, path)
+
+
+def read(place: str, columns: list[str] | None = None) -> pa.Table:
+    """Return a Parquet file's rows."""
+    with store.open_input(place) as source:
+        return pq.ParquetFile(io.BytesIO(source.read())).read(columns, use_threads=False)
+
+
+def batches(places: Iterable[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of Parquet files, at most 512 rows at a time."""
+    for place in places:
+        with store.open_input(place) as source:
+            yield from pq.ParquetFile(source).iter_batches(ROWS_PER_READ, columns=columns, use_threads=False)
+
+
+def are_of(table: pa.Table, paths: Collection[str]) -> pa.ChunkedArray:
+    """Tell of each row of a table whether it is of one of some photos."""
+    return pc.is_in(table["path"], value_set=pa.array(list(paths), pa.string()))
+
+
+def rows_without(place: str, paths: Collection[str]) -> pa.Table:
+    """Return a file's rows but for those of some photos."""
+    whole = read(place)
+    return whole.filter(pc.invert(are_of(whole, paths)))
+
+
+def vectors(rows: NDArray[np.float32]) -> pa.ListArray:
+    """Return a matrix ``(n, d)`` as n lists of d numbers, without copying it."""
+    offsets = np.arange(0, rows.size + 1, rows.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.reshape(-1)))
+
+
+def matrix(column: pa.ListArray, width: int) -> NDArray[np.float32]:
+    """Return n lists of `width` numbers as a matrix ``(n, width)``, without copying them."""
+    flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(column), width)

@@ -1,0 +1,60 @@
+"""What lies where in an output: the names of its folders and files.
+
+Everything that is not of the table ``photos`` follows from it and can be made anew, but for the records.
+"""
+
+import secrets
+from typing import Final, NamedTuple
+
+PHOTOS: Final = "photos"  # the Delta table
+PCA: Final = "pca"
+PCA_CSV: Final = "pca_csv"
+MOMENTS: Final = "moments"
+MODELS: Final = "models"
+RUNS: Final = "runs"
+ERASURES: Final = "erasures"
+TASKS: Final = "_tasks"  # what a run has to do, while it runs
+MISSING: Final = f"{RUNS}/missing.parquet"  # the known photos that the last run did not find
+FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, TASKS)
+CURRENT_MODEL: Final = f"{MODELS}/current.json"
+# What outputs consisted of before there was a table.
+EARLIER_CLAIM: Final = "_input.json"
+EARLIER: Final = (
+    *("features", "rejected", "inventory", "_replaced", "_compact"),
+    *("_lock.json", EARLIER_CLAIM),
+)
+
+FEATURIZED: Final = "featurized"
+REJECTED: Final = "rejected"
+
+
+class DataFile(NamedTuple):
+    """A file of the table ``photos``: its path below the table, its size, and its rows."""
+
+    path: str
+    bytes: int
+    rows: int
+
+    @property
+    def outcome(self) -> str:
+        """``featurized`` or ``rejected``."""
+        return outcome_of(self.path)
+
+
+def outcome_of(data_path: str) -> str:
+    """Return what became of the photos of a file: ``featurized`` or ``rejected``."""
+    return data_path.partition("/")[0].rpartition("=")[2]
+
+
+def data_path(outcome: str, task: int) -> str:
+    """Return the path of a new file of the table, which no other file has or will have."""
+    return f"outcome={outcome}/part-{task:06}-{secrets.token_hex(8)}.parquet"
+
+
+def matrix_paths(data_path: str, model_id: str) -> tuple[str, str]:
+    """Return the paths in an output of what a model makes of a file of the table: Parquet and CSV."""
+    stem = data_path.rpartition("/")[2].removesuffix(".parquet")
+    return (
+        f"{PCA}/model_id={model_id}/{stem}.parquet",
+        f"{PCA_CSV}/model_id={model_id}/{stem}.csv",
+    )

@@ -1,0 +1,38 @@
+"""Photos leave the table: their files are written anew without them, and one commit exchanges these."""
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from job.table import files
+from job.table.layout import DataFile
+from job.table.writer import Writer
+
+FILES_AT_ONCE: Final = 4  # of some MB each, in as many threads
+
+
+def remove(writer: Writer, paths_of: Mapping[str, Collection[str]]) -> dict[str, DataFile | None]:
+    """Take the rows of photos out of the table, all at once.
+
+    Parameters
+    ----------
+    writer : Writer
+    paths_of : mapping
+        By file of the table, the photos whose rows go.
+
+    Returns
+    -------
+    dict
+        By each of these files the one in its place; None where no row is left.
+    """
+
+    def without(file: str) -> DataFile | None:
+        old = writer.snapshot.files[file]
+        left = files.rows_without(files.location(writer.output, file), paths_of[file])
+        return files.write(writer.output, old.outcome, 0, left) if len(left) else None
+
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        replaced = dict(zip(paths_of, pool.map(without, paths_of), strict=True))
+    if replaced:
+        writer.commit(add=[file for file in replaced.values() if file is not None], remove=replaced)
+    return replaced

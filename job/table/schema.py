@@ -1,0 +1,60 @@
+"""The columns of the tables, for Arrow and for Delta."""
+
+import json
+from typing import Final
+
+import pyarrow as pa
+
+LISTED: Final = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("etag", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("modified", pa.timestamp("us", tz="UTC")),
+    ]
+)
+# A row of a task: a photo to be made, and the file of the table whose row of it is to be replaced.
+TASKS: Final = LISTED.append(pa.field("replaces", pa.string()))
+# A row of the table. The partition, ``outcome``, stands in a file's path and not in the file.
+PHOTOS: Final = pa.schema(
+    [
+        *LISTED,
+        pa.field("sha256", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("features", pa.list_(pa.float32())),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("backbone", pa.string()),
+        pa.field("run_id", pa.string()),
+    ]
+)
+PARTITION: Final = pa.field("outcome", pa.string(), nullable=False)
+# The model that made a row of the matrix stands in the path: ``model_id=…``.
+PCA: Final = pa.schema([*list(LISTED)[:3], pa.field("pca", pa.list_(pa.float32()))])
+MISSING: Final = pa.schema([pa.field("path", pa.string(), nullable=False), PARTITION])
+
+_DELTA_NAMES: Final = {
+    pa.string(): "string",
+    pa.int32(): "integer",
+    pa.int64(): "long",
+    pa.float32(): "float",
+    pa.timestamp("us", tz="UTC"): "timestamp",
+}
+
+
+def delta_schema() -> str:
+    """Return the schema of the table as Delta's log holds it (protocol: Schema Serialization Format)."""
+    fields = [
+        {"name": field.name, "type": _delta_type(field.type), "nullable": field.nullable, "metadata": {}}
+        for field in [*PHOTOS, PARTITION]
+    ]
+    return json.dumps({"type": "struct", "fields": fields})
+
+
+def _delta_type(kind: pa.DataType) -> object:
+    if pa.types.is_list(kind):
+        return {"type": "array", "elementType": _delta_type(kind.value_type), "containsNull": True}
+    return _DELTA_NAMES[kind]

@@ -1,0 +1,65 @@
+"""What a command deletes at its end: every file in an output's folders that its table does not lead to.
+
+These are files of the table that were replaced, or that a command wrote and did not commit; matrices of such
+files and of models that are not current; tasks; and drafts of a process that was killed while it wrote.
+"""
+
+import json
+from itertools import chain
+from typing import Final
+
+from job import store
+from job.table import commits, layout
+from job.table.commits import Snapshot
+
+DERIVED: Final = (layout.PCA, layout.PCA_CSV)
+
+
+def unnamed(output: str, snapshot: Snapshot, keep_hours: float = 0) -> list[str]:
+    """Return the locations of the files that a snapshot does not lead to.
+
+    Parameters
+    ----------
+    output : str
+    snapshot : Snapshot
+    keep_hours : float
+        Files that were removed from the table within so many hours are not among them.
+
+    Raises
+    ------
+    OSError
+        If a folder may not be listed.
+    """
+    photos = store.join(output, layout.PHOTOS)
+    named = {store.join(photos, path) for path in snapshot.files}
+    if keep_hours:
+        recent = commits.removed_since(output, snapshot.version, keep_hours)
+        named |= {store.join(photos, path) for path in recent}
+    model_id = current_model(output)
+    for file in snapshot.of(layout.FEATURIZED):
+        named |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
+    folders = (layout.PHOTOS, *DERIVED, layout.TASKS)
+    there = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
+    drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
+    return [*(location for location, _ in there if location not in named), *drafts]
+
+
+def delete(output: str, locations: list[str]) -> None:
+    """Delete files of an output, and the folders that are empty then.
+
+    Raises
+    ------
+    OSError
+        If a file may not be deleted.
+    """
+    store.delete_files(locations)
+    if not store.is_s3(output):
+        store.remove_empty_folders({location.rpartition("/")[0] for location in locations}, output)
+
+
+def current_model(output: str) -> str:
+    """Return the id of the model that the matrix is of; ``""`` if there is none."""
+    try:
+        return str(json.loads(store.read_bytes(store.join(output, layout.CURRENT_MODEL)))["model_id"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""

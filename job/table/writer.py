@@ -1,0 +1,252 @@
+"""One command at a time writes to an output: it has a number, and every commit of its makes sure of it.
+
+A command begins by committing the next number, and ends by committing that this number has ended. Between the
+two it commits something, if only that it lives, every 20 seconds. Whoever finds a number that has not ended
+watches the log for a minute by its own clock: if a commit comes, that command lives; otherwise its number is
+followed by the next. A command that was overtaken so, and wakes, finds that its next version is taken by
+another number, and ends. Its files are in no commit, so they are never part of the table.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from job.errors import JobError
+from job.table import commits, sweep
+from job.table.commits import Action, Snapshot
+from job.table.layout import DataFile
+
+WATCH_SECONDS: Final = 60.0  # without a commit, until a command that has not ended is taken for dead
+LIFE_SECONDS: Final = 20.0  # between a command's commits at most
+POLL_SECONDS: Final = 1.0
+COMMITS_PER_CHECKPOINT: Final = 100
+
+Claim = Callable[[Snapshot | None], list[Action]]
+
+
+class Overtaken(JobError):  # noqa: N818 (what happened, not what failed)
+    """Another command writes to the output now."""
+
+
+@contextmanager
+def writing(
+    output: str,
+    run_id: str,
+    command: str,
+    claim: Claim,
+    say: Callable[[str], None] = lambda _: None,
+    keep_hours: float = 0,
+) -> "Iterator[Writer]":
+    """Be the writer of an output while a ``with`` block runs, then delete what the table does not name.
+
+    Parameters
+    ----------
+    output : str
+    run_id : str
+        Of the command.
+    command : str
+        ``run``, ``erase`` or ``compact``: in the words of a refusal.
+    claim : callable
+        Looks at the table as it is before the first commit (None if there is none), raises if it is not to be
+        written, and returns the actions that belong into that commit.
+    say : callable
+        Is told in a sentence that an unfinished command is watched, and that it was taken over.
+    keep_hours : float
+        Files that were removed within so many hours stay, for readers of older versions.
+
+    Raises
+    ------
+    Overtaken
+        If another command is writing to the output, or has begun to meanwhile.
+    JobError, OSError
+        If the table cannot be read or written.
+    """
+    writer = Writer(output, run_id, command, keep_hours)
+    writer.begin(claim, say)
+    try:
+        yield writer
+    except BaseException:
+        # So that the next command need not wait. If this fails, it waits a minute.
+        with suppress(OSError, JobError):
+            writer.end()
+        raise
+    writer.end()
+
+
+class Writer:
+    """The writer of an output; :func:`writing` makes it.
+
+    Attributes
+    ----------
+    number : int
+        Of this command.
+    snapshot : Snapshot
+        The table as of its last commit.
+    """
+
+    def __init__(self, output: str, run_id: str, command: str, keep_hours: float = 0) -> None:
+        self.output, self.run_id, self.number = output, run_id, 0
+        self.snapshot = Snapshot()
+        self._command, self._keep_hours = command, keep_hours
+        self._committed, self._since_checkpoint, self._changed = 0.0, 0, False
+        self._failure: Overtaken | None = None
+        self._one_at_a_time = threading.RLock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="writer", daemon=True)
+
+    def begin(self, claim: Claim, say: Callable[[str], None]) -> None:
+        """Become the writer; see :func:`writing`."""
+        while True:
+            before = commits.load(self.output)
+            claim(before)  # refused at once, and not after a minute's watching
+            before = self._watched(before, say)
+            new = [commits.protocol()] if before is None else []
+            claimed = claim(before)
+            actions = [*new, *claimed]
+            self.snapshot = before or Snapshot()
+            self.number = self.snapshot.writer + 1
+            begin = commits.number(commits.WRITER, self.number)
+            if commits.put(self.output, self.snapshot.version + 1, [*actions, begin], self._about()):
+                break
+        # Read back: what the claim has changed is in it.
+        self.snapshot = commits.load(self.output) or self.snapshot
+        self._changed = bool(claimed)
+        self._committed = time.monotonic()
+        self._thread.start()
+
+    def commit(
+        self, add: Iterable[DataFile] = (), remove: Iterable[str] = (), data_change: bool = True
+    ) -> None:
+        """Let files come and go at once; nothing at all is a sign of life.
+
+        Parameters
+        ----------
+        add : iterable of DataFile
+        remove : iterable of str
+            Paths of files of the snapshot.
+        data_change : bool
+            False if the rows stay the same, as in a compaction.
+
+        Raises
+        ------
+        Overtaken
+            If another command writes to the output now.
+        JobError
+            If a file to be removed is not in the table any more.
+        """
+        come, gone = list(add), list(remove)
+        with self._one_at_a_time:
+            files = [self._file(path) for path in gone]
+            actions = [commits.add(file, data_change) for file in come]
+            actions += [commits.remove(file, data_change) for file in files]
+            self._put(actions, gone)
+            for path in gone:
+                del self.snapshot.files[path]
+            self.snapshot.files |= {file.path: file for file in come}
+            self._changed = self._changed or bool(actions)
+        self._checkpoint(COMMITS_PER_CHECKPOINT)
+
+    def check(self) -> None:
+        """Make sure that the output is still this command's; asks nobody, for every commit asks anyhow.
+
+        Raises
+        ------
+        Overtaken
+            If a commit has found that it is not.
+        """
+        if self._failure is not None:
+            raise self._failure
+
+    def end(self) -> None:
+        """Say that this command has ended, and delete what the table does not name."""
+        if self._thread.is_alive():
+            self._stop.set()
+            self._thread.join()
+        # Listed before the commit: if that lands, nobody else was writing while these were listed.
+        unnamed = sweep.unnamed(self.output, self.snapshot, self._keep_hours)
+        with self._one_at_a_time:
+            self._put([commits.number(commits.ENDED, self.number)], [])
+        sweep.delete(self.output, unnamed)
+        self._checkpoint(1 if self._changed else COMMITS_PER_CHECKPOINT)
+
+    def _watched(self, found: Snapshot | None, say: Callable[[str], None]) -> Snapshot | None:
+        """Return the snapshot to begin on, once no other command is seen to write."""
+        if found is None or found.writer <= found.ended:
+            return found
+        first, since = found.version, time.monotonic()
+        who = self._who(found.version)
+        say(f"{who} has not ended: waiting up to {WATCH_SECONDS:.0f} s to see whether it still lives")
+        while time.monotonic() - since < WATCH_SECONDS:
+            time.sleep(POLL_SECONDS)
+            if commits.has(self.output, first + 1):
+                found = commits.load(self.output)
+                if found is None or found.writer <= found.ended:
+                    return found
+                raise self._busy(found.version)
+        say(f"took over from {who}, which ended without saying so")
+        return found
+
+    def _put(self, actions: list[Action], gone: list[str]) -> None:
+        """Commit at exactly the version after the snapshot's, as long as this command is the writer."""
+        self.check()
+        while not commits.put(self.output, self.snapshot.version + 1, actions, self._about()):
+            found = commits.load(self.output) or Snapshot()
+            if (found.writer, found.ended) != (self.number, self.snapshot.ended):
+                self._failure = Overtaken(
+                    f"{self._command} {self.run_id} may not write to output {self.output} any more: "
+                    f"{self._who(found.version)} has taken it over; start again when it has ended"
+                )
+                raise self._failure
+            self.snapshot = found  # something that is not ours, and has no number, has committed
+            for path in gone:
+                self._file(path)
+        self.snapshot.version += 1
+        self._committed = time.monotonic()
+        self._since_checkpoint += 1
+
+    def _file(self, path: str) -> DataFile:
+        """Return a file of the snapshot."""
+        if path not in self.snapshot.files:
+            raise JobError(f"{path} in output {self.output} was replaced by another program: start again")
+        return self.snapshot.files[path]
+
+    def _checkpoint(self, commits_needed: int) -> None:
+        """Write a checkpoint if there were enough commits. Readers do without one, if more slowly."""
+        if self._since_checkpoint >= commits_needed:
+            with suppress(OSError, JobError):
+                commits.checkpoint(self.output)
+            self._since_checkpoint = 0
+
+    def _live(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            if time.monotonic() - self._committed >= LIFE_SECONDS:
+                try:
+                    self.commit()
+                except Overtaken:
+                    return
+                except (OSError, JobError):
+                    continue  # tried again until it lands, or until another command has taken over
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "run": self.run_id,
+            "command": self._command,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
+
+    def _busy(self, version: int) -> Overtaken:
+        return Overtaken(
+            f"output {self.output} is being written by {self._who(version)}: wait for it to end, or stop it"
+        )
+
+    def _who(self, version: int) -> str:
+        """Name the command that has made a commit, for people."""
+        about = commits.about(self.output, version)
+        if "command" not in about:
+            return "another program"
+        return f"{about['command']} {about.get('run')} (host {about.get('host')}, process {about.get('pid')})"
