@@ -97,7 +97,8 @@ def _compact(writing: Writer, outcome: str, most: int, model: Pca | None) -> Non
     merged: list[DataFile] = []
     for number, group in enumerate(grouped(zip(firsts, every, strict=True), most)):
         parts = [files.read(files.location(output, file.path)) for file in group]
-        file = files.write(output, outcome, number, pa.concat_tables(parts))
+        path = layout.data_path(outcome, writing.number, number, 0)
+        file = files.write(output, path, pa.concat_tables(parts))
         if outcome == layout.FEATURIZED and model is not None:
             matrix.project(output, file.path, model)
         writing.commit(add=[file], remove=[old.path for old in group], data_change=False)

@@ -50,12 +50,14 @@ class Report(NamedTuple):
 class Work:
     """What every task of a run is told, beside its number; `tasks` and `output` are locations.
 
-    `payload` holds the broadcast network's bytes; `count` and `first` add up, over all workers, the photos
-    done and the time of the very first; `reports` gathers what was written.
+    `command` is the number of the run among the commands that wrote to the output. `payload` holds the
+    broadcast network's bytes; `count` and `first` add up, over all workers, the photos done and the time of
+    the very first; `reports` gathers what was written.
     """
 
     tasks: str
     output: str
+    command: int
     engine: str
     key: str
     payload: "Broadcast[Any]"
@@ -104,7 +106,13 @@ class _Gathered(AccumulatorParam[list[Report]]):
 
 
 def plan(
-    spark: "SparkSession", todo: Tasks, output: str, network: Backbone, limits: Limits, run_id: str
+    spark: "SparkSession",
+    todo: Tasks,
+    output: str,
+    network: Backbone,
+    limits: Limits,
+    run_id: str,
+    command: int,
 ) -> tuple[Callable[[], None], Done]:
     """Return what does the work, and what tells how much of it is done.
 
@@ -121,6 +129,8 @@ def plan(
         Largest photo, in bytes and pixels.
     run_id : str
         Stands in each row.
+    command : int
+        The writer's number; stands in the name of each file.
     """
     context = spark.sparkContext
     count = context.accumulator(0)
@@ -129,6 +139,7 @@ def plan(
     work = Work(
         tasks=todo.location,
         output=output,
+        command=command,
         engine=network.engine,
         key=network.key,
         payload=context.broadcast(network.payload),
@@ -190,6 +201,12 @@ def _write(listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work)
         if file is not None:
             changed[file].append(path)
     report = Report(number, [], list(changed))
+
+    def add(outcome: str, rows: pa.Table) -> None:
+        if len(rows):
+            path = layout.data_path(outcome, work.command, number, len(report.written))
+            report.written.append(files.write(work.output, path, rows))
+
     for outcome, table in rows.items():
         rest = table
         for file in changed:
@@ -197,11 +214,9 @@ def _write(listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work)
                 mine = files.are_of(rest, changed[file])
                 left = files.rows_without(files.location(work.output, file), changed[file])
                 whole = pa.concat_tables([left, rest.filter(mine)])
-                if len(whole):
-                    report.written.append(files.write(work.output, outcome, number, whole))
                 rest = rest.filter(pc.invert(mine))
-        if len(rest):
-            report.written.append(files.write(work.output, outcome, number, rest))
+                add(outcome, whole)
+        add(outcome, rest)
     return report
 
 

@@ -119,7 +119,7 @@ class Pipeline:
         def admit(found: Snapshot | None) -> list[Action]:
             nonlocal is_overwriting
             actions = claim.admit_run(output, found, made_from, settings.overwrite)
-            is_overwriting = settings.overwrite and bool(actions)
+            is_overwriting = settings.overwrite and (bool(actions) or claim.is_of_the_earlier_layout(output))
             return actions
 
         with ExitStack() as stack:
@@ -193,7 +193,8 @@ class Pipeline:
         where, spark = self.settings.output, self.start()
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
         before = {path: file.rows for path, file in writing.snapshot.files.items()}
-        work, done = featurize.plan(spark, taken.tasks, where, network, limits, self.settings.run_id)
+        run_id, number = self.settings.run_id, writing.number
+        work, done = featurize.plan(spark, taken.tasks, where, network, limits, run_id, number)
         with (
             self._step("featurize"),
             Progress(self.log, taken.todo, done.photos),

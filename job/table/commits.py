@@ -121,7 +121,7 @@ def put(output: str, version: int, actions: Iterable[Action], about: Mapping[str
     about : mapping
         Goes into the commit's ``commitInfo``: which run of which command this is. Never a photo's path.
     """
-    info: dict[str, object] = {
+    info: dict[str, Any] = {
         "timestamp": _now(),
         "operation": "WRITE",
         "operationParameters": {},
@@ -148,7 +148,7 @@ def removed_since(output: str, version: int, hours: float) -> set[str]:
     """Return the files that commits up to a version have removed within the last hours."""
     earliest, removed = _now() - hours * 3_600_000, set[str]()
     while actions := _read(output, version):
-        info = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+        info: dict[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
         if info.get("timestamp", 0) < earliest:
             break
         removed |= {action["remove"]["path"] for action in actions if "remove" in action}

@@ -28,20 +28,17 @@ def parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def write(output: str, outcome: str, task: int, rows: pa.Table) -> DataFile:
+def write(output: str, path: str, rows: pa.Table) -> DataFile:
     """Write a new file of the table ``photos``, in order of the paths; it counts once it is committed.
 
     Parameters
     ----------
     output : str
-    outcome : str
-        ``featurized`` or ``rejected``.
-    task : int
-        Stands in its name.
+    path : str
+        As :func:`layout.data_path` returns it.
     rows : pyarrow.Table
         With the columns ``schema.PHOTOS``.
     """
-    path = layout.data_path(outcome, task)
     data = parquet(rows.cast(schema.PHOTOS).sort_by("path"))
     store.write_bytes(location(output, path), data)
     return DataFile(path, len(data), len(rows))

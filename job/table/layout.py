@@ -46,9 +46,18 @@ def outcome_of(data_path: str) -> str:
     return data_path.partition("/")[0].rpartition("=")[2]
 
 
-def data_path(outcome: str, task: int) -> str:
-    """Return the path of a new file of the table, which no other file has or will have."""
-    return f"outcome={outcome}/part-{task:06}-{secrets.token_hex(8)}.parquet"
+def data_path(outcome: str, command: int, task: int, part: int) -> str:
+    """Return the path of a new file of the table, which no other file has or will have.
+
+    Parameters
+    ----------
+    outcome : str
+        ``featurized`` or ``rejected``.
+    command, task, part : int
+        The number of the command that writes it, of its task, and of the file among those of the task: in
+        order of their names, files are in the order in which they came.
+    """
+    return f"outcome={outcome}/part-{command:06}-{task:06}-{part:03}-{secrets.token_hex(8)}.parquet"
 
 
 def matrix_paths(data_path: str, model_id: str) -> tuple[str, str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Final
 
-from job.table import files
+from job.table import files, layout
 from job.table.layout import DataFile
 from job.table.writer import Writer
 
@@ -26,13 +27,13 @@ def remove(writer: Writer, paths_of: Mapping[str, Collection[str]]) -> dict[str,
         By each of these files the one in its place; None where no row is left.
     """
 
-    def without(file: str) -> DataFile | None:
-        old = writer.snapshot.files[file]
+    def without(number: int, file: str) -> DataFile | None:
         left = files.rows_without(files.location(writer.output, file), paths_of[file])
-        return files.write(writer.output, old.outcome, 0, left) if len(left) else None
+        path = layout.data_path(layout.outcome_of(file), writer.number, number, 0)
+        return files.write(writer.output, path, left) if len(left) else None
 
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        replaced = dict(zip(paths_of, pool.map(without, paths_of), strict=True))
+        replaced = dict(zip(paths_of, pool.map(without, count(), paths_of), strict=True))
     if replaced:
         writer.commit(add=[file for file in replaced.values() if file is not None], remove=replaced)
     return replaced
