@@ -6,7 +6,7 @@ to the disk; of the features nothing is read. Where nothing is known yet, nothin
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -64,6 +64,13 @@ JOIN: Final = """
                  ELSE listed.modified IS NULL OR coalesce(listed.modified = known.modified, false) END)
 """
 
+COUNTS: Final = """
+    SELECT count(*) FILTER (NOT is_missing), count(*) FILTER (is_missing),
+           count(*) FILTER (is_missing AND NOT current AND file < $first_rejected),
+           count(*) FILTER (file >= $first_rejected)
+    FROM difference WHERE NOT is_new
+"""
+
 
 class Comparison:
     """One comparison, which is made when it is entered, as long as anything is known.
@@ -84,10 +91,10 @@ class Comparison:
     ----------
     known, changed, missing : int
         Photos of the table; of these, those to be judged again, and those that are not listed.
-    changed_rejected, missing_featurized : int
-        Of the changed, the ones that are rejected so far; of the missing, the featurized.
     outdated : int
-        Of the missing and featurized, those of another network or decoder.
+        Of the missing, the featurized that are of another network or decoder.
+    unchanged, unchanged_rejected : int
+        Photos that are known as they are listed, and of these the rejected.
     """
 
     def __init__(
@@ -101,10 +108,9 @@ class Comparison:
         self._listed, self._output, self._backbone, self._retry = listed, output, backbone, retry_rejected
         good, bad = snapshot.of(layout.FEATURIZED), snapshot.of(layout.REJECTED)
         self._files, self._first_rejected = [*good, *bad], len(good)
-        self.known = sum(file.rows for file in self._files)
-        self._known_rejected = sum(file.rows for file in bad)
-        self.changed = self.missing = self.changed_rejected = self.missing_featurized = self.outdated = 0
-        self._missing_rejected = 0
+        self.known = self.unchanged = sum(file.rows for file in self._files)
+        self.unchanged_rejected = sum(file.rows for file in bad)
+        self.changed = self.missing = self.outdated = 0
         self._stack = ExitStack()
         self._database: DuckDBPyConnection | None = None
 
@@ -119,16 +125,6 @@ class Comparison:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-    @property
-    def unchanged(self) -> int:
-        """Photos that are known as they are listed."""
-        return self.known - self.changed - self.missing
-
-    @property
-    def unchanged_rejected(self) -> int:
-        """Of the unchanged, those that are rejected."""
-        return self._known_rejected - self.changed_rejected - self._missing_rejected
 
     def new(self) -> Iterator[Listed]:
         """Yield the photos that are not known at all, in order of their paths."""
@@ -183,24 +179,11 @@ class Comparison:
                 raise failures[0] from None
             raise
         self._database = database
-        self._count(database)
-
-    def _count(self, database: "DuckDBPyConnection") -> None:
-        rows = database.execute(
-            """SELECT is_missing, file >= ?, current, count(*) FROM difference
-               WHERE NOT is_new GROUP BY ALL""",
-            [self._first_rejected],
-        ).fetchall()
-
-        def count(condition: Callable[[bool, bool, bool], bool]) -> int:
-            return sum(number for *facts, number in rows if condition(*facts))
-
-        self.changed = count(lambda missing, _rejected, _current: not missing)
-        self.missing = count(lambda missing, _rejected, _current: missing)
-        self.changed_rejected = count(lambda missing, rejected, _current: not missing and rejected)
-        self._missing_rejected = count(lambda missing, rejected, _current: missing and rejected)
-        self.missing_featurized = self.missing - self._missing_rejected
-        self.outdated = count(lambda missing, rejected, current: missing and not rejected and not current)
+        self.changed, self.missing, self.outdated, rejected = database.execute(
+            COUNTS, {"first_rejected": self._first_rejected}
+        ).fetchall()[0]
+        self.unchanged -= self.changed + self.missing
+        self.unchanged_rejected -= rejected
 
     def _listed_batches(self) -> Iterator[pa.RecordBatch]:
         stream = iter(self._listed)

@@ -30,20 +30,12 @@ from job.backbone import Backbone, Network
 from job.decode import Limits, Rejected, decode
 from job.fetch import REQUESTS_FOLDER, REQUESTS_S3, fetch
 from job.table import files, layout, schema
-from job.table.layout import DataFile
+from job.table.layout import Report
 from job.tasks import Tasks
 
 if TYPE_CHECKING:
     from pyspark import Accumulator, Broadcast
     from pyspark.sql import SparkSession
-
-
-class Report(NamedTuple):
-    """What a task has written: new files of the table, and the paths of those that they replace."""
-
-    task: int
-    written: list[DataFile]
-    replaced: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from job import backbone, matrix, tasks
 from job.backbone import FEATURES
-from job.featurize import Report
 from job.moments import Moments, accumulate
 from job.pca import Pca
 from job.table import files, layout
-from job.table.layout import DataFile
+from job.table.layout import DataFile, Report
 from job.tasks import Tasks
 
 if TYPE_CHECKING:

@@ -34,7 +34,6 @@ from job.settings import Settings
 from job.table import claim, layout, sweep, writer
 from job.table.commits import Action, Snapshot
 from job.table.writer import Writer
-from job.waves import Waves
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -198,7 +197,7 @@ class Pipeline:
         with (
             self._step("featurize"),
             Progress(self.log, taken.todo, done.photos),
-            Waves(writing, done.reports, spark.sparkContext.cancelAllJobs),
+            writing.waves(done.reports, spark.sparkContext.cancelAllJobs),
         ):
             work()
         self.first_photo = done.first()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from job import __version__, identity, passes, store
 from job.errors import JobError
-from job.featurize import Report
 from job.inventory import Inventory
 from job.settings import Settings
 from job.table import layout
+from job.table.layout import Report
 from job.tasks import Tasks
 
 if TYPE_CHECKING:

@@ -41,6 +41,14 @@ class DataFile(NamedTuple):
         return outcome_of(self.path)
 
 
+class Report(NamedTuple):
+    """What a task has written: new files of the table, and the paths of those that they replace."""
+
+    task: int
+    written: list[DataFile]
+    replaced: list[str]
+
+
 def outcome_of(data_path: str) -> str:
     """Return what became of the photos of a file: ``featurized`` or ``rejected``."""
     return data_path.partition("/")[0].rpartition("=")[2]

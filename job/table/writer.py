@@ -1,7 +1,7 @@
 """One command at a time writes to an output: it has a number, and every commit of its makes sure of it.
 
 A command begins by committing the next number, and ends by committing that this number has ended. Between the
-two it commits something, if only that it lives, every 20 seconds. Whoever finds a number that has not ended
+two a thread of its commits what its workers report, wave by wave, and every 20 seconds at least that it lives. Whoever finds a number that has not ended
 watches the log for a minute by its own clock: if a commit comes, that command lives; otherwise its number is
 followed by the next. A command that was overtaken so, and wakes, finds that its next version is taken by
 another number, and ends. Its files are in no commit, so they are never part of the table.
@@ -18,10 +18,11 @@ from typing import Any, Final
 from job.errors import JobError
 from job.table import commits, sweep
 from job.table.commits import Action, Snapshot
-from job.table.layout import DataFile
+from job.table.layout import DataFile, Report
 
 WATCH_SECONDS: Final = 60.0  # without a commit, until a command that has not ended is taken for dead
 LIFE_SECONDS: Final = 20.0  # between a command's commits at most
+WAVE_SECONDS: Final = 3.0  # between two commits of what workers report
 POLL_SECONDS: Final = 1.0
 COMMITS_PER_CHECKPOINT: Final = 100
 
@@ -93,7 +94,10 @@ class Writer:
         self.snapshot = Snapshot()
         self._command, self._keep_hours = command, keep_hours
         self._committed, self._since_checkpoint, self._changed = 0.0, 0, False
-        self._failure: Overtaken | None = None
+        self._failure: JobError | None = None
+        self._reports: Callable[[], list[Report]] = list
+        self._cancel: Callable[[], object] = lambda: None
+        self._reported = 0
         self._one_at_a_time = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, name="writer", daemon=True)
@@ -150,12 +154,35 @@ class Writer:
             self._changed = self._changed or bool(actions)
         self._checkpoint(COMMITS_PER_CHECKPOINT)
 
+    @contextmanager
+    def waves(self, reports: Callable[[], list[Report]], cancel: Callable[[], object]) -> Iterator[None]:
+        """Commit, while a ``with`` block runs and once more at its end, what workers have reported.
+
+        Parameters
+        ----------
+        reports : callable
+            Returns all reports so far, in an order that stays.
+        cancel : callable
+            Ends the workers' job when nothing can be committed any more.
+
+        Raises
+        ------
+        JobError, OSError
+            At the end of the block, whatever else has ended it: why it could not be committed.
+        """
+        self._reports, self._cancel, self._reported = reports, cancel, 0
+        try:
+            yield
+        finally:
+            self._commit_reported()
+            self._reports = list
+
     def check(self) -> None:
         """Make sure that the output is still this command's; asks nobody, for every commit asks anyhow.
 
         Raises
         ------
-        Overtaken
+        JobError
             If a commit has found that it is not.
         """
         if self._failure is not None:
@@ -221,15 +248,27 @@ class Writer:
                 commits.checkpoint(self.output)
             self._since_checkpoint = 0
 
+    def _commit_reported(self) -> None:
+        with self._one_at_a_time:
+            new = self._reports()[self._reported :]
+            if new:
+                written = [file for report in new for file in report.written]
+                self.commit(written, [path for report in new for path in report.replaced])
+                self._reported += len(new)
+
     def _live(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
-            if time.monotonic() - self._committed >= LIFE_SECONDS:
+            silent = time.monotonic() - self._committed
+            with suppress(OSError):  # tried again until it lands, or until another command has taken over
                 try:
-                    self.commit()
-                except Overtaken:
+                    if silent >= WAVE_SECONDS:
+                        self._commit_reported()
+                    if silent >= LIFE_SECONDS:
+                        self.commit()
+                except JobError as failure:
+                    self._failure = failure
+                    self._cancel()
                     return
-                except (OSError, JobError):
-                    continue  # tried again until it lands, or until another command has taken over
 
     def _about(self) -> dict[str, Any]:
         return {
