@@ -1,11 +1,11 @@
-"""Runs of the job on the small S3 server, in this process: its workers are told where S3 is, too."""
+"""Runs of the job on photos in S3, in this process: its workers are told where S3 is, too."""
 
 import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pandas as pd
 import pyarrow as pa
@@ -23,11 +23,21 @@ PHOTOS: Final = "photos é"  # a prefix, and one that has to be percent-encoded
 PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 
 
-class Job:
-    """The job on ``s3://fruits``, whose photos a test puts, changes and deletes."""
+class Objects(Protocol):
+    """A server whose objects a test puts and looks at itself."""
 
-    def __init__(self, server: Server, run: Run, sample: Path) -> None:
-        self.server, self._run = server, run
+    def put(self, bucket: str, key: str, data: bytes) -> None: ...
+
+    def contents(self, bucket: str) -> dict[str, bytes]: ...
+
+
+class S3Job:
+    """The job on a bucket, whose photos a test puts, changes and deletes."""
+
+    server: Objects
+
+    def __init__(self, server: Objects, bucket: str, run: Run, sample: Path) -> None:
+        self.server, self.bucket, self._run = server, bucket, run
         self._waiting = sorted(sample.rglob("*.jpg"))
         random.Random(5).shuffle(self._waiting)
         self.sample = sample
@@ -36,7 +46,7 @@ class Job:
         """Put so many more photos, and return their keys."""
         photos, self._waiting = self._waiting[:number], self._waiting[number:]
         for photo in photos:
-            self.server.put(BUCKET, self.key(photo), photo.read_bytes())
+            self.server.put(self.bucket, self.key(photo), photo.read_bytes())
         return [self.key(photo) for photo in photos]
 
     def key(self, photo: Path) -> str:
@@ -47,16 +57,39 @@ class Job:
         """Return the job's options."""
         return [
             "--input",
-            f"s3://{BUCKET}/{PHOTOS}",
+            f"s3://{self.bucket}/{PHOTOS}",
             "--output",
-            f"s3a://{BUCKET}/{output}",
+            f"s3a://{self.bucket}/{output}",
             *map(str, options),
         ]
 
     def run(self, *options: object, output: str = "out") -> dict[str, Any]:
+        """Run the job, and return the run's record."""
+        return self._run(*self.arguments(*options, output=output))
+
+    def table(self, name: str, output: str = "out") -> pd.DataFrame:
+        """Return a table as plain readers see it, in which each photo is once, by the photos' keys."""
+        prefix = f"{output}/{name}/"
+        parts = [
+            pq.read_table(pa.BufferReader(data))
+            for key, data in sorted(self.server.contents(self.bucket).items())
+            if key.startswith(prefix)
+        ]
+        frame = pa.concat_tables(parts).to_pandas()
+        frame.index = pd.Index(frame.pop("path").str.removeprefix(f"s3://{self.bucket}/"))
+        assert frame.index.is_unique
+        return frame.sort_index()
+
+
+class Job(S3Job):
+    """The job on ``s3://fruits`` of the small server, which notes what it is asked."""
+
+    server: Server
+
+    def run(self, *options: object, output: str = "out") -> dict[str, Any]:
         """Run the job, forgetting first what the server was asked before."""
         self.server.requests.clear()
-        return self._run(*self.arguments(*options, output=output))
+        return super().run(*options, output=output)
 
     def photos_read(self) -> list[str]:
         """Return the photos that were read since, each as often as it was."""
@@ -66,25 +99,26 @@ class Job:
             if one.method == "GET" and one.key.startswith(PHOTOS)
         )
 
-    def table(self, name: str, output: str = "out") -> pd.DataFrame:
-        """Return a table as plain readers see it, in which each photo is once, by the photos' keys."""
-        prefix = f"{output}/{name}/"
-        parts = [
-            pq.read_table(pa.BufferReader(data))
-            for key, data in sorted(self.server.contents(BUCKET).items())
-            if key.startswith(prefix)
-        ]
-        frame = pa.concat_tables(parts).to_pandas()
-        frame.index = pd.Index(frame.pop("path").str.removeprefix(f"s3://{BUCKET}/"))
-        assert frame.index.is_unique
-        return frame.sort_index()
+
+@contextmanager
+def workers_told(spark: SparkSession) -> Iterator[None]:
+    """Tell Spark's workers where S3 is, as this process's environment does now."""
+    # Workers are started anew for another environment.
+    of_workers = spark.sparkContext.environment
+    before = dict(of_workers)
+    of_workers.update({name: os.environ[name] for name in PASSED_ON})
+    try:
+        yield
+    finally:
+        of_workers.clear()
+        of_workers.update(before)
 
 
 @contextmanager
 def job_on_s3(
     environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path, faults: Faults | None = None
 ) -> Iterator[Job]:
-    """Run the server, with an empty bucket.
+    """Run the small server, with an empty bucket.
 
     Parameters
     ----------
@@ -93,12 +127,5 @@ def job_on_s3(
     """
     with running(buckets=(BUCKET,), faults=faults) as server:
         environment.setenv("AWS_ENDPOINT_URL", server.url)
-        # Workers are started anew for another environment.
-        of_workers = spark.sparkContext.environment
-        before = dict(of_workers)
-        of_workers.update({name: os.environ[name] for name in PASSED_ON})
-        try:
-            yield Job(server, run, sample)
-        finally:
-            of_workers.clear()
-            of_workers.update(before)
+        with workers_told(spark):
+            yield Job(server, BUCKET, run, sample)

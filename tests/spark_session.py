@@ -19,6 +19,8 @@ from job.settings import parse
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CACHE: Final = ROOT / "build" / "test-cache"
+# What comes late, latest first: in CI, MinIO is being built while the first tests run.
+LATE: Final = ("docker", "spark", "minio")
 
 Run = Callable[..., dict[str, Any]]
 
@@ -30,11 +32,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Spark or the emulator; Spark comes after what is fast, what needs an image last."""
+    """Mark what needs Spark, the emulator or MinIO; what is fast comes first, what needs an image last."""
     for item in items:
-        for name in {"spark", "cloud"} & {*getattr(item, "fixturenames", ())}:
+        for name in {"spark", "cloud", "minio"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(name)
-    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in ("docker", "spark")])
+    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in LATE])
 
 
 @pytest.fixture(scope="session")

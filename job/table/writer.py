@@ -1,10 +1,11 @@
 """One command at a time writes to an output: it has a number, and every commit of its makes sure of it.
 
 A command begins by committing the next number, and ends by committing that this number has ended. Between the
-two a thread of its commits what its workers report, wave by wave, and every 20 seconds at least that it lives. Whoever finds a number that has not ended
-watches the log for a minute by its own clock: if a commit comes, that command lives; otherwise its number is
-followed by the next. A command that was overtaken so, and wakes, finds that its next version is taken by
-another number, and ends. Its files are in no commit, so they are never part of the table.
+two, a thread of its commits what its workers report, wave by wave, and at least every 20 seconds that it
+lives. Whoever finds a number that has not ended watches the log for a minute by its own clock: if a commit
+comes, that command lives; otherwise its number is followed by the next. A command that was overtaken so, and
+wakes, finds that its next version is taken by another number, and ends. Its files are in no commit, so they
+are never part of the table.
 """
 
 import os
