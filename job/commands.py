@@ -6,25 +6,21 @@ starts Spark.
 
 import argparse
 import re
-import signal
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final
 
-from job import compact, erase, show, store
+from job import compact, erase, exits, show, store
 from job.arguments import EU_REGIONS, Parser, count, hours, location, regions
 from job.compact import Compaction
 from job.erase import Erasure
-from job.errors import JobError, UsageError
+from job.errors import UsageError
 from job.locations import WHERE, object_location
 from job.log import Log
 from job.search import Selection
 from job.settings import new_run_id
 from job.show import Question
 
-INTERRUPTED: Final = 130
 REQUESTED_BY: Final = 200  # characters
 EXITS: Final = """
 Every option can also be set in the environment: --requested-by is FRUITS_REQUESTED_BY. Flags win.
@@ -67,33 +63,16 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """
     name, *words = arguments
     command = COMMANDS[name]
-    command_id = new_run_id()
-    said = " ".join([*words, "--log-format", environment.get("FRUITS_LOG_FORMAT", "")])
-    log = Log(command_id, "--log-format json" in said or "--log-format=json" in said)
-    try:
+    log = exits.log_of(words, environment, new_run_id())
+
+    def work() -> None:
         given = _parsed(name, words, environment)
-        log = Log(command_id, given.pop("log_format", "text") == "json")
-        signal.signal(signal.SIGTERM, _interrupt)
-        signal.signal(signal.SIGINT, _interrupt)
-        result, text = command.run(given, command_id, log)
+        log.as_json = given.pop("log_format", "text") == "json"
+        exits.end_on_signals()
+        result, text = command.run(given, log.run_id, log)
         log.summary(text, **result)
-    except JobError as error:
-        log.error(f"{name}_failed", str(error), exit_code=error.exit_code)
-        return error.exit_code
-    except OSError as error:
-        text = f"{error.strerror or error}: {error.filename or 'no file'}"
-        log.error(f"{name}_failed", text, exit_code=1)
-        return 1
-    except KeyboardInterrupt:
-        log.error(f"{name}_interrupted", f"interrupted: {command.again}", exit_code=INTERRUPTED)
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 (it is told in full, and ends the command)
-        if not log.as_json:
-            traceback.print_exc()
-        told = traceback.format_exc()
-        log.error(f"{name}_failed", f"unexpected: {error!r}"[:2000], exit_code=1, traceback=told)
-        return 1
-    return 0
+
+    return exits.run(log, name, work, f"interrupted: {command.again}")
 
 
 def _parsed(name: str, words: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
@@ -222,12 +201,6 @@ def _who(text: str) -> str:
     if text.strip() and text.isprintable() and len(text) <= REQUESTED_BY:
         return text.strip()
     raise argparse.ArgumentTypeError(f"{text!r} is not a name of 1 to {REQUESTED_BY} printable characters")
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """End the command: Ctrl-C, or SIGTERM, which is how Kubernetes ends a pod."""
-    del signum, frame
-    raise KeyboardInterrupt
 
 
 COMMANDS: Final = {

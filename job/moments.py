@@ -78,14 +78,6 @@ class Moments:
         return Moments(n, mean, scatter)
 
 
-def merge_all(parts: Iterable[Moments], width: int) -> Moments:
-    """Merge any number of parts, in the order given."""
-    whole = Moments.none(width)
-    for part in parts:
-        whole = whole.merge(part)
-    return whole
-
-
 def accumulate(batches: Iterable[NDArray[Any]], width: int) -> Moments:
     """Return the moments of batches of rows ``(any, d)`` in float64, in constant memory.
 

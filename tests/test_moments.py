@@ -1,5 +1,7 @@
 """Moments: exact, mergeable in any order, and steady under offsets."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from job import moments
-from job.moments import Moments, accumulate, merge_all
+from job.moments import Moments, accumulate
 
 WIDTH = 12
 
@@ -67,7 +69,7 @@ def test_an_offset_of_a_million_costs_no_digits() -> None:
     assert np.abs(shifted.scatter - plain.scatter).max() <= 1e-12 * np.abs(plain.scatter).max()
     parts = [Moments.of(part + 1e6) for part in np.split(rows, 50)]
     # A mean near 10⁶ is itself only known to 10⁻¹⁰, and merging parts rests on the difference of means.
-    assert_same(merge_all(parts, WIDTH), shifted, digits=1e-11)
+    assert_same(reduce(Moments.merge, parts, Moments.none(WIDTH)), shifted, digits=1e-11)
 
 
 def test_a_constant_column_has_no_scatter() -> None:
@@ -82,7 +84,7 @@ def test_nothing_merges_with_anything_and_changes_nothing() -> None:
     for merged in (
         some.merge(Moments.none(WIDTH)),
         Moments.none(WIDTH).merge(some),
-        merge_all([some], WIDTH),
+        reduce(Moments.merge, [some], Moments.none(WIDTH)),
     ):
         assert merged.n == 9
         np.testing.assert_array_equal(merged.scatter, some.scatter)
