@@ -1,4 +1,4 @@
-"""The README is true: its Python runs as it stands, its options are the job's, and what it names is there."""
+"""The READMEs are true: their Python runs as it stands, the options are the job's, and what they name is there."""
 
 import os
 import re
@@ -11,18 +11,19 @@ import pytest
 from job.settings import _parser
 from tests.spark_session import ROOT, Run
 
-README = (ROOT / "README.md").read_text()
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
+TEXT = "\n".join(file.read_text() for file in READMES)
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.spark
 def test_the_examples_run_as_they_stand(run: Run, sample: Path, tmp_path: Path) -> None:
     run("--input", sample, "--output", tmp_path / "build" / "output", "--limit", 60)
     examples = blocks("python")
-    assert len(examples) == 3
+    assert len(examples) == 4
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
     for example in examples:
         done = subprocess.run(
@@ -39,12 +40,22 @@ def test_all_options_are_shown_as_help_shows_them(monkeypatch: pytest.MonkeyPatc
     assert shown.split("\n", 1)[1].strip() == _parser().format_help().strip()
 
 
-def test_the_files_that_the_readme_names_are_there() -> None:
-    named = set(re.findall(r"`((?:job|scripts|tests|\.ci)/[\w./-]*)`", README))
+def test_the_files_that_the_readmes_name_are_there() -> None:
+    named = set(re.findall(r"`((?:job|scripts|tests|\.ci)/[\w./-]*)`", TEXT))
     assert len(named) >= 5
     for name in named:
         assert (ROOT / name).exists(), name
 
 
+def test_the_links_lead_somewhere() -> None:
+    for readme in READMES:
+        for target, _, part in re.findall(r"\]\((?!http)([^)#]*)(#([^)]*))?\)", readme.read_text()):
+            file = readme.parent / target if target else readme
+            assert file.exists(), target
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), flags=re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert not part or part in anchors, part
+
+
 def test_nothing_is_left_to_fill_in() -> None:
-    assert not re.findall(r"@[A-Z]+@", README)
+    assert not re.findall(r"@[A-Z]+@", TEXT)
