@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from job import __version__, arguments, matrix, models, residency, retention, search, store, summing
 from job.log import Log
 from job.search import Found, Selection
-from job.table import claim, commits, files, layout, removal, sweep, writer
+from job.table import claim, files, layout, removal, sweep, writer
 from job.table.writer import Writer
 
 
@@ -71,15 +71,14 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
         writing.commit()  # makes sure that the table is still this command's
         data = json.dumps(record, indent=2).encode()
         store.write_bytes(store.join(output, layout.ERASURES, f"{erasure_id}.json"), data)
-    left = commits.load(output) or writing.snapshot
-    asked = found.paths() | selection.paths
-    copies = search.find(output, left, Selection(sha256=frozenset(found.sha256))) if found.sha256 else Found()
+    asked, same = found.paths() | selection.paths, Selection(sha256=frozenset(found.sha256))
+    copies = search.find(output, writing.snapshot, same) if found.sha256 else Found()
     return {
         **record,
         "output": output,
         "dry_run": False,
         "same_content_left": len(copies.paths()),
-        "records_naming": retention.records_naming(output, left, selection),
+        "records_naming": retention.records_naming(output, writing.snapshot, selection),
         "photos": asdict(retention.sources(asked, erasure.regions)),
         "older_versions": retention.old_versions(output),
         "models": sum(1 for _ in store.list_files(store.join(output, layout.MODELS), "model.json")),

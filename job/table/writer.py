@@ -117,9 +117,9 @@ class Writer:
             begin = commits.number(commits.WRITER, self.number)
             if commits.put(self.output, self.snapshot.version + 1, [*actions, begin], self._about()):
                 break
-        # Read back: what the claim has changed is in it.
-        self.snapshot = commits.load(self.output) or self.snapshot
-        self._changed = bool(claimed)
+        self.snapshot.version, self.snapshot.writer = self.snapshot.version + 1, self.number
+        if claimed:  # what the claim has changed is read back
+            self.snapshot, self._changed = commits.load(self.output) or self.snapshot, True
         self._committed = time.monotonic()
         self._thread.start()
 
@@ -229,7 +229,10 @@ class Writer:
                     f"{self._who(found.version)} has taken it over; start again when it has ended"
                 )
                 raise self._failure
-            self.snapshot = found  # something that is not ours, and has no number, has committed
+            self.snapshot = found  # something that is not ours, and has no number, has committed,
+            added = {action["add"]["path"] for action in actions if "add" in action}
+            if added and added <= found.files.keys():
+                return  # or an earlier try of this, whose answer did not come for longer than our patience
             for path in gone:
                 self._file(path)
         self.snapshot.version += 1
