@@ -154,9 +154,10 @@ class Check:
         except ContainerError as error:
             self.holds("our Python runs in it", False, error)
             return
-        self.holds(
-            "the job is in /opt/fruits/job", {"main.py", "pipeline.py"} <= set(found["job"]), found["job"]
-        )
+        job = ROOT / "job"
+        wanted = {file.relative_to(job).as_posix() for file in job.rglob("*.py")}
+        missing = sorted(wanted - set(found["job"]))
+        self.holds("the job is in /opt/fruits/job", not missing, f"missing {missing}")
         self.holds("its SBOM and licences are in it", not found["immaterial"], found["immaterial"])
         self.holds("the job is compiled", not found["uncompiled"], found["uncompiled"])
         over = sorted(set(found["mounted"]) - set(base["mounted"]))

@@ -14,6 +14,7 @@ import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +127,16 @@ def program() -> str:
     return "altered" if wrong else "right" if found else "missing"
 
 
+def code(folder: Path) -> dict[str, list[str]]:
+    """Return the modules below a folder, packages' too, and those of them that are not compiled."""
+    modules = sorted(folder.rglob("*.py"))
+    compiled = {file: Path(cache_from_source(str(file))).is_file() for file in modules}
+    return {
+        "job": [file.relative_to(folder).as_posix() for file in modules],
+        "uncompiled": [file.relative_to(folder).as_posix() for file in modules if not compiled[file]],
+    }
+
+
 def secrets() -> list[str]:
     """Return files of ours that look like somebody's secrets."""
     found = []
@@ -155,12 +166,9 @@ def base() -> dict[str, Any]:
 
 def contents() -> dict[str, Any]:
     """Return what is asked of our image alone."""
-    code = sorted((OURS / "job").glob("*.py"))
-    compiled = {file.name.split(".")[0] for file in (OURS / "job/__pycache__").glob("*.pyc")}
     return {
         **base(),
-        "job": [file.name for file in code],
-        "uncompiled": [file.name for file in code if file.stem not in compiled],
+        **code(OURS / "job"),
         "immaterial": [name for name in MATERIALS if not (OURS / "materials" / name).is_file()],
         "secrets": secrets(),
         "writable": writable(),

@@ -29,12 +29,12 @@ RIGHTS: Final = (
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
 )
-# Of an output, this much is the job's; whatever else lies there keeps its owner.
-CLAIM: Final = "_input.json"
-OURS: Final = (
-    *(CLAIM, "features", "rejected", "pca", "pca_csv", "inventory", "moments", "models", "runs", "erasures"),
-    *("_lock.json", "_replaced", "_compact"),
-)
+# Of an output, this much is the job's if it has a table; whatever else lies there keeps its owner.
+TABLE: Final = "photos/_delta_log"
+OURS: Final = ("photos", "pca", "pca_csv", "moments", "models", "runs", "erasures", "_tasks")
+# And this, if an earlier version of the job has left its claim: --overwrite replaces it.
+EARLIER_CLAIM: Final = "_input.json"
+EARLIER: Final = ("features", "rejected", "inventory", "_replaced", "_compact", "_lock.json", EARLIER_CLAIM)
 HAND_OVER: Final = (
     'cd /output && owner="$1" && shift && chown "$owner" . && for name in "$@"; do '
     'if [ -e "$name" ]; then chown -hR "$owner" "$name" || exit 1; fi; done'
@@ -99,6 +99,23 @@ def bind(folder: Path, *, read_only: bool) -> list[str]:
     return ["--mount", ",".join(quoted)]
 
 
+def ours(output: Path) -> list[str]:
+    """Return the names of the job's own folders and files in an output, if there are any.
+
+    Raises
+    ------
+    ContainerError
+        If something has such a name and is not the job's.
+    OSError
+        If the output may not be looked into.
+    """
+    is_earlier = (output / EARLIER_CLAIM).exists()
+    there = [name for name in (*OURS, *(EARLIER if is_earlier else ())) if (output / name).exists()]
+    if there and not is_earlier and not (output / TABLE).exists():
+        raise ContainerError(f"output {output} has {there[0]}, not the job's: choose another --output", 2)
+    return there
+
+
 def hand_over(image: str, output: Path, owner: str) -> None:
     """Give an output folder, and of what is in it the job's own tables, to an owner: ``uid:gid``.
 
@@ -107,7 +124,7 @@ def hand_over(image: str, output: Path, owner: str) -> None:
     rights = ["CHOWN", "DAC_READ_SEARCH", "FOWNER"]
     flags = [*RIGHTS, "--user", "0:0", *(f"--cap-add={right}" for right in rights)]
     where = ["--mount", bind(output, read_only=False)[1].replace(f"target={output}", "target=/output")]
-    script = ["--entrypoint", "/bin/sh", image, "-c", HAND_OVER, "hand-over", owner, *OURS]
+    script = ["--entrypoint", "/bin/sh", image, "-c", HAND_OVER, "hand-over", owner, *ours(output)]
     docker("run", *flags, *where, *script)
 
 

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from scripts import containers
-from scripts.containers import CLAIM, OURS, USER, ContainerError
+from scripts.containers import CLAIMS, OURS, USER, ContainerError
 
 INTERRUPTED: Final = 130
 KILLED: Final = 137
@@ -85,7 +85,7 @@ def handed_over(image: str, output: Path) -> Iterator[None]:
     left = int(USER.split(":")[0])  # by a run that was killed
     if os.getuid() not in (0, about.st_uid) and about.st_uid != left:
         raise ContainerError(f"--output {output} belongs to another user: choose another", 2)
-    if there and CLAIM not in there:
+    if there and not any((output / claim).exists() for claim in CLAIMS):
         raise ContainerError(f"output {output} has {there[0]}, not the job's: choose another --output", 2)
     owner = containers.me() if about.st_uid in (os.getuid(), left) else f"{about.st_uid}:{about.st_gid}"
     try:

@@ -2,20 +2,20 @@
 
 import os
 import random
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from scripts.s3_connection import Server
 from scripts.s3_faults import Faults
 from scripts.s3_server import running
+from tests import tables
 from tests.spark_session import Run
 
 BUCKET: Final = "fruits"
@@ -67,18 +67,20 @@ class S3Job:
         """Run the job, and return the run's record."""
         return self._run(*self.arguments(*options, output=output))
 
+    def copy(self, folder: Path, output: str = "out") -> Path:
+        """Copy what is in an output now into a folder, and return where it is there."""
+        for key, data in self.server.contents(self.bucket).items():
+            if key.startswith(f"{output}/"):
+                (folder / key).parent.mkdir(parents=True, exist_ok=True)
+                (folder / key).write_bytes(data)
+        return folder / output
+
     def table(self, name: str, output: str = "out") -> pd.DataFrame:
-        """Return a table as plain readers see it, in which each photo is once, by the photos' keys."""
-        prefix = f"{output}/{name}/"
-        parts = [
-            pq.read_table(pa.BufferReader(data))
-            for key, data in sorted(self.server.contents(self.bucket).items())
-            if key.startswith(prefix)
-        ]
-        frame = pa.concat_tables(parts).to_pandas()
-        frame.index = pd.Index(frame.pop("path").str.removeprefix(f"s3://{self.bucket}/"))
-        assert frame.index.is_unique
-        return frame.sort_index()
+        """Return a table, in which each photo is once, by the photos' keys."""
+        with tempfile.TemporaryDirectory() as folder:
+            frame = tables.table(self.copy(Path(folder), output), name)
+        frame.index = frame.index.str.removeprefix(f"s3://{self.bucket}/")
+        return frame
 
 
 class Job(S3Job):

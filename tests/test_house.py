@@ -9,15 +9,28 @@ import pytest
 ROOT: Final = Path(__file__).parents[1]
 FILES: Final = sorted(
     path
-    for folder in ("docker", "job", "scripts", "tests", "tests/checked", "tests/recorders")
+    for folder in ("docker", "job", "scripts", "tests")
     for ending in ("py", "sh")
-    for path in (ROOT / folder).glob(f"*.{ending}")
+    for path in (ROOT / folder).rglob(f"*.{ending}")
 )
-LINES: Final = 250
+JOB: Final = [path for path in FILES if path.is_relative_to(ROOT / "job")]
+LINES: Final = 450
 FUNCTION_LINES: Final = 60
 # What a worker imports with its pure rooms; Spark and TensorFlow would cost it seconds and a gigabyte.
-PURE: Final = ("decode", "sniff", "moments", "checkpoint")
-HEAVY: Final = {"pyspark", "tensorflow", "keras", "boto3", "pandas"}
+PURE: Final = ("job.decode", "job.sniff", "job.moments", "job.checkpoint")
+# Where a worker begins, and what it must do without: the driver alone reads the log, joins and converts.
+WORKERS: Final = ("job.featurize", "job.passes")
+DRIVERS: Final = {"deltalake", "duckdb", "tensorflow", "keras", "boto3", "pandas"}
+# All that the table stands on.
+BELOW_THE_TABLE: Final = {"job", "job.errors", "job.store"}
+
+
+def name_of(file: Path) -> str:
+    """Return the name by which a module of the job is imported."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES: Final = {name_of(file): file for file in JOB if file.suffix == ".py"}
 
 
 def imported(file: Path) -> set[str]:
@@ -31,6 +44,10 @@ def imported(file: Path) -> set[str]:
     return found
 
 
+def packages(modules: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_rooms_and_functions_are_small(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= LINES
@@ -40,13 +57,27 @@ def test_rooms_and_functions_are_small(file: Path) -> None:
                 assert (node.end_lineno or 0) - node.lineno < FUNCTION_LINES, node.name
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "job").glob("*.py")), ids=lambda file: file.stem)
-def test_the_job_imports_downwards_only(file: Path) -> None:
-    modules = imported(file)
-    assert not {name for name in modules if name.split(".")[0] in ("scripts", "tests")}
-    if file.stem not in ("main", "__main__"):
+@pytest.mark.parametrize("name", MODULES)
+def test_the_job_imports_downwards_only(name: str) -> None:
+    modules = imported(MODULES[name])
+    assert not packages(modules) & {"scripts", "tests"}
+    if name not in ("job.main", "job.__main__"):
         assert not modules & {"job.main", "job.pipeline"}, "no step knows the pipeline"
-    if file.stem in PURE:
-        assert not {name.split(".")[0] for name in modules} & HEAVY
-    if file.stem not in ("main", "session", "backbone"):  # the last sets what TensorFlow reads
-        assert "os.environ" not in file.read_text(), "settings are handed down"
+    if name.startswith("job.table"):
+        others = {other for other in modules & MODULES.keys() if not other.startswith("job.table")}
+        assert others <= BELOW_THE_TABLE, "the table knows no step"
+    if name in PURE:
+        assert not packages(modules) & {"pyspark", *DRIVERS}
+    if name not in ("job.main", "job.session", "job.backbone"):  # the last sets what TensorFlow reads
+        assert "os.environ" not in MODULES[name].read_text(), "settings are handed down"
+
+
+def test_workers_load_nothing_that_only_the_driver_needs() -> None:
+    reached, ahead = set[str](), set(WORKERS)
+    while ahead:
+        name = ahead.pop()
+        reached.add(name)
+        modules = imported(MODULES[name])
+        assert not packages(modules) & DRIVERS, name
+        ahead |= (modules & MODULES.keys()) - reached
+    assert {"job.fetch", "job.table.files", "job.s3"} <= reached, "imports are followed"

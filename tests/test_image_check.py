@@ -1,6 +1,9 @@
 """docker/check.py: a good image passes, and each single break of the contract is found."""
 
+import compileall
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 import uuid
@@ -10,8 +13,6 @@ from typing import Final
 import pytest
 
 from tests.engine import docker
-
-pytestmark = pytest.mark.docker
 
 ROOT: Final = Path(__file__).parents[1]
 SITE: Final = "/opt/fruits/venv/lib/python3.11/site-packages"
@@ -58,7 +59,9 @@ BREAKS: Final = {
         "nothing of ours lies where EMR mounts over",
     ),
     "no job": ("RUN rm /opt/fruits/job/main.py", "the job is in /opt/fruits/job"),
+    "no table": ("RUN rm /opt/fruits/job/table/writer.py", "the job is in /opt/fruits/job"),
     "a job to be compiled": ("RUN rm /opt/fruits/job/__pycache__/pca.*", "the job is compiled"),
+    "a table to be compiled": ("RUN rm /opt/fruits/job/table/__pycache__/files.*", "the job is compiled"),
     "a file that others may change": (
         "RUN chmod o+w /opt/fruits/job/pca.py",
         "only root could change our files",
@@ -137,6 +140,19 @@ def check(image: str, base: str, *options: str) -> tuple[int, list[str], str]:
     return done.returncode, failed, done.stdout + done.stderr
 
 
+def test_every_module_of_the_job_must_be_compiled_those_of_its_packages_too(tmp_path: Path) -> None:
+    code = runpy.run_path(str(ROOT / "docker" / "inside.py"))["code"]
+    shutil.copytree(ROOT / "job", tmp_path / "job", ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(tmp_path / "job", quiet=1)
+    found = code(tmp_path / "job")
+    assert {"main.py", "table/__init__.py", "table/writer.py"} <= set(found["job"])
+    assert found["uncompiled"] == []
+    for file in (tmp_path / "job" / "table" / "__pycache__").glob("writer.*"):
+        file.unlink()
+    assert code(tmp_path / "job")["uncompiled"] == ["table/writer.py"]
+
+
+@pytest.mark.docker
 def test_a_good_image_passes_and_runs_the_job(image: str, base: str) -> None:
     code, failed, said = check(image, base)
     assert (code, failed) == (0, []), said
@@ -144,6 +160,7 @@ def test_a_good_image_passes_and_runs_the_job(image: str, base: str) -> None:
     assert said.endswith("all holds\n")
 
 
+@pytest.mark.docker
 @pytest.mark.parametrize("name", BREAKS)
 def test_each_break_of_the_contract_is_found(name: str, image: str, base: str) -> None:
     line, sentence = BREAKS[name]
@@ -165,6 +182,7 @@ def test_each_break_of_the_contract_is_found(name: str, image: str, base: str) -
     assert sorted(failed) == sorted({sentence, ALSO.get(name, sentence)}), said
 
 
+@pytest.mark.docker
 def test_what_cannot_be_checked_is_said_in_one_sentence(image: str) -> None:
     code, _, said = check("fruits:none-such", "base:none")
     assert code == 2 and said.startswith("error: fruits:none-such cannot be checked: docker image: ")

@@ -150,7 +150,7 @@ class Writer:
             actions += [commits.remove(file, data_change) for file in files]
             self._put(actions, gone)
             for path in gone:
-                del self.snapshot.files[path]
+                self.snapshot.files.pop(path, None)
             self.snapshot.files |= {file.path: file for file in come}
             self._changed = self._changed or bool(actions)
         self._checkpoint(COMMITS_PER_CHECKPOINT)
