@@ -7,6 +7,7 @@ new privilege, and its own volumes over the folders below.
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -100,7 +101,7 @@ def bind(folder: Path, *, read_only: bool) -> list[str]:
 
 
 def ours(output: Path) -> list[str]:
-    """Return the names of the job's own folders and files in an output, if there are any.
+    """Return the names in an output that are the job's, whether there is anything yet or not.
 
     Raises
     ------
@@ -110,21 +111,22 @@ def ours(output: Path) -> list[str]:
         If the output may not be looked into.
     """
     is_earlier = (output / EARLIER_CLAIM).exists()
-    there = [name for name in (*OURS, *(EARLIER if is_earlier else ())) if (output / name).exists()]
+    names = [*OURS, *(EARLIER if is_earlier else ())]
+    there = [name for name in names if (output / name).exists()]
     if there and not is_earlier and not (output / TABLE).exists():
         raise ContainerError(f"output {output} has {there[0]}, not the job's: choose another --output", 2)
-    return there
+    return names
 
 
-def hand_over(image: str, output: Path, owner: str) -> None:
-    """Give an output folder, and of what is in it the job's own tables, to an owner: ``uid:gid``.
+def hand_over(image: str, output: Path, names: Sequence[str], owner: str) -> None:
+    """Give an output folder, and of what is in it some names, to an owner: ``uid:gid``.
 
     It takes root, which only the engine has; the container has no network and can do nothing else.
     """
     rights = ["CHOWN", "DAC_READ_SEARCH", "FOWNER"]
     flags = [*RIGHTS, "--user", "0:0", *(f"--cap-add={right}" for right in rights)]
     where = ["--mount", bind(output, read_only=False)[1].replace(f"target={output}", "target=/output")]
-    script = ["--entrypoint", "/bin/sh", image, "-c", HAND_OVER, "hand-over", owner, *ours(output)]
+    script = ["--entrypoint", "/bin/sh", image, "-c", HAND_OVER, "hand-over", owner, *names]
     docker("run", *flags, *where, *script)
 
 

@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from scripts import containers
-from scripts.containers import CLAIMS, OURS, USER, ContainerError
+from scripts.containers import USER, ContainerError
 
 INTERRUPTED: Final = 130
 KILLED: Final = 137
@@ -79,20 +79,18 @@ def handed_over(image: str, output: Path) -> Iterator[None]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         about = output.stat()
-        there = [name for name in OURS if (output / name).exists()]
+        names = containers.ours(output)
     except OSError as error:
         raise ContainerError(f"--output {output} cannot be used: {error.strerror}", 2) from None
     left = int(USER.split(":")[0])  # by a run that was killed
     if os.getuid() not in (0, about.st_uid) and about.st_uid != left:
         raise ContainerError(f"--output {output} belongs to another user: choose another", 2)
-    if there and not any((output / claim).exists() for claim in CLAIMS):
-        raise ContainerError(f"output {output} has {there[0]}, not the job's: choose another --output", 2)
     owner = containers.me() if about.st_uid in (os.getuid(), left) else f"{about.st_uid}:{about.st_gid}"
     try:
-        containers.hand_over(image, output, USER)
+        containers.hand_over(image, output, names, USER)
         yield
     finally:
-        containers.hand_over(image, output, owner)
+        containers.hand_over(image, output, names, owner)
         if made:
             with contextlib.suppress(OSError):  # something was written
                 output.rmdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from job import journal, lock, store
+from job.table import commits, layout
 from scripts import containers, run_docker
 from tests.image import ROOT
 
@@ -69,5 +69,21 @@ def test_a_folder_with_a_comma_or_a_quote_is_one_field_of_a_mount() -> None:
 
 
 def test_what_is_handed_over_is_what_the_job_writes() -> None:
-    beside = {store.CLAIM, lock.LOCK, store.REPLACED, journal.FOLDER}
-    assert set(containers.OURS) == {*store.OURS, *beside}
+    assert sorted(containers.OURS) == sorted(layout.FOLDERS)
+    assert sorted(containers.EARLIER) == sorted(layout.EARLIER)
+    assert (containers.TABLE, containers.EARLIER_CLAIM) == (
+        f"{layout.PHOTOS}/{commits.LOG}",
+        layout.EARLIER_CLAIM,
+    )
+
+
+def test_of_an_output_only_what_is_the_jobs_is_handed_over(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    assert containers.ours(tmp_path) == list(containers.OURS), "somebody's features stay theirs"
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(containers.ContainerError, match="has photos, not the job's"):
+        containers.ours(tmp_path)
+    (tmp_path / "photos" / "_delta_log").mkdir()
+    assert containers.ours(tmp_path) == list(containers.OURS)
+    (tmp_path / "_input.json").touch()
+    assert containers.ours(tmp_path) == [*containers.OURS, *containers.EARLIER], "for an --overwrite"
