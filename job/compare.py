@@ -5,29 +5,25 @@ network and decoder. DuckDB joins both sides as they stream past, and spills wha
 to the disk; of the features nothing is read. Where nothing is known yet, nothing is joined.
 """
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from job import store
+from job import database, store
+from job.database import Database
 from job.table import files, layout
 from job.table.commits import Snapshot
 from job.table.layout import DataFile
 from job.walk import Listed
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-MEMORY: Final = "1GB"  # of the join; ten million photos on both sides spill some hundred MB
 ROWS_PER_BATCH: Final = 10_000
 FILES_AHEAD: Final = 16  # of some 100 KB of columns each
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -112,7 +108,7 @@ class Comparison:
         self.unchanged_rejected = sum(file.rows for file in bad)
         self.changed = self.missing = self.outdated = 0
         self._stack = ExitStack()
-        self._database: DuckDBPyConnection | None = None
+        self._database: Database | None = None
 
     def __enter__(self) -> Self:
         if self.known:
@@ -156,32 +152,17 @@ class Comparison:
 
     def _rows(self, query: str) -> Iterator[pa.RecordBatch]:
         if self._database is not None:
-            yield from self._database.sql(query).to_arrow_reader(ROWS_PER_BATCH)
+            yield from self._database.rows(query)
 
     def _join(self, stack: ExitStack) -> None:
-        import duckdb  # noqa: PLC0415 (where nothing is known, nothing is joined)
-
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fruits-join-"))
-        settings: dict[str, Any] = {
-            "memory_limit": MEMORY,
-            "temp_directory": folder,
-            "preserve_insertion_order": False,
-        }
-        database = stack.enter_context(duckdb.connect(":memory:", config=settings))
+        self._database = stack.enter_context(database.opened())
         pool = stack.enter_context(ThreadPoolExecutor(FILES_AHEAD))
-        failures: list[BaseException] = []
-        database.register("listed", _stream(_LISTED, self._listed_batches(), failures))
-        database.register("known", _stream(_KNOWN, self._known_batches(pool), failures))
-        try:
-            database.execute(JOIN, {"retry": self._retry, "first_rejected": self._first_rejected})
-        except duckdb.Error:
-            if failures:  # in the words of whoever lists or reads, and not in DuckDB's
-                raise failures[0] from None
-            raise
-        self._database = database
-        self.changed, self.missing, self.outdated, rejected = database.execute(
+        self._database.feed("listed", _LISTED, self._listed_batches())
+        self._database.feed("known", _KNOWN, self._known_batches(pool))
+        self._database.run(JOIN, {"retry": self._retry, "first_rejected": self._first_rejected})
+        [(self.changed, self.missing, self.outdated, rejected)] = self._database.run(
             COUNTS, {"first_rejected": self._first_rejected}
-        ).fetchall()[0]
+        )
         self.unchanged -= self.changed + self.missing
         self.unchanged_rejected -= rejected
 
@@ -208,21 +189,6 @@ class Comparison:
         whole = [table["path"], table["etag"], table["bytes"], moments, current]
         arrays = [column.combine_chunks() for column in whole]
         return pa.record_batch([*arrays, pa.repeat(pa.scalar(number, pa.int32()), len(table))], schema=_KNOWN)
-
-
-def _stream(
-    columns: pa.Schema, batches: Iterator[pa.RecordBatch], failures: list[BaseException]
-) -> pa.RecordBatchReader:
-    """Return batches as a stream that a foreign engine pulls; what they raise is kept."""
-
-    def kept() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from batches
-        except BaseException as error:
-            failures.append(error)
-            raise
-
-    return pa.RecordBatchReader.from_batches(columns, kept())
 
 
 def _photos(batch: pa.RecordBatch) -> Iterator[Listed]:

@@ -204,7 +204,7 @@ class Pipeline:
         with self._step("reconcile"):
             reports = done.reports()
             replaced = {path: before[path] for one in reports for path in one.replaced}
-            return report.outcomes(spark, where, taken.tasks, reports, replaced)
+            return passes.outcomes(spark, where, taken.tasks, reports, replaced)
 
     def tell(self, counts: report.Counts) -> None:
         """Say what became of the photos, and end here if too many are bad."""

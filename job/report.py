@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from job import __version__, identity, passes, store
+from job import __version__, identity, store
 from job.errors import JobError
 from job.inventory import Inventory
+from job.passes import WRONG
 from job.settings import Settings
 from job.table import layout
-from job.table.layout import Report
-from job.tasks import Tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,42 +51,6 @@ class Counts:
     rows: int
 
 
-def outcomes(
-    spark: "SparkSession", output: str, todo: Tasks, reports: list[Report], rows: dict[str, int]
-) -> Counter[str]:
-    """Count what was made against what there was to do, path by path.
-
-    Parameters
-    ----------
-    spark : SparkSession
-    output : str
-    todo : Tasks
-    reports : list of Report
-        Of these tasks.
-    rows : dict
-        Rows of each file that was replaced.
-
-    Returns
-    -------
-    Counter
-        Photos by the reason for their rejection; those featurized under ``""``.
-
-    Raises
-    ------
-    JobError
-        If a photo is in no file, or in two, or if one that was known is not there any more: the run must not
-        be committed then.
-    """
-    found = passes.outcomes(spark, output, todo, reports, rows)
-    wrong = found.pop(passes.WRONG, 0)
-    if wrong or found.total() != todo.photos:
-        raise JobError(
-            f"{wrong:,} of {todo.photos:,} photos are not exactly once in the table {layout.PHOTOS}: "
-            "the run is not committed; run it again"
-        )
-    return found
-
-
 def count(taken: Inventory, found: Counter[str], rows: int) -> Counts:
     """Put the figures of a run together.
 
@@ -95,21 +58,23 @@ def count(taken: Inventory, found: Counter[str], rows: int) -> Counts:
     ----------
     taken : Inventory
     found : Counter
-        As :func:`outcomes` returns it.
+        Photos by the reason for their rejection, ``""`` being none, as :func:`passes.outcomes` returns it.
     rows : int
         Photos that the table has features of.
 
     Raises
     ------
     JobError
-        If a listed photo is not accounted for.
+        If a listed photo is not accounted for, or a known one was lost: the run must not be committed then.
     """
+    wrong = found.pop(WRONG, 0)
     reasons = {reason: number for reason, number in sorted(found.items()) if reason}
     featurized, rejected = found[""], sum(reasons.values())
-    if taken.photos != featurized + rejected + taken.unchanged:
+    accounted = featurized + rejected + taken.unchanged
+    if wrong or taken.photos != accounted:
         raise JobError(
-            f"{taken.photos:,} photos were listed, and {featurized + rejected + taken.unchanged:,} accounted "
-            "for: the run is not committed; run it again"
+            f"{taken.photos:,} photos were listed, {accounted:,} are accounted for, and {wrong:,} are not "
+            f"exactly once in the table {layout.PHOTOS}: the run is not committed; run it again"
         )
     return Counts(
         listed=taken.photos,

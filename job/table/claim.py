@@ -17,6 +17,10 @@ from job.table import commits, layout
 from job.table.commits import Action, Snapshot
 
 MADE_FROM: Final = "fruits.madeFrom"  # JSON
+EARLIER_LAYOUT: Final = (
+    "was made by an earlier version of this job, without a Delta table: make it anew with --overwrite, which "
+    "reads every photo again, or choose another --output"
+)
 # What another --output, or other permissions, would mend; a full disk, say, is not of these.
 MENDABLE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
@@ -38,19 +42,18 @@ def existing(output: str) -> Snapshot:
         If there is none of this job's.
     """
     found = commits.load(output)
-    if found is None and is_of_the_earlier_layout(output):
-        raise UsageError(f"output {output} {_EARLIER_LAYOUT}")
-    if found is None or MADE_FROM not in found.configuration:
-        raise UsageError(
-            f"{output} is no output of this job (it has no table {layout.PHOTOS}): check --output"
-        )
-    return found
+    admit_existing(output, found)
+    return found or Snapshot()
 
 
 def admit_existing(output: str, found: Snapshot | None) -> list[Action]:
     """Admit a command to an output that must be there; see :func:`existing`."""
+    if found is None and is_of_the_earlier_layout(output):
+        raise UsageError(f"output {output} {EARLIER_LAYOUT}")
     if found is None or MADE_FROM not in found.configuration:
-        existing(output)
+        raise UsageError(
+            f"{output} is no output of this job (it has no table {layout.PHOTOS}): check --output"
+        )
     return []
 
 
@@ -143,17 +146,11 @@ def sentences(output: str) -> Iterator[None]:
         raise JobError(f"output {output} cannot be written: {reason}") from None
 
 
-_EARLIER_LAYOUT: Final = (
-    "was made by an earlier version of this job, without a Delta table: make it anew with --overwrite, which "
-    "reads every photo again, or choose another --output"
-)
-
-
 def _refuse_what_is_not_ours(output: str, overwrite: bool) -> None:
     """Where there is no table of ours, nothing is: a folder ``models``, say, is somebody's, and stays."""
     if is_of_the_earlier_layout(output):
         if not overwrite:
-            raise UsageError(f"output {output} {_EARLIER_LAYOUT}")
+            raise UsageError(f"output {output} {EARLIER_LAYOUT}")
         return
     for name in layout.FOLDERS:
         place = store.join(output, name)
