@@ -8,8 +8,7 @@ to the disk; of the features nothing is read. Where nothing is known yet, nothin
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
 from typing import Final, Self
 
@@ -26,7 +25,6 @@ from job.walk import Listed
 
 ROWS_PER_BATCH: Final = 10_000
 FILES_AHEAD: Final = 16  # of some 100 KB of columns each
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _LISTED: Final = pa.schema(
     [
@@ -129,14 +127,15 @@ class Comparison:
             return
         query = "SELECT path, bytes, etag, modified FROM difference WHERE is_new ORDER BY path"
         for batch in self._rows(query):
-            yield from _photos(batch)
+            yield from database.photos(batch["path"].to_pylist(), batch)
 
     def changed_photos(self) -> Iterator[tuple[Listed, DataFile]]:
         """Yield the known photos to be judged again, and the file of each, file by file."""
         query = """SELECT path, bytes, etag, modified, file FROM difference
                    WHERE NOT is_new AND NOT is_missing ORDER BY file, path"""
         for batch in self._rows(query):
-            for photo, file in zip(_photos(batch), batch["file"].to_pylist(), strict=True):
+            photos = database.photos(batch["path"].to_pylist(), batch)
+            for photo, file in zip(photos, batch["file"].to_pylist(), strict=True):
                 yield photo, self._files[file]
 
     def missing_photos(self) -> Iterator[pa.RecordBatch]:
@@ -157,7 +156,10 @@ class Comparison:
     def _join(self, stack: ExitStack) -> None:
         self._database = stack.enter_context(database.opened())
         pool = stack.enter_context(ThreadPoolExecutor(FILES_AHEAD))
-        self._database.feed("listed", _LISTED, self._listed_batches())
+        listed = iter(self._listed)
+        # A list is read and put in order before it tells the first: here, where a signal ends that.
+        first = list(islice(listed, 1))
+        self._database.feed("listed", _LISTED, self._listed_batches(chain(first, listed)))
         self._database.feed("known", _KNOWN, self._known_batches(pool))
         self._database.run(JOIN, {"retry": self._retry, "first_rejected": self._first_rejected})
         [(self.changed, self.missing, self.outdated, rejected)] = self._database.run(
@@ -166,12 +168,10 @@ class Comparison:
         self.unchanged -= self.changed + self.missing
         self.unchanged_rejected -= rejected
 
-    def _listed_batches(self) -> Iterator[pa.RecordBatch]:
-        stream = iter(self._listed)
-        while block := list(islice(stream, ROWS_PER_BATCH)):
+    def _listed_batches(self, photos: Iterator[Listed]) -> Iterator[pa.RecordBatch]:
+        while block := list(islice(photos, ROWS_PER_BATCH)):
             paths, sizes, etags, moments, *_ = zip(*block, strict=True)
-            times = [None if moment is None else _microseconds(moment) for moment in moments]
-            yield pa.record_batch([paths, sizes, etags, times], schema=_LISTED)
+            yield pa.record_batch([paths, sizes, etags, database.microseconds(moments)], schema=_LISTED)
 
     def _known_batches(self, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
         numbered = iter(enumerate(self._files))
@@ -189,13 +189,3 @@ class Comparison:
         whole = [table["path"], table["etag"], table["bytes"], moments, current]
         arrays = [column.combine_chunks() for column in whole]
         return pa.record_batch([*arrays, pa.repeat(pa.scalar(number, pa.int32()), len(table))], schema=_KNOWN)
-
-
-def _photos(batch: pa.RecordBatch) -> Iterator[Listed]:
-    columns = (batch[name].to_pylist() for name in ("path", "bytes", "etag", "modified"))
-    for path, size, etag, moment in zip(*columns, strict=True):
-        yield Listed(path, size, etag, None if moment is None else EPOCH + timedelta(microseconds=moment))
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)

@@ -1,16 +1,16 @@
 """The files of a ``--manifest``: which they are, whether they are whole, and their rows under our names.
 
-``manifest`` reads them. A list is Parquet, CSV, or an S3 Inventory, whose ``manifest.json`` names its files,
-their columns and their MD5. Of a folder on this machine or in S3 every file of a known ending is read.
+``manifest`` reads them, and says what they raise. A list is Parquet, CSV, or an S3 Inventory, whose
+``manifest.json`` names its files, their columns and their MD5. Of a folder on this machine or in S3 every
+file of a known ending is read.
 """
 
-import contextlib
 import csv
 import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -26,16 +26,18 @@ ENDINGS: Final = (".parquet", ".csv", ".csv.gz")
 READ_ROWS: Final = 65_536
 HEADER_BYTES: Final = 2**16  # the longest first line
 GZIP: Final = b"\x1f\x8b"
-# What a list may call our columns, in lower case and without underscores, in order of preference.
+# Our columns by what a list may call them, in lower case and without underscores; the later name wins.
 NAMES: Final = {
-    "path": ("path",),
-    "bucket": ("bucket",),
-    "key": ("key",),
-    "bytes": ("bytes", "size"),
-    "etag": ("etag",),
-    "modified": ("modified", "lastmodifieddate"),
-    "latest": ("islatest",),
-    "deleted": ("isdeletemarker",),
+    "path": "path",
+    "bucket": "bucket",
+    "key": "key",
+    "size": "bytes",
+    "bytes": "bytes",
+    "etag": "etag",
+    "lastmodifieddate": "modified",
+    "modified": "modified",
+    "islatest": "latest",
+    "isdeletemarker": "deleted",
 }
 
 
@@ -46,70 +48,29 @@ class ListFile(NamedTuple):
     """
 
     location: str
-    names: tuple[str, ...] | None = None
+    is_parquet: bool
+    names: list[str] | None = None
     md5: str | None = None
 
 
 def find(location: str, admit: Callable[[str], object]) -> Iterator[ListFile]:
-    """Yield the files of a list, in order of their names or of the ``manifest.json``.
-
-    Parameters
-    ----------
-    location : str
-        A Parquet or CSV file, a folder of them, or the ``manifest.json`` of an S3 Inventory.
-    admit : callable
-        Called with the ``s3://bucket`` of the list, and of an Inventory's files, before one is asked for.
-
-    Raises
-    ------
-    UsageError
-        If there is no such list, or it is of a form that is not read.
-    DataError
-        If a ``manifest.json`` is none of an S3 Inventory.
-    """
+    """Yield the files of a list, once it is admitted that their ``s3://bucket`` is asked for any."""
     if store.is_s3(location):
         admit("/".join(location.split("/")[:3]))
-    if location.endswith("/manifest.json"):
-        yield from _inventory(location, admit)
-        return
     try:
-        if store.is_s3(location) or Path(location).is_dir():
-            found = [name for name, _ in store.list_files(location)]
-        else:
-            found = [location]
+        if location.endswith("/manifest.json"):
+            yield from _inventory(location, admit)
+            return
+        found = [name for name, _ in store.list_files(location)] or [location]
     except OSError as error:
         raise _unread(location, error) from None
-    if store.is_s3(location):  # an object is no folder: nothing is below it
-        found = found or [location]
-    lists = [ListFile(name) for name in found if name.lower().endswith(ENDINGS)]
+    lists = [name for name in found if name.lower().endswith(ENDINGS) and not Path(name).is_dir()]
     if not lists:
         raise UsageError(
             f"manifest {location} is no file that ends in {', '.join(ENDINGS)} and has none below it: "
             "name one, a folder of them, or the manifest.json of an S3 Inventory"
         )
-    yield from lists
-
-
-def batches(file: ListFile) -> Iterator[pa.RecordBatch]:
-    """Yield a file's rows with those of our columns that it has, under our names; in CSV all are text.
-
-    Raises
-    ------
-    UsageError
-        If a column is missing that is needed, or there is no such file.
-    DataError
-        If the file is damaged, or is not the one that its ``manifest.json`` means.
-    """
-    try:
-        with _opened(file) as source:
-            # An Inventory's files are what its manifest says, whatever they are called.
-            text = file.names is not None or (
-                file.md5 is None and not file.location.lower().endswith(".parquet")
-            )
-            yield from _csv(file, source) if text else _parquet(file, source)
-    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{file.location} cannot be read, write it again: {reason}") from None
+    yield from (ListFile(name, name.lower().endswith(".parquet")) for name in lists)
 
 
 def _inventory(location: str, admit: Callable[[str], object]) -> Iterator[ListFile]:
@@ -117,13 +78,11 @@ def _inventory(location: str, admit: Callable[[str], object]) -> Iterator[ListFi
     try:
         said = json.loads(store.read_bytes(location))
         form, bucket = said["fileFormat"].lower(), said["destinationBucket"].rpartition(":")[2]
-        names = tuple(said["fileSchema"].split(",")) if form == "csv" else None
+        names = said["fileSchema"].split(",") if form == "csv" else None
         files = [
-            ListFile(f"s3://{bucket}/{one['key']}", names, one["MD5checksum"].lower())
-            for one in said["files"]
+            ListFile(f"s3://{bucket}/{file['key']}", names is None, names, file["MD5checksum"].lower())
+            for file in said["files"]
         ]
-    except OSError as error:
-        raise _unread(location, error) from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise DataError(f"{location} is not the manifest.json of an S3 Inventory: name one") from None
     if form not in ("csv", "parquet"):
@@ -132,76 +91,73 @@ def _inventory(location: str, admit: Callable[[str], object]) -> Iterator[ListFi
     yield from files
 
 
-@contextlib.contextmanager
-def _opened(file: ListFile) -> Iterator[BinaryIO]:
+def batches(file: ListFile) -> Iterator[pa.RecordBatch]:
+    """Yield a file's rows under our names: in CSV as text, and as nothing where it has no such column."""
     try:
-        source = store.open_input(file.location)
-    except OSError as error:
-        raise _unread(file.location, error) from None
-    with source:
-        if file.md5 is not None:
-            content: Any = source  # a reader that fills buffers, which BinaryIO does not say
-            md5 = hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False))
-            if md5.hexdigest() != file.md5:
-                raise DataError(
-                    f"{file.location} is not the file that its manifest.json means (another MD5): "
-                    "name a newer inventory"
+        with store.open_input(file.location) as source:
+            if file.md5 is not None:
+                _check(file.md5, file.location, source)
+            columns, rows = (_parquet if file.is_parquet else _csv)(file, source)
+            for batch in rows:
+                nothing = pa.nulls(len(batch))
+                yield pa.record_batch(
+                    {ours: batch[columns[ours]] if ours in columns else nothing for ours in NAMES.values()}
                 )
-            source.seek(0)
-        yield source
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        raise _unread(file.location, error) from None
 
 
-def _unread(location: str, error: OSError) -> JobError:
+def _check(md5: str, location: str, source: BinaryIO) -> None:
+    content: Any = source  # a reader that fills buffers, which BinaryIO does not say
+    if hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest() != md5:
+        raise DataError(
+            f"{location} is not the file that its manifest.json means (another MD5): name a newer inventory"
+        )
+    source.seek(0)
+
+
+def _unread(location: str, error: Exception) -> JobError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return UsageError(f"manifest {location} does not exist: check --manifest")
     if isinstance(error, PermissionError):
         return UsageError(f"manifest {location} may not be read: check its permissions")
-    return JobError(f"manifest {location} cannot be read: {error.strerror or error}")
+    if isinstance(error, OSError) and error.errno:  # Arrow's own have none
+        return JobError(f"manifest {location} cannot be read: {error.strerror}")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"{location} cannot be read, write it again: {reason}")
 
 
-def _parquet(file: ListFile, source: BinaryIO) -> Iterator[pa.RecordBatch]:
+def _parquet(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
     table = pq.ParquetFile(source)
     columns = _columns(table.schema_arrow.names, file)
-    for batch in table.iter_batches(READ_ROWS, columns=list(columns.values())):
-        yield _ours(batch, columns)
+    return columns, table.iter_batches(READ_ROWS, columns=list(columns.values()))
 
 
-def _csv(file: ListFile, source: BinaryIO) -> Iterator[pa.RecordBatch]:
-    zipped = source.read(2) == GZIP
+def _csv(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
+    is_zipped = source.read(2) == GZIP
     source.seek(0)
     # GzipFile leaves the file under it open, as Arrow's streams do not.
-    header = (gzip.GzipFile(fileobj=source) if zipped else source).readline(HEADER_BYTES)
+    header = (gzip.GzipFile(fileobj=source) if is_zipped else source).readline(HEADER_BYTES)
     source.seek(0)
     if file.names is not None and not header:
-        return
-    named = next(csv.reader([header.decode("utf-8-sig", "replace")]), [])
-    columns = _columns(file.names or named, file)
+        return {}, ()
+    columns = _columns(file.names or next(csv.reader([header.decode("utf-8-sig", "replace")]), []), file)
     wanted = list(columns.values())
     # One thread, so that an error knows its row.
-    reader = arrow_csv.open_csv(
-        pa.input_stream(source, compression="gzip" if zipped else None),
+    return columns, arrow_csv.open_csv(
+        pa.input_stream(source, compression="gzip" if is_zipped else None),
         arrow_csv.ReadOptions(use_threads=False, column_names=file.names),
         arrow_csv.ParseOptions(newlines_in_values=True),
         arrow_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())),
     )
-    for batch in reader:
-        yield _ours(batch, columns)
 
 
-def _columns(names: Sequence[str], file: ListFile) -> dict[str, str]:
+def _columns(names: list[str], file: ListFile) -> dict[str, str]:
     """Return what a file calls our columns."""
     plain = {name.strip().lower().replace("_", ""): name for name in reversed(names)}
-    found = {
-        ours: next(plain[name] for name in theirs if name in plain)
-        for ours, theirs in NAMES.items()
-        if not plain.keys().isdisjoint(theirs)
-    }
-    if "path" not in found and not {"bucket", "key"} <= found.keys():
+    columns = {ours: plain[theirs] for theirs, ours in NAMES.items() if theirs in plain}
+    if "path" not in columns and not {"bucket", "key"} <= columns.keys():
         raise UsageError(f"{file.location} has no column path, nor bucket and key: add one to the list")
-    if "bytes" not in found:
+    if "bytes" not in columns:
         raise UsageError(f"{file.location} has no column bytes or size: add it to the list")
-    return found
-
-
-def _ours(batch: pa.RecordBatch, columns: dict[str, str]) -> pa.RecordBatch:
-    return pa.record_batch({ours: batch.column(theirs) for ours, theirs in columns.items()})
+    return columns

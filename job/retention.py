@@ -89,7 +89,7 @@ def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
         except (FileNotFoundError, ValueError):
             continue
     return sum(
-        any(place in selection.paths or place.startswith(selection.prefixes) for place in places)
+        any(place in selection.paths or f"{place}/".startswith(selection.prefixes) for place in places)
         for places in inputs
     )
 

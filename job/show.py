@@ -81,6 +81,8 @@ def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, A
     try:
         reduced = _rows(store.join(output, matrix), path)
     except FileNotFoundError:
+        if file not in claim.existing(output).files:
+            raise
         reduced = []
     for numbers in (found["pca"] for found in reduced):
         first = numbers[:FIRST_COMPONENTS]

@@ -21,6 +21,7 @@ from job import ranges, s3
 # What is raised by a JSON or NumPy file that is empty or torn, as a power cut can leave it.
 DAMAGED: Final = (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
 DRAFT: Final = ".draft"  # ends the name of a file that is being written; such a name begins with a dot
+TRIES: Final = 5
 # What a file system answers to a hard link that has none: FAT, many network and container file systems.
 NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -98,26 +99,13 @@ def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
     """
     if is_s3(location):
         return s3.write(location, data, only_if_new)
-    target = Path(location)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{secrets.token_hex(8)}{DRAFT}")
-    try:
-        _write_through(draft, data, "wb")
-        if not only_if_new:
-            draft.replace(target)
-        else:
-            try:
-                os.link(draft, target)
-            except OSError as error:
-                if error.errno not in NO_LINKS:
-                    raise
-                _write_through(target, data, "xb")  # as exclusive, and nearly as sudden
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync_folder(target.parent)
-    return True
+    for left in reversed(range(TRIES)):
+        try:
+            return _write_file(Path(location), data, only_if_new)
+        except FileNotFoundError:  # another command has just removed the folder, which was empty
+            if not left:
+                raise
+    raise AssertionError
 
 
 def list_files(location: str, suffix: str = "", after: str = "") -> Iterator[tuple[str, int]]:
@@ -186,6 +174,39 @@ def delete_tree(location: str) -> None:
         shutil.rmtree(target)
     else:
         target.unlink(missing_ok=True)
+
+
+def _write_file(target: Path, data: bytes, only_if_new: bool) -> bool:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{secrets.token_hex(8)}{DRAFT}")
+    try:
+        _write_through(draft, data, "wb")
+        if only_if_new:
+            _link(draft, target, data)
+        else:
+            draft.replace(target)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+    return True
+
+
+def _link(draft: Path, target: Path, data: bytes) -> None:
+    """Give a draft its name, unless there is a file of that name."""
+    try:
+        os.link(draft, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        try:
+            _write_through(target, data, "xb")  # as exclusive, and nearly as sudden
+        except FileExistsError:
+            raise
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def _write_through(file: Path, data: bytes, mode: str) -> None:

@@ -145,11 +145,11 @@ def about(output: str, version: int) -> dict[str, Any]:
 
 
 def removed_since(output: str, version: int, hours: float) -> set[str]:
-    """Return the files that commits up to a version have removed within the last hours."""
+    """Return the files that commits up to a version have removed within the last hours, after any erasure."""
     earliest, removed = _now() - hours * 3_600_000, set[str]()
     while actions := _read(output, version):
         info: dict[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
-        if info.get("timestamp", 0) < earliest:
+        if info.get("timestamp", 0) < earliest or info.get("command") == "erase":
             break
         removed |= {action["remove"]["path"] for action in actions if "remove" in action}
         version -= 1

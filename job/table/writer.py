@@ -71,10 +71,12 @@ def writing(
     writer.begin(claim, say)
     try:
         yield writer
-    except BaseException:
+    except BaseException as error:
         # So that the next command need not wait. If this fails, it waits a minute.
         with suppress(OSError, JobError):
             writer.end()
+        if not isinstance(error, JobError | KeyboardInterrupt):
+            writer.check()  # a file, say, is missing because another command has taken over
         raise
     writer.end()
 
