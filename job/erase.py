@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from job import __version__, arguments, matrix, models, residency, retention, search, store, summing
 from job.log import Log
 from job.search import Found, Selection
-from job.table import claim, files, layout, removal, sweep, writer
+from job.table import claim, files, layout, missing, removal, sweep, writer
 from job.table.writer import Writer
 
 
@@ -54,7 +54,7 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
     ) as writing:
         found = search.find(output, writing.snapshot, selection)
         rows = _counts(output, found, selection)
-        _erase_missing(output, selection, found)
+        _erase_missing(writing, selection, found)
         replaced = removal.remove(writing, found.paths_of)
         moments, projected = _made_anew(writing)
         record = {
@@ -122,33 +122,21 @@ def summary(done: Mapping[str, Any]) -> str:
 def _counts(output: str, found: Found, selection: Selection) -> dict[str, int]:
     """Return how many photos were found, by what became of them; and in the list of the missing."""
     rows = {outcome: found.rows(outcome) for outcome in (layout.FEATURIZED, layout.REJECTED)}
-    listed = _missing(output)
-    of_list = pc.sum(_selected(listed, selection, found)).as_py() if listed is not None else 0
-    return {**rows, "of those not listed any more": of_list or 0}
-
-
-def _missing(output: str) -> pa.Table | None:
-    try:
-        return files.read(store.join(output, layout.MISSING))
-    except FileNotFoundError:
-        return None
+    listed = missing.read(output)
+    of_list = len(listed.filter(_selected(listed, selection, found)))
+    return {**rows, "of those not listed any more": of_list}
 
 
 def _selected(listed: pa.Table, selection: Selection, found: Found) -> pa.ChunkedArray:
     return pc.or_(selection.by_path(listed["path"]), files.are_of(listed, found.paths()))
 
 
-def _erase_missing(output: str, selection: Selection, found: Found) -> None:
+def _erase_missing(writing: Writer, selection: Selection, found: Found) -> None:
     """Take photos out of the list of those that the last run did not find."""
-    listed = _missing(output)
-    if listed is None:
-        return
+    listed = missing.read(writing.output)
     left = listed.filter(pc.invert(_selected(listed, selection, found)))
-    place = store.join(output, layout.MISSING)
-    if not len(left):
-        store.delete_tree(place)
-    elif len(left) < len(listed):
-        store.write_bytes(place, files.parquet(left))
+    if len(left) < len(listed):
+        missing.write(writing, left.to_batches())
 
 
 def _made_anew(writing: Writer) -> tuple[str, int]:

@@ -4,7 +4,6 @@ The listing is a stream in order of the paths, and stays one: no list of photos 
 """
 
 import heapq
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,14 +11,11 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from job import manifest as manifests
 from job import residency, s3, store, tasks
 from job.compare import Comparison
 from job.errors import DataError, JobError, UsageError
-from job.table import layout, removal, schema
+from job.table import layout, missing, removal
 from job.table.writer import Writer
 from job.tasks import Photo, Tasks
 from job.walk import Listed, walk
@@ -193,7 +189,7 @@ def take(
         todo = tasks.write(comparison.new(), changed, location, cores, wave)
         if not listing.photos:
             raise no_photos(source, listing.skipped)
-        _write_missing(output, [] if prune else comparison.missing_photos())
+        missing.write(writer, [] if prune else comparison.missing_photos())
         return Inventory(
             photos=listing.photos,
             skipped=listing.skipped,
@@ -213,20 +209,6 @@ def _by_file(comparison: Comparison) -> dict[str, list[str]]:
         for path, file in zip(batch["path"].to_pylist(), batch["file"].to_pylist(), strict=True):
             found[file].append(path)
     return found
-
-
-def _write_missing(output: str, missing: Iterable[pa.RecordBatch]) -> None:
-    """Write the list of photos that are not listed any more; none if there are none."""
-    sink, rows = io.BytesIO(), 0
-    with pq.ParquetWriter(sink, schema.MISSING, compression="zstd") as file:
-        for batch in missing:
-            file.write_batch(batch.select(schema.MISSING.names).cast(schema.MISSING))
-            rows += len(batch)
-    place = store.join(output, layout.MISSING)
-    if rows:
-        store.write_bytes(place, sink.getvalue())
-    else:
-        store.delete_tree(place)
 
 
 def _is_photo(listed: Listed) -> bool:

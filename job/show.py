@@ -10,7 +10,7 @@ import numpy as np
 from job import arguments, residency, search, store
 from job.errors import DataError
 from job.search import Found, Selection
-from job.table import claim, files, layout, sweep
+from job.table import claim, files, layout, missing, sweep
 from job.table.commits import Snapshot
 
 FIRST_COMPONENTS: Final = 5
@@ -109,10 +109,7 @@ def _missing(output: str, found: Found, selection: Selection) -> list[dict[str, 
 
 
 def _listed_as_missing(output: str, selection: Selection) -> list[str]:
-    try:
-        listed = files.read(store.join(output, layout.MISSING), ["path"])
-    except FileNotFoundError:
-        return []
+    listed = missing.read(output)
     paths: list[str] = listed.filter(selection.by_path(listed["path"]))["path"].to_pylist()
     return paths
 

@@ -14,8 +14,8 @@ MODELS: Final = "models"
 RUNS: Final = "runs"
 ERASURES: Final = "erasures"
 TASKS: Final = "_tasks"  # what a run has to do, while it runs
-MISSING: Final = f"{RUNS}/missing.parquet"  # the known photos that the last run did not find
-FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, TASKS)
+MISSING: Final = "missing"  # the known photos that the last run did not find
+FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, MISSING, TASKS)
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
 # What outputs consisted of before there was a table.
 EARLIER_CLAIM: Final = "_input.json"

@@ -1,7 +1,8 @@
 """What a command deletes at its end: every file in an output's folders that its table does not lead to.
 
 These are files of the table that were replaced, or that a command wrote and did not commit; matrices of such
-files and of models that are not current; tasks; and drafts of a process that was killed while it wrote.
+files and of models that are not current; older lists of missing photos; tasks; and drafts of a process that
+was killed while it wrote.
 """
 
 import json
@@ -38,7 +39,8 @@ def unnamed(output: str, snapshot: Snapshot, keep_hours: float = 0) -> list[str]
     model_id = current_model(output)
     for file in snapshot.of(layout.FEATURIZED):
         named |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
-    folders = (layout.PHOTOS, *DERIVED, layout.TASKS)
+    named.add(newest_missing(output))
+    folders = (layout.PHOTOS, *DERIVED, layout.MISSING, layout.TASKS)
     there = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
     return [*(location for location, _ in there if location not in named), *drafts]
@@ -55,6 +57,11 @@ def delete(output: str, locations: list[str]) -> None:
     store.delete_files(locations)
     if not store.is_s3(output):
         store.remove_empty_folders({location.rpartition("/")[0] for location in locations}, output)
+
+
+def newest_missing(output: str) -> str:
+    """Return where the list of missing photos is; ``""`` if there is none."""
+    return max((place for place, _ in store.list_files(store.join(output, layout.MISSING))), default="")
 
 
 def current_model(output: str) -> str:
