@@ -57,6 +57,8 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
         _erase_missing(writing, selection, found)
         replaced = removal.remove(writing, found.paths_of)
         moments, projected = _made_anew(writing)
+        same = Selection(sha256=frozenset(found.sha256))
+        copies = search.find(output, writing.snapshot, same) if found.sha256 else Found()
         record = {
             "erasure_id": erasure_id,
             "requested_by": erasure.requested_by,
@@ -71,8 +73,7 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
         writing.commit()  # makes sure that the table is still this command's
         data = json.dumps(record, indent=2).encode()
         store.write_bytes(store.join(output, layout.ERASURES, f"{erasure_id}.json"), data)
-    asked, same = found.paths() | selection.paths, Selection(sha256=frozenset(found.sha256))
-    copies = search.find(output, writing.snapshot, same) if found.sha256 else Found()
+    asked = found.paths() | selection.paths
     return {
         **record,
         "output": output,

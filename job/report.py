@@ -18,7 +18,7 @@ from job.table import layout
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-VERSIONS_OF = ("ai-edge-litert", "numpy", "pillow", "pyarrow", "obstore")
+VERSIONS_OF = ("ai-edge-litert", "deltalake", "duckdb", "numpy", "pillow", "pyarrow", "obstore")
 
 
 @dataclass(frozen=True, slots=True)

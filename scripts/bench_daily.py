@@ -1,6 +1,6 @@
 """What the benchmark measures of daily use: photos in S3, increments, a day without photos, a long list.
 
-Measures (h) to (k), which ``bench_measures`` puts in order.
+Measures (h) to (m), which ``bench_measures`` puts in order.
 """
 
 import os
@@ -18,7 +18,8 @@ from scripts.bench_sides import Bench, JobRun
 from scripts.bench_targets import listed, measured
 
 AGAIN: Final = 3  # runs of (j), each of a few seconds
-MOST_MEMORY: Final = 2e9  # of (k), in bytes
+MOST_MEMORY: Final = 2e9  # of (k) and (l), in bytes
+SMALL_FILES: Final = 10  # rows of the files of (m), and files of its commits
 
 
 def latency(bench: Bench) -> Measurement:
@@ -98,12 +99,12 @@ def increment(bench: Bench) -> Measurement:
     downwards again, for machines drift.
     """
     sizes = (0, *bench.sizes.known)
-    like, photos = bench.known() / "features", bench.folder(bench.sizes.increment)
+    like, photos = bench.known(), bench.folder(bench.sizes.increment)
     for known in sizes:
         bench.say(f"(i) an output of {known:,} known photos is made")
         place = bench.scratch / f"grown-{known}"
         made = [place, place.with_suffix(".parquet"), "--known", known, "--like", like, "--photos", photos]
-        bench.script("bench_growth", *made, "--cache", bench.cache)
+        bench.script("bench_growth", *made)
     runs: dict[int, list[JobRun]] = {known: [] for known in sizes}
     for _ in range(bench.repeat):
         for known in (*sizes, *reversed(sizes)):
@@ -168,23 +169,51 @@ def _did_nothing(run: JobRun, count: int) -> bool:
 
 
 def comparison(bench: Bench) -> Measurement:
-    """Measure (k), a long list against an output that knows nearly all of it, in a process of its own."""
-    rows = bench.sizes.compared
+    """Measure (k), a long list against a table that knows nearly all of it, in a process of its own."""
+    return compared("k", bench.sizes.compared, _compared(bench, bench.sizes.compared))
+
+
+def long_comparison(bench: Bench) -> Measurement:
+    """Measure (l), the same with many more rows: time, and memory above all."""
+    return compared("l", bench.sizes.compared_long, _compared(bench, bench.sizes.compared_long))
+
+
+def compared(letter: str, rows: int, found: dict[str, Any]) -> Measurement:
+    """Judge what a comparison of so many rows has told."""
+    peak = found["peak_bytes"]
+    detail, holds = _found(rows, found)
+    detail += "; memory is not told on this system" if peak is None else f"; at most {peak / 1e6:,.0f} MB"
+    if peak is not None and peak >= MOST_MEMORY:
+        detail, holds = f"{detail}, which is more than {MOST_MEMORY / 1e6:,.0f}", False
+    return measured(letter, "s", ours=found["seconds"], detail=detail, holds=holds)
+
+
+def opening(bench: Bench) -> Measurement:
+    """Measure (m), opening a table of many commits and small files: with a checkpoint, and without."""
+    rows = bench.sizes.opened
+    size = ("--rows-per-file", SMALL_FILES, "--files-per-commit", SMALL_FILES)
+    found = _compared(bench, rows, *size)
+    ours, other = found["opened"]["with"], found["opened"]["without"]
+    detail, holds = _found(rows, found)
+    detail = f"{found['commits']:,} commits, {found['files']:,} files; {detail}, in "
+    detail += f"{found['seconds']:.1f} s"
+    return measured("m", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=holds)
+
+
+def _compared(bench: Bench, rows: int, *size: object) -> dict[str, Any]:
+    """Make a list of so many rows, and a table that knows it, and return what comparing them tells."""
     folder = bench.scratch / "compared"
-    bench.say(f"(k) a list of {rows:,} photos, and an output that knows them, are made")
-    bench.script("bench_compare", folder, "--rows", rows, "--make")
-    bench.say("(k) they are compared")
+    bench.say(f"a list of {rows:,} photos, and a table that knows them, are made")
+    bench.script("bench_compare", folder, "--rows", rows, *size, "--make")
+    bench.say("they are compared")
     found = bench.script("bench_compare", folder, "--rows", rows, "--cores", bench.cores).result()
     shutil.rmtree(folder)
-    return compared(rows, found)
+    return found
 
 
-def compared(rows: int, found: dict[str, Any]) -> Measurement:
-    """Judge what a comparison of so many rows has told."""
-    peak, right = found["peak_bytes"], not found["mistakes"]
-    detail = f"{rows:,} listed: {found['new_or_changed']:,} new or changed, {found['removed']:,} removed"
-    detail += ", exactly the right ones" if right else f", {found['mistakes']:,} of them WRONG"
-    detail += "; memory is not told on this system" if peak is None else f"; at most {peak / 1e6:,.0f} MB"
-    small = peak is None or peak < MOST_MEMORY
-    detail += "" if small else f", which is more than {MOST_MEMORY / 1e6:,.0f}"
-    return measured("k", "s", ours=found["seconds"], detail=detail, holds=right and small)
+def _found(rows: int, found: dict[str, Any]) -> tuple[str, bool]:
+    """Say what a comparison has found, and whether it is right."""
+    told = f"{rows:,} listed: {found['new_or_changed']:,} new or changed, {found['missing']:,} missing"
+    if found["mistakes"]:
+        return f"{told}, {found['mistakes']:,} of them WRONG", False
+    return f"{told}, exactly the right ones", True

@@ -10,7 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-VERSIONS_OF = ("pyspark", "ai-edge-litert", "keras", "numpy", "pillow", "pyarrow", "pandas", "obstore")
+VERSIONS_OF = (
+    *("pyspark", "ai-edge-litert", "keras", "numpy", "pillow", "pyarrow", "pandas"),
+    *("deltalake", "duckdb", "obstore"),
+)
 
 
 @dataclass(frozen=True, slots=True)

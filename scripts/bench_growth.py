@@ -2,19 +2,19 @@
 
 Each known photo has the features of a real one, a little changed, so that a model of theirs fits the new
 photos as well. Its path leads to nothing: whoever read it would find out. Everything else is done by the
-job's own functions. Run by ``bench``: ``python scripts/bench_growth.py OUTPUT LIST --known N --like TABLE
---photos DIR --cache C``.
+job's own functions. Run by ``bench``: ``python scripts/bench_growth.py OUTPUT LIST --known N --like OUTPUT
+--photos DIR``.
 """
 
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,17 +24,16 @@ from numpy.typing import NDArray
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from job import coverage, identity, labels, matrix, models, output, passes, refit, session, store, tables
+from job import identity, labels, matrix, models, refit, store, summing
 from job.backbone import FEATURES
-from job.coverage import Sums
 from job.refit import Wanted
+from job.table import claim, commits, files, layout, writer
 from job.walk import Listed, walk
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from scripts import bench_table
 
 RUN_ID: Final = "known"
 ROWS_PER_FILE: Final = 1000  # a wave's
+LISTED: Final = ("path", "bytes", "etag", "modified")
 NOISE: Final = 0.05  # in standard deviations of a feature: 0.25 % of the variance
 MODIFIED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -59,23 +58,12 @@ def known(photos: Sequence[Listed], count: int) -> Iterator[list[Listed]]:
 
 
 def rows(photos: Sequence[Listed], features: NDArray[np.float32]) -> pa.Table:
-    """Return rows of ``features``: photos and their features ``(n, 1280)``."""
-    named = [labels.label_and_split(photo.path) for photo in photos]
-    columns: dict[str, Any] = {
-        "path": [photo.path for photo in photos],
-        "label": [label for label, _ in named],
-        "split": [split for _, split in named],
-        "etag": [photo.etag for photo in photos],
-        "bytes": [photo.bytes for photo in photos],
-        "modified": [photo.modified for photo in photos],
-        "sha256": [hashlib.sha256(photo.path.encode()).hexdigest() for photo in photos],
-        "width": [100] * len(photos),
-        "height": [100] * len(photos),
-        "features": tables.vectors(features),
-        "backbone": [identity.name("litert")] * len(photos),
-        "run_id": [RUN_ID] * len(photos),
-    }
-    return pa.table(columns, schema=store.FEATURES)
+    """Return rows of the table: photos and their features ``(n, 1280)``."""
+    names, splits = zip(*(labels.label_and_split(photo.path) for photo in photos), strict=True)
+    facts = {name: [getattr(photo, name) for photo in photos] for name in LISTED}
+    backbone = pa.repeat(identity.name("litert"), len(photos))
+    vectors = files.vectors(features)
+    return bench_table.rows(**facts, label=names, split=splits, features=vectors, backbone=backbone)
 
 
 def resampled(real: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -86,36 +74,46 @@ def resampled(real: NDArray[np.float32], count: int, rng: np.random.Generator) -
     return made
 
 
-def write_output(location: str, photos: Sequence[Listed], count: int, real: NDArray[np.float32]) -> None:
-    """Write the tables of a run that has featurized `count` photos, but for its moments, model and matrix."""
+def write_output(output: str, photos: Sequence[Listed], count: int, real: NDArray[np.float32]) -> None:
+    """Write what a run that has featurized `count` photos leaves: table, moments, model and matrix."""
     rng = np.random.default_rng(0)
-    output.claim(location, {"inputs": [], "limit": None}, overwrite=False)
-    for number, some in enumerate(known(photos, count)):
-        table = rows(some, resampled(real, len(some), rng))
-        name = tables.part_name(number, RUN_ID)
-        store.write_bytes(store.join(location, store.FEATURES_TABLE, name), tables.parquet(table))
-    tables.write_empty(store.join(location, store.REJECTED_TABLE), store.REJECTED, RUN_ID)
-
-
-def finish(location: str, spark: "SparkSession") -> None:
-    """Sum up, fit and project, and commit, as a run does."""
-    files = list(store.list_stored(store.join(location, store.FEATURES_TABLE), ".parquet"))
-    moments = passes.moments(spark, [file.location for file in files])
-    coverage.save_sums(location, Sums(moments, coverage.versions(files)))
-    wanted = Wanted(None, 0.95, False)
-    fitted = refit.choose(location, "", moments, wanted, identity.name("litert"), "auto", 0.01)
-    facts = {"backbone": fitted.backbone, "wanted": fitted.wanted, "run_id": RUN_ID}
-    models.save(fitted.pca, store.join(location, store.MODELS, fitted.pca.model_id), facts)
-    matrix.write(lambda: spark, location, fitted.pca)
-    output.commit(location, RUN_ID, {"run_id": RUN_ID, "status": "completed", "output": location})
+    parts = (rows(some, resampled(real, len(some), rng)) for some in known(photos, count))
+    with writer.writing(
+        output,
+        RUN_ID,
+        "run",
+        lambda found: claim.admit_run(output, found, claim.made_from((), None), False),
+    ) as writing:
+        writing.commit(add=bench_table.write_files(output, parts))
+        featurized = writing.snapshot.of(layout.FEATURIZED)
+        moments, _ = summing.sum_up(output, featurized, partial(summing.of_files, output))
+        fitted = refit.choose(
+            output, "", moments, Wanted(None, 0.95, False), identity.name("litert"), "auto", 0.01
+        )
+        facts = {"backbone": fitted.backbone, "wanted": fitted.wanted, "run_id": RUN_ID}
+        models.save(fitted.pca, store.join(output, layout.MODELS, fitted.pca.model_id), facts)
+        matrix.write(
+            output,
+            featurized,
+            fitted.pca,
+            lambda some, model: {file.path: matrix.project(output, file.path, model) for file in some},
+        )
 
 
 def write_list(file: Path, photos: Sequence[Listed], count: int) -> None:
     """Write a ``--manifest`` of some photos and of `count` known ones."""
     whole = [*photos, *(one for some in known(photos, count) for one in some)]
-    columns = ("path", "bytes", "etag", "modified")
-    table = pa.table({name: [getattr(one, name) for one in whole] for name in columns})
+    table = pa.table({name: [getattr(one, name) for one in whole] for name in LISTED})
     pq.write_table(table, file)
+
+
+def _features(output: str) -> NDArray[np.float32]:
+    """Return the features ``(n, 1280)`` of an output."""
+    found = commits.load(output)
+    assert found is not None
+    places = [files.location(output, file.path) for file in found.of(layout.FEATURIZED)]
+    batches = files.batches(places, ["features"])
+    return np.vstack([files.matrix(batch.column(0), FEATURES) for batch in batches])
 
 
 def _etag(number: int) -> str:
@@ -129,23 +127,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("output", type=Path, help="a folder that is not there yet")
     add("list", type=Path, help="a Parquet file to write")
     add("--known", type=int, required=True, help="photos in the output; none makes no output")
-    add("--like", type=Path, required=True, help="a features table of real photos")
+    add("--like", type=Path, required=True, help="an output of real photos")
     add("--photos", type=Path, required=True, help="the new photos")
-    add("--cache", type=Path, required=True, help="the job's")
     given = parser.parse_args(arguments)
     location = str(given.output.resolve())
     photos = list(walk(str(given.photos.resolve()), location, set()))
     write_list(given.list, photos, given.known)
     if given.known:
-        files = sorted(map(str, given.like.glob("*.parquet")))
-        batches = tables.read(files, ["features"])
-        real = np.vstack([tables.matrix(batch.column(0), FEATURES) for batch in batches])
-        write_output(location, photos, given.known, real)
-        spark = session.start(os.environ, given.cache)
-        try:
-            finish(location, spark)
-        finally:
-            session.stop(spark)
+        write_output(location, photos, given.known, _features(str(given.like.resolve())))
     print(json.dumps({"known": given.known, "new": len(photos)}))
     return 0
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from scripts.bench_daily import comparison, increment, latency, nothing_new
+from scripts.bench_daily import comparison, increment, latency, long_comparison, nothing_new, opening
 from scripts.bench_figures import Measurement
 from scripts.bench_run import BenchError
 from scripts.bench_sides import SMALL, Bench, JobRun
@@ -170,6 +170,8 @@ MEASURES: Final[dict[str, Callable[[Bench], Measurement]]] = {
     "i": increment,
     "h": latency,
     "k": comparison,
+    "l": long_comparison,
+    "m": opening,
     "e": memory,
     "g": start,
 }

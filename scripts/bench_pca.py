@@ -9,86 +9,76 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from job import passes, pca, session, tables
+from job import passes, pca, session
 from job.backbone import FEATURES
+from job.table import files, layout
+from job.table.layout import DataFile
+from scripts import bench_table
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 RANK = 60  # of the synthetic features, before noise: real ones need about as many for 85 % of their variance
 
 
-def write_features(folder: Path, rows: int, files: int) -> None:
-    """Write a table like ``features/``: non-negative numbers, of low rank with noise, in so many files."""
+def write_features(output: str, rows: int, parts: int) -> list[DataFile]:
+    """Write so many files of a table's rows: non-negative numbers, of low rank with noise."""
     rng = np.random.default_rng(0)
     loadings = rng.normal(size=(RANK, FEATURES))
-    folder.mkdir(parents=True)
-    for number, part in enumerate(np.array_split(np.arange(rows), files)):
-        n = len(part)
-        dense = rng.normal(size=(n, RANK)) @ loadings + rng.normal(size=(n, FEATURES))
-        matrix = np.maximum(dense, 0).astype(np.float32)
-        names = [f"/photos/Training/kind {row % 131}/{row}_100.jpg" for row in part]
-        table = pa.table(
-            {
-                "path": names,
-                "label": [name.split("/")[-2] for name in names],
-                "split": ["Training"] * n,
-                "etag": [f"{row:032x}" for row in part],
-                "bytes": pa.array(5000 + part),
-                "modified": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * n, pa.timestamp("us", tz="UTC")),
-                "sha256": [f"{row:064x}" for row in part],
-                "width": pa.array([100] * n, pa.int32()),
-                "height": pa.array([100] * n, pa.int32()),
-                "features": tables.vectors(matrix),
-                "backbone": ["synthetic"] * n,
-                "run_id": ["bench"] * n,
-            }
-        )
-        pq.write_table(
-            table, folder / f"part-{number:05}.parquet", compression="zstd", use_dictionary=["label"]
-        )
+
+    def tables() -> Iterator[pa.Table]:
+        for part in np.array_split(np.arange(rows), parts):
+            dense = rng.normal(size=(len(part), RANK)) @ loadings + rng.normal(size=(len(part), FEATURES))
+            matrix = np.maximum(dense, 0).astype(np.float32)
+            yield bench_table.rows(path=list(map(str, part)), features=files.vectors(matrix))
+
+    return list(bench_table.write_files(output, tables()))
 
 
-def ours(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64]:
+def ours(spark: "SparkSession", output: str, written: Sequence[DataFile], k: int) -> NDArray[np.float64]:
     """Fit as the job does and return the explained variance ratios ``(k,)``."""
-    return pca.fit(
-        passes.moments(spark, sorted(map(str, Path(location).glob("*.parquet")))), k, 0.95, False
-    ).explained_variance_ratio
+    return pca.fit(passes.moments(spark, output, written), k, 0.95, False).explained_variance_ratio
 
 
-def spark_ml(spark: "SparkSession", location: str, k: int) -> NDArray[np.float64]:
+def spark_ml(spark: "SparkSession", output: str, k: int) -> NDArray[np.float64]:
     """Fit Spark's own PCA and return the explained variance ratios ``(k,)``."""
     from pyspark.ml.feature import PCA  # noqa: PLC0415
-    from pyspark.ml.functions import array_to_vector  # noqa: PLC0415
-    from pyspark.sql import functions as F  # noqa: N812, PLC0415
 
-    rows = spark.read.parquet(f"file:{location}").select(array_to_vector(F.col("features")).alias("vector"))
-    shares: NDArray[np.float64] = (
-        PCA(k=k, inputCol="vector", outputCol="pca").fit(rows).explainedVariance.toArray()
-    )
+    fitted = PCA(k=k, inputCol="vector", outputCol="pca").fit(vectors(spark, output))
+    shares: NDArray[np.float64] = fitted.explainedVariance.toArray()
     return shares
 
 
-def compare(spark: "SparkSession", location: str, k: int, times: int) -> dict[str, Any]:
+def vectors(spark: "SparkSession", output: str) -> "DataFrame":
+    """Return the features as Spark's own vectors, in the column ``vector``."""
+    from pyspark.ml.functions import array_to_vector  # noqa: PLC0415
+    from pyspark.sql import functions as F  # noqa: N812, PLC0415
+
+    table = spark.read.parquet(f"file:{output}/{layout.PHOTOS}")
+    return table.select(array_to_vector(F.col("features")).alias("vector"))
+
+
+def compare(
+    spark: "SparkSession", output: str, written: Sequence[DataFile], k: int, times: int
+) -> dict[str, Any]:
     """Fit with both, in turn, and return every run's seconds and the largest difference of their results."""
     seconds: dict[str, list[float]] = {"ours": [], "other": []}
     shares = []
+    sides = {"ours": lambda: ours(spark, output, written, k), "other": lambda: spark_ml(spark, output, k)}
     for _ in range(times):
-        for name, fit in (("ours", ours), ("other", spark_ml)):
-            spent, found = _timed(lambda fit=fit: fit(spark, location, k))  # type: ignore[misc]
+        for name, fit in sides.items():
+            spent, found = _timed(fit)
             seconds[name].append(round(spent, 3))
             shares.append(found)
     difference = max(float(np.abs(found - shares[0]).max()) for found in shares)
@@ -123,10 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--components", type=int, default=100)
     parser.add_argument("--times", type=int, default=2, help="runs of each")
     given = parser.parse_args(arguments)
-    folder = given.scratch.resolve() / "features"
-    write_features(folder, given.rows, given.files)
+    output = str(given.scratch.resolve())
+    written = write_features(output, given.rows, given.files)
     spark = start()
-    result = compare(spark, str(folder), given.components, given.times)
+    result = compare(spark, output, written, given.components, given.times)
     spark.stop()
     print(json.dumps(result))
     return 0

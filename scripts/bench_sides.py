@@ -37,8 +37,10 @@ class Sizes:
         New photos of (i).
     known : two int
         Photos that (i) finds known already.
-    compared : int
-        Rows that (k) compares.
+    compared, compared_long : int
+        Rows that (k) and (l) compare.
+    opened : int
+        Rows of (m), ten in a file.
     """
 
     photos: int | None
@@ -56,6 +58,8 @@ class Sizes:
     increment: int
     known: tuple[int, int]
     compared: int
+    compared_long: int
+    opened: int
 
 
 # 2,000 photos in 24 partitions are what the run of the starter notebook in the facts had.
@@ -75,6 +79,8 @@ FULL: Final = Sizes(
     increment=1000,
     known=(10_000, 50_000),
     compared=1_000_000,
+    compared_long=10_000_000,
+    opened=1_000_000,
 )
 QUICK: Final = Sizes(
     photos=300,
@@ -92,6 +98,8 @@ QUICK: Final = Sizes(
     increment=100,
     known=(500, 2000),
     compared=50_000,
+    compared_long=200_000,
+    opened=20_000,
 )
 SMALL: Final = 32  # photos of a run whose throughput does not matter
 

@@ -17,6 +17,8 @@ NAMES: Final = {
     "i": "increment onto many known / onto none",
     "j": "second run, nothing new",
     "k": "comparison with what is known",
+    "l": "comparison, ten times as many",
+    "m": "opening a table of many commits",
 }
 TARGETS: Final[dict[str, Target | None]] = {
     "a": None,
@@ -30,6 +32,8 @@ TARGETS: Final[dict[str, Target | None]] = {
     "i": Target("ratio", "<=", 1.15),
     "j": Target("ours", "<=", 10),
     "k": Target("ours", "<=", 60),
+    "l": Target("ours", "<=", 120),
+    "m": Target("ours", "<=", 2),
 }
 
 

@@ -32,8 +32,9 @@ RIGHTS: Final = (
 )
 # Of an output, this much is the job's if it has a table; whatever else lies there keeps its owner.
 TABLE: Final = "photos/_delta_log"
-OURS: Final = ("photos", "pca", "pca_csv", "moments", "models", "runs", "erasures", "_tasks")
-# And this, if an earlier version of the job has left its claim: --overwrite replaces it.
+NEW: Final = ("photos", "missing", "_tasks")  # unknown to earlier versions
+OURS: Final = (*NEW, "pca", "pca_csv", "moments", "models", "runs", "erasures")
+# This, too, if an earlier version of the job has left its claim: --overwrite replaces it.
 EARLIER_CLAIM: Final = "_input.json"
 EARLIER: Final = ("features", "rejected", "inventory", "_replaced", "_compact", "_lock.json", EARLIER_CLAIM)
 HAND_OVER: Final = (
@@ -111,11 +112,11 @@ def ours(output: Path) -> list[str]:
         If the output may not be looked into.
     """
     is_earlier = (output / EARLIER_CLAIM).exists()
-    names = [*OURS, *(EARLIER if is_earlier else ())]
-    there = [name for name in names if (output / name).exists()]
-    if there and not is_earlier and not (output / TABLE).exists():
-        raise ContainerError(f"output {output} has {there[0]}, not the job's: choose another --output", 2)
-    return names
+    if not (output / TABLE).exists():
+        for name in NEW if is_earlier else OURS:
+            if (output / name).exists():
+                raise ContainerError(f"output {output} has {name}, not the job's: choose another --output", 2)
+    return [*OURS, *(EARLIER if is_earlier else ())]
 
 
 def hand_over(image: str, output: Path, names: Sequence[str], owner: str) -> None:

@@ -15,8 +15,18 @@ class Advice(NamedTuple):
     signs: tuple[str, ...]
 
 
-# The first that has a sign is told.
+# The first that has a sign is told. The job's own sentences come first: they can mean nothing else.
 KNOWN: Final = (
+    Advice(
+        "one command at a time writes to an output: ./scripts/submit.sh list shows the runs; start this one "
+        "again when the other has ended",
+        ("is being written by", "has taken it over"),
+    ),
+    Advice(
+        "nothing reads the earlier tables any more: give the job --overwrite, which reads every photo again, "
+        "or another --output",
+        ("was made by an earlier version of this job",),
+    ),
     Advice(
         "the job's role does not trust this cluster: ./scripts/cluster.sh up writes its trust policy again",
         ("AssumeRoleWithWebIdentity", "WebIdentityErr", "InvalidIdentityToken"),

@@ -27,6 +27,10 @@ examples:
   ./scripts/submit.sh --size medium -- --variance 0.9    what follows -- goes to the job
   ./scripts/submit.sh --run-id monday --detach           the same name again is the same run
   ./scripts/submit.sh follow monday                      also after a lost connection
+the job needs nothing more for its Delta table; a Spark job on EMR that reads the table needs this:
+  --jars local:///usr/share/aws/delta/lib/delta-spark.jar,local:///usr/share/aws/delta/lib/delta-storage.jar
+  --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension
+  --conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog
 exit codes: 0 completed, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU,
             5 cancelled, 6 AWS refused or did not answer, 130 no longer watched
 """

@@ -148,18 +148,16 @@ def sentences(output: str) -> Iterator[None]:
 
 def _refuse_what_is_not_ours(output: str, overwrite: bool) -> None:
     """Where there is no table of ours, nothing is: a folder ``models``, say, is somebody's, and stays."""
+    names: tuple[str, ...] = layout.FOLDERS
     if is_of_the_earlier_layout(output):
         if not overwrite:
             raise UsageError(f"output {output} {EARLIER_LAYOUT}")
-        return
-    for name in layout.FOLDERS:
+        names = layout.NOT_OF_THE_EARLIER
+    for name in names:
         place = store.join(output, name)
         local = Path(place)
-        if store.is_s3(place):
-            taken = next(store.list_files(place), None) is not None
-        else:
-            taken = any(local.iterdir()) if local.is_dir() else local.is_symlink() or local.exists()
-        if taken:
+        in_the_way = not store.is_s3(place) and (local.is_symlink() or local.is_file())
+        if in_the_way or next(store.list_files(place), None) is not None:
             raise UsageError(
                 f"output {output} has a {name} that this job did not write (it has no Delta table "
                 f"{layout.PHOTOS}): choose another --output"

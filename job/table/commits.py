@@ -162,8 +162,11 @@ def checkpoint(output: str) -> None:
     with _replayed(output) as (table, copy):
         if table is None:
             return
+        made = f"{table.version():020}{CHECKPOINT}"
+        if (copy / made).exists():
+            return
         table.create_checkpoint()
-        for name in (f"{table.version():020}{CHECKPOINT}", LAST_CHECKPOINT):  # the second names the first
+        for name in (made, LAST_CHECKPOINT):  # the second names the first
             store.write_bytes(store.join(log, name), (copy / name).read_bytes())
     there = [location for location, _ in store.list_files(log, CHECKPOINT)]
     store.delete_files(there[:-CHECKPOINTS_KEPT])

@@ -17,6 +17,7 @@ TASKS: Final = "_tasks"  # what a run has to do, while it runs
 MISSING: Final = "missing"  # the known photos that the last run did not find
 FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, MISSING, TASKS)
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
+NOT_OF_THE_EARLIER: Final = (PHOTOS, MISSING, TASKS)
 # What outputs consisted of before there was a table.
 EARLIER_CLAIM: Final = "_input.json"
 EARLIER: Final = (
@@ -68,10 +69,18 @@ def data_path(outcome: str, command: int, task: int, part: int) -> str:
     return f"outcome={outcome}/part-{command:06}-{task:06}-{part:03}-{secrets.token_hex(8)}.parquet"
 
 
+def stem(path: str) -> str:
+    """Return what the names of a file of the table and of its matrices have in common."""
+    return path.rpartition("/")[2].removesuffix(".parquet").removesuffix(".csv")
+
+
+def command_of(stem: str) -> int:
+    """Return the number of the command that wrote a file; 0 if it was another program."""
+    parts = stem.split("-")
+    return int(parts[1]) if parts[0] == "part" and len(parts) > 1 and parts[1].isdigit() else 0
+
+
 def matrix_paths(data_path: str, model_id: str) -> tuple[str, str]:
     """Return the paths in an output of what a model makes of a file of the table: Parquet and CSV."""
-    stem = data_path.rpartition("/")[2].removesuffix(".parquet")
-    return (
-        f"{PCA}/model_id={model_id}/{stem}.parquet",
-        f"{PCA_CSV}/model_id={model_id}/{stem}.csv",
-    )
+    name = stem(data_path)
+    return f"{PCA}/model_id={model_id}/{name}.parquet", f"{PCA_CSV}/model_id={model_id}/{name}.csv"

@@ -46,6 +46,31 @@ def unnamed(output: str, snapshot: Snapshot, keep_hours: float = 0) -> list[str]
     return [*(location for location, _ in there if location not in named), *drafts]
 
 
+def left_by(output: str, snapshot: Snapshot, command: int) -> list[str]:
+    """Return the locations of what a command that was overtaken has written, and the table does not lead to.
+
+    Parameters
+    ----------
+    output : str
+    snapshot : Snapshot
+        The newest, of whoever has taken over.
+    command : int
+        The number of the command that was overtaken: whatever has a higher one is not its.
+    """
+    named = {layout.stem(path) for path in snapshot.files}
+    left = [store.join(output, layout.MISSING, f"{command:09}.parquet")]
+    for folder in (layout.PHOTOS, *DERIVED):
+        for location, _ in store.list_files(store.join(output, folder)):
+            stem = layout.stem(location)
+            number = layout.command_of(stem)
+            # Of the table's files, older ones that were replaced may still be needed for the moments.
+            mine = number == command or (folder != layout.PHOTOS and number <= command)
+            if mine and stem not in named:
+                left.append(location)
+    tasks = store.list_files(store.join(output, layout.TASKS, str(command)))
+    return [*left, *(location for location, _ in tasks)]
+
+
 def delete(output: str, locations: list[str]) -> None:
     """Delete files of an output, and the folders that are empty then.
 

@@ -192,14 +192,22 @@ class Writer:
             raise self._failure
 
     def end(self) -> None:
-        """Say that this command has ended, and delete what the table does not name."""
+        """Say that this command has ended, and delete what the table does not name.
+
+        A command that was overtaken deletes what it has written and not committed, and no more.
+        """
         if self._thread.is_alive():
             self._stop.set()
             self._thread.join()
         # Listed before the commit: if that lands, nobody else was writing while these were listed.
         unnamed = sweep.unnamed(self.output, self.snapshot, self._keep_hours)
-        with self._one_at_a_time:
-            self._put([commits.number(commits.ENDED, self.number)], [])
+        try:
+            with self._one_at_a_time:
+                self._put([commits.number(commits.ENDED, self.number)], [])
+        except Overtaken:
+            newest = commits.load(self.output) or self.snapshot
+            sweep.delete(self.output, sweep.left_by(self.output, newest, self.number))
+            raise
         sweep.delete(self.output, unnamed)
         self._checkpoint(1 if self._changed else COMMITS_PER_CHECKPOINT)
 

@@ -1,0 +1,48 @@
+"""A table of photos that nobody has, for measures that need none: its rows, its files and its log.
+
+All of it is written by the job's own functions, but not awaited until it is on the disk.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, Final
+from unittest.mock import patch
+
+import pyarrow as pa
+
+from job.table import claim, commits, files, layout, schema
+from job.table.layout import DataFile
+
+RUN_ID: Final = "known"
+NUMBER: Final = 1  # of the command that has written the table
+
+
+def rows(**columns: Any) -> pa.Table:
+    """Return rows of the table with the given columns; the others are empty."""
+    count = len(columns["path"])
+    arrays = [columns.get(field.name, pa.nulls(count, field.type)) for field in schema.PHOTOS]
+    return pa.table(arrays, schema=schema.PHOTOS)
+
+
+def write_files(output: str, parts: Iterable[pa.Table]) -> Iterator[DataFile]:
+    """Write files of featurized photos, and yield each; they are in the table once they are committed."""
+    with patch.object(os, "fsync"):
+        for number, part in enumerate(parts):
+            yield files.write(output, layout.data_path(layout.FEATURIZED, NUMBER, number, 0), part)
+
+
+def write(output: str, parts: Iterable[pa.Table], files_per_commit: int) -> None:
+    """Write a table, without a checkpoint, as a run of a list has left it: its files come after version 0."""
+    numbers = [commits.number(name, NUMBER) for name in (commits.WRITER, commits.ENDED)]
+    made_from = claim.made_from((), None)
+    begin = [commits.protocol(), *claim.admit_run(output, None, made_from, False), *numbers]
+    added = (commits.add(file, True) for file in write_files(output, parts))
+    with patch.object(os, "fsync"):
+        for version, actions in enumerate(chain([begin], _blocks(added, files_per_commit))):
+            commits.put(output, version, actions, {"run": RUN_ID, "command": "run"})
+
+
+def _blocks(actions: Iterator[commits.Action], size: int) -> Iterator[list[commits.Action]]:
+    while block := list(islice(actions, size)):
+        yield block
