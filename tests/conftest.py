@@ -15,7 +15,7 @@ from botocore.loaders import JSONFileLoader
 from job import aws, s3
 from scripts.draw_fruit import draw_set
 from tests import cloud as clouds
-from tests import stages
+from tests import outputs, stages
 from tests.checked import requests
 from tests.recorders.desk import Desk, sit
 from tests.s3_servers import REGION, Moto, ScriptedS3, make_bucket, running_moto, running_scripted_s3
@@ -134,6 +134,21 @@ def pool() -> Iterator[ThreadPoolExecutor]:
     """Run threads for fetching."""
     with ThreadPoolExecutor(8) as threads:
         yield threads
+
+
+@pytest.fixture(scope="session")
+def _whole_output(tmp_path_factory: pytest.TempPathFactory) -> outputs.Made:
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        outputs.quick(patch)
+        return outputs.make(str(folder / "out"), outputs.photos(folder / "photos", 64))
+
+
+@pytest.fixture
+def output(_whole_output: outputs.Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> outputs.Made:
+    """Return an output of two runs on 64 photos, each of few features, that a test may change."""
+    outputs.quick(monkeypatch)
+    return outputs.copied(_whole_output, str(tmp_path / "out"))
 
 
 @pytest.fixture(scope="session")

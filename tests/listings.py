@@ -1,33 +1,80 @@
-"""Photos to list, in folders, in S3 or made up, and inventories of outputs that hold nothing read back."""
+"""Photos to list, in folders, in S3 or made up; tables that know some of them; inventories, read back."""
 
+import tempfile
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import pyarrow as pa
 import pytest
 
 from job import inventory, s3, tasks
-from job.compare import Comparison
 from job.inventory import Inventory, Source
-from job.known import Known
+from job.table import files, schema
+from job.table.commits import Snapshot
+from job.table.writer import Writer
+from job.walk import Listed
 
 NOON: Final = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NETWORK: Final = "network-1"
+# Files of a table, in their order.
+ONE: Final = "outcome=featurized/part-1.parquet"
+TWO: Final = "outcome=featurized/part-2.parquet"
+BAD: Final = "outcome=rejected/part-1.parquet"
+# What a name may hold that some layer between a folder and a table could take for something else.
+ODD: Final = (
+    *("two words", "é", "e\u0301", "it's", 'say "x"', "100%", "%20", "a%2Fb", "#1", "a=b&c+d", "what?"),
+    *("[x]{y}", "*", "back\\slash", "\\udcff", "line\nbreak", "tab\t", "~", "🍎", " lead and trail ", "-rf"),
+    *("file:", "s3:", "\x01\x1b\x7f", "\ud7ff", "\ue000", "\uffff", "$retry", "null", "x" * 200),
+)
 
 
-def make(folder: Path, *files: str) -> None:
-    for file in files:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(file.encode())
+class Row(NamedTuple):
+    """What a table knows of a photo."""
+
+    path: str
+    etag: str | None = "e"
+    bytes: int = 5
+    modified: datetime | None = NOON
+    backbone: str | None = NETWORK
+
+
+def listed(path: str, etag: str = "e", size: int = 5, modified: datetime | None = NOON) -> Listed:
+    """Return a photo as it is listed: the one that a row of that path is of."""
+    return Listed(path, size, etag, modified)
+
+
+def known(output: Path | str, photos: Mapping[str, Iterable[Row | str]]) -> Snapshot:
+    """Write files of a table, of rows or of paths of rows, and return the table that consists of them."""
+    snapshot = Snapshot()
+    for file, some in photos.items():
+        rows = [row if isinstance(row, Row) else Row(row) for row in some]
+        columns = {name: [getattr(row, name, None) for row in rows] for name in schema.PHOTOS.names}
+        snapshot.files[file] = files.write(str(output), file, pa.table(columns, schema=schema.PHOTOS))
+    return snapshot
+
+
+def temporary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder in which this process makes temporary ones from now on."""
+    (folder / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+    return folder / "temporary"
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
 
 
 def put(bucket: str, *keys: str) -> None:
     for key in keys:
         s3.client(bucket).put_object(Bucket=bucket, Key=key, Body=key.encode())
-
-
-def nothing_known() -> Comparison:
-    """Return the comparison with an output that is not there."""
-    return Comparison(Known("/nowhere", "a network"))
 
 
 def take(
@@ -37,11 +84,15 @@ def take(
     limit: int | None = None,
     without: object = "/nowhere",
     wave: int = 256,
+    table: Snapshot | None = None,
+    read: bool = True,
 ) -> tuple[Inventory, list[dict[str, Any]]]:
-    """Take an inventory for an output that holds nothing yet, and read all of its rows back."""
+    """Take an inventory for an output, which knows a table or nothing yet, and read all of its rows back."""
     source = Source(tuple(str(one) for one in inputs), str(without), limit)
-    taken = inventory.take(source, f"{to}/inventory", cores, wave, nothing_known())
-    return taken, rows_of(taken)
+    writer = Writer(str(to), "a run", "run")
+    writer.snapshot = table or Snapshot()
+    taken = inventory.take(source, writer, NETWORK, cores, wave)
+    return taken, rows_of(taken) if read else []
 
 
 def rows_of(taken: Inventory) -> list[dict[str, Any]]:
@@ -61,4 +112,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, count: int, size: int = 5_000) -> N
         (f"s3://made-up/Training/apple/{number:09}.jpg", size, f"{number:032x}", NOON)
         for number in range(count)
     )
-    monkeypatch.setattr(s3, "list_objects", lambda _: photos)
+    other, mine = s3.list_objects, "s3://made-up"
+    monkeypatch.setattr(
+        s3, "list_objects", lambda place, *more: photos if place == mine else other(place, *more)
+    )

@@ -1,15 +1,18 @@
-"""A whole output, made without photos that anything could decode, without a network and without Spark.
+"""Outputs of runs that need no Spark, no network and no photo that anything could decode.
 
-Its table is what runs would have left, by the job's own functions. Only the features are drawn, from the
-path of each photo: one photo has the same in any output.
+A run is the job's own but for what workers do: that is done here, in this process, and of a photo neither
+pixels nor features are computed. These are drawn from its path: one photo has the same in any output.
 """
 
 import hashlib
-import json
+import io
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,23 +20,25 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
-from job import featurize, identity, inventory, matrix, models, store, summing, tasks
-from job.backbone import FEATURES
+from job import backbone, checks, featurize, identity, matrix, passes, store, summing
+from job.backbone import FEATURES, Backbone
 from job.featurize import Outcome
+from job.log import Log
 from job.moments import Moments
-from job.pca import Pca
-from job.table import claim, commits, files, layout, schema, sweep, writer
+from job.pipeline import Pipeline
+from job.settings import parse
+from job.table import commits, files, layout, schema
+from job.table.commits import Snapshot
 from job.table.layout import DataFile
-from job.table.writer import Writer
-from job.tasks import Photo
-from job.walk import Listed, walk
 
-RUN_IDS: Final = ("20260101T060000Z-00000a", "20260102T060000Z-00000b", "20260103T060000Z-00000c")
+RUN_IDS: Final = ("20260101T060000Z-00000a", "20260102T060000Z-00000b")
 DIRECTIONS: Final = np.random.default_rng(0).normal(size=(20, FEATURES))
-COMPONENTS: Final = 3
 NETWORK: Final = identity.name("litert")
+COMPONENTS: Final = 3
+FEW: Final = 32
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,6 @@ class Made:
         Of all of them, by path.
     changed, missing : list of str
         Of the good: those whose rows the second run has replaced, and those that it did not find.
-    runs : list of str
-    model_id : str
     """
 
     location: str
@@ -60,8 +63,13 @@ class Made:
     sha256: dict[str, str]
     changed: list[str]
     missing: list[str]
-    runs: list[str]
-    model_id: str
+
+
+def quick(patch: pytest.MonkeyPatch) -> None:
+    """For speed, let a photo have 32 features, where the job has 1280, and wait for no disk."""
+    patch.setattr(os, "fsync", lambda _: None)
+    for module in (checks, matrix, passes, summing, sys.modules[__name__]):
+        patch.setattr(module, "FEATURES", FEW)
 
 
 def photos(folder: Path, count: int) -> str:
@@ -83,43 +91,167 @@ def make(
     missing: int = 1,
     without: Collection[str] = (),
 ) -> Made:
-    """Make the output of some runs on the photos of a folder.
+    """Make an output by one or two runs on the photos of a folder.
 
     Parameters
     ----------
     location, source : str
         The output, and a folder that :func:`photos` has filled, with at least 16 photos a run.
     cores : int
-        Each run writes about so many files of featurized photos, of 16 photos at most.
+        Each run writes about so many files of featurized photos; more if there are many photos for each.
     rejected : int
         So many of the photos are bad.
     runs : int
-        Every so-manieth photo is of the same run: paths of different runs' files overlap.
+        Of two, each reads every other photo: paths of their files overlap.
     changed, missing : int
-        So many photos of the first run are listed again by the second, as changed; so many others are deleted
-        before it.
+        So many photos of the first run have changed by the second; so many others are gone by then.
     without : collection of str
         Paths that are left out, as if they had never been there.
     """
-    listed = [one for one in sorted(walk(source, location, set())) if one.path not in without]
-    sha256 = {one.path: hashlib.sha256(Path(one.path).read_bytes()).hexdigest() for one in listed}
-    bad = sorted(sorted(sha256, key=_digest)[:rejected])
-    by_run = [listed[number::runs] for number in range(runs)]
-    first = [one.path for one in by_run[0] if one.path not in bad]
-    again, gone = (first[:changed], first[changed : changed + missing]) if runs > 1 else ([], [])
-    model_id = ""
-    for number, (run_id, new) in enumerate(zip(RUN_IDS, by_run, strict=False)):
-        with writing(location, run_id, "run", source) as running:
-            of_paths = files_of_paths(running) if number == 1 else {}
-            replacing = [Photo(one, of_paths[one.path]) for one in listed if one.path in again and of_paths]
-            write(running, new, replacing, cores, bad, sha256)
-            lost = {"path": [path for path in gone if of_paths], "outcome": layout.FEATURIZED}
-            inventory._write_missing(location, pa.table(lost).to_batches())
-            if number == runs - 1:
-                model_id = finish(running).model_id
-        record = {"run_id": run_id, "status": "completed", "input": [source], "output": location}
-        store.write_bytes(f"{location}/{layout.RUNS}/{run_id}.json", json.dumps(record).encode())
-    for path in gone:
-        Path(path).unlink()
-    good = sorted(sha256.keys() - set(bad))
-    return Made(location, source, good, bad, sha256, again, gone, list(RUN_IDS[:runs]), model_id)
+    every = sorted(str(file) for file in Path(source).rglob("*.jpg"))
+    listed = [path for path in every if path not in without]
+    sha256 = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in listed}
+    bad = sorted(sorted(listed, key=_digest)[:rejected])
+    good = [path for path in listed if path not in bad]
+    first = [path for path in listed[::runs] if path in good] if runs > 1 else []
+    made = Made(location, source, good, bad, sha256, first[:changed], first[changed : changed + missing])
+    for path in made.changed:
+        os.utime(path, (0, 0))
+    run(made, "--run-id", RUN_IDS[0], cores=cores, gone=[*without, *(listed[1::2] if runs > 1 else ())])
+    if runs > 1:
+        for path in made.changed:
+            os.utime(path, (1, 1))
+        for path in made.missing:
+            Path(path).unlink()
+        run(made, "--run-id", RUN_IDS[1], cores=cores, gone=without)
+    return made
+
+
+def copied(made: Made, location: str) -> Made:
+    """Return a copy, of links: no file is ever changed in its place."""
+    shutil.copytree(made.location, location, copy_function=os.link)
+    return replace(made, location=location)
+
+
+def run(made: Made, *options: str, cores: int = 2, gone: Collection[str] = ()) -> dict[str, Any]:
+    """Run the job and return its record; the photos of `gone` are not there while it runs.
+
+    The record tells of a number of cores if workers were needed.
+    """
+    words = ["--input", made.source, "--output", made.location, "--components", str(COMPONENTS)]
+    settings = parse([*words, "--max-rejected", "1", "--refit", "never", *options], {})
+    log = Log("a run", out=io.StringIO(), err=io.StringIO())
+    network = Backbone("litert", b"", "", NETWORK, "nowhere")
+
+    def outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
+        for path in listed.column("path").to_pylist():
+            sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            if path in made.bad:
+                yield Outcome(sha256=sha256, reason="truncated", detail="the file ends too early")
+            else:
+                yield Outcome(features_of(path), sha256, 100, 80)
+
+    with _hidden(gone), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: cores)
+        patch.setattr(backbone, "load", lambda *_: network)
+        patch.setattr(backbone, "network", lambda *_: None)
+        patch.setattr(featurize, "outcomes", outcomes)
+        return Pipeline(settings, log, _session).run()
+
+
+def add_file(location: str, number: int, rows: int = 6) -> DataFile:
+    """Write a file of made-up photos ``/number/row``, which no commit names."""
+    paths = [f"/{number}/{row}" for row in range(rows)]
+    made = [{"path": path, "features": features_of(path)} for path in paths]
+    name = layout.data_path(layout.FEATURIZED, 1, number, 0)
+    return files.write(location, name, pa.Table.from_pylist(made, schema.PHOTOS))
+
+
+def features_of(path: str) -> NDArray[np.float32]:
+    """Return the features that a photo has in every output."""
+    draw = np.random.default_rng(int(_digest(path), 16))
+    row = (
+        draw.normal(size=len(DIRECTIONS)) @ DIRECTIONS[:, :FEATURES] + draw.normal(size=FEATURES) * 0.1 + 3.0
+    )
+    return row.astype(np.float32)
+
+
+def snapshot_of(location: str) -> Snapshot:
+    """Return the table as it is."""
+    found = commits.load(location)
+    assert found is not None
+    return found
+
+
+def moments_of(location: str) -> Moments:
+    """Return the moments of the featurized photos, in order of the files."""
+    return summing.of_files(location, snapshot_of(location).of(layout.FEATURIZED))
+
+
+def rows_of(location: str, outcome: str) -> list[dict[str, Any]]:
+    """Return the table's rows of an outcome, by their paths."""
+    found = [files.read(files.location(location, file.path)) for file in snapshot_of(location).of(outcome)]
+    return sorted(chain.from_iterable(table.to_pylist() for table in found), key=lambda row: row["path"])
+
+
+def matrix_of(location: str) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the rows of ``pca``, and the lines of ``pca_csv`` without headings, by their paths."""
+    parts = [files.read(file).to_pylist() for file, _ in store.list_files(f"{location}/{layout.PCA}")]
+    csv = [store.read_bytes(file) for file, _ in store.list_files(f"{location}/{layout.PCA_CSV}")]
+    lines = chain.from_iterable(data.splitlines()[1:] for data in csv)
+    return sorted(chain.from_iterable(parts), key=lambda row: row["path"]), sorted(lines)
+
+
+def _digest(path: str) -> str:
+    """Return a digest of the path's end, which is the same wherever the photos lie."""
+    return hashlib.sha256("/".join(path.rsplit("/", 3)[1:]).encode()).hexdigest()
+
+
+@contextmanager
+def _hidden(paths: Collection[str]) -> Iterator[None]:
+    there = [Path(path) for path in paths if Path(path).exists()]
+    for path in there:
+        path.rename(f"{path}.hidden")
+    try:
+        yield
+    finally:
+        for path in there:
+            Path(f"{path}.hidden").rename(path)
+
+
+def _session() -> Any:
+    """Return what stands in for Spark: it does in this process, and at once, what workers are given."""
+    context = SimpleNamespace(
+        master="local",
+        defaultParallelism=2,
+        broadcast=lambda value: SimpleNamespace(value=value),
+        accumulator=_Sum,
+        range=lambda count, **_: _Work(range(count)),
+        cancelAllJobs=lambda: None,
+    )
+    return SimpleNamespace(version="none", sparkContext=context)
+
+
+class _Sum:
+    def __init__(self, value: Any, param: Any = None) -> None:
+        self.value, self._param = value, param
+
+    def add(self, term: Any) -> None:
+        self.value = self._param.addInPlace(self.value, term) if self._param else self.value + term
+
+
+class _Work:
+    def __init__(self, items: Collection[Any]) -> None:
+        self._items = items
+
+    def foreach(self, work: Callable[[Any], None]) -> None:
+        self.map(work)
+
+    def map(self, work: Callable[[Any], Any]) -> "_Work":
+        return _Work([work(item) for item in self._items])
+
+    def collect(self) -> list[Any]:
+        return list(self._items)
+
+    def treeReduce(self, merge: Callable[[Any, Any], Any]) -> Any:  # noqa: N802 (Spark's name)
+        return reduce(merge, self._items)

@@ -1,9 +1,12 @@
 """Bad photos, odd names and wrong requests: nothing lost, nothing made up, one sentence each."""
 
+import hashlib
 import json
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -11,11 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from job import report, store
+from job import featurize, passes, report
 from job.errors import DataError, JobError, UsageError
+from job.inventory import Inventory
+from job.table import files, layout
+from job.table.layout import Report
 from job.tasks import Tasks
 from tests.bad_photos import bad_photos, good_oddities
 from tests.spark_session import Run
+from tests.tables import FEATURIZED, REJECTED, assert_whole, counts, snapshot, table
 
 ODD_NAMES = (
     "a b.jpg",
@@ -37,10 +44,6 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def tables(output: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return tuple(pd.read_parquet(output / name) for name in ("features", "rejected"))
-
-
 def test_every_kind_of_bad_photo_is_rejected_with_its_reason_among_good_ones(
     run: Run, tmp_path: Path
 ) -> None:
@@ -49,16 +52,25 @@ def test_every_kind_of_bad_photo_is_rejected_with_its_reason_among_good_ones(
         tmp_path / "in" / "Training" / "Odd Fruit", good | {name: data for name, (data, _) in bad.items()}
     )
     (folder / "gone.jpg").symlink_to(folder / "was-never-there")
+    unread = {"gone.jpg": "gone", "listed as large.jpg": "too_large"}
+    write(folder, {"listed as large.jpg": b"x" * 2**20})
     write(tmp_path / "in", {"notes.txt": b"not a photo by name"})
-    record = run("--input", tmp_path / "in", "--output", tmp_path / "out", "--max-rejected", 0.95)
-    features, rejected = tables(tmp_path / "out")
-    found = {Path(row.path).name: row.reason for row in rejected.itertuples()}
-    assert found == {name: reason for name, (_, reason) in bad.items()} | {"gone.jpg": "gone"}
-    assert {Path(path).name for path in features["path"]} == set(good)
+    options = ["--max-rejected", 0.95, "--max-photo-bytes", 2**20 - 1]
+    record = run("--input", tmp_path / "in", "--output", tmp_path / "out", *options)
+    assert_whole(tmp_path / "out")
+    features, rejected = table(tmp_path / "out", FEATURIZED), table(tmp_path / "out", REJECTED)
+    found = {Path(path).name: reason for path, reason in rejected["reason"].items()}
+    assert found == {name: reason for name, (_, reason) in bad.items()} | unread
+    assert {Path(path).name for path in features.index} == set(good)
     assert record["counts"]["skipped"] == 1
     assert sum(record["counts"]["reasons"].values()) == len(rejected)
     assert set(rejected["label"]) == {"Odd Fruit"}
     assert all(len(detail) > 3 for detail in rejected["detail"])
+    assert set(rejected["backbone"]) == {record["backbone"]}
+    assert rejected[["features", "width", "height"]].isna().all(axis=None)
+    hashes = {Path(path).name: sha256 or None for path, sha256 in rejected["sha256"].fillna("").items()}
+    read = {name: hashlib.sha256(data).hexdigest() for name, (data, _) in bad.items()}
+    assert hashes == read | dict.fromkeys(unread)
 
 
 def test_odd_names_keep_their_letters_through_every_table(run: Run, sample: Path, tmp_path: Path) -> None:
@@ -70,18 +82,20 @@ def test_odd_names_keep_their_letters_through_every_table(run: Run, sample: Path
     output = tmp_path / "out [1] *"
     record = run("--input", tmp_path / "in % #", "--output", output, "--components", 2)
     wanted = sorted(str(folder / name) for name in ODD_NAMES)
-    features, rejected = tables(output)
-    assert sorted(features["path"]) == wanted
-    assert rejected.empty
+    features = table(output, FEATURIZED)
+    assert features.index.tolist() == wanted
+    assert table(output, REJECTED).empty
     assert set(features["label"]) == {'Fruit "é" = 1'}
-    assert sorted(pd.read_parquet(output / "pca")["path"]) == wanted
-    csv = pd.concat([pd.read_csv(file) for file in (output / "pca_csv").glob("*.csv")])
+    assert_whole(output)
+    csv = pd.concat([pd.read_csv(file) for file in (output / "pca_csv").glob("*/*.csv")])
     assert sorted(csv["path"]) == wanted
     assert csv["split"].isna().all()
     assert record["counts"]["listed"] == len(ODD_NAMES)
 
 
-def test_too_many_rejected_is_refused_and_not_committed(run: Run, sample: Path, tmp_path: Path) -> None:
+def test_too_many_rejected_is_refused_and_what_was_made_is_kept(
+    run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = {
         f"{number}.jpg": photo.read_bytes() for number, photo in enumerate(sorted(sample.rglob("*.jpg"))[:9])
     }
@@ -91,7 +105,11 @@ def test_too_many_rejected_is_refused_and_not_committed(run: Run, sample: Path, 
     ):
         run("--input", tmp_path / "in", "--output", tmp_path / "out")
     assert not (tmp_path / "out" / "runs").exists()
-    assert len(pd.read_parquet(tmp_path / "out" / "rejected")) == 2
+    assert set(table(tmp_path / "out", REJECTED)["reason"]) == {"empty", "not_an_image"}
+    monkeypatch.setattr(featurize, "run_task", None)  # no photo is read again
+    record = run("--input", tmp_path / "in", "--output", tmp_path / "out", "--max-rejected", 0.2)
+    assert counts(record) == (11, 11, 0, 0, 0)
+    assert_whole(tmp_path / "out")
 
 
 def test_an_output_is_not_mixed_with_another_inputs_but_can_be_made_anew(
@@ -104,21 +122,23 @@ def test_an_output_is_not_mixed_with_another_inputs_but_can_be_made_anew(
         run("--input", classes[1], *here, "--limit", 20)
     with pytest.raises(UsageError, match=r"limit was 20, now not set.*--overwrite"):
         run("--input", classes[0], *here)
-    assert len(tables(tmp_path / "out")[0]) == 20
+    assert len(table(tmp_path / "out", FEATURIZED)) == 20
     run("--input", classes[0], *here, "--limit", 20)  # the same again is no accident
-    assert len(tables(tmp_path / "out")[0]) == 20
+    assert len(table(tmp_path / "out", FEATURIZED)) == 20
     records = [json.loads(file.read_text()) for file in sorted((tmp_path / "out" / "runs").iterdir())]
     assert [record["status"] for record in records] == ["completed"] * 2
     assert [record["counts"]["unchanged"] for record in records] == [0, 20]
     for wrong in (tmp_path / "mistyped", tmp_path):  # the second holds the output, and no photo beside it
         with pytest.raises(JobError):
             run("--input", wrong, *here, "--overwrite")
-    assert len(tables(tmp_path / "out")[0]) == 20
+    assert len(table(tmp_path / "out", FEATURIZED)) == 20
     run("--input", classes[1], *here, "--limit", 15, "--overwrite")
-    features, _ = tables(tmp_path / "out")
+    features = table(tmp_path / "out", FEATURIZED)
     assert len(features) == 15
     assert set(features["label"]) == {classes[1].name}
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+    assert len(list((tmp_path / "out" / "models").glob("pca-*"))) == 1
+    assert_whole(tmp_path / "out")
 
 
 def test_more_components_than_photos_allow_is_refused_before_any_work(
@@ -126,7 +146,7 @@ def test_more_components_than_photos_allow_is_refused_before_any_work(
 ) -> None:
     with pytest.raises(UsageError, match=r"--components 8 .* rank .* at most 7 for 8 photos"):
         run("--input", sample, "--output", tmp_path, "--limit", 8, "--components", 8)
-    assert not (tmp_path / "features").exists()
+    assert snapshot(tmp_path).files == {}
 
 
 def test_more_components_than_the_rank_names_the_rank(run: Run, sample: Path, tmp_path: Path) -> None:
@@ -139,69 +159,110 @@ def test_more_components_than_the_rank_names_the_rank(run: Run, sample: Path, tm
     assert not (tmp_path / "out" / "runs").exists()
 
 
-def spoil(output: Path, how: str) -> None:
-    file = next((output / "features").glob("*.parquet"))
-    table = pq.read_table(file)
-    if how == "a file lost":
-        file.unlink()
-    elif how == "a row lost":
-        pq.write_table(table.slice(1), file)
-    elif how == "a row twice":
-        pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), file)
-    elif how == "a row in the place of another":
-        pq.write_table(pa.concat_tables([table.slice(0, 1), table.slice(0, 1), table.slice(2)]), file)
-    elif how == "in both tables":
-        rejected = table.select(["path", "etag"]).slice(0, 1).append_column("reason", pa.array(["empty"]))
-        pq.write_table(rejected, output / "rejected" / file.name)
+class Reconciled(NamedTuple):
+    """What a run has compared with its tasks: its reports, and the rows of files that were replaced."""
+
+    spark: SparkSession
+    output: Path
+    todo: Tasks
+    reports: list[Report]
+    before: dict[str, int]
+
+    def outcomes(self) -> Counter[str]:
+        return passes.outcomes(self.spark, str(self.output), self.todo, self.reports, self.before)
+
+
+@pytest.fixture(scope="module")
+def _reconciled(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Reconciled:
+    """Run on twelve photos, then on eight more and a changed one, whose file holds others."""
+    folder, asked = tmp_path_factory.mktemp("reconciled"), list[Reconciled]()
+    contents = [photo.read_bytes() for photo in sorted(sample.rglob("*.jpg"))[:20]]
+    write(folder / "in", {f"{number:02}.jpg": data for number, data in enumerate(contents[:12])})
+    here = ["--input", folder / "in", "--output", folder / "out", "--components", 3, "--wave", 6]
+    run(*here)
+    write(folder / "in", {f"{number:02}.jpg": data for number, data in enumerate(contents) if number >= 11})
+    write(folder / "in", {"11.jpg": contents[0]})
+    counted = passes.outcomes
+
+    def kept(spark: SparkSession, output: str, todo: Tasks, *found: Any) -> Counter[str]:
+        copy = shutil.copytree(todo.location, folder / "tasks")  # they go when the run ends
+        asked.append(Reconciled(spark, Path(output), replace(todo, location=str(copy)), *found))
+        return counted(spark, output, todo, *found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "outcomes", kept)
+        run(*here)
+    return asked[0]
+
+
+@pytest.fixture
+def reconciled(_reconciled: Reconciled, tmp_path: Path) -> Reconciled:
+    """Return a copy to be spoiled."""
+    copy = shutil.copytree(_reconciled.output, tmp_path / "copy")
+    reports = [one._replace(written=[*one.written]) for one in _reconciled.reports]
+    return _reconciled._replace(output=copy, reports=reports)
+
+
+def spoil(reconciled: Reconciled, how: str) -> None:
+    (fresh, replacing) = (
+        next(one for one in reconciled.reports if bool(one.replaced) is changed) for changed in (False, True)
+    )
+    spoiled = replacing if "stay" in how else fresh
+    place = files.location(str(reconciled.output), spoiled.written[0].path)
+    rows = files.read(place)
+    first, rest = rows.slice(0, 1), rows.slice(1)
+    if how == "in both outcomes":
+        path = layout.data_path(layout.REJECTED, 2, fresh.task, 1)
+        bad = first.set_column(first.schema.get_field_index("reason"), "reason", pa.array(["empty"]))
+        fresh.written.append(files.write(str(reconciled.output), path, bad))
+    elif how == "a task not reported":
+        reconciled.reports.remove(fresh)
+    elif how == "another photo of that path":
+        etags = pa.array(["another"] * len(rows))
+        pq.write_table(rows.set_column(rows.schema.get_field_index("etag"), "etag", etags), place)
+    elif how.endswith("lost"):
+        pq.write_table(rest, place)
+    elif how.endswith("twice"):
+        pq.write_table(pa.concat_tables([rows, first]), place)
     else:
-        table = table.set_column(3, "etag", pa.array(["another"] * len(table)))
-        pq.write_table(table, file)
+        pq.write_table(pa.concat_tables([first, first, rest.slice(1)]), place)
 
 
 @pytest.mark.parametrize(
     "how",
     [
-        "a file lost",
+        "a task not reported",
         "a row lost",
         "a row twice",
         "a row in the place of another",
-        "in both tables",
+        "in both outcomes",
         "another photo of that path",
+        "a row that should stay is lost",
+        "a row that should stay is there twice",
     ],
 )
-def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
-    run: Run, spark: SparkSession, sample: Path, tmp_path: Path, how: str
-) -> None:
-    record: dict[str, Any] = run("--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3)
-    place = tmp_path / store.INVENTORY / record["run_id"]
-    count = sum(pq.ParquetFile(file).num_row_groups for file in place.iterdir())
-    todo = Tasks(str(place), 40, 0, count, count)
-    assert report.outcomes(spark, str(tmp_path), todo, record["run_id"]) == {"": 40}
-    spoil(tmp_path, how)
-    with pytest.raises(JobError, match="not exactly once in features or rejected"):
-        report.outcomes(spark, str(tmp_path), todo, record["run_id"])
+def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(reconciled: Reconciled, how: str) -> None:
+    assert reconciled.outcomes() == Counter({"": 9})
+    spoil(reconciled, how)
+    taken = Inventory(9, 0, 0, 0, 0, 0, 0, reconciled.todo)
+    with pytest.raises(JobError, match="not exactly once in the table photos: the run is not committed"):
+        report.count(taken, reconciled.outcomes(), 20)
 
 
-def test_a_file_that_appears_meanwhile_keeps_the_run_from_being_committed_and_the_next_mends_it(
+def test_files_that_come_from_elsewhere_meanwhile_are_not_of_the_table_and_go(
     run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = ["--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3]
+    counted = passes.outcomes
 
     def disturbed(*arguments: Any) -> Counter[str]:
-        file = next((tmp_path / "features").glob("*.parquet"))
-        (file.parent / "another.parquet").write_bytes(file.read_bytes())
+        file = next((tmp_path / "photos" / "outcome=featurized").iterdir())
+        shutil.copy(file, file.with_name("another.parquet"))
         return counted(*arguments)
 
-    counted = report.outcomes
-    monkeypatch.setattr(report, "outcomes", disturbed)
-    with pytest.raises(JobError, match="something else has changed this output; run it again"):
-        run(*here)
-    assert not (tmp_path / "runs").exists()
-    monkeypatch.undo()
-    record = run(*here)
-    assert (record["counts"]["featurized"], record["counts"]["rows"]) == (0, 40)
-    paths = tables(tmp_path)[0]["path"]
-    assert len(paths) == paths.nunique() == 40
+    monkeypatch.setattr(passes, "outcomes", disturbed)
+    run("--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3)
+    assert len(table(tmp_path, FEATURIZED)) == 40
+    assert_whole(tmp_path)
 
 
 def test_a_mistyped_input_does_not_keep_the_right_one_out(run: Run, sample: Path, tmp_path: Path) -> None:
@@ -211,7 +272,7 @@ def test_a_mistyped_input_does_not_keep_the_right_one_out(run: Run, sample: Path
             run("--input", wrong, "--output", tmp_path / "out")
     with pytest.raises(UsageError, match="rank"):
         run("--input", sample, "--output", tmp_path / "out", "--limit", 9, "--components", 20)
-    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert not (tmp_path / "out" / "runs").exists()
     assert run("--input", sample, "--output", tmp_path / "out", "--limit", 9, "--components", 2)["status"]
 
 

@@ -13,85 +13,65 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from job import passes
+from job.table import commits
 from job.walk import walk
-from scripts import bench_compare, bench_growth, bench_photos, bench_s3
+from scripts import bench_compare, bench_growth, bench_pca, bench_photos, bench_s3
 from scripts.bench_run import BenchError, environment
 
 REAL = np.random.default_rng(1).gamma(1.0, size=(400, 1280)).astype(np.float32)
 
 
-def test_known_photos_lie_between_the_new_ones_and_nowhere(tmp_path: Path) -> None:
-    for name in ("Training/fig/1.jpg", "Training/kiwi/1.jpg", "Test/kiwi/2.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(name)
-    photos = list(walk(str(tmp_path), "/none", set()))
-    files = list(bench_growth.known(photos, 2500))
-    paths = [[photo.path for photo in file] for file in files]
-    assert [len(file) for file in paths] == [1000, 1000, 500]
-    assert all(file == sorted(file) for file in paths) and len({*paths[0], *paths[1], *paths[2]}) == 2500
-    assert not any(Path(path).exists() for file in paths for path in file)
-    assert {Path(path).parent for path in paths[2]} == {Path(photo.path).parent for photo in photos}
-
-
-def test_made_up_features_have_the_distribution_of_real_ones() -> None:
-    made = bench_growth.resampled(REAL, 4000, np.random.default_rng(2))
-    assert made.dtype == np.float32 and made.min() >= 0
-    assert np.abs(made.mean(axis=0) - REAL.mean(axis=0)).max() < 0.1
-    assert np.abs(made.std(axis=0) / REAL.std(axis=0) - 1).max() < 0.15
-    assert len(np.unique(made, axis=0)) == 4000, "no two are the same"
-
-
 @pytest.mark.spark
 def test_the_job_takes_a_made_up_output_for_its_own(
-    sample: Path, tmp_path: Path, spark: SparkSession, run: Callable[..., dict[str, Any]]
+    sample: Path, tmp_path: Path, run: Callable[..., dict[str, Any]]
 ) -> None:
     for photo in bench_photos.spread(bench_photos.find(sample), 5):
         target = tmp_path / "photos" / photo.relative_to(sample)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(photo, target)
-    location, listed = str(tmp_path / "output"), tmp_path / "list.parquet"
-    photos = list(walk(str(tmp_path / "photos"), location, set()))
+    output, listed = str(tmp_path / "output"), tmp_path / "list.parquet"
+    photos = list(walk(str(tmp_path / "photos"), output, set()))
     bench_growth.write_list(listed, photos, 1100)
-    bench_growth.write_output(location, photos, 1100, REAL)
-    bench_growth.finish(location, spark)
-    moments = (tmp_path / "output/moments/moments.npz").read_bytes()
-    found = run("--manifest", listed, "--output", location, "--max-variance-loss", "1")
-    assert (found["counts"]["unchanged"], found["counts"]["featurized"], found["counts"]["rows"]) == (
-        1100,
-        5,
-        1105,
-    )
+    bench_growth.write_output(output, photos, 1100, REAL)
+    known = (commits.load(output) or commits.Snapshot()).files
+    assert sorted(file.rows for file in known.values()) == [100, 1000]
+    found = run("--manifest", listed, "--output", output, "--max-variance-loss", "1")
+    assert [found["counts"][name] for name in ("unchanged", "featurized", "rows")] == [1100, 5, 1105]
     assert not found["model"]["fitted_now"] and found["model"]["rows_projected"] == 5
-    assert "moments_anew" not in found and moments != (tmp_path / "output/moments/moments.npz").read_bytes()
-    names = sorted(file.name for file in (tmp_path / "output/features").iterdir())
-    assert sum("-known." in name for name in names) == 2
+    assert known.items() <= (commits.load(output) or commits.Snapshot()).files.items()
 
 
-def made_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def test_a_made_up_table_is_read_by_spark_as_by_us(tmp_path: Path, spark: SparkSession) -> None:
+    written = bench_pca.write_features(str(tmp_path), 90, 4)
+    ours = passes.moments(spark, str(tmp_path), written)
+    theirs = np.array([row[0].toArray() for row in bench_pca.vectors(spark, str(tmp_path)).collect()])
+    np.testing.assert_allclose(theirs.mean(axis=0), ours.mean)
+    assert ours.n == len(theirs) == 90 and len(bench_pca.ours(spark, str(tmp_path), written, 10)) == 10
+
+
+@pytest.fixture
+def compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a list of 1,000 photos, and a table that knows most of them."""
     monkeypatch.setattr(bench_compare, "EACH", 20)
-    monkeypatch.setattr(bench_compare, "ROWS_PER_FILE", 30)
-    bench_compare.make(tmp_path / "made", 1000)
+    bench_compare.make(tmp_path / "made", 1000, 30, 7)
     return tmp_path / "made"
 
 
-def test_what_is_new_changed_and_removed_in_a_made_up_list_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = made_comparison(tmp_path, monkeypatch)
-    paths = pq.read_table(folder / "list.parquet")["path"].to_pylist()
+def test_what_is_new_changed_and_missing_in_a_made_up_list_is_found(compared: Path) -> None:
+    paths = pq.read_table(compared / "list.parquet")["path"].to_pylist()
     assert len(set(paths)) == 1000 and paths != sorted(paths)
-    taken, seconds = bench_compare.compare(folder, 2)
-    assert (taken.photos, taken.todo, taken.removed, taken.unchanged) == (1000, 40, 20, 960)
-    assert seconds > 0 and bench_compare.mistakes(taken, folder, 1000) == 0
+    found = bench_compare.open_twice(compared) | bench_compare.compare(compared, 1000, 2)
+    assert (found["new_or_changed"], found["missing"], found["mistakes"]) == (40, 20, 0)
+    assert (found["files"], found["commits"]) == (40, 6), "30 rows a file, 7 files a commit"
+    assert min(found["seconds"], *found["opened"].values()) > 0
 
 
-def test_a_comparison_that_errs_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = made_comparison(tmp_path, monkeypatch)
-    first = sorted((folder / "output/features").iterdir())[0]
-    rows = pq.read_table(first)
+def test_a_comparison_that_errs_is_seen(compared: Path) -> None:
+    first = min((compared / "output/photos").rglob("*.parquet"))
+    rows = pq.read_table(first, partitioning=None)
     pq.write_table(rows.slice(1), first)  # a photo less is known, and so taken for new
-    taken, _ = bench_compare.compare(folder, 2)
-    assert bench_compare.mistakes(taken, folder, 1000) == 2, "one path too many, one unchanged too few"
+    assert bench_compare.compare(compared, 1000, 2)["mistakes"] == 1
 
 
 def test_a_server_serves_a_folder_and_is_gone_afterwards(tmp_path: Path) -> None:

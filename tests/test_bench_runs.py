@@ -12,9 +12,10 @@ import pytest
 
 from job import backbone
 from job.decode import decode
-from scripts import bench_photos, bench_run, bench_textbook
+from scripts import bench_photos, bench_run, bench_sides, bench_textbook
 from scripts.bench_ceiling import ceiling
 from scripts.bench_run import BenchError, environment, run
+from scripts.bench_sides import QUICK, Bench
 from tests.network import real_weights
 
 WORKERS = """
@@ -87,6 +88,16 @@ def test_a_run_that_fails_tells_its_last_words() -> None:
     command = [sys.executable, "-c", "import sys; print('fine'); sys.exit('no such fruit')"]
     with pytest.raises(BenchError, match=r"the job ended with 1: .*(no such fruit|fine)"):
         run(command, environment(1), "the job")
+
+
+@pytest.mark.parametrize("words", ["", '{"event": "photos_listed"}\n'])
+def test_a_job_without_a_summary_is_an_error(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_sides, "run", lambda *_: bench_run.Ran(1.0, 0.0, words, None))
+    sides = Bench(lambda: ([], tmp_path), tmp_path, 2, QUICK, 1, tmp_path, lambda _: None, warm=True)
+    with pytest.raises(BenchError, match="without its summary"):
+        sides.command("--input", tmp_path, "--output", tmp_path / "output")
 
 
 def test_the_job_is_run_with_nothing_of_the_users_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,135 +1,128 @@
 """The job killed at its worst moments, and on a faulty line: one plain run later, nothing shows of it."""
 
-import io
 import os
+import random
+import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pandas as pd
 import pyspark
 import pytest
-from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from job import checks, exits, main
+from job.table import writer
 from scripts.s3_faults import Fault, Faults, When
+from tests import drivers
 from tests.conftest import DUMMY
-from tests.s3_runs import BUCKET, PASSED_ON, Job, job_on_s3
-from tests.spark_session import ROOT, Run
-from tests.test_main import SECONDS, command
-from tests.test_main import environment as job_environment
+from tests.drivers import SECONDS, Jvm
+from tests.s3_runs import BUCKET, PHOTOS, Job, job_on_s3
+from tests.spark_session import Run
+from tests.tables import FEATURIZED, assert_same, counts
 
 pytestmark = pytest.mark.spark
 
-OF_A_RUN: Final = ["run_id"]  # the columns in which a table may differ from an undisturbed one
+LOG: Final = "out/photos/_delta_log/*.json"
+WRITTEN: Final = "out/photos/outcome=*/part-000002-*"  # by the driver that comes to harm, the second command
+OPTIONS: Final = ("--wave", 8, "--components", 5, "--refit", "always")
+KILLS: Final = 30
+FEW_PUTS: Final = 24  # of a run that keeps its model
 
 
 @pytest.fixture(scope="module")
-def story(spark: SparkSession, run: Run, sample: Path) -> Iterator["Story"]:
-    """Return a day after another: an output of 24 photos, then new, changed, bad and removed ones."""
+def story(
+    spark: SparkSession, run: Run, sample: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Story"]:
+    """Return a day after another: an output of 24 photos, then new, changed and bad ones."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in DUMMY.items():
             patch.setenv(name, value)
-        with job_on_s3(patch, spark, run, sample) as job:
-            yield Story(job)
+        patch.setattr(writer, "WATCH_SECONDS", 0.5)
+        patch.setattr(writer, "POLL_SECONDS", 0.05)
+        with job_on_s3(patch, spark, run, sample) as job, drivers.running_jvm() as jvm:
+            yield Story(job, jvm, cache, tmp_path_factory.mktemp("undisturbed"))
 
 
 class Story:
     """The second day's work, to be done again and again from the same beginning."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
+    def __init__(self, job: Job, jvm: Jvm, cache: Path, folder: Path) -> None:
+        self.job, self.jvm, self._cache = job, jvm, cache
         old = job.put(24)
-        job.run("--run-id", "first", "--wave", 8)
+        job.run("--run-id", "first", *OPTIONS)
         new, contents = job.put(16), job.server.contents(BUCKET)
         for key, other in zip(old[:6], new, strict=False):
             job.server.put(BUCKET, key, contents[other])
         for key in old[6:8]:
             job.server.put(BUCKET, key, contents[key][:500])
         self._beginning = job.server.contents(BUCKET)
-        self.undisturbed, self.counts = self.plain_run()
-        assert (self.counts["featurized"], self.counts["rejected"], self.counts["unchanged"]) == (22, 2, 16)
+        assert counts(job.run(*OPTIONS)) == (40, 16, 22, 2, 0)
+        self.puts = job.server.count("PUT")
+        self._undisturbed = job.copy(folder)
 
     def begin(self) -> None:
         """Put everything back."""
         self.job.server.faults.hooks.clear()
+        self.job.server.requests.clear()
         with self.job.server.buckets.lock:
             for key in list(self.job.server.buckets[BUCKET].objects):
                 self.job.server.buckets[BUCKET].delete(key)
         for key, data in self._beginning.items():
             self.job.server.put(BUCKET, key, data)
 
-    def plain_run(self) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
-        """Run the job without any harm, and return its tables and counts."""
-        counts = self.job.run("--wave", 8, "--refit", "always", "--components", 5)["counts"]
-        assert counts["listed"] == counts["featurized"] + counts["rejected"] + counts["unchanged"] == 40
-        tables = {name: self.job.table(name) for name in ("features", "rejected", "pca")}
-        return {name: table.drop(columns=OF_A_RUN, errors="ignore") for name, table in tables.items()}, counts
-
-    def start(self, cache: Path, master: str, **more: str) -> "subprocess.Popen[str]":
+    def start(self, more: Mapping[str, str], *options: object) -> "subprocess.Popen[str]":
         """Start the same run as a process of its own."""
-        aws = {name: os.environ[name] for name in PASSED_ON}
-        given = job_environment(cache) | aws | more
-        given["PYSPARK_SUBMIT_ARGS"] = f"--master {master} pyspark-shell"
-        return subprocess.Popen(
-            command(*self.job.arguments("--wave", 8, "--refit", "always", "--components", 5)),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=given,
-        )  # fmt: skip
+        words = self.job.arguments(*(options or OPTIONS))
+        return drivers.start(drivers.environment(self._cache) | more, *words)
 
-    def check(self, found: dict[str, pd.DataFrame]) -> None:
-        """Compare tables with those of the undisturbed run, bit by bit but for the matrix."""
-        for name in ("features", "rejected"):
-            theirs, ours = self.undisturbed[name], found[name]
-            if name == "features":
-                assert all(
-                    a.tobytes() == b.tobytes()
-                    for a, b in zip(ours["features"], theirs["features"], strict=True)
-                )
-                theirs, ours = theirs.drop(columns="features"), ours.drop(columns="features")
-            pd.testing.assert_frame_equal(ours.drop(columns="modified"), theirs.drop(columns="modified"))
-        assert found["pca"].index.equals(self.undisturbed["pca"].index)
-        assert found["pca"]["model_id"].nunique() == 1
-        self.check_moments(np.vstack(list(found["features"]["features"])).astype(np.float64))
-
-    def check_moments(self, rows: NDArray[np.float64]) -> None:
-        """Compare the kept moments with those of the rows that stand in features."""
-        with np.load(io.BytesIO(self.job.server.contents(BUCKET)["out/moments/moments.npz"])) as kept:
-            assert int(kept["n"]) == len(rows)
-            centred = rows - rows.mean(axis=0)
-            np.testing.assert_allclose(kept["mean"], rows.mean(axis=0), rtol=1e-9, atol=1e-12)
-            lower = (centred.T @ centred)[np.tril_indices(rows.shape[1])]
-            np.testing.assert_allclose(kept["scatter"], lower, rtol=1e-9, atol=1e-9)
+    def check(self, folder: Path) -> None:
+        """Compare what one plain run leaves with what the undisturbed one left."""
+        self.job.server.faults.hooks.clear()
+        assert counts(self.job.run(*OPTIONS))[0] == 40
+        assert_same(self.job.copy(folder), self._undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("keys", "nth", "when"),
-    [
-        ("out/features/part-*", 2, "before"),
-        ("out/features/part-*-first.parquet", 1, "after"),
-        ("out/rejected/part-*", 1, "before"),
-        ("out/moments/moments.npz", 1, "after"),
-        ("out/runs/*", 1, "before"),
-    ],
-    ids=["a wave", "a row replaced", "features and rejected", "the moments", "the commit"],
-)
-def test_a_driver_killed_at(story: Story, cache: Path, keys: str, nth: int, when: When) -> None:
-    story.begin()
-    driver = story.start(cache, "local[2]")
-    killed: list[str] = []
+def kill(driver: "subprocess.Popen[str]") -> Callable[[], Fault]:
+    """Return what kills a driver, and leaves the request at which it does so without an answer."""
 
-    def kill() -> Fault:
-        killed.append(keys)
+    def act() -> Fault:
         driver.kill()
         return Fault.RESET
 
-    story.job.server.on("PUT", keys, nth, when, kill)
-    output, _ = driver.communicate(timeout=SECONDS)
-    assert driver.returncode == -signal.SIGKILL, output[-3000:]
-    assert killed
-    story.check(story.plain_run()[0])
+    return act
+
+
+def ended(driver: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Wait for a driver to end, and return its exit code and its words."""
+    words, _ = driver.communicate(timeout=SECONDS)
+    return driver.returncode, words
+
+
+@pytest.mark.parametrize(
+    ("method", "keys", "when"),
+    [
+        ("PUT", f"{LOG} 2", "after"),
+        ("PUT", f"{LOG} 2", "before"),
+        ("GET", f"{WRITTEN} 1", "before"),
+        ("PUT", "out/moments/moments.npz 1", "after"),
+        ("PUT", "out/runs/*.json 1", "before"),
+    ],
+    ids=["the first wave", "the commit of a wave", "the last commit", "the moments", "the record"],
+)
+def test_a_driver_killed_at(story: Story, tmp_path: Path, method: str, keys: str, when: When) -> None:
+    story.begin()
+    driver = story.start(story.jvm.environment)
+    pattern, nth = keys.split()
+    story.job.server.on(method, pattern, int(nth), when, kill(driver))
+    code, words = ended(driver)
+    assert code == -signal.SIGKILL, words[-3000:]
+    story.jvm.stop_spark()
+    story.check(tmp_path)
 
 
 def processes(wanted: Callable[[str], bool], above: int) -> list[int]:
@@ -158,26 +151,123 @@ def processes(wanted: Callable[[str], bool], above: int) -> list[int]:
     ids=["a worker", "an executor"],
 )
 def test_what_is_killed_in_a_run_costs_only_its_unfinished_work(
-    story: Story, cache: Path, tmp_path: Path, master: str, victim: str
+    story: Story, tmp_path: Path, master: str, victim: str
 ) -> None:
     story.begin()
-    spark_home = str(Path(pyspark.__file__).parent)
-    driver = story.start(cache, master, SPARK_HOME=spark_home, SPARK_WORKER_DIR=str(tmp_path))
+    more = {"SPARK_HOME": str(Path(pyspark.__file__).parent), "SPARK_WORKER_DIR": str(tmp_path / "spark")}
+    driver = story.start({"PYSPARK_SUBMIT_ARGS": f"--master {master} pyspark-shell", **more})
     killed: list[int] = []
 
-    def kill() -> Fault:
+    def kill_one() -> Fault:
         killed.append(processes(lambda line: victim in line, driver.pid)[-1])
         os.kill(killed[0], signal.SIGKILL)
         return Fault.RESET
 
-    story.job.server.requests.clear()
-    story.job.server.on("PUT", "out/features/part-*", 2, "before", kill)
-    output, _ = driver.communicate(timeout=SECONDS)
-    assert driver.returncode == 0, output[-3000:]
-    assert len(killed) == 1
-    tables, counts = story.plain_run()
-    assert counts["unchanged"] == 40, "the run itself had come to its end"
-    story.check(tables)
+    story.job.server.on("PUT", WRITTEN, 2, "before", kill_one)
+    code, words = ended(driver)
+    assert (code, len(killed)) == (0, 1), words[-3000:]
+    story.check(tmp_path)
+    assert story.job.photos_read() == [], "the run itself had come to its end"
+
+
+def test_a_driver_that_is_overtaken_in_its_sleep_wakes_and_does_no_harm(story: Story, tmp_path: Path) -> None:
+    story.begin()
+    driver, server = story.start(story.jvm.environment), story.job.server
+    asleep, overtaken, went_on = threading.Event(), threading.Event(), threading.Event()
+
+    def sleep() -> None:
+        driver.send_signal(signal.SIGSTOP)
+        asleep.set()
+
+    def hold() -> Fault | None:
+        return Fault.SLOW_DOWN if asleep.is_set() and not overtaken.is_set() else None
+
+    server.on("PUT", WRITTEN, 1, "after", sleep)
+    server.on("PUT", WRITTEN, None, "before", hold)
+    server.on("PUT", WRITTEN.replace("2-", "3-"), 1, "after", overtaken.set)
+    server.on("PUT", WRITTEN, None, "after", lambda: went_on.set() if overtaken.is_set() else None)
+    assert asleep.wait(SECONDS)
+    assert counts(story.job.run(*OPTIONS))[0] == 40
+    assert went_on.wait(SECONDS), "its workers wrote when another was the writer"
+    driver.send_signal(signal.SIGCONT)
+    code, words = ended(driver)
+    assert code == 1, words[-3000:]
+    (sentence,) = [line for line in words.splitlines() if line.startswith("error: ")]
+    assert re.search("may not write to output .* any more: run .* has taken it over", sentence)
+    assert "Traceback" not in words
+    story.check(tmp_path)
+
+
+def test_a_commit_whose_answer_is_lost_lands_once(story: Story, tmp_path: Path) -> None:
+    story.begin()
+    for nth in range(1, 20, 2):  # the second put of each asks whether the first has landed
+        story.job.server.on("PUT", LOG, nth, "after", Fault.RESET)
+    version = story.job.run(*OPTIONS)["table_version"]
+    asked = [one.key for one in story.job.server.requests if one.method == "PUT" and fnmatch(one.key, LOG)]
+    assert len(asked) == 2 * len(set(asked)) > 6
+    assert max(asked) == f"out/photos/_delta_log/{version + 1:020}.json", (
+        "the next one says that it has ended"
+    )
+    story.check(tmp_path)
+
+
+def test_of_two_runs_at_once_one_writes_and_the_other_ends_with_a_sentence(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story.begin()
+    monkeypatch.setattr(writer, "LIFE_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "WATCH_SECONDS", SECONDS)
+    monkeypatch.setattr(exits, "_on_signals", lambda _: None)
+    check, seen = checks.check_rejected, list[int]()
+
+    def meanwhile(*given: Any) -> None:
+        before = story.job.server.contents(BUCKET)
+        seen.append(main.main(story.job.arguments("--run-id", "second", *OPTIONS)))
+        after = story.job.server.contents(BUCKET)
+        assert before.items() <= after.items()
+        for key in after.keys() - before.keys():
+            assert fnmatch(key, LOG)
+            assert b'"run": "first"' in after[key], "the first is alive"
+        check(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "check_rejected", meanwhile)
+        story.job.run("--run-id", "first", *OPTIONS)
+    assert seen == [1]
+    (sentence,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert re.fullmatch(
+        "error: output .* is being written by run first .*: wait for it .* or stop it", sentence
+    )
+    story.check(tmp_path)
+
+
+def test_killed_thirty_times_in_days_of_changes_the_job_leaves_what_one_run_leaves(
+    story: Story, tmp_path: Path
+) -> None:
+    story.begin()
+    job, draw, killed = story.job, random.Random(3), 0
+    options = (*OPTIONS[:4], "--prune", "--max-pruned", 1, "--max-rejected", 1)
+    while killed < KILLS:
+        job.put(2)
+        photos = {key: data for key, data in job.server.contents(BUCKET).items() if key.startswith(PHOTOS)}
+        other, changed, bad, gone = draw.sample(sorted(photos), 4)
+        job.server.put(BUCKET, changed, photos[other])
+        job.server.put(BUCKET, bad, photos[bad][:300])
+        with job.server.buckets.lock:
+            job.server.buckets[BUCKET].delete(gone)
+        refit = draw.choice(("never", "never", "never", "always"))
+        driver = story.start(story.jvm.environment, *options, "--refit", refit)
+        nth = draw.randint(1, FEW_PUTS if refit == "never" else story.puts)
+        job.server.on("PUT", "out/*", nth, draw.choice(("before", "after")), kill(driver))
+        code, words = ended(driver)
+        job.server.faults.hooks.clear()
+        if code:
+            assert code == -signal.SIGKILL, words[-3000:]
+            killed += 1
+            story.jvm.stop_spark()
+    job.run(*options)
+    job.run(*options, output="undisturbed")
+    assert_same(job.copy(tmp_path), job.copy(tmp_path, "undisturbed"))
 
 
 def test_a_line_that_fails_in_every_way_costs_no_photo(
@@ -185,7 +275,6 @@ def test_a_line_that_fails_in_every_way_costs_no_photo(
 ) -> None:
     with job_on_s3(aws_environment, spark, run, sample, Faults(0.05, seed=8)) as job:
         keys = job.put(60)
-        record = job.run("--wave", 10)
-        assert (record["counts"]["featurized"], record["counts"]["rejected"]) == (60, 0)
-        assert sorted(job.table("features").index) == sorted(keys)
+        assert counts(job.run("--wave", 10)) == (60, 0, 60, 0, 0)
+        assert sorted(job.table(FEATURIZED).index) == sorted(keys)
         assert set(job.server.faults.done) == {fault.name for fault in Fault}

@@ -1,29 +1,30 @@
 """The command lines of erase, show and compact: options, sentences, exit codes, and no Spark."""
 
+import argparse
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from job import commands, main
-from tests.outputs import Made, make, photos
+from job import commands, exits, main, residency, summing
+from job.arguments import hours
+from job.table import layout, writer
+from tests.outputs import Made, snapshot_of
 from tests.s3_servers import make_bucket
-from tests.test_erase import assert_right
+from tests.test_erase import assert_right, bytes_of, traces_of
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return make(str(tmp_path / "out"), photos(tmp_path / "photos", 32), files=1)
+MORE = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/a"], "compact": []}
+WRITING = ("erase", "compact")
 
 
 @pytest.fixture(autouse=True)
 def _signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(exits, "end_on_signals", lambda: None)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
@@ -34,36 +35,74 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, st
     return code, told.err
 
 
-def test_erase_erases_and_says_what_stays(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    gone = made.good[4]
-    words = ["erase", "--output", made.location, "--path", gone, "--requested-by", "request 17"]
-    assert main.main(words) == 0
-    told = capsys.readouterr().out
-    assert "erased rows: 1 of features, 1 of pca, 1 of pca_csv, 1 of inventory" in told
-    assert "1 are still where they were read: delete them" in told
-    assert "--refit always" in told
-    assert Path(gone).name not in told
-    assert_right(made, [gone])
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_erase_erases_and_says_what_stays_and_never_what_it_erased(
+    output: Made, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = [output.good[4], output.bad[0]]
+    words = ["--path", gone[0], "--sha256", output.sha256[gone[1]], "--requested-by", "request 17"]
+    assert main.main(["erase", "--output", output.location, *words, "--log-format", kind]) == 0
+    told = capsys.readouterr()
+    said = [*gone, *(Path(path).name for path in gone), *(output.sha256[path] for path in gone)]
+    assert not [one for one in said if one in told.out + told.err]
+    if kind == "text":
+        assert "erased photos: 1 featurized, 1 rejected" in told.out
+        assert "2 are still where they were read: delete them" in told.out
+        assert "--refit always" in told.out
+    else:
+        assert json.loads(told.out)["rows"]["rejected"] == 1
+    assert_right(output, gone)
 
 
-def test_show_answers_with_one_json_object(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["show", "--output", made.location, "--sha256", made.sha256[made.good[4]].upper()]
+def test_show_answers_with_one_json_object(output: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["show", "--output", output.location, "--sha256", output.sha256[output.good[4]].upper()]
     assert main.main([*words, "--log-format", "json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [photo["path"] for photo in said["photos"]] == [made.good[4]]
+    assert [photo["path"] for photo in said["photos"]] == [output.good[4]]
 
 
-def test_show_of_an_unknown_photo_ends_with_3(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    code, told = refusal(capsys, "show", "--output", made.location, "--path", "/nowhere.jpg")
+def test_show_of_an_unknown_photo_ends_with_3(output: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = refusal(capsys, "show", "--output", output.location, "--path", "/nowhere.jpg")
     assert code == 3
     assert "nothing is known of /nowhere.jpg" in told
 
 
-def test_compact_says_what_it_did(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["compact", "--output", made.location]) == 0
-    assert "features: 2 files are 1 now" in capsys.readouterr().out
-    assert main.main(["compact", "--output", made.location]) == 0
+def test_compact_says_what_it_did(output: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    files = len(snapshot_of(output.location).of(layout.FEATURIZED))
+    assert main.main(["compact", "--output", output.location]) == 0
+    assert f"featurized: {files} files are 1 now" in capsys.readouterr().out
+    assert main.main(["compact", "--output", output.location]) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Made) -> None:
+    old = [Path(output.location, layout.PHOTOS, file) for file in snapshot_of(output.location).files]
+    words = ["compact", "--output", output.location]
+    assert main.main([*words, "--keep-versions", "0.5"]) == 0
+    assert all(file.exists() for file in old)
+    assert main.main(words) == 0
+    assert not any(file.exists() for file in old)
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_while_another_command_writes_a_second_is_refused_and_show_is_not(
+    name: str, output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writer.writing(output.location, "night", "run", lambda _: []) as other:
+        monkeypatch.setattr(time, "sleep", lambda _: other.commit())  # it lives
+        before = bytes_of(f"{output.location}/{layout.PHOTOS}/outcome=featurized")
+        assert main.main([name, "--output", output.location, *MORE[name]]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        waiting, refused = told.err.splitlines()
+        assert waiting.startswith("run night (host ")
+        assert waiting.endswith("has not ended: waiting up to 60 s to see whether it still lives")
+        assert "is being written by run night" in refused
+        assert refused.endswith("wait for it to end, or stop it")
+        assert bytes_of(f"{output.location}/{layout.PHOTOS}/outcome=featurized") == before
+        assert main.main(["show", "--output", output.location, "--path", output.good[4]]) == 0
+        words = ["erase", "--output", output.location, "--path", output.good[4], "--requested-by", "me"]
+        assert main.main([*words, "--dry-run"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -80,6 +119,11 @@ def test_compact_says_what_it_did(made: Made, capsys: pytest.CaptureFixture[str]
         (["show", "--output", "/o"], "nothing is selected: give --path or --sha256"),
         (["show", "--output", "/o", "--prefix", "/a"], "unknown argument"),
         (["compact", "--output", "/o", "--rows", "0"], "--rows: '0' is not a whole number"),
+        (
+            ["compact", "--output", "/o", "--keep-versions", "week"],
+            "--keep-versions: 'week' is not a number of hours, as 0 or 168",
+        ),
+        (["erase", "--output", "/o", "--keep-versions", "1"], "unknown argument"),
         (["compact", "--output", "/nowhere/o"], "/nowhere/o is no output of this job"),
     ],
 )
@@ -107,12 +151,13 @@ def test_a_prefix_keeps_its_last_slash_and_a_bucket_is_whole(given: str, prefix:
 
 
 def test_options_can_stand_in_the_environment(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {"OUTPUT": made.location, "REQUESTED_BY": "request 17", "DRY_RUN": "1"}.items():
+    for name, value in {"OUTPUT": output.location, "REQUESTED_BY": "request 17", "DRY_RUN": "1"}.items():
         monkeypatch.setenv(f"FRUITS_{name}", value)
-    assert main.main(["erase", "--path", made.good[4]]) == 0
-    assert "would erase rows: 1 of features" in capsys.readouterr().out
+    assert main.main(["erase", "--path", output.good[4]]) == 0
+    assert "would erase photos: 1 featurized" in capsys.readouterr().out
+    assert traces_of(output, output.good[4:5])
 
 
 @pytest.mark.parametrize("name", commands.COMMANDS)
@@ -120,24 +165,37 @@ def test_an_output_outside_the_eu_ends_with_4(
     name: str, s3_server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert s3_server
-    more = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/a"], "compact": []}[name]
-    code, told = refusal(capsys, name, "--output", f"s3://{make_bucket('us-east-1')}/out", *more)
+    place = f"s3://{make_bucket('us-east-1')}/out"
+    code, told = refusal(capsys, name, "--output", place, *MORE[name])
     assert code == 4
     assert "us-east-1" in told
 
 
+def interrupt(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("name", commands.COMMANDS)
 def test_an_interruption_is_one_sentence_and_ends_with_130(
-    name: str, made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(*_: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("job.traces.check_ours", interrupt)
-    more = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/a"], "compact": []}[name]
-    code, told = refusal(capsys, name, "--output", made.location, *more)
+    monkeypatch.setattr(residency, "check", interrupt)
+    code, told = refusal(capsys, name, "--output", output.location, *MORE[name])
     assert code == 130
     assert "interrupted: " in told
+
+
+def test_an_erasure_that_was_interrupted_is_completed_by_the_same_words(
+    output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["erase", "--output", output.location, "--path", output.good[4], "--requested-by", "me"]
+    with monkeypatch.context() as patch:
+        patch.setattr(summing, "sum_up", interrupt)
+        code, told = refusal(capsys, *words)
+    assert code == 130
+    assert "the erasure is not complete; say the same again" in told
+    assert main.main(words) == 0
+    assert_right(output, output.good[4:5])
 
 
 @pytest.mark.parametrize("name", commands.COMMANDS)
@@ -148,12 +206,12 @@ def test_help_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert f"python -m job {name} --output" in capsys.readouterr().out
 
 
-def test_a_command_starts_no_spark_and_loads_no_network(made: Made) -> None:
+def test_a_command_starts_no_spark_and_loads_no_network(output: Made) -> None:
     program = (
         "import sys; from job.main import main; code = main(sys.argv[1:]); import pyspark;"
         "print(code, pyspark.SparkContext._gateway, 'tensorflow' in sys.modules)"
     )
-    words = [sys.executable, "-c", program, "show", "--output", made.location, "--path", made.good[4]]
+    words = [sys.executable, "-c", program, "show", "--output", output.location, "--path", output.good[4]]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.splitlines()[-1] == "0 None False"
 
@@ -164,3 +222,18 @@ def test_an_object_is_selected_by_its_very_key(key: str) -> None:
         commands._path(f"s3://bucket/{key}") == commands._path(f"s3a://bucket/{key}") == f"s3://bucket/{key}"
     )
     assert commands._prefix(f"s3a://bucket/{key}") == f"s3://bucket/{key}"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0.0), ("168", 168.0), ("0.125", 0.125), ("99999", 99999.0)]
+)
+def test_hours_are_a_number_that_people_write(text: str, value: float) -> None:
+    assert hours(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1e3", "inf", "nan", "1.", ".5", "1,5", "100000", "1.2345", " 1", "1\n", "१"]
+)
+def test_other_hours_are_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a number of hours, as 0 or 168"):
+        hours(text)

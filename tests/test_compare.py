@@ -1,240 +1,224 @@
-"""New, changed, unchanged, removed: a listing against what an output holds, in blocks of any size."""
+"""New, changed, unchanged, missing: a listing against what a table knows."""
 
 import tempfile
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from job import compare
+from job import compare, database
 from job.compare import Comparison
-from job.known import Known
+from job.errors import UsageError
+from job.table.commits import Snapshot
 from job.walk import Listed
-from tests.known_rows import NETWORK, NOON, Row, listed, write
+from tests.listings import BAD, NETWORK, NOON, ODD, ONE, TWO, Row, bytes_in, known, listed, temporary
 
-ONE: Final = "features/part-1.parquet"
-TWO: Final = "features/part-2.parquet"
-BAD: Final = "rejected/part-1.parquet"
+LATER: Final = NOON.replace(year=2027)
 
 
-def compared(
-    output: Path | str, photos: Sequence[Listed], retry: bool = False
-) -> tuple[Comparison, list[str]]:
-    """Compare a listing, and return the comparison and the paths that are new."""
-    comparison = Comparison(Known(str(output), NETWORK), retry)
-    return comparison, [photo.path for photo in comparison.new(photos)]
+class Found(NamedTuple):
+    """What a comparison finds; the files are those whose rows go."""
+
+    new: list[str]
+    changed: list[tuple[str, str]]
+    missing: list[tuple[str, str]]
+    unchanged: int
+    unchanged_rejected: int
 
 
-def changed(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return what is to be made again: paths, and the files whose rows go."""
-    rows = comparison.changed().to_pylist()
-    return [(row["path"], row["replaces"]) for row in rows]
+def compared(output: Path | str, table: Snapshot, photos: Iterable[Listed], retry: bool = False) -> Found:
+    """Compare, and find the figures to be those of the lists."""
+    with Comparison(photos, str(output), table, NETWORK, retry) as comparison:
+        new = [photo.path for photo in comparison.new()]
+        changed = [(photo.path, file.path) for photo, file in comparison.changed_photos()]
+        rows = [row for batch in comparison.missing_photos() for row in batch.to_pylist()]
+    missing = [(row["path"], row["file"]) for row in rows]
+    assert all(row["outcome"] in row["file"] for row in rows)
+    assert (comparison.changed, comparison.missing) == (len(changed), len(missing))
+    assert comparison.known == len(changed) + len(missing) + comparison.unchanged
+    return Found(new, changed, missing, comparison.unchanged, comparison.unchanged_rejected)
 
 
-def removed(comparison: Comparison) -> list[tuple[str, str]]:
-    return sorted((row["path"], row["file"]) for part in comparison.removed for row in part.to_pylist())
-
-
-def figures(comparison: Comparison) -> tuple[int, int, int, int]:
-    found = comparison
-    return (found.listed, found.unchanged, found.unchanged_rejected, found.removed_features)
-
-
-def test_where_nothing_is_known_everything_is_new(tmp_path: Path) -> None:
-    comparison, new = compared(tmp_path, [listed("/a"), listed("/b")])
-    assert new == ["/a", "/b"]
-    assert figures(comparison) == (2, 0, 0, 0)
-    assert changed(comparison) == []
-    assert comparison.drop(prune=True) == {}
-
-
-def test_a_photo_is_unchanged_by_path_etag_size_and_network_or_it_is_made_again(tmp_path: Path) -> None:
-    write(tmp_path.as_posix(), ONE, ["/etag", "/same", "/size", "/time", Row("/net", backbone="network-0")])
+def test_a_photo_is_unchanged_by_path_etag_size_and_network_or_it_is_judged_again(tmp_path: Path) -> None:
+    rows: list[Row | str] = ["/etag", "/same", "/size", "/time"]
+    rows += [Row("/net", backbone="network-0"), Row("/none", None)]
+    table = known(tmp_path, {ONE: rows})
     photos = [
         listed("/etag", "other"),
         listed("/net"),
         listed("/new"),
+        listed("/none"),
         listed("/same"),
         listed("/size", size=6),
-        listed("/time", modified=NOON.replace(year=2027)),
+        listed("/time", modified=LATER),
     ]
-    comparison, new = compared(tmp_path, photos)
-    assert new == ["/new"]
-    assert changed(comparison) == [("/etag", ONE), ("/net", ONE), ("/size", ONE)]
-    assert figures(comparison) == (6, 2, 0, 0)
-    row = comparison.changed().to_pylist()[2]
-    assert row == {"path": "/size", "etag": "e", "bytes": 6, "modified": NOON, "replaces": ONE}
+    found = compared(tmp_path, table, photos)
+    assert found == Found(["/new"], [(name, ONE) for name in ("/etag", "/net", "/none", "/size")], [], 2, 0)
 
 
-@pytest.mark.parametrize("retry", [False, True])
-def test_a_rejected_photo_is_tried_again_if_it_changed_or_if_that_is_asked_for(
-    tmp_path: Path, retry: bool
-) -> None:
-    write(str(tmp_path), BAD, [Row("/bad", backbone="network-0"), Row("/mended")])
-    write(str(tmp_path), ONE, ["/good"])
-    photos = [listed("/bad"), listed("/good"), listed("/mended", "other")]
-    comparison, new = compared(tmp_path, photos, retry)
-    assert new == []
-    assert changed(comparison) == [("/bad", BAD)] * retry + [("/mended", BAD)]
-    assert figures(comparison) == ((3, 1, 0, 0) if retry else (3, 2, 1, 0))
+def test_a_photo_that_is_judged_again_is_as_it_is_listed_now(tmp_path: Path) -> None:
+    table = known(tmp_path, {ONE: ["/a"]})
+    photos = [listed("/a", "other", 6, LATER), listed("/b", "", 0, None), listed("/c", "c", 7, LATER)]
+    with Comparison(iter(photos), str(tmp_path), table, NETWORK) as comparison:
+        assert [*comparison.new(), *(photo for photo, _ in comparison.changed_photos())] == [
+            *photos[1:],
+            photos[0],
+        ]
 
 
-def test_what_is_not_listed_any_more_is_removed_and_its_rows_go_only_if_that_is_asked_for(
+def test_a_rejected_photo_is_left_alone_unless_it_or_the_network_changed_or_that_is_asked_for(
     tmp_path: Path,
 ) -> None:
-    write(str(tmp_path), ONE, ["/a", "/c", "/e", "/g"])
-    write(str(tmp_path), BAD, ["/b", "/h"])
-    comparison, new = compared(tmp_path, [listed("/c"), listed("/d")])
-    assert new == ["/d"]
-    assert removed(comparison) == [("/a", ONE), ("/b", BAD), ("/e", ONE), ("/g", ONE), ("/h", BAD)]
-    assert figures(comparison) == (2, 1, 0, 3)
-    assert comparison.drop(prune=False) == {}
-    assert {file: sorted(paths) for file, paths in comparison.drop(prune=True).items()} == {
-        ONE: ["/a", "/e", "/g"],
-        BAD: ["/b", "/h"],
-    }
-
-
-def test_of_two_rows_of_a_photo_the_one_in_features_counts_and_then_the_one_of_the_listed_etag(
-    tmp_path: Path,
-) -> None:
-    write(str(tmp_path), ONE, [Row("/both", "old"), Row("/gone"), "/same", Row("/twice", "new")])
-    write(str(tmp_path), TWO, [Row("/gone"), "/same", Row("/twice", "old")])
-    write(str(tmp_path), BAD, [Row("/both", "new")])
-    photos = [listed("/both", "new"), listed("/same"), listed("/twice", "new")]
-    comparison, new = compared(tmp_path, photos)
-    assert new == []
-    assert changed(comparison) == [("/both", ONE)]
-    assert comparison.unchanged == 2
-    assert removed(comparison) == [("/gone", TWO)]
-    surplus = {file: sorted(paths) for file, paths in comparison.drop(prune=False).items()}
-    assert surplus == {BAD: ["/both"], ONE: ["/gone", "/same"], TWO: ["/twice"]}
-    assert sorted(comparison.drop(prune=True)[TWO]) == ["/gone", "/twice"]
-    assert comparison.surplus[TWO] == ["/twice"], "asking changes nothing"
+    rows: list[Row | str] = [Row("/decoder", backbone="network-0"), "/left", "/mended"]
+    table = known(tmp_path, {ONE: ["/good"], BAD: rows})
+    photos = [listed("/decoder"), listed("/good"), listed("/left"), listed("/mended", "other")]
+    tried = [("/decoder", BAD), ("/mended", BAD)]
+    assert compared(tmp_path, table, photos) == Found([], tried, [], 2, 1)
+    tried.insert(1, ("/left", BAD))
+    assert compared(tmp_path, table, photos, retry=True) == Found([], tried, [], 1, 0)
 
 
 @pytest.mark.parametrize("etag", ["", None])
-def test_where_a_list_has_no_etags_the_time_of_change_stands_in_for_it(tmp_path: Path, etag: Any) -> None:
-    write(str(tmp_path), ONE, ["/a", "/b", "/c", Row("/d", None), Row("/e", modified=None)])
+def test_where_a_list_has_no_etags_the_time_of_change_decides_and_without_that_the_size(
+    tmp_path: Path, etag: Any
+) -> None:
+    table = known(tmp_path, {ONE: ["/a", "/b", "/c", Row("/d", None), Row("/e", modified=None), "/f"]})
     photos = [
         listed("/a", etag),
-        listed("/b", etag, modified=NOON.replace(year=2027)),
+        listed("/b", etag, modified=LATER),
         listed("/c", etag, modified=None),
         listed("/d", etag),
-        listed("/e", etag, modified=None),
+        listed("/e", etag),
+        listed("/f", etag, 6, None),
     ]
-    comparison, _ = compared(tmp_path, photos)
-    assert [path for path, _ in changed(comparison)] == ["/b"]
-    assert comparison.unchanged == 4, "where the list has no time either, the size alone decides"
+    found = compared(tmp_path, table, photos)
+    assert found.changed == [("/b", ONE), ("/e", ONE), ("/f", ONE)]
+    assert found.unchanged == 3
 
 
-def test_changed_photos_come_file_by_file(tmp_path: Path) -> None:
-    write(str(tmp_path), TWO, ["/a", "/c", "/e"])
-    write(str(tmp_path), ONE, ["/b", "/d"])
-    comparison, _ = compared(tmp_path, [listed(f"/{name}", "other") for name in "abcde"])
-    assert changed(comparison) == [("/b", ONE), ("/d", ONE), ("/a", TWO), ("/c", TWO), ("/e", TWO)]
-
-
-@pytest.mark.parametrize("block", [1, 2, 3, 100])
-def test_a_listing_longer_than_a_block_is_compared_as_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+def test_what_is_not_listed_is_missing_and_outdated_if_its_features_are_of_another_network(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(compare, "BLOCK", block)
-    names = [f"/{number:03}" for number in range(60)]
-    write(str(tmp_path), ONE, names[::3])
-    write(str(tmp_path), TWO, names[1::3])
-    comparison, new = compared(tmp_path, [listed(name) for name in names if name[-1] != "0"])
-    assert new == [name for name in names[2::3] if name[-1] != "0"]
-    known = [name for name in names if name not in names[2::3]]
-    assert [path for path, _ in removed(comparison)] == [name for name in known if name[-1] == "0"]
-    assert comparison.unchanged == len([name for name in known if name[-1] != "0"])
+    old = [Row(name, backbone="network-0") for name in ("/old", "/bad")]
+    table = known(tmp_path, {ONE: [Row("/a"), Row("/c"), old[0]], BAD: [Row("/b"), old[1]]})
+    with Comparison([listed("/c"), listed("/d")], str(tmp_path), table, NETWORK) as comparison:
+        assert (comparison.missing, comparison.outdated) == (4, 1)
+    assert compared(tmp_path, table, []).missing[:2] == [("/a", ONE), ("/c", ONE)]
 
 
-def test_the_listing_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "BLOCK", 10)
-    write(str(tmp_path), ONE, ["/00050"])
-    listing = iter([listed(f"/{number:05}") for number in range(1_000)])
-    new = Comparison(Known(str(tmp_path), NETWORK)).new(listing)
-    assert [next(new).path for _ in range(5)][-1] == "/00004"
-    assert next(listing).path == "/00010"
+def test_new_photos_come_by_path_as_bytes_sort_and_changed_ones_file_by_file(tmp_path: Path) -> None:
+    names = sorted(f"/{name}" for name in ODD)
+    assert names == sorted(names, key=str.encode)
+    table = known(tmp_path, {TWO: names[::3], ONE: names[1::3]})
+    found = compared(tmp_path, table, [listed(name, "other") for name in names])
+    assert found.new == names[2::3]
+    assert found.changed == [(name, ONE) for name in names[1::3]] + [(name, TWO) for name in names[::3]]
 
 
-PATHS: Final = st.sampled_from([f"/{letter}{digit}" for letter in "abc" for digit in "12345"])
-ROWS: Final = st.builds(
-    Row,
-    PATHS,
-    st.sampled_from(["e1", "e2", None]),
+PATHS: Final = st.sampled_from(ODD) | st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
+FACTS: Final = (
+    st.sampled_from(["e1", "e2", ""]),
     st.sampled_from([5, 6]),
-    st.sampled_from([NOON, None]),
-    st.sampled_from([NETWORK, NETWORK, "network-0"]),
-    st.just("truncated"),
+    st.sampled_from([NOON, LATER, None]),
 )
-FILES: Final = st.dictionaries(
-    st.sampled_from([ONE, TWO, "features/part-3.parquet", BAD, "rejected/part-2.parquet"]),
-    st.lists(ROWS, max_size=8, unique_by=lambda row: row.path),
-)
-LISTINGS: Final = st.lists(
-    st.builds(
-        listed,
-        PATHS,
-        st.sampled_from(["e1", "e2", ""]),
-        st.sampled_from([5, 6]),
-        st.sampled_from([NOON, None]),
+NETWORKS: Final = st.sampled_from([NETWORK, NETWORK, "network-0"])
+CASES: Final = st.dictionaries(
+    PATHS.filter(lambda path: "\0" not in path),
+    st.tuples(
+        st.none() | st.tuples(*FACTS),
+        st.none() | st.tuples(st.sampled_from([ONE, TWO, BAD]), *FACTS, NETWORKS),
     ),
-    unique_by=lambda photo: photo.path,
-).map(sorted)
+    max_size=12,
+)
 
 
-def naively(files: dict[str, list[Row]], photos: list[Listed], retry: bool) -> dict[str, Any]:
-    """Compare with dictionaries."""
-    wanted = {photo.path: photo for photo in photos}
-    rows: defaultdict[str, list[tuple[bool, bool, str, Row]]] = defaultdict(list)
-    for file, some in files.items():
-        for row in some:
-            rank = row.etag == (wanted[row.path].etag if row.path in wanted else None)
-            rows[row.path].append((file.startswith("features"), rank, file, row))
-    found: dict[str, Any] = {"new": [], "unchanged": 0, "rejected": 0, "changed": set(), "removed": set()}
-    surplus = set()
-    for path, known in rows.items():
-        ranked = sorted(known, key=lambda one: one[:3])
-        surplus |= {(name, path) for _, _, name, _ in ranked[:-1]}
-        good, _, file, row = ranked[-1]
-        if path not in wanted:
-            found["removed"].add((path, file))
+def naively(cases: dict[str, tuple[Any, Any]], retry: bool) -> Found:
+    """Compare photo by photo, as they are listed and as they are known."""
+    found = Found([], [], [], 0, 0)
+    unchanged: list[bool] = []
+    for path, (photo, row) in sorted(cases.items()):
+        if row is None:
+            if photo is not None:
+                found.new.append(path)
             continue
-        photo = wanted[path]
-        same = photo.etag == (row.etag or "") if photo.etag else photo.modified in (None, row.modified)
-        same = same and photo.bytes == row.bytes and (row.backbone == NETWORK or not good)
-        if same and (good or not retry):
-            found["unchanged"] += 1
-            found["rejected"] += not good
+        file, etag, size, modified, backbone = row
+        if photo is None:
+            found.missing.append((path, file))
+            continue
+        same = photo[0] == etag if photo[0] else photo[2] in (None, modified)
+        if same and photo[1] == size and backbone == NETWORK and not (retry and file == BAD):
+            unchanged.append(file == BAD)
         else:
-            found["changed"].add((path, file))
-    found["new"] = [photo.path for photo in photos if photo.path not in rows]
-    return {**found, "surplus": surplus}
+            found.changed.append((path, file))
+    for some in (found.changed, found.missing):
+        some.sort(key=lambda one: one[::-1])
+    return found._replace(unchanged=len(unchanged), unchanged_rejected=sum(unchanged))
 
 
-@settings(derandomize=True, deadline=None, max_examples=80, phases=[Phase.generate])
-@given(FILES, LISTINGS, st.booleans(), st.integers(1, 6))
-def test_any_listing_and_any_tables_compare_as_dictionaries_do(
-    files: dict[str, list[Row]], photos: list[Listed], retry: bool, block: int
+@settings(derandomize=True, deadline=None, max_examples=30, phases=[Phase.generate])
+@given(CASES, st.booleans(), st.integers(1, 3))
+def test_any_listing_and_any_table_compare_as_dictionaries_do(
+    cases: dict[str, tuple[Any, Any]], retry: bool, few: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as output:
-        patch.setattr(compare, "BLOCK", block)
-        for file, rows in files.items():
-            write(output, file, rows)
-        comparison, new = compared(output, photos, retry)
-        drop = comparison.drop(prune=False)
-    wanted = naively(files, photos, retry)
-    assert new == wanted["new"]
-    assert comparison.listed == len(photos)
-    assert (comparison.unchanged, comparison.unchanged_rejected) == (wanted["unchanged"], wanted["rejected"])
-    assert sorted(changed(comparison)) == sorted(wanted["changed"])
-    assert removed(comparison) == sorted(wanted["removed"])
-    good = [path for path, file in wanted["removed"] if file.startswith("features")]
-    assert comparison.removed_features == len(good)
-    assert sorted((file, path) for file, paths in drop.items() for path in paths) == sorted(wanted["surplus"])
+        patch.setattr(compare, "ROWS_PER_BATCH", few)
+        patch.setattr(compare, "FILES_AHEAD", few)
+        patch.setattr(database, "ROWS_PER_BATCH", few)
+        rows: dict[str, list[Row | str]] = {}
+        for path, (_, row) in cases.items():
+            if row is not None:
+                rows.setdefault(row[0], []).append(Row(path, *row[1:]))
+        photos = [listed(path, *photo) for path, (photo, _) in sorted(cases.items()) if photo is not None]
+        assert compared(output, known(output, rows), iter(photos), retry) == naively(cases, retry)
+
+
+def test_the_listing_is_not_held_where_nothing_is_known(tmp_path: Path) -> None:
+    listing = iter([listed(f"/{number:05}") for number in range(1_000)])
+    with Comparison(listing, str(tmp_path), Snapshot(), NETWORK) as comparison:
+        new = comparison.new()
+        assert [next(new).path for _ in range(5)][-1] == "/00004"
+        assert next(listing).path == "/00005"
+    assert compared(tmp_path, Snapshot(), []) == Found([], [], [], 0, 0)
+
+
+@pytest.fixture
+def spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return temporary(tmp_path, monkeypatch)
+
+
+def test_what_a_listing_raises_comes_out_as_itself_and_leaves_nothing(tmp_path: Path, spilled: Path) -> None:
+    failure = UsageError("its own sentence")
+
+    def listing() -> Iterator[Listed]:
+        yield from (listed(f"/{number:05}") for number in range(25_000))
+        raise failure
+
+    with pytest.raises(UsageError) as caught:
+        compared(tmp_path, known(tmp_path, {ONE: ["/00001", "/x"]}), listing())
+    assert caught.value is failure
+    assert list(spilled.iterdir()) == []
+
+
+def test_a_file_of_the_table_that_cannot_be_read_is_told_as_itself(tmp_path: Path, spilled: Path) -> None:
+    table = known(tmp_path, {ONE: ["/a"], TWO: ["/b"]})
+    (tmp_path / "photos" / TWO).unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        compared(tmp_path, table, [listed("/a")])
+    assert str(caught.value.filename).endswith(TWO)
+    assert list(spilled.iterdir()) == []
+
+
+def test_a_long_comparison_spills_what_its_memory_does_not_hold(
+    tmp_path: Path, spilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MEMORY", "80MB")
+    names = [f"/{'folder ' * 150}/{number:06}" for number in range(60_000)]
+    table = known(tmp_path, {ONE: names[::2]})
+    with Comparison(map(listed, names[20_000:]), str(tmp_path), table, NETWORK) as comparison:
+        assert bytes_in(spilled) > 2**20
+        assert (comparison.unchanged, comparison.missing) == (20_000, 10_000)
+        assert [photo.path for photo in comparison.new()] == names[20_001::2]
+    assert list(spilled.iterdir()) == []

@@ -1,33 +1,37 @@
 """Erasing photos from an output: as if they had never been there, and no trace of them anywhere."""
 
+import csv
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job import coverage, erase, mend, pca, store
+from job import erase, models, s3, store, summing
 from job.erase import Erasure
 from job.errors import UsageError
 from job.log import Log
-from job.pipeline import Pipeline
-from job.settings import parse
-from job.traces import Selection
+from job.search import Selection
+from job.table import layout, schema, sweep
+from job.table import missing as missing_photos
 from tests import outputs
-from tests.outputs import Made, csv_rows, make, moments_of, photos, rows_of
+from tests.outputs import Made, make, matrix_of, moments_of, photos, rows_of, snapshot_of
 
-TABLES = (store.FEATURES_TABLE, store.REJECTED_TABLE, store.PCA_TABLE)
 LOG = Log("erasure", out=io.StringIO(), err=io.StringIO())
+RECORD = f"{layout.ERASURES}/erasure-1.json"
 
 
-def do(made: Made, **chosen: Any) -> dict[str, Any]:
-    chosen = {name: frozenset(values) for name, values in chosen.items()}
-    return erase.run(Erasure(made.location, Selection(**chosen), "request 17"), "erasure-1", LOG)
+def do(made: Made, *, dry_run: bool = False, erasure_id: str = "erasure-1", **chosen: Any) -> dict[str, Any]:
+    selection = Selection(**{name: type(getattr(Selection(), name))(some) for name, some in chosen.items()})
+    return erase.run(Erasure(made.location, selection, "request 17", dry_run), erasure_id, LOG)
 
 
 def contents(folder: str) -> Iterator[tuple[Path, bytes]]:
@@ -35,7 +39,7 @@ def contents(folder: str) -> Iterator[tuple[Path, bytes]]:
     for file in sorted(Path(folder).rglob("*")):
         if not file.is_file():
             continue
-        yield file, file.read_bytes()
+        yield file, str(file).encode() + file.read_bytes()
         if file.suffix == ".parquet":
             parquet = pq.ParquetFile(file)
             yield file, f"{parquet.read().to_pylist()!r} {parquet.metadata.to_dict()!r}".encode()
@@ -45,174 +49,252 @@ def contents(folder: str) -> Iterator[tuple[Path, bytes]]:
 
 
 def traces_of(made: Made, paths: list[str]) -> list[tuple[str, str]]:
-    """Return the files that hold a path, a file's name or a hash of some photos."""
-    names = [Path(path).name for path in paths]
-    wanted = [*paths, *names, *(made.sha256[path] for path in paths if path in made.sha256)]
+    """Return the files of an output that hold a path, a file's name or a hash of some photos."""
+    wanted = [*paths, *(Path(path).name for path in paths), *(made.sha256[path] for path in paths)]
     return [
         (str(file), one) for file, data in contents(made.location) for one in wanted if one.encode() in data
     ]
 
 
-def assert_a_run_has_nothing_to_do(made: Made) -> None:
-    def start_spark() -> Any:
-        raise AssertionError("Spark was to be started")
-
-    words = ["--input", made.source, "--output", made.location, "--components", str(outputs.COMPONENTS)]
-    words += ["--max-rejected", "1", "--refit", "never"]
-    settings = parse(words, {})
-    run = Pipeline(settings, LOG, start_spark).run()
-    assert run["counts"]["unchanged"] == run["counts"]["listed"]
-    assert run["model"]["rows_projected"] == 0
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return make(str(tmp_path / "out"), photos(tmp_path / "photos", 64))
-
-
-def snapshot(folder: str) -> dict[str, bytes]:
+def bytes_of(folder: str) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in sorted(Path(folder).rglob("*")) if file.is_file()}
 
 
-def assert_right(made: Made, gone: list[str]) -> None:
-    """See to it that an output is what it would be without some photos."""
-    left = [path for path in made.good if path not in gone]
-    assert traces_of(made, gone) == []
-    for table in (store.FEATURES_TABLE, store.PCA_TABLE):
-        assert [row["path"] for row in rows_of(made.location, table)] == left
-    assert [row["path"] for row in rows_of(made.location, "rejected")] == [
-        path for path in made.bad if path not in gone
-    ]
-    assert [line.split(b'"')[1].decode() for line in csv_rows(made.location)] == left
-    kept = coverage.load_sums(made.location)
+def missing(made: Made) -> list[str]:
+    """Return the photos that the last run did not find."""
+    paths: list[str] = missing_photos.read(made.location)["path"].to_pylist()
+    return paths
+
+
+def assert_derived(location: str) -> None:
+    """See to it that moments and matrix are of the table's files, and are what these make."""
+    featurized = snapshot_of(location).of(layout.FEATURIZED)
+    kept, whole = summing.load(location), moments_of(location)
     assert kept is not None
-    assert mend.versions(made.location) == kept.files
-    whole = moments_of(made.location)
-    assert kept.moments.n == whole.n == len(left)
+    assert kept.files == {file.path: file.rows for file in featurized}
+    assert kept.moments.n == whole.n
     np.testing.assert_allclose(kept.moments.mean, whole.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(kept.moments.scatter, whole.scatter, rtol=1e-9, atol=1e-9)
-    for path in gone:
-        Path(path).unlink(missing_ok=True)
-    assert_a_run_has_nothing_to_do(made)
+    model_id = sweep.current_model(location)
+    wanted = {name for file in featurized for name in layout.matrix_paths(file.path, model_id)}
+    there = [name for folder in sweep.DERIVED for name, _ in store.list_files(store.join(location, folder))]
+    assert {name.removeprefix(f"{location}/") for name in there} == wanted
+    model, _ = models.load(location, model_id) or pytest.fail("the model is gone")
+    rows, (reduced, lines) = rows_of(location, layout.FEATURIZED), matrix_of(location)
+    names = [[row[name] for name in schema.PCA.names[:3]] for row in rows]
+    assert [[row[name] for name in schema.PCA.names[:3]] for row in reduced] == names
+    for row, numbers in zip(rows, reduced, strict=True):
+        projected = model.project(np.asarray([row["features"]], np.float32))[0]
+        np.testing.assert_allclose(numbers["pca"], projected, rtol=1e-5, atol=1e-5)
+    parsed = list(csv.reader(line.decode() for line in lines))
+    assert [line[:3] for line in parsed] == names
+    written = np.array([line[3:] for line in parsed], np.float32)
+    np.testing.assert_array_equal(written, np.array([row["pca"] for row in reduced], np.float32))
 
 
-def test_erasing_100_of_1560_photos_gives_the_output_of_a_run_that_never_saw_them(tmp_path: Path) -> None:
-    source = photos(tmp_path / "photos", 1560)
-    made = make(str(tmp_path / "out"), source, files=8, removed=0)
-    gone = [*made.good[5::15][:99], made.bad[0]]
-    assert len(gone) - 1 == sum(path in made.sha256 for path in gone)
-    by_prefix, by_hash, by_path = gone[0], gone[1:20], gone[20:]
-    hashes = {made.sha256[path] for path in by_hash}
-    selection = Selection(frozenset(by_path), (by_prefix,), frozenset(hashes))
-    done = erase.run(Erasure(made.location, selection, "request 17"), "erasure-1", LOG)
-    assert done["rows"][store.FEATURES_TABLE] == len(gone) - 1
-    assert done["rows"][store.REJECTED_TABLE] == 1
-    assert done["moments"] == "the rows were taken out exactly"
-    assert done["photos"] == {"there": 100, "gone": 0, "unknown": 0}
+def assert_right(made: Made, gone: list[str]) -> None:
+    """See to it that an output is what it would be without some photos, and holds nothing else."""
+    snapshot = snapshot_of(made.location)
+    assert snapshot.writer == snapshot.ended
     assert traces_of(made, gone) == []
+    assert sweep.unnamed(made.location, sweep.listed(made.location), snapshot) == []
+    rows = rows_of(made.location, layout.FEATURIZED)
+    assert [row["path"] for row in rows] == [path for path in made.good if path not in gone]
+    assert all(row["features"] == outputs.features_of(row["path"]).tolist() for row in rows)
+    rejected = [row["path"] for row in rows_of(made.location, layout.REJECTED)]
+    assert rejected == [path for path in made.bad if path not in gone]
+    assert missing(made) == [path for path in made.missing if path not in gone]
+    assert_derived(made.location)
+    record = outputs.run(made, gone=gone)
+    assert record["counts"]["unchanged"] == record["counts"]["listed"]
+    assert (record["cores"], record["model"]["rows_projected"]) == (None, 0), "the run has nothing to do"
+
+
+def test_erasing_40_of_480_photos_gives_the_output_of_a_run_that_never_saw_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs.quick(monkeypatch)
+    source = photos(tmp_path / "photos", 480)
+    made = make(str(tmp_path / "out"), source, cores=2, missing=0)
+    gone = [*made.good[200:239], made.bad[0]]
+    chosen: dict[str, Any] = {
+        "prefixes": gone[:1],
+        "sha256": [made.sha256[path] for path in [*gone[1:20], gone[-1]]],
+        "paths": gone[20:-1],
+    }
+    before = bytes_of(made.location)
+    rehearsed = do(made, dry_run=True, **chosen)
+    assert bytes_of(made.location) == before
+    assert erase.summary(rehearsed) == "would erase photos: 39 featurized, 1 rejected"
+    done = do(made, **chosen)
+    assert done["rows"] == rehearsed["rows"]
+    assert done["moments"] == "the photos were taken out exactly"
+    assert done["photos"] == {"there": 40, "gone": 0, "unknown": 0}
     assert traces_of(made, made.good[:1]), "the search finds what is there"
 
-    never = make(str(tmp_path / "never"), source, files=8, removed=0, rejected=2, without=gone)
-    for table, column in ((store.FEATURES_TABLE, "features"), (store.REJECTED_TABLE, "reason")):
-        ours, theirs = rows_of(made.location, table), rows_of(never.location, table)
-        assert [(row["path"], row[column]) for row in ours] == [(row["path"], row[column]) for row in theirs]
-    kept, wanted = coverage.load_sums(made.location), coverage.load_sums(never.location)
+    never = make(str(tmp_path / "never"), source, cores=2, missing=0, rejected=2, without=gone)
+    for outcome in (layout.FEATURIZED, layout.REJECTED):
+        ours, theirs = rows_of(made.location, outcome), rows_of(never.location, outcome)
+        assert [{**row, "run_id": None} for row in ours] == [{**row, "run_id": None} for row in theirs]
+    kept, wanted = summing.load(made.location), summing.load(never.location)
     assert kept is not None
     assert wanted is not None
     assert kept.moments.n == wanted.moments.n
     np.testing.assert_allclose(kept.moments.mean, wanted.moments.mean, rtol=1e-9)
     scale = np.abs(wanted.moments.scatter).max()
     np.testing.assert_allclose(kept.moments.scatter, wanted.moments.scatter, rtol=1e-9, atol=1e-9 * scale)
-    one_fit, other_fit = (
-        pca.fit(one.moments, outputs.COMPONENTS, 0.95, standardize=False) for one in (kept, wanted)
-    )
-    np.testing.assert_allclose(
-        one_fit.explained_variance_ratio, other_fit.explained_variance_ratio, rtol=1e-9
-    )
-    np.testing.assert_allclose(one_fit.components, other_fit.components, atol=1e-9)
 
-    again = erase.run(Erasure(made.location, selection, "request 17"), "erasure-2", LOG)
+    again = do(made, erasure_id="erasure-2", **chosen)
     assert not any(again["rows"].values())
     assert_right(made, gone)
 
 
-def test_every_table_loses_the_photo_and_the_next_run_has_nothing_to_do(made: Made) -> None:
-    gone = [made.changed[0], made.removed[0], made.good[9], made.bad[0]]
-    lines, before = csv_rows(made.location), rows_of(made.location, "features")
-    done = do(made, paths=gone)
-    assert done["rows"] == {"features": 3, "rejected": 1, "pca": 3, "pca_csv": 3, "inventory": 6}
-    assert_right(made, gone)
-    assert rows_of(made.location, "features") == [row for row in before if row["path"] not in gone]
-    assert csv_rows(made.location) == [
-        line for line in lines if not any(path.encode() in line for path in gone)
-    ], "not a byte of the other lines is changed"
+def test_the_photos_go_and_nothing_of_their_neighbours_changes(output: Made) -> None:
+    gone = [output.changed[0], output.missing[0], output.good[9], output.bad[0]]
+    before = {name: rows_of(output.location, name) for name in (layout.FEATURIZED, layout.REJECTED)}
+    _, lines = matrix_of(output.location)
+    done = do(output, paths=gone)
+    assert done["rows"] == {"featurized": 3, "rejected": 1, "of those not listed any more": 1}
+    for name, rows in before.items():
+        assert rows_of(output.location, name) == [row for row in rows if row["path"] not in gone]
+    left = [line for line in lines if not any(path.encode() in line for path in gone)]
+    assert matrix_of(output.location)[1] == left, "not a byte of the other lines is changed"
+    assert_right(output, gone)
 
 
-def test_a_prefix_is_taken_letter_by_letter(made: Made) -> None:
-    folder = made.good[0].rpartition("/")[0]
-    gone = [path for path in [*made.good, *made.bad] if path.startswith(folder[:-1])]
-    assert 1 < len(gone) < len(made.good) / 2
-    selection = Selection(prefixes=(folder[:-1],))
-    done = erase.run(Erasure(made.location, selection, "request 17"), "erasure-1", LOG)
-    assert done["selected_by"] == ["prefix"]
-    assert_right(made, gone)
+def test_a_prefix_is_taken_letter_by_letter(output: Made) -> None:
+    part_of_a_name = output.good[0].rpartition("/")[0][:-1]
+    gone = [path for path in [*output.good, *output.bad] if path.startswith(part_of_a_name)]
+    assert 1 < len(gone) < len(output.good) / 2
+    assert do(output, prefixes=[part_of_a_name])["selected_by"] == ["prefix"]
+    assert_right(output, gone)
 
 
-def test_a_hash_leads_to_all_traces_of_its_photo(made: Made) -> None:
-    do(made, sha256=[made.sha256[made.changed[0]]])
-    assert_right(made, made.changed)
+def test_a_prefix_selects_photos_too_whose_names_no_table_can_hold() -> None:
+    odd = [store.printable(os.fsdecode(f"/{folder}/".encode() + b"\xff")) for folder in ("in é", "out")]
+    chosen = Selection(prefixes=("/in é/",)).by_path(pa.chunked_array([["/in é/a", "/in é", *odd]]))
+    assert chosen.to_pylist() == [True, False, True, False]
 
 
-def test_the_moments_are_summed_up_anew_where_most_rows_go(made: Made) -> None:
-    gone = made.good[:50]
-    assert do(made, paths=gone)["moments"] == "summed up anew"
-    assert_right(made, gone)
+@pytest.mark.parametrize("which", ["changed", "missing", "bad"])
+def test_a_hash_leads_to_all_traces_of_its_photo(output: Made, which: str) -> None:
+    gone = getattr(output, which)[:1]
+    do(output, sha256=[output.sha256[gone[0]]])
+    assert_right(output, gone)
 
 
-def test_all_photos_can_go(made: Made) -> None:
-    everything = [*made.good, *made.bad]
-    done = do(made, paths=everything)
-    assert done["rows"]["features"] == len(made.good)
-    assert traces_of(made, everything) == []
-    assert rows_of(made.location, "features") == []
+def test_a_photo_leaves_the_list_of_missing_ones_and_others_stay_there(output: Made) -> None:
+    lost = output.good[20:23]
+    outputs.run(output, gone=lost)
+    do(output, paths=lost[1:2])
+    assert {*missing(output)} == {lost[0], lost[2], *output.missing}
+    assert traces_of(output, lost[1:2]) == []
+    do(output, paths=[lost[0], lost[2], *output.missing])
+    assert missing(output) == []
 
 
-def test_the_record_says_who_when_and_how_many_and_never_what(made: Made) -> None:
-    gone = made.good[3]
-    do(made, paths=[gone])
-    data = Path(made.location, "erasures/erasure-1.json").read_text()
-    said = json.loads(data)
-    assert said["requested_by"] == "request 17"
-    assert said["at"].startswith("2")
-    assert said["selected_by"] == ["path"]
-    assert said["rows"]["features"] == 1
-    assert said["files_rewritten"] == 4
-    assert Path(gone).name not in data
-    assert made.sha256[gone] not in data
+def test_the_moments_are_summed_up_anew_where_most_rows_go(output: Made) -> None:
+    gone = output.good[:50]
+    assert do(output, paths=gone)["moments"] == "summed up anew"
+    assert_right(output, gone)
 
 
-def test_nothing_found_is_said_and_recorded_and_changes_nothing_else(made: Made) -> None:
-    before = snapshot(made.location)
-    done = do(made, paths=["/nowhere/at-all.jpg"], sha256=["0" * 64])
-    assert erase.summary(done).startswith("nothing found: no row was erased")
-    record = f"{made.location}/erasures/erasure-1.json"
-    assert snapshot(made.location) == {**before, record: Path(record).read_bytes()}
+def test_all_photos_can_go(output: Made) -> None:
+    everything = [*output.good, *output.bad]
+    assert do(output, paths=everything)["rows"]["featurized"] == len(output.good)
+    assert traces_of(output, everything) == []
+    assert snapshot_of(output.location).files == {}
+    assert_derived(output.location)
 
 
-def test_a_rehearsal_counts_and_changes_nothing(made: Made) -> None:
-    before = snapshot(made.location)
-    erasure = Erasure(made.location, Selection(frozenset(made.changed)), "request 17", dry_run=True)
-    done = erase.run(erasure, "erasure-1", LOG)
-    assert erase.summary(done) == ("would erase rows: 1 of features, 1 of pca, 1 of pca_csv, 2 of inventory")
-    assert snapshot(made.location) == before
+def test_what_lies_about_in_an_output_and_holds_a_photo_goes_too(output: Made) -> None:
+    gone, folder = output.good[3], Path(output.location)
+    unnamed = f"{layout.PHOTOS}/outcome=featurized/part-000009-000000-000-0123456789abcdef.parquet"
+    others = [f"{layout.TASKS}/9/part-00000.parquet", f"{layout.PCA}/model_id=pca-9-other/part.parquet"]
+    others += [f"{layout.PCA_CSV}/model_id=pca-9-other/part.csv"]
+    drafts = [f"{name}/.0123456789abcdef.draft" for name in (*layout.FOLDERS, f"{layout.PHOTOS}/_delta_log")]
+    for name in (unnamed, *others, *drafts):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_text(gone)
+    do(output, paths=[gone])
+    assert_right(output, [gone])
+    assert not (folder / layout.TASKS).exists()
 
 
-def test_what_is_no_output_of_ours_is_refused_and_no_lock_is_left_there(tmp_path: Path) -> None:
+def test_versions_that_a_run_has_kept_for_readers_go_with_the_photo(output: Made) -> None:
+    gone = output.missing
+    outputs.run(output, "--prune", "--max-pruned", "1", "--keep-versions", "24")
+    assert len({file for file, _ in traces_of(output, gone)}) == 1
+    assert not any(do(output, paths=gone)["rows"].values()), "its row has gone before"
+    assert traces_of(output, gone) == []
+
+
+def test_the_record_says_who_when_and_how_many_and_never_what(output: Made) -> None:
+    do(output, paths=[output.good[40], *output.missing])
+    record = json.loads(Path(output.location, RECORD).read_text())
+    at, version = record.pop("at"), record.pop("version")
+    assert at.startswith("2")
+    assert version
+    assert record == {
+        "erasure_id": "erasure-1",
+        "requested_by": "request 17",
+        "selected_by": ["path"],
+        "rows": {"featurized": 2, "rejected": 0, "of those not listed any more": 1},
+        "files_replaced": 2,
+        "moments": "the photos were taken out exactly",
+        "rows_projected_again": 12,
+    }
+
+
+def test_nothing_found_is_said_and_recorded_and_changes_nothing_else(output: Made) -> None:
+    before = bytes_of(output.location)
+    done = do(output, paths=["/nowhere/at-all.jpg"], sha256=["0" * 64])
+    assert erase.summary(done).startswith("nothing found: no photo was erased\nmoments: unchanged\n")
+    after = {name: data for name, data in bytes_of(output.location).items() if "_delta_log" not in name}
+    record = f"{output.location}/{RECORD}"
+    assert after.pop(record) == Path(record).read_bytes()
+    assert after == {name: data for name, data in before.items() if "_delta_log" not in name}
+
+
+def test_photos_of_other_paths_with_the_same_content_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs.quick(monkeypatch)
+    source = photos(tmp_path / "photos", 32)
+    one, *copies = sorted(str(file) for file in Path(source).rglob("*.jpg"))[4:7]
+    for copy in copies:
+        Path(copy).write_bytes(Path(one).read_bytes())
+    made = make(str(tmp_path / "out"), source, cores=1, rejected=0, runs=1)
+    done = do(made, paths=[one])
+    assert done["same_content_left"] == 2
+    assert "copies: 2 photos of other paths have the same content: --sha256 erases those" in erase.summary(
+        done
+    )
+    again = do(made, sha256=[made.sha256[one]])
+    assert (again["rows"]["featurized"], again["same_content_left"]) == (2, 0)
+    assert_right(made, [one, *copies])
+
+
+def test_what_is_no_output_of_ours_is_refused_and_nothing_is_left_there(tmp_path: Path) -> None:
     erasure = Erasure(str(tmp_path / "mine"), Selection(frozenset(["/a.jpg"])), "request 17")
-    with pytest.raises(UsageError, match=r"mine is no output of this job \(there is no _input.json\)"):
+    with pytest.raises(UsageError, match=r"mine is no output of this job \(it has no table photos\)"):
         erase.run(erasure, "erasure-1", LOG)
     assert not (tmp_path / "mine").exists()
 
 
-class Killed(BaseException):
-    """Ends a command at once, as a kill does; its lock is released, which a kill would leave to time."""
+def test_in_s3_no_object_holds_a_trace(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs.quick(monkeypatch)
+    made = make(f"s3://{bucket}/some/out", photos(tmp_path / "photos", 32), cores=1)
+    gone = [made.good[3], made.bad[0], *made.missing]
+
+    def traces() -> list[tuple[str, str]]:
+        copy = tmp_path / "copy"
+        store.delete_tree(str(copy))
+        for name, *_ in s3.list_objects(f"s3://{bucket}"):
+            store.write_bytes(f"{copy}/{name.removeprefix('s3://')}", store.read_bytes(name))
+        return traces_of(replace(made, location=str(copy)), gone)
+
+    assert traces()
+    do(made, sha256=[made.sha256[path] for path in gone])
+    assert traces() == []
+    assert_derived(made.location)

@@ -1,53 +1,253 @@
-"""An erasure that was killed, and what other commands that were killed have left: all of it goes."""
+"""An erasure that is killed, or that another command overtakes while it sleeps: what it leaves goes."""
 
+import errno
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from job import store
+from job import compact, store
+from job.compact import Compaction
+from job.table import files, layout, removal, writer
+from job.table.writer import Overtaken
 from tests import outputs
-from tests.outputs import make, photos
-from tests.test_erase import Killed, assert_right, do
+from tests.outputs import Made, rows_of, snapshot_of
+from tests.test_erase import LOG, assert_derived, assert_right, do, traces_of
+
+ROOT: Final = Path(__file__).parents[1]
 
 
-def test_the_draft_of_a_command_that_was_killed_while_it_wrote_is_a_trace_too(tmp_path: Path) -> None:
-    made = make(str(tmp_path / "out"), photos(tmp_path / "photos", 32), files=1)
-    gone = made.good[3]
-    draft = Path(made.location, "features/.0123456789abcdef.draft")
-    draft.write_text(gone)
-    do(made, paths=[gone])
-    assert not draft.exists()
-    assert_right(made, [gone])
+class Killed(BaseException):
+    """Ends a command at once, as a kill does."""
 
 
-def test_an_erasure_that_was_killed_at_any_write_is_completed_by_the_same_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def before_each_step(patch: pytest.MonkeyPatch, act: Callable[[str, bytes | None], None]) -> None:
+    """Do something before each write and each deletion of the store's; it is told where, and what of."""
+    write_bytes, delete_tree, delete_files = store.write_bytes, store.delete_tree, store.delete_files
+
+    def write(place: str, data: bytes, only_if_new: bool = False) -> bool:
+        act(place, data)
+        return write_bytes(place, data, only_if_new)
+
+    def delete(places: list[str]) -> None:
+        half = len(places) // 2
+        for some in (places[:half], places[half:]):  # S3, too, may have deleted some of many
+            act("", None)
+            delete_files(some)
+
+    patch.setattr(store, "write_bytes", write)
+    patch.setattr(store, "delete_tree", lambda place: (act(place, None), delete_tree(place)))
+    patch.setattr(store, "delete_files", delete)
+
+
+def kill(patch: pytest.MonkeyPatch, is_time: Callable[[str], bool]) -> None:
+    """Kill the command at a step: nothing is written or deleted any more, and a file is left half-written."""
+    dead = False
+
+    def act(place: str, data: bytes | None) -> None:
+        nonlocal dead
+        if not dead and is_time(place):
+            dead = True
+            if data is not None:
+                Path(place).parent.mkdir(parents=True, exist_ok=True)
+                Path(place).with_name(".0123456789abcdef.draft").write_bytes(data)
+        if dead:
+            raise Killed
+
+    before_each_step(patch, act)
+
+
+class AtStep:
+    """Tells whether it is time for the so-manieth step, and in the end how many there were."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.steps = step, 0
+
+    def __call__(self, _: str) -> bool:
+        self.steps += 1
+        return self.steps == self.step + 1
+
+
+def overtake(patch: pytest.MonkeyPatch, is_time: Callable[[str], bool], other: Callable[[], object]) -> None:
+    """Let another command run, whole, before a step of this one."""
+    is_done = False
+
+    def act(place: str, _: object) -> None:
+        nonlocal is_done
+        if not is_done and is_time(place):
+            is_done = True
+            other()
+
+    before_each_step(patch, act)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
+
+
+def test_killed_at_any_step_an_erasure_is_completed_by_the_same_words(
+    output: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, writes, allowed = store.write_bytes, 0, 0
-
-    def or_die(location: str, data: bytes, only_if_new: bool = False) -> bool:
-        nonlocal writes
-        if "/_lock" not in location:
-            writes += 1
-            if writes > allowed:
-                raise Killed
-        return write(location, data, only_if_new)
-
-    whole = make(str(tmp_path / "out"), photos(tmp_path / "photos", 32), files=1)
-    gone = [whole.changed[0], whole.good[7]]
-    hashes = [whole.sha256[path] for path in gone]
-    killed = True
-    while killed:
-        made = outputs.copied(whole, str(tmp_path / f"out-{allowed}"))
-        killed, writes = False, 0
+    gone = [*output.changed, *output.missing, output.good[40], output.bad[0]]
+    hashes = [output.sha256[path] for path in gone]
+    left = [path for path in output.good if path not in gone]
+    for last_step in count():
+        made = outputs.copied(output, str(tmp_path / f"out-{last_step}"))
         with monkeypatch.context() as patch:
-            patch.setattr(store, "write_bytes", or_die)
+            kill(patch, AtStep(last_step))
             try:
                 do(made, sha256=hashes)
+                break
             except Killed:
-                killed = True
-        if killed:
-            do(made, sha256=hashes)
+                pass
+        assert [row["path"] for row in rows_of(made.location, layout.FEATURIZED)] in (output.good, left)
+        do(made, sha256=hashes)
         assert_right(made, gone)
-        allowed += 1
-    assert allowed > 8
+    assert last_step > 15
+
+
+NEXT: Final[dict[str, Callable[[Made, list[str]], object]]] = {
+    "the same erasure": lambda made, gone: do(made, paths=gone),
+    "another erasure": lambda made, _: do(made, paths=["/nowhere.jpg"]),
+    "a compaction": lambda made, _: compact.run(
+        Compaction(made.location, keep_versions=24), "compaction", LOG
+    ),
+    "a run": lambda made, gone: outputs.run(made, gone=gone),
+    "a run that keeps versions": lambda made, gone: outputs.run(made, "--keep-versions", "24", gone=gone),
+}
+
+
+@pytest.mark.parametrize("following", NEXT)
+@pytest.mark.parametrize("step", [layout.MOMENTS, layout.PCA_CSV, layout.ERASURES])
+def test_what_an_erasure_that_was_killed_after_its_commit_has_left_any_next_command_deletes(
+    output: Made, monkeypatch: pytest.MonkeyPatch, step: str, following: str
+) -> None:
+    gone = [output.good[20], output.bad[0]]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill(patch, lambda place: place.startswith(f"{output.location}/{step}/"))
+        do(output, paths=gone)
+    assert traces_of(output, gone)
+    NEXT[following](output, gone)
+    assert traces_of(output, gone) == []
+    outputs.run(output, gone=gone)
+    assert_right(output, gone)
+
+
+@pytest.mark.parametrize(
+    ("step", "is_gone"), [("outcome=featurized", False), ("moments", True), ("the sweep", True)]
+)
+def test_an_erasure_that_was_killed_by_the_system_is_completed_too(
+    output: Made, step: str, is_gone: bool
+) -> None:
+    program = """
+import os, signal, sys
+from job import erase, matrix, store, summing
+from job.log import Log
+from job.search import Selection
+_, output, path, step = sys.argv
+summing.FEATURES = matrix.FEATURES = 32
+write = store.write_bytes
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+store.write_bytes = lambda place, *more, **named: die() if step in place else write(place, *more, **named)
+if step == "the sweep":
+    store.delete_files = die
+erase.run(erase.Erasure(output, Selection(frozenset([path])), "request 17"), "erasure-0", Log("erasure-0"))
+"""
+    words = [sys.executable, "-c", program, output.location, output.good[20], step]
+    assert subprocess.run(words, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    paths = [row["path"] for row in rows_of(output.location, layout.FEATURIZED)]
+    assert (output.good[20] not in paths) is is_gone
+    assert traces_of(output, [output.good[20]])
+    do(output, paths=[output.good[20]])
+    assert_right(output, [output.good[20]])
+
+
+def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
+    output: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(place: str, _: object) -> None:
+        if "/moments/" in place:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    gone = [output.good[20]]
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        before_each_step(patch, fail)
+        do(output, paths=gone)
+    assert traces_of(output, gone) == [], "what has left the table is deleted all the same"
+    snapshot = snapshot_of(output.location)
+    assert snapshot.writer == snapshot.ended
+    do(output, paths=gone)
+    assert_right(output, gone)
+
+
+def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
+    output: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, others = [output.good[40], *output.missing], [output.good[42], *output.changed, output.bad[0]]
+    outputs.run(output, gone=others[:1])  # the list of missing photos names it, too
+    for number in count():
+        made, step, was_overtaken = (
+            outputs.copied(output, str(tmp_path / f"out-{number}")),
+            AtStep(number),
+            False,
+        )
+        with monkeypatch.context() as patch:
+            overtake(patch, step, partial(do, made, paths=others, erasure_id="erasure-2"))
+            try:
+                do(made, paths=mine)
+            except Overtaken:
+                was_overtaken = True
+        if step.steps <= number:
+            break
+        assert traces_of(made, others) == []
+        left = {row["path"] for row in rows_of(made.location, layout.FEATURIZED)}
+        gone = [*others, *(path for path in mine if path not in left)]
+        if was_overtaken and mine[0] in left:
+            assert not Path(made.location, layout.ERASURES, "erasure-1.json").exists()
+        elif not was_overtaken:
+            assert mine[0] not in left
+        outputs.run(made, gone=gone)
+        assert_right(made, gone)
+    assert number > 15
+
+
+@pytest.mark.parametrize("folder", [layout.MISSING, layout.PCA, layout.PCA_CSV])
+def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_what_that_has_erased(
+    output: Made, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    file = min(snapshot_of(output.location).of(layout.FEATURIZED)).path
+    gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
+    with monkeypatch.context() as patch, pytest.raises(Overtaken):
+        other = partial(do, output, paths=gone)
+        overtake(patch, lambda place: place.startswith(f"{output.location}/{folder}/"), other)
+        outputs.run(output, "--components", "5", "--refit", "auto", gone=gone)
+    assert traces_of(output, gone) == []
+    outputs.run(output, "--refit", "always", gone=gone)
+    assert_right(output, gone)
+
+
+def test_a_command_that_wakes_leaves_alone_what_the_one_that_took_over_is_making(
+    output: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = min(snapshot_of(output.location).of(layout.FEATURIZED)).path
+    gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
+    asleep = writer.Writer(output.location, "asleep", "erase")
+    asleep.begin(lambda _: [], print)
+    removal.remove(asleep, {file: gone})
+
+    def wake() -> None:
+        with pytest.raises(Overtaken):
+            asleep.end()
+
+    with monkeypatch.context() as patch:
+        overtake(patch, lambda place: place.endswith(layout.CURRENT_MODEL), wake)
+        outputs.run(output, "--components", "5", "--refit", "auto", gone=gone)
+    assert_derived(output.location)

@@ -2,11 +2,14 @@
 
 import json
 from itertools import chain
+from pathlib import Path
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from job.errors import UsageError
+from job.table import claim, commits, writer
 from scripts import failures
 from scripts.driver_log import DriverLog, event
 from scripts.failures import EARLY, KNOWN, OTHERWISE
@@ -35,6 +38,23 @@ from tests.stages import Made, line
 )
 def test_each_sign_has_its_advice(said: str, advice: str) -> None:
     assert advice in failures.advice([said], wrote=True)
+
+
+def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
+    output = str(tmp_path / "output")
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "_input.json").write_text('{"inputs": []}')
+    with pytest.raises(UsageError) as earlier:
+        claim.admit_run(output, None, {}, overwrite=False)
+    assert "--overwrite" in failures.advice([str(earlier.value), "AccessDenied"], wrote=True)
+    first = [commits.protocol(), *claim.admit_run(str(tmp_path), None, {}, False)]
+    for version, actions in enumerate((first, [commits.number(commits.WRITER, 2)])):
+        assert commits.put(str(tmp_path), version, actions, {})
+    overtaken = writer.Writer(str(tmp_path), "tuesday", "run")
+    with pytest.raises(writer.Overtaken) as later:
+        overtaken.commit()
+    for sentence in (later.value, overtaken._busy(1)):
+        assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], wrote=True)
 
 
 def test_every_advice_is_given_for_one_of_its_signs() -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pyspark.sql import SparkSession
 from scripts.bench_s3 import PACKAGES
 from tests.s3_runs import BUCKET, Job, job_on_s3
 from tests.spark_session import Run
+from tests.tables import FEATURIZED, MATRIX, REJECTED, counts, snapshot
 
 pytestmark = pytest.mark.spark
 
@@ -27,19 +29,9 @@ def job(aws_environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, samp
 
 def test_each_run_reads_exactly_what_is_new_or_changed(job: Job) -> None:
     old = job.put(150)
-    record = job.run("--wave", 20)
+    assert counts(job.run("--wave", 20)) == (150, 0, 150, 0, 0)
     assert job.photos_read() == sorted(old), "each once"
-    assert record["counts"]["featurized"] == 150
-    before = job.table("features")
-
-    record = job.run()
-    assert job.photos_read() == []
-    assert [one.key for one in job.server.requests if one.method == "PUT" and "_lock" not in one.key] == [
-        "out/_input.json",
-        f"out/runs/{record['run_id']}.json",
-    ]
-    assert record["counts"]["unchanged"] == 150
-    assert job.table("features").equals(before)
+    before = job.table(FEATURIZED)
 
     new = job.put(50)
     contents = job.server.contents(BUCKET)
@@ -53,27 +45,57 @@ def test_each_run_reads_exactly_what_is_new_or_changed(job: Job) -> None:
             job.server.buckets[BUCKET].delete(key)
     record = job.run("--wave", 20)
     assert job.photos_read() == sorted([*new, *changed, *bad])
-    counts = record["counts"]
-    assert (counts["listed"], counts["unchanged"]) == (150 + 50 - 10 + 5, 150 - 20 - 10)
-    assert (counts["featurized"], counts["rejected"], counts["removed"]) == (70, 5, 10)
-    after = job.table("features")
+    assert counts(record) == (150 + 50 - 10 + 5, 150 - 20 - 10, 70, 5, 10)
+    after = job.table(FEATURIZED)
     assert sorted(after.index) == sorted([*old, *new])
-    assert sorted(job.table("rejected").index) == sorted(bad)
+    assert sorted(job.table(REJECTED).index) == sorted(bad)
     left = sorted({*old} - {*changed})
     assert after.loc[left].equals(before.loc[left])
     for key, other in zip(changed, new, strict=False):
         assert after.loc[key, "features"].tobytes() == after.loc[other, "features"].tobytes()
-    assert sorted(job.table("pca").index) == sorted(after.index)
+    assert sorted(job.table(MATRIX).index) == sorted(after.index)
     model_id = record["model"]["model_id"]
     model = np.load(io.BytesIO(job.server.contents(BUCKET)[f"out/models/{model_id}/pca.npz"]))
     rows = np.vstack(list(after["features"])).astype(np.float64)
     wanted = (rows - model["mean"]) / model["scale"] @ model["components"].T
-    np.testing.assert_allclose(np.vstack(list(job.table("pca")["pca"])), wanted, atol=1e-5)
+    np.testing.assert_allclose(np.vstack(list(job.table(MATRIX)["pca"])), wanted, atol=1e-5)
 
-    counts = job.run("--prune")["counts"]
+    found = job.run("--prune")["counts"]
     assert job.photos_read() == []
-    assert (counts["unchanged"], counts["rejected_before"], counts["pruned"]) == (195, 5, 10)
-    assert sorted(job.table("features").index) == sorted({*old, *new} - {*removed})
+    assert (found["unchanged"], found["rejected_before"], found["pruned"]) == (195, 5, 10)
+    assert sorted(job.table(FEATURIZED).index) == sorted({*old, *new} - {*removed})
+
+
+def test_a_run_with_nothing_new_asks_s3_for_no_more_than_it_needs(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needed(*_: object) -> None:
+        raise AssertionError("it was not needed")
+
+    job.put(40)
+    job.run("--components", 3)
+    files = snapshot(f"s3://{BUCKET}/out").files
+    monkeypatch.setattr("job.backbone.load", needed)
+    monkeypatch.setattr("job.pipeline.Pipeline.start", needed)
+    record = job.run("--components", 3)
+    version = record["table_version"]
+    model = f"out/models/{record['model']['model_id']}"
+    log = "out/photos/_delta_log"
+    assert Counter(f"{one.method} {one.key}" for one in job.server.requests) == {
+        # Listed: the photos, twice; the log; tasks and missing photos, to be deleted; the matrix, in two
+        # folders; the records; and four folders, for files that the table does not lead to.
+        "GET ": 12,
+        f"GET {log}/_last_checkpoint": 1,
+        f"GET {log}/{version - 2:020}.checkpoint.parquet": 1,
+        **{f"GET out/photos/{path}": 1 for path in files},  # four columns of each, to compare
+        "GET out/moments/moments.npz": 1,
+        "GET out/models/current.json": 4,
+        f"GET {model}/model.json": 1,
+        f"GET {model}/pca.npz": 1,
+        **{f"PUT {log}/{version + step:020}.json": 1 for step in (-1, 0, 1)},  # begun, whole, ended
+        f"PUT out/runs/{record['run_id']}.json": 1,
+        "POST ": 2,  # deleted: tasks and missing photos
+    }
 
 
 READ_THROUGH_S3A = """
@@ -91,7 +113,8 @@ spark = (
     .config("spark.hadoop.fs.s3a.connection.ssl.enabled", "false")
     .getOrCreate()
 )
-rows = spark.read.parquet(output + "/features").withColumn("features", array_to_vector("features"))
+photos = spark.read.parquet(output + "/photos").where("outcome = 'featurized'")
+rows = photos.withColumn("features", array_to_vector("features"))
 kept = {row["path"]: row for row in spark.read.parquet(output + "/pca").collect()}
 model = PipelineModel.load(output + "/models/" + next(iter(kept.values()))["model_id"] + "/spark")
 made = {row["path"]: row["pca"].toArray() for row in model.transform(rows).collect()}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from job import s3, store
+from job import s3
 from job.errors import DataError, JobError, UsageError
 from tests.listings import made_up, make, put, take
 from tests.s3_servers import Answer, ScriptedS3, error_body, listing_body
@@ -54,7 +54,7 @@ def test_a_limit_takes_the_first_photos_by_path(tmp_path: Path) -> None:
 
 
 def test_the_output_within_an_input_is_neither_listed_nor_counted(tmp_path: Path) -> None:
-    make(tmp_path / "in", "1.jpg", "out/features/2.jpg", "out/x.txt", "out2/3.jpg", "out.jpg")
+    make(tmp_path / "in", "1.jpg", "out/photos/2.jpg", "out/x.txt", "out2/3.jpg", "out.jpg")
     (tmp_path / "in/link").symlink_to(tmp_path / "in/out")
     taken, rows = take(tmp_path / "in", to=tmp_path / "in/out", without=tmp_path / "in/out")
     assert [row["path"].removeprefix(f"{tmp_path}/in/") for row in rows] == ["1.jpg", "out.jpg", "out2/3.jpg"]
@@ -62,23 +62,19 @@ def test_the_output_within_an_input_is_neither_listed_nor_counted(tmp_path: Path
 
 
 def test_the_output_within_a_prefix_is_neither_listed_nor_counted(bucket: str) -> None:
-    put(bucket, "in/1.jpg", "in/out/features/2.jpg", "in/out/x.txt", "in/out2/3.jpg", "in/out.jpg", "in/out")
+    put(bucket, "in/1.jpg", "in/out/photos/2.jpg", "in/out/x.txt", "in/out2/3.jpg", "in/out.jpg", "in/out")
     out = f"s3://{bucket}/in/out"
     taken, rows = take(f"s3://{bucket}/in", to=out, without=out)
     assert [s3.split(row["path"])[1] for row in rows] == ["in/1.jpg", "in/out.jpg", "in/out2/3.jpg"]
     assert taken.skipped == 1  # the object that is called like the output, which is none of ours
 
 
-def test_an_earlier_inventory_of_that_name_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_earlier_tasks_of_that_number_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up(monkeypatch, 20_000)
     take("s3://made-up", to=tmp_path)
     make(tmp_path / "in", "1.jpg")
     take(tmp_path / "in", to=tmp_path)
-    assert [name for name, _ in store.list_files(f"{tmp_path}/inventory")] == [
-        f"{tmp_path}/inventory/part-00000.parquet"
-    ]
+    assert [file.name for file in tmp_path.glob("_tasks/*/*")] == ["part-00000.parquet"]
 
 
 def test_an_input_without_photos_is_a_data_error(tmp_path: Path, bucket: str) -> None:

@@ -1,42 +1,25 @@
-"""The inventory: every photo a row, labelled, under its exact name."""
+"""The inventory: every photo a row, labelled, under its exact name; and what leaves the table with it."""
 
+import json
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from job import s3, store, tasks
+from job import checks, inventory, s3, store, tasks
+from job.compare import Comparison
+from job.errors import DataError
+from job.inventory import Inventory, Source
 from job.labels import label_and_split
-from tests.listings import NOON, make, put, take
+from job.table import claim, commits, files, layout, missing, schema
+from job.table.writer import Writer, writing
+from tests.listings import BAD, NETWORK, NOON, ODD, ONE, TWO, Row, known, make, put, rows_of, take
 
-# Names that some layer between a folder and a table could take for something else.
-NAMES: Final = (
-    "two words",
-    "é",
-    "e\u0301",
-    "it's",
-    'say "x"',
-    "100%",
-    "%20",
-    "a%2Fb",
-    "#1",
-    "a=b&c+d",
-    "what?",
-    "[x]{y}",
-    "*",
-    "back\\slash",
-    "\\udcff",
-    "line\nbreak",
-    "tab\t",
-    "~",
-    "🍎",
-    " lead and trail ",
-    "-rf",
-    "file:",
-    "s3:",
-)
+THREE: Final = "outcome=featurized/part-3.parquet"
 
 
 def test_a_photo_is_what_is_called_one_in_any_case_and_the_rest_is_counted(tmp_path: Path) -> None:
@@ -63,7 +46,7 @@ def test_a_row_has_the_columns_of_the_schema(tmp_path: Path) -> None:
         "replaces": None,
     }
     assert row["etag"]
-    assert tasks.read(taken.tasks.location, 0).schema.equals(store.INVENTORY_SCHEMA)
+    assert tasks.read(taken.tasks.location, 0).schema.equals(schema.TASKS)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +81,7 @@ def test_the_sample_is_listed_with_its_labels(sample: Path, tmp_path: Path) -> N
 
 
 def test_odd_names_in_folders_come_back_as_they_are(tmp_path: Path) -> None:
-    files = [f"{name}/{name}.jpg" for name in NAMES]
+    files = [f"{name}/{name}.jpg" for name in ODD]
     make(tmp_path / "in", *files)
     _, rows = take(tmp_path / "in", to=tmp_path)
     assert [row["path"] for row in rows] == sorted(f"{tmp_path}/in/{file}" for file in files)
@@ -109,7 +92,9 @@ def test_odd_names_in_folders_come_back_as_they_are(tmp_path: Path) -> None:
 
 
 def test_odd_keys_in_s3_come_back_as_they_are(bucket: str) -> None:
-    keys = [f"in/{name}/{name}.jpg" for name in NAMES if "\n" not in name]  # moto takes no line break
+    keys = [
+        f"in/{name}/{name}.jpg" for name in ODD if not set(name) & set("\n\x01\uffff")
+    ]  # no XML holds them
     keys += ["in//empty.jpg", "in/./dot.jpg", "in/a/../up.jpg", "in/a//b.jpg"]
     put(bucket, *keys, "in2/other.jpg", "in/folder.jpg/", "in/not.txt")
     s3.client(bucket).put_object(Bucket=bucket, Key="in/marker.jpg/")
@@ -148,3 +133,122 @@ def test_an_empty_file_a_dangling_link_and_a_link_to_a_photo_are_photos_and_a_pi
     assert [Path(row["path"]).name for row in rows] == ["dangling.jpg", "empty.jpg", "link.jpg"]
     assert [row["bytes"] for row in rows[1:]] == [0, 8]
     assert taken.skipped == 1
+
+
+@contextmanager
+def run(output: Path) -> Iterator[Writer]:
+    """Be a run that writes to an output."""
+    made_from = claim.made_from(["/in"], None)
+    with writing(
+        str(output), "a run", "run", lambda was: claim.admit_run(str(output), was, made_from, False)
+    ) as it:
+        yield it
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Return an output that knows eight photos of ``in``, of which four are there, one as another."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    make(folder, "a.jpg", "b.jpg", "g.jpg", "h.jpg")
+    listing = {listed.path: listed.etag for listed in inventory.Listing(Source((str(folder),), "/nowhere"))}
+
+    def rows(*names: str) -> list[Row | str]:
+        paths = [f"{folder}/{name}.jpg" for name in names]
+        return [Row(path, "another" if path.endswith("b.jpg") else listing.get(path)) for path in paths]
+
+    with run(out) as writer:
+        whole = {ONE: rows("a", "b", "c"), TWO: rows("d", "e"), THREE: rows("h"), BAD: rows("f", "g")}
+        writer.commit(known(out, whole).files.values())
+    return out
+
+
+def taken(writer: Writer, prune: bool, max_pruned: float = 1) -> Inventory:
+    def admit(comparison: Comparison) -> None:
+        checks.check_missing(comparison, prune, max_pruned)
+
+    source = Source((f"{Path(writer.output).parent}/in",), writer.output)
+    return inventory.take(source, writer, NETWORK, 2, 256, prune=prune, admit=admit)
+
+
+def names_of(output: Path) -> dict[str, list[str]]:
+    """Return the names of a table's photos by its files."""
+    found = commits.load(str(output))
+    assert found is not None
+    places = {path: files.location(str(output), path) for path in found.files}
+    return {
+        path: [Path(name).stem for name in files.read(place)["path"].to_pylist()]
+        for path, place in places.items()
+    }
+
+
+def missing_of(output: Path) -> list[tuple[str, str]]:
+    """Return the names and outcomes of the photos that the last run did not find."""
+    found = missing.read(str(output))
+    assert found.schema.equals(schema.MISSING)
+    return [(Path(row["path"]).stem, row["outcome"]) for row in found.to_pylist()]
+
+
+def test_photos_that_are_missing_are_listed_and_stay(table: Path) -> None:
+    before = names_of(table)
+    with run(table) as writer:
+        found = taken(writer, prune=False)
+        assert (found.photos, found.unchanged, found.unchanged_rejected, found.todo) == (4, 3, 1, 1)
+        assert (found.missing, found.pruned) == (4, 0)
+    good, bad = layout.FEATURIZED, layout.REJECTED
+    assert missing_of(table) == [("c", good), ("d", good), ("e", good), ("f", bad)]
+    assert names_of(table) == before
+    make(table.parent / "in", *(f"{name}.jpg" for name in "cdef"))
+    with run(table) as writer:
+        assert taken(writer, prune=False).missing == 0
+    assert missing_of(table) == []
+
+
+def test_pruned_photos_leave_by_one_commit_and_changed_ones_replace_rows_of_the_new_files(
+    table: Path,
+) -> None:
+    with run(table) as writer:
+        first = writer.snapshot.version
+        found = taken(writer, prune=True)
+        assert (found.missing, found.pruned, found.unchanged) == (4, 4, 3)
+        assert writer.snapshot.version == first + 1
+        now = names_of(table)
+        assert sorted(now.values()) == [["a", "b"], ["g"], ["h"]], "a file without rows is none"
+        assert now[THREE] == ["h"]
+        [changed] = rows_of(found)
+        assert (Path(changed["path"]).stem, now[changed["replaces"]]) == ("b", ["a", "b"])
+    lines = (table / f"photos/_delta_log/{first + 1:020}.json").read_text().splitlines()
+    assert Counter(key for line in lines for key in json.loads(line)) == Counter(
+        commitInfo=1, add=2, remove=3
+    )
+    assert len(missing.read(str(table))) == 0
+
+
+def test_no_more_photos_are_pruned_than_is_plausible(table: Path) -> None:
+    before = names_of(table)
+    with run(table) as writer:
+        sentence = r"4 of 8 known photos are not listed any more, and --max-pruned 0.49"
+        with pytest.raises(DataError, match=sentence):
+            taken(writer, True, max_pruned=0.49)
+        assert names_of(table) == before
+        assert taken(writer, True, max_pruned=0.5).pruned == 4
+
+
+def test_an_input_without_any_photo_takes_nothing_out_of_the_table(table: Path) -> None:
+    before = names_of(table)
+    for photo in (table.parent / "in").iterdir():
+        photo.rename(photo.with_suffix(".txt"))
+    with run(table) as writer, pytest.raises(DataError, match=r"no photos in .*: none of 4 files"):
+        taken(writer, prune=True)
+    assert names_of(table) == before
+
+
+def test_a_list_is_compared_with_the_table_as_a_listing_is(tmp_path: Path, table: Path) -> None:
+    with run(table) as writer:
+        listed = taken(writer, prune=False)
+        rows = rows_of(listed)
+        photos = list(inventory.Listing(Source((f"{tmp_path}/in",), "/nowhere")))[::-1]
+        lines = [f"{one.path},{one.bytes},{one.etag},{one.modified}" for one in photos]
+        (tmp_path / "list.csv").write_text("\n".join(["path,size,etag,modified", *lines]))
+        source = Source((f"{tmp_path}/in",), str(table), manifest=f"{tmp_path}/list.csv")
+        told = inventory.take(source, writer, NETWORK, 2, 256)
+        assert (told, rows_of(told)) == (listed, rows)

@@ -15,26 +15,9 @@ from typing import Any
 import pyspark
 import pytest
 
-from job import backbone, main
+from job import backbone, exits, main
+from tests.drivers import SECONDS, command, environment, run
 from tests.spark_session import ROOT
-
-SECONDS = 240
-
-
-def command(*options: object) -> list[str]:
-    return [sys.executable, "-m", "job", *map(str, options)]
-
-
-def environment(cache: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "FRUITS"))}
-    return kept | {"FRUITS_CACHE": str(cache), "PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"}
-
-
-def run(cache: Path, *options: object, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*options), capture_output=True, text=True, cwd=ROOT, env=environment(cache) | more,
-        timeout=SECONDS, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -232,16 +215,16 @@ def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: Path, cache: Path
 ) -> None:
     went_on: list[object] = []
-    monkeypatch.setattr(main, "_interrupted", threading.Event())
+    monkeypatch.setattr(exits, "interrupted", threading.Event())
 
     def load(*_: object) -> SimpleNamespace:
-        main._interrupted.set()
+        exits.interrupted.set()
         return SimpleNamespace(name="network", source="here")
 
     monkeypatch.setattr(backbone, "load", load)
     monkeypatch.setattr(main, "_start", went_on.append)
-    monkeypatch.setattr(main, "_on_signals", lambda _: None)
+    monkeypatch.setattr(exits, "_on_signals", lambda _: None)
     arguments = ["--input", str(photos), "--output", str(tmp_path / "out"), "--cache", str(cache)]
-    assert main.main(arguments) == main.INTERRUPTED
+    assert main.main(arguments) == exits.INTERRUPTED
     assert not went_on
-    assert not list((tmp_path / "out").rglob("*.json"))
+    assert not (tmp_path / "out" / "runs").exists()

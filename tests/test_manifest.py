@@ -2,20 +2,19 @@
 
 import gzip
 import random
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job import manifest, store
+from job import database, manifest, store
 from job.errors import JobError
+from job.table import schema
 from job.walk import Listed
-from tests.listings import NOON
+from tests.listings import NOON, temporary
 
 PHOTOS: Final = [
     Listed("/photos/a,b.jpg", 1, "e1", NOON),
@@ -32,7 +31,7 @@ def read(location: object, *inputs: str) -> list[Listed]:
 def table(photos: list[Listed]) -> pa.Table:
     """Return photos as our own tables hold them."""
     rows = [photo._asdict() | {"label": "x", "split": None} for photo in photos]
-    return pa.Table.from_pylist(rows, schema=store.INVENTORY_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=schema.LISTED)
 
 
 def text(photos: list[Listed]) -> bytes:
@@ -51,18 +50,6 @@ def write(folder: Path, name: str, photos: list[Listed]) -> Path:
     else:
         (folder / name).write_bytes(gzip.compress(text(photos)) if name.endswith(".gz") else text(photos))
     return folder / name
-
-
-def files_made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return a list of the files in which rows wait, as they are made."""
-    made: list[Any] = []
-
-    def make() -> Any:
-        made.append(tempfile.TemporaryFile())  # noqa: SIM115 (the code under test closes it)
-        return made[-1]
-
-    monkeypatch.setattr(manifest, "TemporaryFile", make)
-    return made
 
 
 @pytest.mark.parametrize("name", ["list.parquet", "list.csv", "list.csv.gz", "LIST.CSV"])
@@ -88,8 +75,7 @@ def test_lists_in_s3_are_read_like_those_in_folders(bucket: str, tmp_path: Path)
 def test_long_lists_in_no_order_come_in_order_each_path_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifest, "RUN_BYTES", 1_000)  # some 25 rows
-    monkeypatch.setattr(manifest, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(database, "ROWS_PER_BATCH", 3)
     monkeypatch.setattr("job.manifest_files.READ_ROWS", 7)
     dice = random.Random(5)
     signs = ["a", "B", "/", "é", "\ud7ff", "\ue000", "\uffff", "🍎", " "]
@@ -100,9 +86,7 @@ def test_long_lists_in_no_order_come_in_order_each_path_once(
     # Of one path the latest, and of one time the last that was listed.
     latest = {photo.path: photo for photo in sorted(photos, key=lambda photo: (photo.modified, photo.bytes))}
     assert len(latest) < 90
-    made = files_made(monkeypatch)
     assert read(tmp_path) == [latest[path] for path in sorted(latest)]
-    assert 10 < len(made) < 25, "each of some batches"
 
 
 def test_a_name_that_is_not_utf_8_has_the_place_that_a_listing_gives_it(tmp_path: Path) -> None:
@@ -168,15 +152,16 @@ def test_a_list_in_a_bucket_that_is_not_admitted_is_not_asked_for(monkeypatch: p
         next(manifest.read("s3://far/list.csv", (), refuse))
 
 
-def test_waiting_rows_lie_in_files_that_are_closed_when_nobody_wants_more(
+def test_rows_wait_in_a_folder_that_is_gone_when_nobody_wants_more_or_one_is_at_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = files_made(monkeypatch)
-    monkeypatch.setattr(manifest, "RUN_BYTES", 1)
-    for name in ("a.csv", "b.csv"):
-        write(tmp_path, name, PHOTOS)
-    photos: Iterator[Listed] = manifest.read(str(tmp_path), ())
+    folder = temporary(tmp_path, monkeypatch)
+    photos = manifest.read(str(write(tmp_path, "list.csv", PHOTOS)), ())
     assert next(photos) == PHOTOS[0]
-    assert [file.closed for file in made] == [False, False]
+    assert len(list(folder.iterdir())) == 1
     photos.close()  # type: ignore[attr-defined]
-    assert [file.closed for file in made] == [True, True]
+    assert list(folder.iterdir()) == []
+    (tmp_path / "list.csv").write_text("path,size\n" + "/a,1\n" * 100_000 + "/a,\n")
+    with pytest.raises(JobError, match="row 100001: bytes is ''"):
+        read(tmp_path / "list.csv")
+    assert list(folder.iterdir()) == []

@@ -206,6 +206,15 @@ def test_a_list_that_may_not_be_read_is_the_users_and_a_failing_store_is_not(
     fail(errno.EIO)
     assert refusal("/x.csv", JobError) == "manifest /x.csv cannot be read: it failed"
 
+    class Torn(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 2**20:
+                raise OSError(errno.EIO, "it failed")
+            return super().read(size)
+
+    monkeypatch.setattr(store, "open_input", lambda _: Torn(b"path,size\n" + b"/a,1\n" * 2**20))
+    assert refusal("/x.csv", JobError) == "manifest /x.csv cannot be read: it failed"
+
 
 @pytest.mark.parametrize(
     ("name", "content"),

@@ -113,6 +113,7 @@ def test_a_time_that_python_does_not_know_is_none(tmp_path: Path) -> None:
         (["s3://Fruits_1/a,1"], "'s3://Fruits_1/a' is neither a path nor an object's s3://bucket/key"),
         (["http://fruits/a,1"], "'http://fruits/a' is neither a path nor an object's s3://bucket/key"),
         (["/a,1,yesterday"], ", row 1: modified is 'yesterday', which is no time in ISO 8601"),
+        (["/a,1", "/b,1", "s3://x,1", "/c,", ",1"], ", row 3: 's3://x' is neither a path nor"),
     ],
 )
 def test_a_row_that_is_no_photos_is_named(tmp_path: Path, rows: list[str], said: str) -> None:

@@ -1,151 +1,156 @@
-"""The reduced matrix: only what is new is projected, and what is stale goes when the new one is whole."""
+"""The reduced matrix: only files without one are projected, and a new model's is made beside the old."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 
-from job import matrix, passes, pca, store, tables
+from job import matrix, pca, store
 from job.moments import Moments
 from job.pca import Pca
-from tests.known_rows import drawn, write
-
-
-class Workers:
-    """Stands in for Spark: projects here, notes of which files, and what of the matrix was there then."""
-
-    def __init__(self, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.output = output
-        self.projected: list[str] = []
-        self.seen: set[str] = set()
-        monkeypatch.setattr(passes, "project", self._project)
-
-    def start(self) -> Any:
-        return "a session"
-
-    def _project(
-        self, spark: object, files: list[str], output: str, model: Pca, model_id: str
-    ) -> dict[str, int]:
-        assert spark == "a session"
-        self.projected = [name.rpartition("/")[2] for name in files]
-        self.seen = names(self.output)
-        return {file: tables.project(file, output, model, model_id) for file in files}
-
-
-def not_started() -> Any:
-    pytest.fail("Spark is started")
-
-
-def names(output: Path) -> set[str]:
-    """Return the files of both kinds of matrix."""
-    return {
-        file.location.removeprefix(f"{output}/")
-        for table in ("pca", "pca_csv")
-        for file in store.list_stored(f"{output}/{table}")
-    }
-
-
-def wanted_names(model: Pca, *numbers: int) -> set[str]:
-    return {name for number in numbers for name in tables.matrix_names(f"part-{number}", model.model_id)}
-
-
-def add(output: Path, number: int, rows: int = 4) -> None:
-    paths = [f"/{number}/{row}" for row in range(rows)]
-    write(str(output), f"features/part-{number}.parquet", paths, drawn(rows, number))
+from job.table import files, layout, schema, sweep
+from job.table.layout import DataFile
+from tests import outputs
+from tests.outputs import FEW, Made, add_file, features_of
+from tests.test_erase import assert_derived, bytes_of
 
 
 def a_model(k: int = 2) -> Pca:
-    return pca.fit(Moments.of(drawn(40, 99)), k, 0.95, standardize=False)
+    rows = np.random.default_rng(99).normal(size=(40, FEW))
+    return pca.fit(Moments.of(rows), k, 0.95, standardize=False)
 
 
 MODEL = a_model()
 
 
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    for number in range(3):
-        add(tmp_path, number)
-    return tmp_path
+class Table:
+    """The files of a table, and what is projected of them; a killed run projects the first file only."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = str(place)
+        self.files = [add_file(self.place, number, 4) for number in range(3)]
+        self.projected: list[DataFile] = []
+        self.is_to_be_killed = False
+
+    def write(self, model: Pca = MODEL) -> tuple[int, int]:
+        self.projected = []
+        return matrix.write(self.place, self.files, model, self._project)
+
+    def _project(self, some: Sequence[DataFile], model: Pca) -> dict[str, int]:
+        self.projected += some
+        self.model_meanwhile = sweep.current_model(self.place)
+        made = {}
+        for file in some:
+            made[file.path] = matrix.project(self.place, file.path, model)
+            if self.is_to_be_killed:
+                raise KeyboardInterrupt
+        return made
+
+    def names(self) -> set[str]:
+        """Return the files of both kinds of matrix."""
+        found = [name for folder in sweep.DERIVED for name, _ in store.list_files(f"{self.place}/{folder}")]
+        return {name.removeprefix(f"{self.place}/") for name in found}
+
+
+def names_of(model: Pca, *some: DataFile) -> set[str]:
+    return {name for file in some for name in layout.matrix_paths(file.path, model.model_id)}
 
 
 @pytest.fixture
-def workers(output: Path, monkeypatch: pytest.MonkeyPatch) -> Workers:
-    """Stand in for Spark, with a matrix that is made already."""
-    found = Workers(output, monkeypatch)
-    assert matrix.write(found.start, str(output), MODEL) == (12, 12)
-    assert found.projected == ["part-0.parquet", "part-1.parquet", "part-2.parquet"]
-    assert names(output) == wanted_names(MODEL, 0, 1, 2)
-    found.projected = []
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
+    """Return a table of three files, twelve photos, and their matrix."""
+    outputs.quick(monkeypatch)
+    found = Table(tmp_path)
+    assert found.write() == (12, 12)
+    assert found.names() == names_of(MODEL, *found.files)
+    assert sweep.current_model(found.place) == MODEL.model_id
     return found
 
 
-@pytest.mark.usefixtures("workers")
-def test_where_nothing_is_new_spark_is_not_started_and_nothing_is_written(output: Path) -> None:
-    def files() -> dict[str, int]:
-        return {str(file): file.stat().st_ino for file in output.rglob("*") if file.is_file()}
-
-    before = files()
-    assert matrix.write(not_started, str(output), MODEL) == (12, 0)
-    assert files() == before
+def test_where_nothing_is_new_nothing_is_projected_or_written(table: Table) -> None:
+    before = bytes_of(table.place)
+    assert table.write() == (12, 0)
+    assert table.projected == []
+    assert bytes_of(table.place) == before
 
 
-def test_only_new_and_changed_files_are_projected(output: Path, workers: Workers) -> None:
-    add(output, 1, rows=3)
-    add(output, 7, rows=5)
-    assert matrix.write(workers.start, str(output), MODEL) == (16, 8)
-    assert workers.projected == ["part-1.parquet", "part-7.parquet"]
-    assert names(output) == wanted_names(MODEL, 0, 1, 2, 7)
-    assert matrix.write(not_started, str(output), MODEL) == (16, 0)
-
-
-def test_the_rows_say_which_model_made_them_and_are_its_projection(output: Path, workers: Workers) -> None:
-    assert workers.projected == []
-    [table] = tables.read([f"{output}/{tables.matrix_names('part-1', MODEL.model_id)[0]}"], store.PCA.names)
-    assert table.column("path").to_pylist() == [f"/1/{row}" for row in range(4)]
-    assert set(table.column("model_id").to_pylist()) == {MODEL.model_id}
-    found = np.array(table.column("pca").to_pylist())
-    np.testing.assert_array_equal(found, MODEL.project(drawn(4, 1)))
-
-
-@pytest.mark.usefixtures("workers")
-def test_the_matrix_of_a_file_that_is_gone_goes_too(output: Path) -> None:
-    (output / "features/part-1.parquet").unlink()
-    assert matrix.write(not_started, str(output), MODEL) == (8, 0)
-    assert names(output) == wanted_names(MODEL, 0, 2)
+def test_only_files_without_a_matrix_are_projected(table: Table) -> None:
+    new = add_file(table.place, 7, 5)
+    table.files[1:2] = [new]
+    assert table.write() == (13, 5)
+    assert table.projected == [new]
+    assert names_of(MODEL, *table.files) < table.names()
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_part_of_the_matrix_that_was_lost_is_made_again(output: Path, workers: Workers, lost: int) -> None:
-    (output / tables.matrix_names("part-2", MODEL.model_id)[lost]).unlink()
-    assert matrix.write(workers.start, str(output), MODEL) == (12, 4)
-    assert workers.projected == ["part-2.parquet"]
-    assert names(output) == wanted_names(MODEL, 0, 1, 2)
+def test_a_part_of_the_matrix_that_was_lost_is_made_again(table: Table, lost: int) -> None:
+    Path(table.place, layout.matrix_paths(table.files[2].path, MODEL.model_id)[lost]).unlink()
+    assert table.write() == (12, 4)
+    assert table.projected == table.files[2:]
+    assert table.names() == names_of(MODEL, *table.files)
 
 
-def test_a_new_models_matrix_is_written_beside_the_old_one_which_goes_then(
-    output: Path, workers: Workers
-) -> None:
+def test_a_new_models_matrix_is_written_beside_the_old_one_and_named_when_it_is_whole(table: Table) -> None:
     new = a_model(3)
-    assert matrix.write(workers.start, str(output), new) == (12, 12)
-    assert len(workers.projected) == 3
-    assert workers.seen == wanted_names(MODEL, 0, 1, 2), "until then, it is all there"
-    assert names(output) == wanted_names(new, 0, 1, 2)
-    assert matrix.write(not_started, str(output), new) == (12, 0)
+    assert table.write(new) == (12, 12)
+    assert table.model_meanwhile == MODEL.model_id
+    assert sweep.current_model(table.place) == new.model_id
+    assert table.names() == names_of(MODEL, *table.files) | names_of(new, *table.files)
 
 
-def test_a_run_that_was_killed_while_it_projected_leaves_the_old_matrix_and_the_next_makes_it_whole(
-    output: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_run_that_was_killed_has_projected_is_not_projected_again(table: Table) -> None:
     new = a_model(3)
+    table.is_to_be_killed = True
+    with pytest.raises(KeyboardInterrupt):
+        table.write(new)
+    assert sweep.current_model(table.place) == MODEL.model_id
+    table.is_to_be_killed = False
+    assert table.write(new) == (12, 8)
+    assert table.projected == table.files[1:]
 
-    def breaks(_: object, files: list[str], *more: Any) -> None:
-        tables.project(files[0], *more)
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(passes, "project", breaks)
-        matrix.write(workers.start, str(output), new)
-    assert names(output) == wanted_names(MODEL, 0, 1, 2) | wanted_names(new, 0)
-    assert matrix.write(workers.start, str(output), new) == (12, 12)
-    assert names(output) == wanted_names(new, 0, 1, 2)
+def test_parquet_and_csv_hold_the_projections_whatever_the_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs.quick(monkeypatch)
+    paths = sorted(['/a "b"/c,d.jpg', "/line\nbreak/é.jpg", "/\x01/🍎;.jpg", "/NULL", " / "])
+    rows = [{"path": path, "label": path, "features": features_of(path)} for path in paths]
+    columns = pa.Table.from_pylist(rows, schema.PHOTOS)
+    file = files.write(str(tmp_path), "outcome=featurized/part-1.parquet", columns)
+    assert matrix.project(str(tmp_path), file.path, MODEL) == 5
+    projected = MODEL.project(np.vstack([features_of(path) for path in paths]))
+    parquet, csv = (f"{tmp_path}/{name}" for name in layout.matrix_paths(file.path, MODEL.model_id))
+    table = files.read(parquet)
+    assert table.schema == schema.PCA
+    np.testing.assert_array_equal(np.vstack(table["pca"].to_numpy()), projected)
+    read = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    lines = pyarrow.csv.read_csv(csv, parse_options=read)
+    assert lines.column_names == ["path", "label", "split", "pc_1", "pc_2"]
+    assert table["path"].to_pylist() == table["label"].to_pylist() == lines["path"].to_pylist() == paths
+    found = np.column_stack([lines["pc_1"].to_numpy(), lines["pc_2"].to_numpy()])
+    np.testing.assert_array_equal(found.astype(np.float32), projected)
+
+
+def test_when_a_run_ends_the_matrix_of_the_model_before_is_gone_and_that_model_stays(output: Made) -> None:
+    before = sweep.current_model(output.location)
+    record = outputs.run(output, "--components", "5", "--refit", "auto")
+    assert record["model"]["rows_projected"] == len(output.good)
+    assert_derived(output.location)
+    assert sweep.current_model(output.location) == record["model"]["model_id"] != before
+    assert Path(output.location, layout.MODELS, before, "model.json").exists()
+
+
+@pytest.mark.parametrize("torn", [None, b"", b"{", b"[]", b'{"model_id": "pca-9-none"}'])
+def test_a_current_model_that_is_torn_or_not_there_is_made_anew(output: Made, torn: bytes | None) -> None:
+    place = Path(output.location, layout.CURRENT_MODEL)
+    place.unlink()
+    if torn is not None:
+        place.write_bytes(torn)
+    model = outputs.run(output)["model"]
+    assert model["fitted_now"]
+    assert json.loads(place.read_text()) == {"model_id": model["model_id"]}
+    assert_derived(output.location)

@@ -16,7 +16,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from job import models, store
+from job import models
 from job.pca import Pca
 from tests.s3_servers import Moto
 
@@ -97,15 +97,6 @@ def test_in_s3_each_file_is_put_once_in_its_place_and_what_says_the_model_is_who
     client = boto3.client("s3")
     answer = client.get_object(Bucket=bucket, Key=f"out/{pca.model_id}/spark/metadata/part-00000.txt")
     assert json.loads(answer["Body"].read())["uid"] == f"fruits_{pca.model_id}"
-
-
-def test_every_file_is_written_by_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    written: dict[str, bytes] = {}
-    monkeypatch.setattr(store, "write_bytes", written.__setitem__)
-    pca = a_model(2, standardized=False)
-    models.save(pca, str(tmp_path / "model"), FACTS)
-    assert list(written) == [str(tmp_path / "model" / name) for name in names_of(pca)]
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_is_saved_where_pyspark_is_not_even_loaded(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from tests.spark_session import Run
+from tests.tables import FEATURIZED, MATRIX, snapshot, table, vectors
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def output(whole: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def features(output: Path) -> pd.DataFrame:
-    return pd.read_parquet(output / "features").sort_values("path", ignore_index=True)
+    return table(output, FEATURIZED).reset_index()
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +64,6 @@ def test_the_real_sample_is_1560_photos_of_26_kinds(features: pd.DataFrame, samp
     assert features["split"].value_counts().to_dict() == {"Training": 1040, "Test": 520}
 
 
-def test_rejected_is_empty_and_readable(spark: SparkSession, output: Path) -> None:
-    rejected = pd.read_parquet(output / "rejected")
-    assert len(rejected) == 0
-    assert {"path", "reason", "detail"} <= set(rejected.columns)
-    (copy := output.parent / "rejected-table").symlink_to(output / "rejected")
-    assert spark.read.parquet(str(copy)).count() == 0
-
-
 def test_the_features_are_finite_varied_and_1280_wide(features: pd.DataFrame) -> None:
     rows = matrix(features)
     assert rows.shape == (len(features), 1280)
@@ -97,8 +90,9 @@ def test_pca_equals_eigh_of_the_features_covariance(
 
 
 def test_pca_agrees_with_sparks_own(spark: SparkSession, output: Path, record: dict[str, Any]) -> None:
-    (copy := output.parent / "features-table").symlink_to(output / "features")
-    rows = spark.read.parquet(str(copy)).select(array_to_vector(F.col("features")).alias("features"))
+    (copy := output.parent / "photos-table").symlink_to(output / "photos")
+    photos = spark.read.parquet(str(copy)).where("outcome = 'featurized'")
+    rows = photos.select(array_to_vector(F.col("features")).alias("features"))
     k = min(20, record["model"]["components"])
     theirs = PCA(k=k, inputCol="features", outputCol="pca").fit(rows)
     model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
@@ -113,19 +107,16 @@ def test_the_matrix_is_the_projection_in_parquet_and_in_csv(
 ) -> None:
     model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
     wanted = (matrix(features) - model["mean"]) / model["scale"] @ model["components"].T
-    reduced = pd.read_parquet(output / "pca").sort_values("path", ignore_index=True)
+    reduced = table(output, MATRIX).reset_index()
     assert reduced["model_id"].unique().tolist() == [record["model"]["model_id"]]
     assert reduced[["path", "label", "split"]].equals(features[["path", "label", "split"]])
     np.testing.assert_allclose(matrix(reduced, "pca"), wanted, atol=1e-5)
-    stems = {f"{file.stem}.{record['model']['model_id']}" for file in (output / "features").iterdir()}
-    for name, ending in (("pca", ".parquet"), ("pca_csv", ".csv")):
-        assert {file.name for file in (output / name).iterdir()} == {stem + ending for stem in stems}
-    parts = [pd.read_csv(file) for file in (output / "pca_csv").glob("*.csv")]
-    table = pd.concat(parts).sort_values("path", ignore_index=True)
+    parts = [pd.read_csv(file) for file in (output / "pca_csv").glob("*/*.csv")]
+    lines = pd.concat(parts).sort_values("path", ignore_index=True)
     names = [f"pc_{number}" for number in range(1, record["model"]["components"] + 1)]
-    assert table.columns.tolist() == ["path", "label", "split", *names]
-    assert table["path"].tolist() == features["path"].tolist()
-    np.testing.assert_allclose(table[names].to_numpy(), matrix(reduced, "pca"), rtol=1e-6)
+    assert lines.columns.tolist() == ["path", "label", "split", *names]
+    assert lines["path"].tolist() == features["path"].tolist()
+    np.testing.assert_allclose(lines[names].to_numpy(), matrix(reduced, "pca"), rtol=1e-6)
 
 
 READ_ELSEWHERE = """
@@ -142,7 +133,8 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
 model = PipelineModel.load(sys.argv[1])
-rows = spark.read.parquet(sys.argv[2]).withColumn("features", array_to_vector("features"))
+photos = spark.read.parquet(sys.argv[2])
+rows = photos.withColumn("features", array_to_vector("features"))
 made = {row["path"]: row["pca"].toArray() for row in model.transform(rows).select("path", "pca").collect()}
 kept = {row["path"]: np.array(row["pca"]) for row in spark.read.parquet(sys.argv[3]).collect()}
 assert made.keys() == kept.keys() and len(made) == int(sys.argv[4])
@@ -155,7 +147,7 @@ def test_plain_pyspark_loads_the_model_and_reproduces_the_matrix(
 ) -> None:
     run_of = run("--input", sample, "--output", tmp_path / "out", "--limit", 120, "--standardize")
     model = tmp_path / "out" / "models" / run_of["model"]["model_id"] / "spark"
-    arguments = [str(model), str(tmp_path / "out" / "features"), str(tmp_path / "out" / "pca"), "120"]
+    arguments = [str(model), str(tmp_path / "out/photos"), str(tmp_path / "out/pca"), "120"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
     environment |= {"PYTHONPATH": "", "PYTHONSAFEPATH": "1", "PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(
@@ -171,12 +163,11 @@ def test_features_do_not_depend_on_partitioning_order_or_limit(
 ) -> None:
     inputs = ["--input", sample / "Test", "--input", sample / "Training"]
     run(*inputs, "--output", tmp_path / "o", "--limit", 230, "--wave", 17)
-    some = pd.read_parquet(tmp_path / "o" / "features")
+    some = table(tmp_path / "o", FEATURIZED)
     assert len(some) == 230
-    assert len(list((tmp_path / "o" / "features").glob("*.parquet"))) > 10
-    whole = features.set_index("path").loc[some["path"]]
-    ours, theirs = np.vstack(list(some["features"])), np.vstack(list(whole["features"]))
-    assert ours.tobytes() == theirs.tobytes()
+    assert len(snapshot(tmp_path / "o").files) > 10
+    whole = features.set_index("path").loc[some.index]
+    assert vectors(some).tobytes() == vectors(whole).tobytes()
     assert (some["sha256"].to_numpy() == whole["sha256"].to_numpy()).all()
 
 
@@ -198,16 +189,13 @@ def test_the_record_says_what_was_done_and_with_what(record: dict[str, Any], fea
 def test_both_engines_agree_on_what_they_write(run: Run, sample: Path, tmp_path: Path) -> None:
     for engine in ("litert", "tensorflow"):
         run("--input", sample, "--output", tmp_path / engine, "--limit", 24, "--engine", engine)
-    fast, reference = (
-        pd.read_parquet(tmp_path / engine / "features").sort_values("path")
-        for engine in ("litert", "tensorflow")
-    )
-    assert fast["path"].tolist() == reference["path"].tolist()
+    fast, reference = (table(tmp_path / engine, FEATURIZED) for engine in ("litert", "tensorflow"))
+    assert fast.index.equals(reference.index)
     assert np.abs(matrix(fast) - matrix(reference)).max() <= 1e-4
     assert fast["backbone"].iloc[0] != reference["backbone"].iloc[0]
 
 
 def test_parquet_is_plain_lists_of_floats_compressed_with_zstd(output: Path) -> None:
-    file = pq.ParquetFile(next((output / "features").glob("*.parquet")))
+    file = pq.ParquetFile(next((output / "photos" / "outcome=featurized").iterdir()))
     assert str(file.schema_arrow.field("features").type).startswith("list<element: float")
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"

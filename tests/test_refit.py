@@ -145,10 +145,13 @@ def test_a_model_of_something_else_than_is_wanted_goes_or_is_refused(
     assert new.backbone == network
     assert new.wanted["components"] == wanted.components
     assert new.pca.k == (wanted.components or new.pca.k)
-    with pytest.raises(UsageError) as caught:
-        choose(tmp_path, model_id, moments, wanted, "never", network=network)
+    with pytest.raises(UsageError) as caught:  # before anything is computed
+        refit.check(str(tmp_path), model_id, wanted, network, "never")
     assert str(caught.value).startswith(f"--refit never keeps model {model_id}, which has another {differs}:")
     assert "\n" not in str(caught.value)
+    refit.check(str(tmp_path), model_id, wanted, network, "auto")
+    refit.check(str(tmp_path), model_id, WANTED, NETWORK, "never")
+    refit.check(str(tmp_path), "", wanted, network, "never")
 
 
 @pytest.mark.parametrize("how", ["nothing there", "no figures", "another model's arrays"])
@@ -180,14 +183,3 @@ def test_a_record_says_what_the_model_keeps_and_whether_it_is_new(tmp_path: Path
         "fitted_now": False,
         "rows_projected": 30,
     }
-
-
-def test_never_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
-    model_id = saved(tmp_path)
-    other = Wanted(5, 0.95, False)
-    for wanted, network, differs in ((other, NETWORK, "components"), (WANTED, "network-2", "backbone")):
-        with pytest.raises(UsageError, match=f"which has another {differs}"):
-            refit.check(str(tmp_path), model_id, wanted, network, "never")
-        refit.check(str(tmp_path), model_id, wanted, network, "auto")
-    refit.check(str(tmp_path), model_id, WANTED, NETWORK, "never")
-    refit.check(str(tmp_path), "", other, NETWORK, "never")

@@ -10,8 +10,8 @@ import pytest
 from job import retention
 from job.arguments import EU_REGIONS
 from job.retention import Sources
-from job.traces import Selection
-from tests.outputs import make, photos
+from job.search import Selection
+from tests.outputs import Made, snapshot_of
 from tests.s3_servers import Answer, ScriptedS3, error_body, make_bucket
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
@@ -84,8 +84,11 @@ def test_of_more_photos_than_are_asked_for_the_rest_is_unknown(
     assert retention.sources(asked, EU_REGIONS) == Sources(there=0, gone=2, unknown=3)
 
 
-def test_records_that_name_an_erased_place_as_their_input_are_counted(tmp_path: Path) -> None:
-    source = photos(tmp_path / "photos", 32)
-    made = make(str(tmp_path / "out"), source, files=1)
-    assert retention.records_naming(made.location, Selection(prefixes=(f"{tmp_path}/ph",))) == 3
-    assert retention.records_naming(made.location, Selection(prefixes=(f"{source}/Test",))) == 0
+@pytest.mark.parametrize(
+    ("below", "records"), [("/ph", 3), ("/photos", 3), ("/photos/", 3), ("/photos/Test", 0), ("/photos-2", 0)]
+)
+def test_records_that_name_an_erased_place_as_their_input_are_counted(
+    output: Made, below: str, records: int
+) -> None:
+    selection = Selection(prefixes=(output.source.removesuffix("/photos") + below,))
+    assert retention.records_naming(output.location, snapshot_of(output.location), selection) == records

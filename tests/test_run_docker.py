@@ -35,10 +35,10 @@ def test_the_image_gives_the_numbers_of_run_local(image: str, sample: Path, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     local = [str(ROOT / "scripts" / "run-local.sh"), "--input", str(sample), "--output", str(outside)]
     subprocess.run(local, check=True, capture_output=True)
-    for name in ("features", "pca"):
+    for table, name in (("photos", "features"), ("pca", "pca")):
         columns = ["path", "label", "split", name]
         ours, theirs = (
-            pq.read_table(where / name, columns=columns).sort_by("path") for where in (inside, outside)
+            pq.read_table(where / table, columns=columns).sort_by("path") for where in (inside, outside)
         )
         assert ours.num_rows == len(list(sample.rglob("*.jpg")))
         if name == "features":
@@ -67,7 +67,7 @@ def test_an_output_is_taken_up_again_and_names_of_all_kinds_reach_the_job(
     counts = sorted((record["counts"]["featurized"], record["counts"]["unchanged"]) for record in records)
     assert counts == [(0, counts[1][0]), (counts[1][0], 0)], "the second run had nothing to do"
     assert (output / "mine").read_text() == "not the job's"
-    assert set(pq.read_table(output / "features", columns=["path"])["path"].to_pylist()) == {
+    assert set(pq.read_table(output / "photos", columns=["path"])["path"].to_pylist()) == {
         str(file) for file in fruit.rglob("*.jpg")
     }
 
@@ -142,8 +142,7 @@ def test_credentials_reach_s3_and_no_command_line_or_container(
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(list(photos.rglob('*.jpg')))} photos featurized" in done.stdout
     assert "none-may-see-this" not in (tmp_path / "told").read_text() + done.stdout + done.stderr
-    features = [name for name, _ in store.list_files(f"s3://{results}/features", ".parquet")]
-    assert features
+    assert list(store.list_files(f"s3://{results}/photos", ".parquet"))
 
 
 @pytest.mark.docker

@@ -71,19 +71,21 @@ def test_a_folder_with_a_comma_or_a_quote_is_one_field_of_a_mount() -> None:
 def test_what_is_handed_over_is_what_the_job_writes() -> None:
     assert sorted(containers.OURS) == sorted(layout.FOLDERS)
     assert sorted(containers.EARLIER) == sorted(layout.EARLIER)
-    assert (containers.TABLE, containers.EARLIER_CLAIM) == (
-        f"{layout.PHOTOS}/{commits.LOG}",
-        layout.EARLIER_CLAIM,
-    )
+    assert f"{layout.PHOTOS}/{commits.LOG}" == containers.TABLE
+    assert layout.EARLIER_CLAIM == containers.EARLIER_CLAIM
 
 
 def test_of_an_output_only_what_is_the_jobs_is_handed_over(tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
     assert containers.ours(tmp_path) == list(containers.OURS), "somebody's features stay theirs"
+    (tmp_path / "pca").mkdir()
+    with pytest.raises(containers.ContainerError, match="has pca, not the job's"):
+        containers.ours(tmp_path)
+    (tmp_path / "_input.json").touch()
+    assert containers.ours(tmp_path) == [*containers.OURS, *containers.EARLIER], "for an --overwrite"
     (tmp_path / "photos").mkdir()
     with pytest.raises(containers.ContainerError, match="has photos, not the job's"):
         containers.ours(tmp_path)
     (tmp_path / "photos" / "_delta_log").mkdir()
+    (tmp_path / "_input.json").unlink()
     assert containers.ours(tmp_path) == list(containers.OURS)
-    (tmp_path / "_input.json").touch()
-    assert containers.ours(tmp_path) == [*containers.OURS, *containers.EARLIER], "for an --overwrite"

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import boto3
-import pandas as pd
 import pytest
 
+from tests.drivers import run
 from tests.s3_servers import Moto
+from tests.tables import FEATURIZED, REJECTED, assert_whole, table
 from tests.test_bad_input import ODD_NAMES
-from tests.test_main import run
 
 pytestmark = pytest.mark.spark
 
@@ -29,13 +29,10 @@ def test_photos_in_s3_give_the_features_of_the_same_photos_in_a_folder(
         cache, "--input", f"s3a://{bucket}/in/", "--output", out, "--max-rejected", "0.2", "--components", 3
     )
     assert done.returncode == 0, done.stderr
-    features = pd.read_parquet(out / "features").set_index("path")
+    features, rejected = table(out, FEATURIZED), table(out, REJECTED)
     wanted = [f"s3://{bucket}/in/Training/Fruit é/{name}" for name in ODD_NAMES]
     assert sorted(features.index) == sorted([*wanted, f"s3://{bucket}/in/Test//double//slash.jpg"])
-    rejected = pd.read_parquet(out / "rejected")
-    assert rejected[["path", "reason"]].to_numpy().tolist() == [
-        [f"s3://{bucket}/in/Test/Fruit é/cut.jpg", "truncated"]
-    ]
+    assert rejected["reason"].to_dict() == {f"s3://{bucket}/in/Test/Fruit é/cut.jpg": "truncated"}
     assert set(features.loc[wanted, "label"]) == {"Fruit é"}
     assert set(features.loc[wanted, "split"]) == {"Training"}
     assert features["etag"].str.fullmatch(r"[0-9a-f]{32}").all()
@@ -46,7 +43,7 @@ def test_photos_in_s3_give_the_features_of_the_same_photos_in_a_folder(
         (local / name).write_bytes(photo.read_bytes())
     done = run(cache, "--input", tmp_path / "local", "--output", tmp_path / "out2", "--components", 3)
     assert done.returncode == 0, done.stderr
-    there = pd.read_parquet(tmp_path / "out2" / "features").set_index("path")
+    there = table(tmp_path / "out2", FEATURIZED)
     for name, path in zip(ODD_NAMES, wanted, strict=True):
         ours, theirs = features.loc[path], there.loc[str(local / name)]
         assert ours["features"].tobytes() == theirs["features"].tobytes()
@@ -68,11 +65,11 @@ def test_results_go_to_s3_and_the_model_comes_back_from_there(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read())
     out = tmp_path / "out é"
-    features = pd.read_parquet(out / "features")
-    assert len(features) == len(pd.read_parquet(out / "pca")) == len(set(features["path"])) == 20
-    assert len(pd.read_parquet(out / "rejected")) == 0
+    assert len(table(out, FEATURIZED)) == 20
+    assert table(f"s3://{bucket}/out é", FEATURIZED).equals(table(out, FEATURIZED))
+    assert_whole(out)
     assert len(list((out / "runs").iterdir())) == 1
-    model = next((out / "models").iterdir())
+    (model,) = (out / "models").glob("pca-*")
     assert {file.name for file in model.iterdir()} == {"pca.npz", "model.json", "spark"}
     assert sorted(file.name for file in (model / "spark" / "stages").iterdir()) == [
         f"0_fruits_{model.name}_scaler",

@@ -28,6 +28,7 @@ OPTIONS: Final[dict[str, tuple[str, str, Any]]] = {
     "--refit": ("refit", "never", "never"),
     "--max-variance-loss": ("max_variance_loss", "0.5", 0.5),
     "--max-pruned": ("max_pruned", "0.25", 0.25),
+    "--keep-versions": ("keep_versions", "0.5", 0.5),
     "--log-format": ("log_format", "json", "json"),
     "--run-id": ("run_id", "night-1", "night-1"),
     "--cache": ("cache", "/cache", Path("/cache")),
@@ -61,6 +62,8 @@ WRONG: Final = [
     ("--refit", "sometimes", "choose from 'auto', 'always', 'never'"),
     ("--max-variance-loss", "1.5", "a number from 0 to 1"),
     ("--max-pruned", "-1", "a number from 0 to 1"),
+    ("--keep-versions", "-1", "a number of hours"),
+    ("--keep-versions", "1e3", "a number of hours"),
     ("--log-format", "xml", "choose from 'text', 'json'"),
     ("--run-id", "a/b", "or . or _ or -"),
     ("--run-id", "../up", "or . or _ or -"),
@@ -104,7 +107,7 @@ def test_defaults_are_those_that_the_help_promises(capsys: pytest.CaptureFixture
     words = capsys.readouterr().out
     for field in (
         *("variance", "max_rejected", "engine", "log_format", "max_photo_bytes", "max_photo_pixels"),
-        *("wave", "max_variance_loss"),
+        *("wave", "max_variance_loss", "max_pruned", "keep_versions"),
     ):
         section = words.partition(f"\n  --{field.replace('_', '-')} ")[2].split("\n  --")[0]
         assert f"(default {getattr(found, field)})" in section, field

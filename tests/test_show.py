@@ -1,71 +1,134 @@
-"""What ``show`` tells of one photo, from every table, and that it changes nothing."""
+"""What ``show`` tells of a photo, and that it changes nothing and waits for nobody."""
 
 import io
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job import show
+from job import compact, search, show, store
+from job.compact import Compaction
 from job.errors import DataError, UsageError
+from job.search import Selection
 from job.show import Question
-from job.traces import Selection
+from job.table import layout, missing, schema, sweep, writer
 from tests import outputs
-from tests.outputs import Made, make, photos
-from tests.test_erase import snapshot
+from tests.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Made, rows_of, snapshot_of
+from tests.test_erase import LOG, bytes_of
+
+MOVED = ("file", "pca", "pca_csv", "table_version")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = tmp_path_factory.mktemp("show")
-    return make(str(folder / "out"), photos(folder / "photos", 48), files=2)
+def of(output: Made, **chosen: Any) -> list[dict[str, Any]]:
+    fields: Any = {name: frozenset(values) for name, values in chosen.items()}
+    photos: list[dict[str, Any]] = show.run(Question(output.location, Selection(**fields)))["photos"]
+    return photos
 
 
-def asked(made: Made, path: str) -> Question:
-    return Question(made.location, Selection(frozenset([path])))
-
-
-def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(made: Made) -> None:
-    before, path = snapshot(made.location), made.changed[0]
-    known = show.run(asked(made, path))
-    assert snapshot(made.location) == before
-    (photo,) = known["photos"]
-    assert photo["path"] == path
-    (row,) = photo["features"]
+def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Made) -> None:
+    before, path = bytes_of(output.location), output.changed[0]
+    (photo,) = of(output, paths=[path])
+    assert bytes_of(output.location) == before
+    (row,) = (row for row in rows_of(output.location, layout.FEATURIZED) if row["path"] == path)
+    for name in (
+        "label",
+        "split",
+        "etag",
+        "bytes",
+        "modified",
+        "sha256",
+        "width",
+        "height",
+        "backbone",
+        "run_id",
+    ):
+        assert photo.pop(name) == row[name]
+    assert (row["sha256"], row["backbone"]) == (output.sha256[path], NETWORK)
+    assert row["run_id"] == RUN_IDS[1], "the run that has made the row that is there now"
+    file, matrix, csv = (Path(photo.pop(name)) for name in ("file", "pca", "pca_csv"))
+    assert Path(output.location, file).exists()
+    assert file.stem == matrix.stem == csv.stem
+    projected = {row["path"]: row["pca"] for row in outputs.matrix_of(output.location)[0]}
     numbers = outputs.features_of(path).astype(float)
-    assert row["sha256"] == made.sha256[path]
-    assert row["run_id"] == made.runs[1], "the run that has made the row that is there now"
-    assert (row["features"]["count"], row["features"]["max"]) == (1280, pytest.approx(numbers.max(), 1e-5))
-    assert row["features"]["norm"] == pytest.approx(float(np.linalg.norm(numbers)), 1e-5)
-    assert [(one["model_id"], one["components"]) for one in photo["pca"]] == [(made.model_id, 3)]
-    assert len(photo["pca_csv"]) == 1
-    assert [one["run_id"] for one in photo["listed"]] == made.runs
-    assert photo["rejected"] == photo["removed"] == []
-    text = show.summary(known)
-    assert made.sha256[path] in text
-    assert "count 1280" in text
-    assert f"listed by run {made.runs[1]}" in text
+    figures = {"min": numbers.min(), "max": numbers.max(), "norm": np.linalg.norm(numbers)}
+    assert photo.pop("features") == pytest.approx({"count": FEW, **figures}, 1e-5)
+    assert photo == {
+        "path": path,
+        "outcome": "featurized",
+        "table_version": snapshot_of(output.location).version,
+        "model_id": sweep.current_model(output.location),
+        "components": COMPONENTS,
+        "first_components": projected[path],
+        "is_missing": False,
+    }
 
 
-def test_a_rejected_photo_is_shown_with_its_reason(made: Made) -> None:
-    (photo,) = show.run(asked(made, made.bad[0]))["photos"]
-    assert [row["reason"] for row in photo["rejected"]] == ["truncated"]
-    assert photo["features"] == photo["pca"] == photo["pca_csv"] == []
+def test_a_rejected_photo_is_shown_with_its_reason_and_what_it_has_not_is_not_shown(output: Made) -> None:
+    (photo,) = of(output, paths=output.bad[:1])
+    assert (photo["outcome"], photo["reason"]) == ("rejected", "truncated")
+    assert photo["sha256"] == output.sha256[output.bad[0]]
+    assert not {"features", "width", "model_id", "first_components", "pca"} & photo.keys()
 
 
-def test_a_photo_that_is_not_listed_any_more_is_shown_with_the_run_that_missed_it(made: Made) -> None:
-    (photo,) = show.run(asked(made, made.removed[0]))["photos"]
-    assert [one["run_id"] for one in photo["removed"]] == [made.runs[1]]
-    assert [one["run_id"] for one in photo["listed"]] == [made.runs[0]]
+def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Made) -> None:
+    (photo,) = of(output, paths=output.missing)
+    assert photo["is_missing"]
+    assert photo["outcome"] == "featurized", "its row stays"
+    with writer.writing(output.location, "killed", "run", lambda _: []) as pruning:
+        listed = pa.Table.from_pylist([{"path": "/pruned.jpg", "outcome": "featurized"}], schema.MISSING)
+        missing.write(pruning, listed.to_batches())
+    assert of(output, paths=["/pruned.jpg"]) == [{"path": "/pruned.jpg", "is_missing": True}]
 
 
-def test_a_hash_leads_to_its_photo(made: Made) -> None:
-    path = made.good[5]
-    known = show.run(Question(made.location, Selection(sha256=frozenset([made.sha256[path]]))))
-    assert [photo["path"] for photo in known["photos"]] == [path]
-    assert len(known["photos"][0]["listed"]) == 1
+def test_hashes_and_paths_lead_to_their_photos(output: Made) -> None:
+    one, other = output.good[5], output.bad[1]
+    photos = of(output, paths=[other], sha256=[output.sha256[one]])
+    assert sorted(photo["path"] for photo in photos) == sorted([one, other])
+
+
+def test_people_read_one_line_for_each_thing(output: Made) -> None:
+    path = output.missing[0]
+    known = show.run(Question(output.location, Selection(frozenset([path]))))
+    lines = show.summary(known).splitlines()
+    assert f"{'path':<20} {path}" in lines
+    assert f"{'sha256':<20} {output.sha256[path]}" in lines
+    assert f"{'is_missing':<20} yes" in lines
+    assert any(line.startswith(f"{'features':<20} count {FEW}, min ") for line in lines)
+
+
+def merge_before(patch: pytest.MonkeyPatch, made: Made, last: int) -> Callable[[], bool]:
+    """Compact an output before the so-manieth file is read, and return what tells whether that came."""
+    reads, open_input = count(), store.open_input
+
+    def open_late(place: str) -> Any:
+        if next(reads) == last:
+            compact.run(Compaction(made.location), "compaction", LOG)
+        return open_input(place)
+
+    patch.setattr(store, "open_input", open_late)
+    return lambda: next(reads) > last
+
+
+def test_a_photo_is_shown_whole_whenever_its_file_is_merged_while_it_is_looked_for(
+    output: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before,) = of(output, paths=output.changed)
+    monkeypatch.setattr(search, "FILES_AT_ONCE", 1)
+    for last in count():
+        made = outputs.copied(output, str(tmp_path / f"out-{last}"))
+        with monkeypatch.context() as patch:
+            was_merged = merge_before(patch, made, last)
+            (photo,) = of(made, paths=output.changed)
+        if not was_merged():
+            break
+        assert photo == {**before, **{name: photo.get(name) for name in MOVED}}
+        assert all(photo[name] for name in MOVED)
+    assert last > 10
 
 
 @pytest.mark.parametrize(
@@ -80,11 +143,12 @@ def test_only_files_whose_statistics_leave_room_for_a_photo_are_read(
     group = pq.ParquetFile(sink).metadata.row_group(0)
     assert Selection(frozenset(["/m"])).may_be_in(group) == may_be
     assert Selection(frozenset(["/m"]), prefixes=("/",)).may_be_in(group)
+    assert Selection(frozenset(["/m"]), sha256=frozenset(["0"])).may_be_in(group)
 
 
-def test_what_is_not_known_is_said_in_one_sentence(made: Made) -> None:
+def test_what_is_not_known_is_said_in_one_sentence(output: Made) -> None:
     with pytest.raises(DataError, match=r"^nothing is known of /nowhere.jpg in output .*: check"):
-        show.run(asked(made, "/nowhere.jpg"))
+        of(output, paths=["/nowhere.jpg"])
 
 
 def test_what_is_no_output_of_ours_is_refused(tmp_path: Path) -> None:

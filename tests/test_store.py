@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -21,6 +22,11 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "out")
     return f"s3://{request.getfixturevalue('bucket')}/out"
+
+
+def no_link(*_: object) -> None:
+    """Be a file system without hard links."""
+    raise OSError(errno.EOPNOTSUPP, "no hard links here")
 
 
 def test_what_is_written_is_read(location: str) -> None:
@@ -50,36 +56,12 @@ def test_only_if_new_leaves_what_was_there(location: str) -> None:
     assert [name for name, _ in store.list_files(location)] == [at]
 
 
-def test_of_two_writers_one_wins(location: str) -> None:
-    for number in range(5):
-        at = store.join(location, f"claim{number}")
-        start = threading.Barrier(2)
-        won: list[bytes] = []
-
-        def write(
-            data: bytes, at: str = at, start: threading.Barrier = start, won: list[bytes] = won
-        ) -> None:
-            start.wait()
-            if store.write_bytes(at, data, only_if_new=True):
-                won.append(data)
-
-        writers = [threading.Thread(target=write, args=(data,)) for data in (b"one", b"two")]
-        for writer in writers:
-            writer.start()
-        for writer in writers:
-            writer.join()
-        assert won == [store.read_bytes(at)]
-
-
 @pytest.mark.parametrize("no_links", [False, True])
 def test_only_if_new_works_where_there_are_no_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_links: bool
 ) -> None:
-    def link(*_: object) -> None:
-        raise OSError(errno.EOPNOTSUPP, "no hard links here")
-
     if no_links:
-        monkeypatch.setattr(os, "link", link)
+        monkeypatch.setattr(os, "link", no_link)
     at = str(tmp_path / "claim")
     assert store.write_bytes(at, b"first", only_if_new=True)
     assert not store.write_bytes(at, b"second", only_if_new=True)
@@ -87,25 +69,64 @@ def test_only_if_new_works_where_there_are_no_hard_links(
     assert [path.name for path in tmp_path.iterdir()] == ["claim"]
 
 
-@pytest.mark.parametrize("only_if_new", [False, True])
+@pytest.mark.parametrize(("only_if_new", "failing"), [(False, 1), (True, 1), (True, 2)])
 def test_a_write_that_fails_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_if_new: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_if_new: bool, failing: int
 ) -> None:
-    at = tmp_path / "record.json"
+    at, calls = tmp_path / "record.json", itertools.count(1)
     if not only_if_new:
         at.write_bytes(b"whole")
-    write_bytes = Path.write_bytes
 
-    def half(self: Path, data: bytes) -> int:
-        write_bytes(self, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "disk full")
+    def fail(_: int) -> None:
+        if next(calls) == failing:  # the second is of the file itself, where there are no hard links
+            raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         store.write_bytes(str(at), b"a new one", only_if_new)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == (
         [] if only_if_new else [("record.json", b"whole")]
     )
+
+
+@pytest.mark.parametrize("only_if_new", [False, True])
+def test_a_file_has_its_name_after_its_content_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only_if_new: bool
+) -> None:
+    steps, fsync = list[str](), os.fsync
+
+    def synced(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").resolve()
+        steps.append("folder" if path == tmp_path else f"{path.suffix} {path.read_text()}")
+        fsync(handle)
+
+    def noted(name: str) -> None:
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given: (steps.append("named"), call(*given))[1])  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(os, "fsync", synced)
+    noted("link")
+    noted("replace")
+    store.write_bytes(str(tmp_path / "record.json"), b"whole", only_if_new)
+    assert steps == [f"{store.DRAFT} whole", "named", "folder"]
+
+
+def test_a_folder_that_is_removed_because_it_is_empty_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir, at = Path.mkdir, tmp_path / "table/part/file"
+
+    def mkdir_for_nothing(path: Path, *given: Any, **more: Any) -> None:
+        mkdir(path, *given, **more)
+        if path == at.parent:
+            monkeypatch.undo()
+            store.remove_empty_folders([str(path)], str(tmp_path))  # as another command does at its end
+            assert not list(tmp_path.iterdir())
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_for_nothing)
+    assert store.write_bytes(str(at), b"x")
+    assert at.read_bytes() == b"x"
 
 
 def test_a_reader_sees_all_of_a_file_or_none(tmp_path: Path) -> None:
@@ -143,6 +164,49 @@ def test_listing_is_sorted_with_sizes_and_leaves_out_what_is_not_data(location: 
     wanted = [store.join(at, name) for name in ("a.parquet", "b.parquet", "b/part-1.parquet")]
     assert [name for name, _ in store.list_files(at, ".parquet")] == wanted
     assert [name for name, _ in store.list_files(at + "/", ".parquet")] == wanted
+
+
+def test_a_listing_begins_after_a_name_and_s3_is_not_asked_for_what_is_before(
+    location: str, moto: Moto
+) -> None:
+    for name in ("a", "b", "b/c", "b0", "é"):
+        store.write_bytes(store.join(location, f"{name}.json"), b"")
+    asked = len(moto.requests())
+    for after, left in {
+        "b": ["b.json", "b/c.json", "b0.json", "é.json"],
+        "b.json": ["b/c.json", "b0.json", "é.json"],
+        "ê": [],
+    }.items():
+        assert list(store.list_files(location, after=after)) == [
+            (store.join(location, name), 0) for name in left
+        ]
+    listings = [request for request in moto.requests()[asked:] if "list-type" in request]
+    assert all("start-after=" in request for request in listings)
+    assert len(listings) == (3 if store.is_s3(location) else 0)
+
+
+def test_drafts_are_what_is_left_of_writing_and_nothing_else(location: str, tmp_path: Path) -> None:
+    draft = store.join(location, "a", "b", f".0123{store.DRAFT}")
+    for at in (
+        draft,
+        *(store.join(location, name) for name in ("x.draft", ".hidden", f"a/.0{store.DRAFT}.json")),
+    ):
+        store.write_bytes(at, b"x")
+    assert list(store.list_drafts(location)) == ([] if store.is_s3(location) else [draft])
+    assert list(store.list_drafts(str(tmp_path / "none"))) == []
+
+
+def test_empty_folders_are_removed_up_to_one_that_stays(tmp_path: Path) -> None:
+    for name in ("out/a/b/c", "out/a/full", "out/x", "beside/y"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "out/a/full/file").touch()
+    folders = [
+        tmp_path / name for name in ("out/a/b/c", "out/a/full", "out/x", "out", "beside/y", "out/none")
+    ]
+    store.remove_empty_folders(map(str, folders), str(tmp_path / "out"))
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {
+        *("out", "out/a", "out/a/full", "out/a/full/file", "beside", "beside/y")
+    }
 
 
 def test_a_folder_that_may_not_be_listed_is_no_empty_table(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import boto3
 import pytest
 import yaml
 
+from scripts import submit
 from tests.checked.requests import calls
 from tests.cloud import Request
 from tests.stages import Made, line
@@ -204,3 +206,10 @@ def test_the_shell_command_answers(made: Made) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "started: ./scripts/submit.sh follow monday\n"
     assert len(made.cloud.runs()) == 1
+
+
+def test_help_tells_readers_of_the_table_what_the_readme_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        submit.main(["--help"])
+    told = re.findall(r"^  (--(?:jars|conf) .+)$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert len(told) == 3 and "\n".join(told) in (ROOT / "k8s" / "README.md").read_text()

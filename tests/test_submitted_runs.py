@@ -89,12 +89,12 @@ def test_the_request_that_was_sent_runs_on_photos_and_writes_where_it_says(
     listed = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
     keys = [one["Key"] for page in listed for one in page["Contents"]]
     assert f"{prefix}/runs/monday.json" in keys
-    for table, column in (("features", "features"), ("pca", "pca")):
+    for table, column, width in (("photos/outcome=featurized", "features", 1280), ("pca", "pca", 7)):
         rows = 0
         for key in (one for one in keys if one.startswith(f"{prefix}/{table}/") and one.endswith(".parquet")):
             file = tmp_path / key.replace("/", "-")
             s3.download_file(bucket, key, str(file))
             found = pq.read_table(file)
             rows += len(found)
-            assert {len(row) for row in found[column].to_pylist()} == {1280 if table == "features" else 7}
+            assert {len(row) for row in found[column].to_pylist()} == {width}
         assert rows == len(photos)

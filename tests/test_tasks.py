@@ -12,11 +12,10 @@ from typing import Final
 import pyarrow.parquet as pq
 import pytest
 
-from job import compare, inventory, s3, store, tasks
-from job.inventory import Source
+from job import s3, store, tasks
+from job.table.layout import DataFile
 from job.tasks import BYTES_PER_PHOTO, Photo
-from job.walk import Listed
-from tests.listings import NOON, made_up, nothing_known, sizes, take
+from tests.listings import BAD, NOON, ONE, TWO, listed, made_up, sizes, take
 from tests.s3_servers import Moto
 
 WAVE: Final = 256
@@ -67,30 +66,31 @@ def test_a_stream_longer_than_the_buffer_is_cut_into_full_tasks_and_an_even_end(
     assert len(files) == -(-taken.tasks.tasks // 3)
 
 
-def test_no_more_of_a_long_stream_is_held_than_a_block_the_buffer_and_one_file(
+def test_no_more_of_a_long_stream_is_held_than_the_buffer_and_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "BUFFER", 1_000)
     monkeypatch.setattr(tasks, "TASKS_PER_FILE", 2)
-    monkeypatch.setattr(compare, "BLOCK", 500)
-    listed, written, most_held = 0, 0, 0
+    came, written, most_held = 0, 0, 0
 
     def photos() -> Iterator[tuple[str, int, str, datetime]]:
-        nonlocal listed, most_held
+        nonlocal came, most_held
         for number in range(10_000):
-            listed += 1
-            most_held = max(most_held, listed - written)
+            came += 1
+            most_held = max(most_held, came - written)
             yield f"s3://made-up/{number:09}.jpg", 0, "", NOON
 
-    def write(_: str, data: bytes) -> None:
+    def write(location: str, data: bytes) -> bool:
         nonlocal written
         written += pq.ParquetFile(io.BytesIO(data)).metadata.num_rows
+        return to_disk(location, data)
 
+    to_disk = store.write_bytes
     monkeypatch.setattr(s3, "list_objects", lambda _: photos())
     monkeypatch.setattr(store, "write_bytes", write)
-    inventory.take(Source(("s3://made-up",), "/nowhere"), str(tmp_path), 4, WAVE, nothing_known())
+    take("s3://made-up", to=tmp_path, cores=4)
     assert written == 10_000
-    assert most_held <= 500 + 1_000 + 3 * WAVE
+    assert most_held <= 1_000 + 3 * WAVE
 
 
 def test_tasks_are_balanced_by_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,28 +121,24 @@ def test_a_photo_larger_than_a_task_is_a_task(
     assert [row["bytes"] for row in rows] == photo_sizes
 
 
-def replacing(file: str | None, *numbers: int) -> list[Photo]:
+def replacing(file: str, *numbers: int, size: int = 0) -> list[Photo]:
     """Return photos of nothing that replace rows of a file."""
-    return [Photo(Listed(f"/in/{number:03}.jpg", 0, "e", NOON), file) for number in numbers]
+    return [Photo(listed(f"/in/{number:03}.jpg", size=0), DataFile(file, size, 9)) for number in numbers]
 
 
 @pytest.mark.parametrize("wave", [1, 3, 4, 100])
 def test_photos_that_replace_rows_come_after_the_new_ones_with_all_of_a_file_in_one_task(
     tmp_path: Path, wave: int
 ) -> None:
-    new = [photo.listed for photo in replacing(None, *range(5))]
-    changed = [
-        *replacing("features/a.parquet", *range(10, 16)),
-        *replacing("features/b.parquet", 20),
-        *replacing("rejected/a.parquet", 30, 31),
-    ]
+    new = [listed(f"/in/{number:03}.jpg", size=0) for number in range(5)]
+    changed = [*replacing(ONE, *range(10, 16)), *replacing(TWO, 20), *replacing(BAD, 30, 31)]
     todo = tasks.write(iter(new), iter(changed), f"{tmp_path}/t", 1, wave)
     rows = [tasks.read(todo.location, task).to_pylist() for task in range(todo.tasks)]
     first, then = rows[: todo.first_changed], rows[todo.first_changed :]
-    assert [row["path"] for task in first for row in task] == [listed.path for listed in new]
+    assert [row["path"] for task in first for row in task] == [photo.path for photo in new]
     assert {row["replaces"] for task in first for row in task} == {None}
     assert [(row["path"], row["replaces"]) for task in then for row in task] == [
-        (photo.listed.path, photo.replaces) for photo in changed
+        (photo.listed.path, photo.replaces and photo.replaces.path) for photo in changed
     ]
     tasks_of_file = Counter(file for task in then for file in {row["replaces"] for row in task})
     assert set(tasks_of_file.values()) == {1}
@@ -151,8 +147,13 @@ def test_photos_that_replace_rows_come_after_the_new_ones_with_all_of_a_file_in_
     assert (todo.photos, todo.tasks) == (14, len(rows))
 
 
+def test_the_rows_that_stay_of_a_file_cost_a_task_as_they_are_read_and_written(tmp_path: Path) -> None:
+    large = [*replacing(ONE, 1, size=2 * BYTES_PER_PHOTO), *replacing(TWO, 2, size=2 * BYTES_PER_PHOTO)]
+    assert [tasks.write([], large, f"{tmp_path}/t", 1, wave).tasks for wave in (9, 10)] == [2, 1]
+
+
 def test_with_only_changed_photos_or_none_at_all_there_are_no_new_tasks(tmp_path: Path) -> None:
-    changed = tasks.write([], replacing("features/a.parquet", 1, 2), f"{tmp_path}/t", 2, 9)
+    changed = tasks.write([], replacing(ONE, 1, 2), f"{tmp_path}/t", 2, 9)
     assert (changed.photos, changed.tasks, changed.first_changed) == (2, 1, 0)
     nothing = tasks.write([], [], f"{tmp_path}/t", 2, 9)
     assert (nothing.photos, nothing.tasks, nothing.first_changed) == (0, 0, 0)
@@ -163,25 +164,19 @@ def test_a_task_is_read_from_s3_with_one_request(
     moto: Moto, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_up(monkeypatch, 2_000)
-    monkeypatch.setattr(store, "delete_tree", lambda _: None)
-    source = Source(("s3://made-up",), f"s3://{bucket}/out")
-    taken = inventory.take(source, f"s3://{bucket}/out/inventory/1", 2, WAVE, nothing_known())
+    taken, _ = take("s3://made-up", to=f"s3://{bucket}/out")
     asked = len(moto.requests())
     assert tasks.read(taken.tasks.location, taken.tasks.tasks - 1).num_rows == 125
     assert [request.split()[0] for request in moto.requests()[asked:]] == ["GET"]
 
 
-def test_an_inventory_of_200_000_photos_is_taken_fast(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made_up(monkeypatch, 200_000)
+def test_an_inventory_of_50_000_photos_is_taken_fast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up(monkeypatch, 50_000)
     start = time.process_time()
-    taken = inventory.take(
-        Source(("s3://made-up",), "/nowhere"), str(tmp_path / "inventory"), 8, WAVE, nothing_known()
-    )
+    taken = take("s3://made-up", to=tmp_path, cores=8, read=False)[0]
     rate = taken.photos / (time.process_time() - start)
     print(f"{rate:,.0f} photos listed and written per second of CPU")
-    assert taken.photos == 200_000
+    assert taken.photos == 50_000
     files = [size for _, size in store.list_files(taken.tasks.location)]
     assert max(files) < 2**20
     start = time.process_time()

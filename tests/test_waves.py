@@ -1,77 +1,86 @@
 """What stands in an output while it grows: whole waves, one row a photo, and the model that it says."""
 
-import threading
+import json
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.dataset as ds
 import pytest
+from deltalake import DeltaTable
 
-from tests.increments import counts, table, vectors
+from job.table import writer
+from tests.tables import FEATURIZED, MATRIX, REJECTED, assert_whole, counts, snapshot, table, vectors
 
 pytestmark = pytest.mark.spark
 
+Daily = Callable[..., dict[str, Any]]
+MorePhotos = Callable[..., list[Path]]
 
-def test_another_decoder_makes_all_photos_again_in_their_places(
-    daily: Callable[..., dict[str, Any]],
-    more_photos: Callable[..., list[Path]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+
+def test_another_decoder_makes_all_photos_again_rejected_ones_too(
+    daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    more_photos(24)
+    more_photos(24)[0].write_bytes(b"no photo")
     daily("--wave", 5)
-    files = sorted(file.name for file in (tmp_path / "out" / "features").iterdir())
-    before = table(tmp_path / "out", "features")
+    before = table(tmp_path / "out", FEATURIZED)
     monkeypatch.setattr("job.identity.DECODE_VERSION", 99)
     record = daily()
-    assert counts(record) == (24, 0, 24, 0, 0)
-    after = table(tmp_path / "out", "features")
-    assert after["backbone"].unique().tolist() == [record["backbone"]]
+    assert counts(record) == (24, 0, 23, 1, 0)
+    after = table(tmp_path / "out", FEATURIZED)
+    for frame in (after, table(tmp_path / "out", REJECTED)):
+        assert frame["backbone"].unique().tolist() == [record["backbone"]]
+        assert frame["run_id"].unique().tolist() == [record["run_id"]]
     assert record["backbone"].endswith("decode99")
     assert vectors(after).tobytes() == vectors(before).tobytes()
-    assert sorted(file.name for file in (tmp_path / "out" / "features").iterdir()) == files
-    assert record["model"]["fitted_now"], "a model is of one network"
+    model = tmp_path / "out" / "models" / record["model"]["model_id"] / "model.json"
+    assert json.loads(model.read_text())["backbone"] == record["backbone"], "a model is of one network"
+    assert_whole(tmp_path / "out")
 
 
-def test_readers_see_whole_waves_of_distinct_photos_while_a_run_works(
-    daily: Callable[..., dict[str, Any]], more_photos: Callable[..., list[Path]], tmp_path: Path
+def test_every_version_holds_whole_waves_of_distinct_photos_and_all_that_were_known(
+    daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(writer, "WAVE_SECONDS", 0)
     old = more_photos(40)
-    daily("--wave", 10)
+    begun = daily("--wave", 10)["table_version"]
     new = more_photos(60)
     for photo, other in zip(old[:12], new, strict=False):
         photo.write_bytes(other.read_bytes())
-    seen: list[set[str]] = []
-    over, failures = threading.Event(), list[str]()
+    old[12].write_bytes(b"no photo")
+    record = daily("--wave", 10, "--keep-versions", 1)
+    assert counts(record) == (100, 27, 72, 1, 0)
+    wave_of = {
+        path: file.rpartition("/")[2][:18]  # the writer's number and the task's
+        for file in snapshot(tmp_path / "out").files
+        for path in pd.read_parquet(tmp_path / "out" / "photos" / file, columns=["path"])["path"]
+    }
 
-    def read() -> None:
-        while not over.is_set():
-            paths = ds.dataset(tmp_path / "out" / "features").to_table(columns=["path"])["path"].to_pylist()
-            if len(set(paths)) != len(paths):
-                failures.append("a photo is there twice")
-            if not {str(photo) for photo in old} <= set(paths):
-                failures.append("a photo that was known is missing")
-            if not seen or set(paths) != seen[-1]:
-                seen.append(set(paths))
+    def photos_at(version: int) -> dict[str, str]:
+        """Return the etags of the photos that a reader of that version sees."""
+        files = DeltaTable(tmp_path / "out" / "photos", version=version).file_uris()
+        frame = pd.concat([pd.read_parquet(file, columns=["path", "etag"]) for file in files])
+        assert frame["path"].is_unique
+        return dict(zip(frame["path"], frame["etag"], strict=True))
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        assert counts(daily("--wave", 10)) == (100, 28, 72, 0, 0)
-    finally:
-        over.set()
-        reader.join()
-    assert not failures
-    assert len(seen) > 2, "waves were seen to come"
-    for file in (tmp_path / "out" / "features").iterdir():
-        wave = set(pd.read_parquet(file, columns=["path"])["path"])
-        assert all(wave <= state or not wave & state for state in seen), "all of a wave, or nothing"
+    states = [photos_at(version) for version in range(begun, record["table_version"] + 1)]
+    assert all(state.keys() >= set(map(str, old)) for state in states)
+    sizes = [len(state) for state in states]
+    assert (sizes[0], sizes[-1]) == (40, 100)
+    assert len(set(sizes)) > 3, "waves were seen to come"
+    waves: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for frame in (table(tmp_path / "out", FEATURIZED), table(tmp_path / "out", REJECTED)):
+        made_now = frame[frame["run_id"] == record["run_id"]]
+        for path, etag in made_now["etag"].items():
+            waves[wave_of[str(path)]][str(path)] = etag
+    for wave in waves.values():
+        assert all(wave.items() <= state.items() or not wave.items() & state.items() for state in states)
 
 
 def test_the_old_model_stays_while_it_keeps_the_variance_and_else_all_is_projected_anew(
-    daily: Callable[..., dict[str, Any]], more_photos: Callable[..., list[Path]], tmp_path: Path
+    daily: Daily, more_photos: MorePhotos, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     more_photos(40)
@@ -79,15 +88,12 @@ def test_the_old_model_stays_while_it_keeps_the_variance_and_else_all_is_project
     more_photos(10)
     kept = daily("--components", 5, "--max-variance-loss", "0.5")["model"]
     assert (kept["model_id"], kept["fitted_now"], kept["rows_projected"]) == (first["model_id"], False, 10)
-    assert len(table(out, "pca")) == 50
+    assert len(table(out, MATRIX)) == 50
     more_photos(10)
     fitted = daily("--components", 5, "--max-variance-loss", "0", "--refit", "always")["model"]
-    assert fitted["fitted_now"]
-    assert fitted["rows_projected"] == 60
-    assert table(out, "pca")["model_id"].unique().tolist() == [fitted["model_id"]]
-    assert len(list((out / "models").iterdir())) == 2, "yesterday's model is still there"
-    assert {file.name.rpartition(".")[0].split(".")[1] for file in (out / "pca_csv").iterdir()} == {
-        fitted["model_id"]
-    }
+    assert (fitted["fitted_now"], fitted["rows_projected"]) == (True, 60)
+    assert_whole(out)
+    assert len(list((out / "models").glob("pca-*"))) == 2, "yesterday's model is still there"
     wanted = daily("--components", 7)["model"]
     assert (wanted["components"], wanted["rows_projected"]) == (7, 60)
+    assert_whole(out)

@@ -118,10 +118,10 @@ def is_of_the_earlier_layout(output: str) -> bool:
 
 def delete_what_was_overwritten(output: str) -> None:
     """Delete what was made of another input: its models, its runs, and the tables of the earlier layout."""
+    names = [layout.MOMENTS, layout.PCA, layout.PCA_CSV, layout.MODELS, layout.RUNS, layout.MISSING]
     if is_of_the_earlier_layout(output):
-        for name in sorted(layout.EARLIER, key=lambda name: name == layout.EARLIER_CLAIM):
-            store.delete_tree(store.join(output, name))
-    for name in (layout.MOMENTS, layout.PCA, layout.PCA_CSV, layout.MODELS, layout.RUNS):
+        names += layout.EARLIER  # its claim last, so that a deletion that breaks off is taken up again
+    for name in names:
         store.delete_tree(store.join(output, name))
 
 

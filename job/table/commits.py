@@ -56,6 +56,8 @@ class Snapshot:
     table_id : str
     writer, ended : int
         Numbers of the last command that began to write, and of the last one that ended.
+    since_checkpoint : int
+        Commits since the last checkpoint.
     """
 
     version: int = -1
@@ -64,6 +66,7 @@ class Snapshot:
     table_id: str = ""
     writer: int = 0
     ended: int = 0
+    since_checkpoint: int = 0
 
     def of(self, outcome: str) -> list[DataFile]:
         """Return the files of ``featurized`` or ``rejected`` photos, in order of their paths."""
@@ -86,7 +89,7 @@ def load(output: str) -> Snapshot | None:
     """
     import pyarrow as pa  # noqa: PLC0415 (with deltalake)
 
-    with _replayed(output) as (table, _):
+    with _replayed(output) as (table, copy):
         if table is None:
             return None
         protocol, metadata = table.protocol(), table.metadata()
@@ -105,6 +108,7 @@ def load(output: str) -> Snapshot | None:
             table_id=str(metadata.id),
             writer=table.transaction_version(WRITER) or 0,
             ended=table.transaction_version(ENDED) or 0,
+            since_checkpoint=sum(1 for _ in copy.glob("*.json")),
         )
 
 
@@ -135,19 +139,22 @@ def put(output: str, version: int, actions: Iterable[Action], about: Mapping[str
 
 def has(output: str, version: int) -> bool:
     """Tell whether a version has been committed."""
-    return bool(about(output, version))
+    try:
+        return store.read_bytes(_commit_file(output, version)) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def about(output: str, version: int) -> dict[str, Any]:
     """Return what a commit says of itself; nothing if there is no such commit."""
-    actions = _read(output, version)
+    actions = _read(output, version) or []
     return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
 
 
 def removed_since(output: str, version: int, hours: float) -> set[str]:
     """Return the files that commits up to a version have removed within the last hours, after any erasure."""
     earliest, removed = _now() - hours * 3_600_000, set[str]()
-    while actions := _read(output, version):
+    while (actions := _read(output, version)) is not None:
         info: dict[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
         if info.get("timestamp", 0) < earliest or info.get("command") == "erase":
             break
@@ -235,13 +242,16 @@ def _commit_file(output: str, version: int) -> str:
     return store.join(output, layout.PHOTOS, LOG, f"{version:020}.json")
 
 
-def _read(output: str, version: int) -> list[Action]:
-    """Return the actions of a commit; none if there is no such commit."""
+def _read(output: str, version: int) -> list[Action] | None:
+    """Return the actions of a commit; None if there is no such commit."""
+    file = _commit_file(output, version)
     try:
-        lines = store.read_bytes(_commit_file(output, version)).splitlines()
+        lines = store.read_bytes(file).splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
     except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [json.loads(line) for line in lines if line.strip()]
+        return None
+    except ValueError:  # on a file system without hard links, a power cut can do that
+        raise JobError(f"{file} is torn: delete it if no command is writing") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ was killed while it wrote.
 """
 
 import json
+from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
@@ -16,34 +17,41 @@ from job.table.commits import Snapshot
 DERIVED: Final = (layout.PCA, layout.PCA_CSV)
 
 
-def unnamed(output: str, snapshot: Snapshot, keep_hours: float = 0) -> list[str]:
-    """Return the locations of the files that a snapshot does not lead to.
-
-    Parameters
-    ----------
-    output : str
-    snapshot : Snapshot
-    keep_hours : float
-        Files that were removed from the table within so many hours are not among them.
+def listed(output: str) -> list[str]:
+    """Return the locations of all files that a command may have to delete.
 
     Raises
     ------
     OSError
         If a folder may not be listed.
     """
-    photos = store.join(output, layout.PHOTOS)
-    named = {store.join(photos, path) for path in snapshot.files}
-    if keep_hours:
-        recent = commits.removed_since(output, snapshot.version, keep_hours)
-        named |= {store.join(photos, path) for path in recent}
-    model_id = current_model(output)
-    for file in snapshot.of(layout.FEATURIZED):
-        named |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
-    named.add(newest_missing(output))
     folders = (layout.PHOTOS, *DERIVED, layout.MISSING, layout.TASKS)
     there = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
-    return [*(location for location, _ in there if location not in named), *drafts]
+    return [*(location for location, _ in there), *drafts]
+
+
+def unnamed(output: str, places: Sequence[str], snapshot: Snapshot, keep_hours: float = 0) -> list[str]:
+    """Return those of some locations that a snapshot does not lead to.
+
+    Parameters
+    ----------
+    output : str
+    places : sequence of str
+        As :func:`listed` returns them.
+    snapshot : Snapshot
+    keep_hours : float
+        Files that were removed from the table within so many hours are not returned.
+    """
+    photos = store.join(output, layout.PHOTOS)
+    paths = {*snapshot.files}
+    if keep_hours:
+        paths |= commits.removed_since(output, snapshot.version, keep_hours)
+    named = {store.join(photos, path) for path in paths} | {newest_missing(output)}
+    model_id = current_model(output)
+    for file in snapshot.of(layout.FEATURIZED):
+        named |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
+    return [place for place in places if place not in named]
 
 
 def left_by(output: str, snapshot: Snapshot, command: int) -> list[str]:

@@ -96,7 +96,7 @@ class Writer:
         self.output, self.run_id, self.number = output, run_id, 0
         self.snapshot = Snapshot()
         self._command, self._keep_hours = command, keep_hours
-        self._committed, self._since_checkpoint, self._changed = 0.0, 0, False
+        self._committed, self._changed = 0.0, False
         self._failure: JobError | None = None
         self._reports: Callable[[], list[Report]] = list
         self._cancel: Callable[[], object] = lambda: None
@@ -120,9 +120,11 @@ class Writer:
             if commits.put(self.output, self.snapshot.version + 1, [*actions, begin], self._about()):
                 break
         self.snapshot.version, self.snapshot.writer = self.snapshot.version + 1, self.number
+        self._committed = time.monotonic()
         if claimed:  # what the claim has changed is read back
             self.snapshot, self._changed = commits.load(self.output) or self.snapshot, True
-        self._committed = time.monotonic()
+        if self.snapshot.writer != self.number:
+            raise self._overtaken(self.snapshot.version)
         self._thread.start()
 
     def commit(
@@ -196,19 +198,19 @@ class Writer:
 
         A command that was overtaken deletes what it has written and not committed, and no more.
         """
-        if self._thread.is_alive():
-            self._stop.set()
-            self._thread.join()
         # Listed before the commit: if that lands, nobody else was writing while these were listed.
-        unnamed = sweep.unnamed(self.output, self.snapshot, self._keep_hours)
+        listed = sweep.listed(self.output)
         try:
             with self._one_at_a_time:
+                self._stop.set()
                 self._put([commits.number(commits.ENDED, self.number)], [])
         except Overtaken:
             newest = commits.load(self.output) or self.snapshot
             sweep.delete(self.output, sweep.left_by(self.output, newest, self.number))
             raise
-        sweep.delete(self.output, unnamed)
+        # Read again: a commit may have landed unheard, or another program's.
+        self.snapshot = commits.load(self.output) or self.snapshot
+        sweep.delete(self.output, sweep.unnamed(self.output, listed, self.snapshot, self._keep_hours))
         self._checkpoint(1 if self._changed else COMMITS_PER_CHECKPOINT)
 
     def _watched(self, found: Snapshot | None, say: Callable[[str], None]) -> Snapshot | None:
@@ -234,10 +236,7 @@ class Writer:
         while not commits.put(self.output, self.snapshot.version + 1, actions, self._about()):
             found = commits.load(self.output) or Snapshot()
             if (found.writer, found.ended) != (self.number, self.snapshot.ended):
-                self._failure = Overtaken(
-                    f"{self._command} {self.run_id} may not write to output {self.output} any more: "
-                    f"{self._who(found.version)} has taken it over; start again when it has ended"
-                )
+                self._failure = self._overtaken(found.version)
                 raise self._failure
             self.snapshot = found  # something that is not ours, and has no number, has committed,
             added = {action["add"]["path"] for action in actions if "add" in action}
@@ -247,7 +246,7 @@ class Writer:
                 self._file(path)
         self.snapshot.version += 1
         self._committed = time.monotonic()
-        self._since_checkpoint += 1
+        self.snapshot.since_checkpoint += 1
 
     def _file(self, path: str) -> DataFile:
         """Return a file of the snapshot."""
@@ -257,10 +256,10 @@ class Writer:
 
     def _checkpoint(self, commits_needed: int) -> None:
         """Write a checkpoint if there were enough commits. Readers do without one, if more slowly."""
-        if self._since_checkpoint >= commits_needed:
+        if self.snapshot.since_checkpoint >= commits_needed:
             with suppress(OSError, JobError):
                 commits.checkpoint(self.output)
-            self._since_checkpoint = 0
+            self.snapshot.since_checkpoint = 0
 
     def _commit_reported(self) -> None:
         with self._one_at_a_time:
@@ -272,17 +271,21 @@ class Writer:
 
     def _live(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
+            try:
+                with suppress(OSError):  # tried again until it lands, or until another command has taken over
+                    self._sign_of_life()
+            except JobError as failure:
+                self._failure = failure
+                self._cancel()
+                return
+
+    def _sign_of_life(self) -> None:
+        with self._one_at_a_time:
             silent = time.monotonic() - self._committed
-            with suppress(OSError):  # tried again until it lands, or until another command has taken over
-                try:
-                    if silent >= WAVE_SECONDS:
-                        self._commit_reported()
-                    if silent >= LIFE_SECONDS:
-                        self.commit()
-                except JobError as failure:
-                    self._failure = failure
-                    self._cancel()
-                    return
+            if silent >= WAVE_SECONDS:
+                self._commit_reported()
+            if silent >= LIFE_SECONDS and not self._stop.is_set():
+                self.commit()
 
     def _about(self) -> dict[str, Any]:
         return {
@@ -295,6 +298,12 @@ class Writer:
     def _busy(self, version: int) -> Overtaken:
         return Overtaken(
             f"output {self.output} is being written by {self._who(version)}: wait for it to end, or stop it"
+        )
+
+    def _overtaken(self, version: int) -> Overtaken:
+        return Overtaken(
+            f"{self._command} {self.run_id} may not write to output {self.output} any more: "
+            f"{self._who(version)} has taken it over; start again when it has ended"
         )
 
     def _who(self, version: int) -> str:
