@@ -19,7 +19,7 @@ from job.walk import Listed
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY: Final = "1GB"  # ten million photos on both sides of the comparison spill some hundred MB
+MEMORY: Final = "512MB"  # a run on a list has two databases; ten million photos spill 1.6 GB
 THREADS: Final = 2  # each wants its share of the memory: with 32, a sort of eight million photos fails
 ROWS_PER_BATCH: Final = 10_000
 INTERRUPT_SECONDS: Final = 0.1

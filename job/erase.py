@@ -43,7 +43,7 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
     output, selection = erasure.output, erasure.selection
     residency.check([output], erasure.regions)
     if erasure.dry_run:
-        found = search.find(output, claim.existing(output), selection)
+        found = claim.read(output, lambda table: search.find(output, table, selection))
         return {"output": output, "dry_run": True, "rows": _counts(output, found, selection)}
     with writer.writing(
         output,
@@ -150,7 +150,7 @@ def _made_anew(writing: Writer) -> tuple[str, int]:
         text = "unchanged"
     else:
         _, anew = summing.sum_up(output, featurized, lambda some: summing.of_files(output, some))
-        text = "summed up anew" if anew else "the photos were taken out exactly"
+        text = "summed up anew" if anew else "brought up to date, exactly"
     model = models.load(output, sweep.current_model(output))
     if model is None:
         return text, 0

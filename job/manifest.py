@@ -111,9 +111,9 @@ def _checked(batch: pa.RecordBatch, file: ListFile, before: int) -> pa.RecordBat
     except _Fault as fault:
         if len(batch) == 1:
             raise DataError(f"{file.location}, row {before + 1}: {fault}: mend the list") from None
-    half = len(batch) // 2  # the first row at fault is in the first half, or else in the second
-    _checked(batch[:half], file, before)
-    return _checked(batch[half:], file, before + half)
+    half = len(batch) // 2  # of which the first row at fault is in one
+    halves = [_checked(batch[:half], file, before), _checked(batch[half:], file, before + half)]
+    return pa.concat_batches(halves)
 
 
 class _Fault(Exception):  # noqa: N818 (what is wrong with one of some rows)

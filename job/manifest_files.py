@@ -54,7 +54,7 @@ class ListFile(NamedTuple):
 
 
 def find(location: str, admit: Callable[[str], object]) -> Iterator[ListFile]:
-    """Yield the files of a list, once it is admitted that their ``s3://bucket`` is asked for any."""
+    """Yield the files of a list; `admit` is told each ``s3://bucket`` before it is asked for anything."""
     if store.is_s3(location):
         admit("/".join(location.split("/")[:3]))
     try:

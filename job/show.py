@@ -14,7 +14,6 @@ from job.table import claim, files, layout, missing, sweep
 from job.table.commits import Snapshot
 
 FIRST_COMPONENTS: Final = 5
-TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +52,14 @@ def summary(known: Mapping[str, Any]) -> str:
 
 def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
     """Return the selected photos; looked for again if a file is replaced while it is read."""
-    for left in reversed(range(TRIES)):
-        snapshot = claim.existing(output)
-        try:
-            found = search.find(output, snapshot, selection)
-            return [
-                _photo(output, snapshot, file, path)
-                for file, paths in found.paths_of.items()
-                for path in paths
-            ] or _missing(output, found, selection)
-        except FileNotFoundError:
-            if not left:
-                raise
-    raise AssertionError
+
+    def look(snapshot: Snapshot) -> list[dict[str, Any]]:
+        found = search.find(output, snapshot, selection)
+        known = [(file, path) for file, paths in found.paths_of.items() for path in paths]
+        photos = [_photo(output, snapshot, file, path) for file, path in known]
+        return photos or _missing(output, found, selection)
+
+    return claim.read(output, look)
 
 
 def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ BAD: Final = "outcome=rejected/part-1.parquet"
 ODD: Final = (
     *("two words", "é", "e\u0301", "it's", 'say "x"', "100%", "%20", "a%2Fb", "#1", "a=b&c+d", "what?"),
     *("[x]{y}", "*", "back\\slash", "\\udcff", "line\nbreak", "tab\t", "~", "🍎", " lead and trail ", "-rf"),
-    *("file:", "s3:", "\x01\x1b\x7f", "\ud7ff", "\ue000", "\uffff", "$retry", "null", "x" * 200),
+    *("file:", "s3:", "\x01\x1b\x7f", "\ud7ff", "\ue000", "\uffff", "$retry", "null", "Z", "x" * 200),
 )
 
 

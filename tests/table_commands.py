@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from job.errors import JobError
-from job.table import files, layout, removal, sweep, writer
+from job.table import commits, files, layout, removal, writer
 from job.table.layout import FEATURIZED, Report
 from job.table.writer import Writer
 from tests.small_tables import rows, writing, written
@@ -78,8 +78,8 @@ def run(
 ) -> None:
     """Write a photo of the run's name, commit it and end; stop where it is told.
 
-    ``start`` and ``begun`` are before and after its first commit; ``listed`` is between the listing of what
-    nothing names and the last commit, ``ended`` between that and the deletion.
+    ``start`` and ``begun`` are before and after its first commit, ``ending`` and ``ended`` before and after
+    the last: between the listing of what may be deleted, and the deletion.
     """
 
     def stop(at: str) -> None:
@@ -87,19 +87,16 @@ def run(
             line.send(at)
             line.recv()
 
-    patch, look, delete = pytest.MonkeyPatch(), sweep.listed, sweep.delete
+    patch, put = pytest.MonkeyPatch(), commits.put
 
-    def listed(*given: Any) -> list[str]:
-        found = look(*given)
-        stop("listed")
-        return found
+    def stopping(*given: Any) -> bool:
+        is_last = any(action.get("txn", {}).get("appId") == commits.ENDED for action in given[2])
+        stop("ending" if is_last else "")
+        landed = put(*given)
+        stop("ended" if is_last else "")
+        return landed
 
-    def ended(*given: Any) -> None:
-        stop("ended")
-        delete(*given)
-
-    patch.setattr(sweep, "listed", listed)
-    patch.setattr(sweep, "delete", ended)
+    patch.setattr(commits, "put", stopping)
     for name, value in seconds.items():
         patch.setattr(writer, name, value)
     stop("start")

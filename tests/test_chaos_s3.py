@@ -1,173 +1,156 @@
-"""The small S3 server: it answers AWS's own clients as S3 does, and keeps what it is given."""
+"""The small S3 server's own promises: faults are what they are called, and it says what it was asked."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from contextlib import closing
+from http.client import BadStatusLine, HTTPConnection, HTTPException, IncompleteRead
 from pathlib import Path
-from typing import Final
-from urllib.request import Request, urlopen
+from typing import Final, NamedTuple
+from urllib.request import Request as Ask
+from urllib.request import urlopen
 
 import pytest
 
-from job import s3
 from scripts.s3_connection import Server
-from scripts.s3_server import main, running
-from tests.chaos_s3 import BUCKET, chaos
-from tests.test_s3 import KEYS, ODD_KEYS
+from scripts.s3_faults import Fault, Faults, Request, When
+from scripts.s3_server import running
 
-PART: Final = 5 * 2**20
+BUCKET: Final = "photos"
+PHOTO: Final = b"photo" * 1000
+HALF: Final = PHOTO[: len(PHOTO) // 2]
+SLOW: Final = (Fault.SILENT, Fault.STALL)
+WHEN: Final[tuple[When, When]] = ("before", "after")
+
+
+class Seen(NamedTuple):
+    """What a client sees of an answer."""
+
+    status: int = 0
+    body: bytes = b""
+    error: type[Exception] | None = None
 
 
 @pytest.fixture
-def server(aws_environment: pytest.MonkeyPatch) -> Iterator[Server]:
-    with chaos(aws_environment, silence=60) as started:
+def server() -> Iterator[Server]:
+    with running(buckets=(BUCKET,)) as started:
+        started.put(BUCKET, "x.jpg", PHOTO)
         yield started
 
 
-def test_every_key_comes_back_as_it_is_and_in_the_order_of_utf_8(server: Server) -> None:
-    keys = [*KEYS, *ODD_KEYS, "line\nbreak.jpg"]
-    for key in keys:
-        s3.client(BUCKET).put_object(Bucket=BUCKET, Key=key, Body=key.encode())
-    listed = [s3.split(name)[1] for name, _ in s3.list_sizes(f"s3://{BUCKET}")]
-    assert listed == sorted(keys, key=str.encode)
-    assert [s3.read(f"s3://{BUCKET}/{key}") for key in keys] == [key.encode() for key in keys]
-    assert server.contents(BUCKET) == {key: key.encode() for key in keys}
-
-
-def test_obstore_uploads_in_parts_and_reads_them(server: Server) -> None:
-    data = os.urandom(2 * PART + 1000)
-    s3.store(BUCKET, writing=True).put("large", data)
-    assert s3.read(f"s3://{BUCKET}/large") == data
-    assert (server.count("POST"), server.count("PUT")) == (2, 3)
-
-
-def test_we_write_a_table_of_any_size_with_one_request(server: Server) -> None:
-    data = os.urandom(2 * PART + 1000)
-    for only_if_new in (True, False):
-        assert s3.write(f"s3://{BUCKET}/large", data, only_if_new)
-    assert server.contents(BUCKET) == {"large": data}
-    assert (server.count("POST"), server.count("PUT")) == (0, 2)
-
-
-def test_a_folder_is_served_and_comes_to_no_harm(aws_environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    (folder / "Apple Red 1").mkdir(parents=True)
-    for name in ("Apple Red 1/0 é+.jpg", "z.jpg"):
-        (folder / name).write_bytes(name.encode())
-    with running(folders={"photos": folder}) as server:
-        aws_environment.setenv("AWS_ENDPOINT_URL", server.url)
-        etags = {name: etag for name, _, etag, _ in s3.list_objects("s3://photos")}
-        assert list(etags) == ["s3://photos/Apple Red 1/0 é+.jpg", "s3://photos/z.jpg"]
-        assert s3.read("s3://photos/Apple Red 1/0 é+.jpg") == "Apple Red 1/0 é+.jpg".encode()
-        assert (
-            s3.client("photos").head_object(Bucket="photos", Key="z.jpg")["ETag"].strip('"') in etags.values()
-        )
-        s3.write("s3://photos/z.jpg", b"another", only_if_new=False)
-        s3.delete_tree("s3://photos/Apple Red 1")
-        assert server.contents("photos") == {"z.jpg": b"another"}
-    assert (folder / "z.jpg").read_bytes() == b"z.jpg"
-    assert (folder / "Apple Red 1/0 é+.jpg").exists()
-
-
-@pytest.mark.parametrize("ends", [b"\r\n", b""])
-def test_a_body_in_signed_chunks_is_put_together(server: Server, ends: bytes) -> None:
-    body = b"5;chunk-signature=ab\r\nhello\r\n6;chunk-signature=cd\r\n world\r\n0;chunk-signature=ef\r\n"
-    body += b"x-amz-checksum-crc32:AAAAAA==\r\n" + ends
-    with HTTPConnectionTo(server) as connection:
-        headers = {"x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"}
-        connection.request("PUT", f"/{BUCKET}/y", iter([b"in ", b"pieces"]), encode_chunked=True)
-        connection.getresponse().read()
-        # The connection goes on with the next request.
-        connection.request("PUT", f"/{BUCKET}/x", body, headers)
-        connection.getresponse().read()
-    assert server.contents(BUCKET) == {"x": b"hello world", "y": b"in pieces"}
-
-
-def test_a_client_that_waits_to_be_told_to_go_on_is_told(server: Server) -> None:
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(
-            f"PUT /{BUCKET}/x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n".encode()
-        )
-        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        for piece in (b"a", b"b"):
-            connection.sendall(piece)
-        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
-    assert server.contents(BUCKET) == {"x": b"ab"}
-
-
-class HTTPConnectionTo:
-    """A plain connection to a server."""
-
-    def __init__(self, server: Server) -> None:
-        self.connection = HTTPConnection(server.url.removeprefix("http://"), timeout=60)
-
-    def __enter__(self) -> HTTPConnection:
-        return self.connection
-
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
-
-
-def test_what_it_does_not_know_it_says(server: Server) -> None:
-    with HTTPConnectionTo(server) as connection:
-        for method, target in (
-            ("GET", f"/{BUCKET}?acl"),
-            ("PATCH", f"/{BUCKET}/x"),
-            ("POST", f"/{BUCKET}/x?select"),
-        ):
-            connection.request(method, target)
+def ask(server: Server, method: str, key: str, timeout: float = 60) -> Seen:
+    """Ask once, on a connection of its own."""
+    seen = Seen()
+    with closing(HTTPConnection(server.url.removeprefix("http://"), timeout=timeout)) as connection:
+        try:
+            connection.request(method, f"/{BUCKET}/{key}")
             answer = connection.getresponse()
-            assert (answer.status, b"NotImplemented" in answer.read()) == (501, True)
+            seen = Seen(answer.status, answer.read(len(HALF)))
+            return seen._replace(body=seen.body + answer.read())
+        except (OSError, HTTPException) as error:
+            return seen._replace(error=type(error))
 
 
-def test_it_waits_before_each_answer(aws_environment: pytest.MonkeyPatch) -> None:
-    with running(buckets=(BUCKET,), latency_ms=80) as server, HTTPConnectionTo(server) as connection:
-        assert aws_environment
-        began = time.monotonic()
-        for _ in range(2):
-            connection.request("HEAD", f"/{BUCKET}")
-            connection.getresponse().read()
-        assert time.monotonic() - began >= 0.16
+@pytest.mark.parametrize(
+    ("method", "fault", "wanted"),
+    [
+        ("GET", Fault.SLOW_DOWN, Seen(503, b"SlowDown")),
+        ("GET", Fault.INTERNAL_ERROR, Seen(500, b"InternalError")),
+        ("GET", Fault.RESET, Seen(error=ConnectionResetError)),  # an end of the connection is a subclass
+        ("GET", Fault.SILENT, Seen(error=TimeoutError)),
+        ("GET", Fault.CUT, Seen(200, HALF, IncompleteRead)),
+        ("GET", Fault.STALL, Seen(200, HALF, TimeoutError)),
+        ("HEAD", Fault.CUT, Seen(error=BadStatusLine)),  # in the first line, where there is no body
+    ],
+)
+def test_each_fault_occurs_as_it_is_named(server: Server, method: str, fault: Fault, wanted: Seen) -> None:
+    server.on(method, "*", 1, "after", fault)
+    seen = ask(server, method, "x.jpg", timeout=0.5 if fault in SLOW else 60)
+    if wanted.status >= 500:
+        assert b"<Code>%b<" % wanted.body in seen.body
+        seen = seen._replace(body=wanted.body)
+    assert seen == wanted
+    assert server.faults.done == {fault.name: 1}
+    assert ask(server, "GET", "x.jpg") == Seen(200, PHOTO), "the next request is answered"
 
 
-def test_a_process_serves_the_folders_of_its_root_and_says_what_was_asked(tmp_path: Path) -> None:
+def test_only_the_request_that_is_named_fails_and_every_one_is_counted(server: Server) -> None:
+    called: list[int] = []
+    server.on("GET", "x*", 2, "before", Fault.SLOW_DOWN)
+    server.on("GET", "y", None, "after", lambda: called.append(1))
+    asked = [("GET", "y"), ("GET", "x.jpg"), ("HEAD", "x.jpg"), ("GET", "x.jpg"), ("GET", "x.jpg"), ("GET", "y")]
+    assert [ask(server, *one).status for one in asked] == [404, 200, 200, 503, 200, 404]
+    assert called == [1, 1]
+    assert server.requests == [Request(method, BUCKET, key) for method, key in asked]
+    assert (server.count("GET"), server.count("GET", "x.jpg")) == (5, 3)
+
+
+def drawn(faults: Faults, requests: list[Request]) -> dict[Request, int]:
+    """Return which requests fail, each asked twice, at which of the two."""
+    failed: Counter[Request] = Counter()
+    for nth in (1, 2):
+        for request in requests:
+            plan = faults.plan(request)
+            failed[request] += nth * any([plan.outcome(when) for when in WHEN])
+    return +failed
+
+
+def test_which_requests_fail_depends_on_the_seed_and_on_nothing_else() -> None:
+    requests = [Request("GET", BUCKET, f"{number}.jpg") for number in range(2000)]
+    faults = Faults(0.05, seed=3)
+    failed = drawn(faults, requests)
+    assert drawn(Faults(0.05, seed=3), requests[::-1]) == failed
+    assert drawn(Faults(0.05, seed=4), requests) != failed
+    assert drawn(Faults(), requests) == {}
+    assert set(failed.values()) >= {1, 2}, "what failed once does not fail for ever"
+    assert 150 < sum(faults.done.values()) < 250  # of 4000
+    assert max(faults.done.values()) - min(faults.done[kind.name] for kind in Fault) <= 1, "each in turn"
+
+
+def test_writes_fail_before_and_after_they_are_done() -> None:
+    faults = Faults(1)
+    plans = [faults.plan(Request("PUT", BUCKET, str(number))) for number in range(100)]
+    assert Counter((plan.outcome(when), when) for plan in plans for when in WHEN if when) == Counter(
+        {
+            **{(fault, "after"): 10 for fault in Fault},
+            **{(fault, "before"): 10 for fault in Fault if fault not in (Fault.CUT, Fault.STALL)},
+            (None, "before"): 60,
+            (None, "after"): 40,
+        }
+    )
+
+
+def test_a_process_serves_folders_that_come_to_no_harm_and_says_what_was_asked(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/a b.jpg").write_bytes(b"photo")
+    (tmp_path / "photos/é b.jpg").write_bytes(b"photo")
     command = [sys.executable, "-m", "scripts.s3_server", "--root", str(tmp_path), "--bucket", "results"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--latency-ms", "80"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         url = process.stdout.readline().strip()
-        assert fetched(f"{url}/photos/a%20b.jpg") == b"photo"
-        fetched(Request(f"{url}/results/x", b"x", method="PUT"))
-        asked = [["GET", "photos", "a b.jpg"], ["PUT", "results", "x"]]
-        assert json.loads(fetched(f"{url}/_requests")) == asked
-        assert json.loads(fetched(f"{url}/_faults")) == {}
-        fetched(Request(f"{url}/_forget", b"", method="POST"))
-        assert json.loads(fetched(f"{url}/_requests")) == []
+
+        def told(path: str, method: str = "GET") -> bytes:
+            with urlopen(Ask(f"{url}/{path}", b"x" if method == "PUT" else None, method=method)) as answer:
+                return bytes(answer.read())
+
+        began = time.monotonic()
+        assert told("photos/%C3%A9%20b.jpg") == b"photo"
+        assert time.monotonic() - began >= 0.08
+        told("photos/%C3%A9%20b.jpg", "PUT")
+        assert told("photos/%C3%A9%20b.jpg") == b"x"
+        told("photos/%C3%A9%20b.jpg", "DELETE")
+        told("results/x", "PUT")
+        methods = [method for method, *_ in json.loads(told("_requests"))]
+        assert methods == ["GET", "PUT", "GET", "DELETE", "PUT"]
+        assert json.loads(told("_faults")) == {}
+        told("_forget", "POST")
+        assert json.loads(told("_requests")) == []
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    assert not (tmp_path / "results").exists()
-
-
-def fetched(what: str | Request) -> bytes:
-    with urlopen(what, timeout=60) as answer:
-        read: bytes = answer.read()
-        return read
-
-
-@pytest.mark.parametrize("wrong", [["x", "before"], ["1", "during"]])
-def test_a_request_to_kill_at_that_makes_no_sense_is_refused(
-    wrong: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        main(["--kill", "PUT", "*", *wrong, "pid"])
-    assert "NTH is a number" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+    assert (tmp_path / "photos/é b.jpg").read_bytes() == b"photo"

@@ -1,114 +1,91 @@
-"""The small S3 server beside an independent emulator: both give the same answers to the same questions."""
+"""What the job relies on of S3, asked through ``s3``: the small S3 server and MinIO, a real one, both give it."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import pytest
 from botocore.exceptions import ClientError
 
 from job import s3
+from job.errors import UsageError
 from tests.chaos_s3 import BUCKET, chaos
+from tests.test_s3 import KEYS
 
-PART: Final = 5 * 2**20
-
-
-def code(call: Callable[[], Any]) -> str:
-    """Return how an error is called."""
-    with pytest.raises(ClientError) as caught:
-        call()
-    return str(caught.value.response["Error"]["Code"])
+THREADS: Final = 16
+MORE_KEYS: Final = ("photos é/Training/Pomme d'été 1/0 %20+&.jpg", " x ", "🍎", "\uffee")
 
 
-def told(client: Any, bucket: str) -> Iterator[Any]:
-    """Ask for much, and yield the part of each answer that S3's reference promises."""
-    where = {"Bucket": bucket}
-    for key in ("a/1", "a/2", "a/b/3", "b/4", "b+ 5", "c", "é"):
-        yield client.put_object(**where, Key=key, Body=key.encode() * 3, Metadata={"who": "me"})["ETag"]
-    for ask in (
-        {},
-        {"Prefix": "a/"},
-        {"Prefix": "a"},
-        {"Prefix": "none"},
-        {"Delimiter": "/"},
-        {"Delimiter": "/", "Prefix": "a/"},
-        {"MaxKeys": 2},
-        {"MaxKeys": 2, "Delimiter": "/"},
-        {"MaxKeys": 1, "Delimiter": "/"},
-        {"StartAfter": "b/4"},
-    ):
-        pages = client.get_paginator("list_objects_v2").paginate(**where, **ask)
-        yield [
-            (
-                page["KeyCount"],
-                page["IsTruncated"],
-                [(one["Key"], one["Size"], one["ETag"]) for one in page.get("Contents", [])],
-                [one["Prefix"] for one in page.get("CommonPrefixes", [])],
-            )
-            for page in pages
-        ]
-    for part in ("bytes=0-1", "bytes=2-", "bytes=-3", "bytes=5-100"):
-        got = client.get_object(**where, Key="a/1", Range=part)
-        yield got["Body"].read(), got["ContentRange"], got["ContentLength"], got["Metadata"]
-    head = client.head_object(**where, Key="é")
-    yield head["ContentLength"], head["ETag"]
-    yield code(lambda: client.get_object(**where, Key="a/1", Range="bytes=100-"))
-    yield code(lambda: client.get_object(**where, Key="none"))
-    yield code(lambda: client.head_object(**where, Key="none"))
-    yield code(lambda: client.list_objects_v2(Bucket="no-such-bucket"))
-    yield from told_of_conditions(client, where)
-    yield from told_of_uploads(client, where)
-    copied = client.copy_object(**where, Key="copy", CopySource={**where, "Key": "b+ 5"})
-    yield copied["CopyObjectResult"]["ETag"]
-    got = client.get_object(**where, Key="copy")
-    yield got["Body"].read(), got["Metadata"]
-    client.delete_object(**where, Key="c")
-    client.delete_object(**where, Key="never was")
-    yield code(lambda: client.delete_object(**where, Key="a/2", IfMatch='"0"'))
-    gone = {"Objects": [{"Key": key} for key in ("a/1", "b+ 5", "é", "never was")]}
-    yield {one["Key"] for one in client.delete_objects(**where, Delete=gone)["Deleted"]}
-    yield [one["Key"] for one in client.list_objects_v2(**where)["Contents"]]
+@pytest.fixture(params=["small", pytest.param("minio", marks=pytest.mark.minio)])
+def bucket(request: pytest.FixtureRequest, aws_environment: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return an empty bucket: the test runs on the small server and on MinIO."""
+    if request.param == "minio":
+        yield request.getfixturevalue("minio_bucket")
+    else:
+        with chaos(aws_environment, silence=60):
+            yield BUCKET
 
 
-def told_of_conditions(client: Any, where: dict[str, str]) -> Iterator[Any]:
-    """Put under conditions, and yield what became of it."""
-    first = client.put_object(**where, Key="one", Body=b"first", IfNoneMatch="*")["ETag"]
-    yield code(lambda: client.put_object(**where, Key="one", Body=b"second", IfNoneMatch="*"))
-    yield code(lambda: client.put_object(**where, Key="one", Body=b"second", IfMatch='"0"'))
-    yield client.put_object(**where, Key="one", Body=b"second", IfMatch=first)["ETag"]
-    yield client.get_object(**where, Key="one")["Body"].read()
-    yield code(lambda: client.put_object(**where, Key="none", Body=b"x", IfMatch=first))
+def test_of_many_who_create_an_object_at_once_one_does_and_later_ones_are_refused(bucket: str) -> None:
+    start = threading.Barrier(THREADS)
+
+    def create(name: str, number: int) -> bool:
+        start.wait()
+        return s3.write(name, f"of {number}".encode(), only_if_new=True)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for name in (f"s3://{bucket}/claims/{number}" for number in range(20)):
+            created = list(pool.map(create, [name] * THREADS, range(THREADS)))
+            assert created.count(True) == 1
+            assert not s3.write(name, b"late", only_if_new=True)
+            assert s3.read(name) == f"of {created.index(True)}".encode()
+    with pytest.raises(ClientError) as refused:
+        s3.client(bucket).put_object(Bucket=bucket, Key="claims/0", Body=b"late", IfNoneMatch="*")
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
 
 
-def told_of_uploads(client: Any, where: dict[str, str]) -> Iterator[Any]:
-    """Upload in parts, and yield what became of it."""
-    at = {**where, "Key": "large é"}
-    upload = client.create_multipart_upload(**at, Metadata={"who": "x"})["UploadId"]
-    bodies = {2: b"2" * 100, 1: b"1" * PART}
-    parts = [
-        {
-            "PartNumber": number,
-            "ETag": client.upload_part(**at, UploadId=upload, PartNumber=number, Body=body)["ETag"],
-        }
-        for number, body in bodies.items()
+def test_a_listing_goes_on_after_its_first_page_and_1000_objects_are_deleted_at_once(bucket: str) -> None:
+    names = [f"s3://{bucket}/many/{number:04}" for number in range(1100)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda name: s3.write(name, b"x", only_if_new=False), names))
+    first = s3.client(bucket).list_objects_v2(Bucket=bucket)
+    assert (first["KeyCount"], first["IsTruncated"]) == (1000, True)
+    assert list(s3.list_sizes(f"s3://{bucket}/many")) == [(name, 1) for name in names]
+    assert [name for name, *_ in s3.list_objects(f"s3://{bucket}/many", after="0050")] == names[51:]
+    asked: list[int] = []
+    s3.client(bucket).meta.events.register(
+        "provide-client-params.s3.DeleteObjects",
+        lambda params, **_: asked.append(len(params["Delete"]["Objects"])),
+    )
+    s3.delete_files([*names[:1049], f"s3://{bucket}/never was"])
+    assert asked == [1000, 50]
+    assert [name for name, _ in s3.list_sizes(f"s3://{bucket}")] == names[1049:]
+
+
+def test_every_key_comes_back_as_it_is_and_in_the_order_of_utf_8(bucket: str) -> None:
+    keys = sorted((*KEYS, *MORE_KEYS), key=str.encode)
+    for key in keys:
+        assert s3.write(f"s3://{bucket}/{key}", key.encode(), only_if_new=True)
+    assert [found[:3] for found in s3.list_objects(f"s3://{bucket}")] == [
+        (f"s3://{bucket}/{key}", len(key.encode()), hashlib.md5(key.encode()).hexdigest()) for key in keys
     ]
-    yield parts
-    yield [one["Key"] for one in client.list_multipart_uploads(**where, Prefix="l")["Uploads"]]
-    done = {"UploadId": upload, "MultipartUpload": {"Parts": parts[::-1]}}
-    yield client.complete_multipart_upload(**at, **done)["ETag"]
-    yield client.get_object(**at)["Body"].read() == bodies[1] + bodies[2]
-    yield client.complete_multipart_upload(**at, **done)["ETag"]
-    other = client.create_multipart_upload(**where, Key="other")["UploadId"]
-    client.abort_multipart_upload(**where, Key="other", UploadId=other)
-    yield client.list_multipart_uploads(**where).get("Uploads", [])
+    assert [s3.read(f"s3://{bucket}/{key}") for key in keys] == [key.encode() for key in keys]
+    s3.delete_files(f"s3://{bucket}/{key}" for key in keys)
+    assert list(s3.list_sizes(f"s3://{bucket}")) == []
 
 
-def test_it_answers_as_an_independent_emulator_does(
-    s3_server: str, bucket: str, aws_environment: pytest.MonkeyPatch
-) -> None:
-    assert s3_server
-    wanted = list(told(s3.client(bucket), bucket))
-    for cached in (s3.client, s3.bucket_region):
-        cached.cache_clear()
-    with chaos(aws_environment, silence=60):
-        got = list(told(s3.client(BUCKET), BUCKET))
-    assert got == wanted
+def test_a_part_is_read_and_what_is_not_there_is_named(bucket: str) -> None:
+    name = f"s3://{bucket}/part.parquet"
+    for data in (b"0123456789", b"another one"):
+        assert s3.write(name, data, only_if_new=False)
+        assert (s3.read_range(name, 2, 3), s3.read(name)) == (data[2:5], data)
+    with pytest.raises(FileNotFoundError):
+        s3.read(f"s3://{bucket}/none")
+    s3.delete_tree(name)
+    with pytest.raises(FileNotFoundError):
+        s3.read_range(name, 2, 3)
+    assert s3.bucket_region(bucket) == "eu-west-1"
+    with pytest.raises(UsageError, match="no bucket"):
+        s3.bucket_region("no-such-bucket")

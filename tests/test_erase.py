@@ -128,7 +128,7 @@ def test_erasing_40_of_480_photos_gives_the_output_of_a_run_that_never_saw_them(
     assert erase.summary(rehearsed) == "would erase photos: 39 featurized, 1 rejected"
     done = do(made, **chosen)
     assert done["rows"] == rehearsed["rows"]
-    assert done["moments"] == "the photos were taken out exactly"
+    assert done["moments"] == "brought up to date, exactly"
     assert done["photos"] == {"there": 40, "gone": 0, "unknown": 0}
     assert traces_of(made, made.good[:1]), "the search finds what is there"
 
@@ -241,7 +241,7 @@ def test_the_record_says_who_when_and_how_many_and_never_what(output: Made) -> N
         "selected_by": ["path"],
         "rows": {"featurized": 2, "rejected": 0, "of those not listed any more": 1},
         "files_replaced": 2,
-        "moments": "the photos were taken out exactly",
+        "moments": "brought up to date, exactly",
         "rows_projected_again": 12,
     }
 

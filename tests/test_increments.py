@@ -53,7 +53,7 @@ def test_ten_increments_with_changes_and_an_erasure_equal_one_run(
         assert counts(record) == (known + new, known - changed, new + changed, 0, 0)
         known += len(added)
         if erased:
-            assert erase_photos(out, erased)["moments"] == "the photos were taken out exactly"
+            assert erase_photos(out, erased)["moments"] == "brought up to date, exactly"
             for photo in erased:
                 photo.unlink()
             erased = []

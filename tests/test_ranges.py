@@ -19,7 +19,7 @@ PATHS: Final = [f"/{row:04}" for row in range(600)]
 def stored(bucket: str, rows: int) -> tuple[str, int]:
     """Store features of photos, and return where, and how many bytes these are."""
     features = np.random.default_rng(0).normal(3, 2, (rows, 1280)).astype(np.float32)
-    data = files.parquet(pa.table({"features": files.vectors(features), "path": PATHS[:rows]}))
+    data = files.parquet(pa.table({"path": PATHS[:rows], "features": files.vectors(features)}))
     location = f"s3://{bucket}/part.parquet"
     store.write_bytes(location, data)
     return location, len(data)

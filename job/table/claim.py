@@ -7,20 +7,23 @@ refused, unless it may overwrite; then the old rows go with the very commit by w
 import contextlib
 import errno
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from job import store
 from job.errors import JobError, UsageError
 from job.table import commits, layout
 from job.table.commits import Action, Snapshot
 
+T = TypeVar("T")
+
 MADE_FROM: Final = "fruits.madeFrom"  # JSON
 EARLIER_LAYOUT: Final = (
     "was made by an earlier version of this job, without a Delta table: make it anew with --overwrite, which "
     "reads every photo again, or choose another --output"
 )
+TRIES: Final = 5  # of a reader, beside commands that replace files
 # What another --output, or other permissions, would mend; a full disk, say, is not of these.
 MENDABLE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
@@ -44,6 +47,17 @@ def existing(output: str) -> Snapshot:
     found = commits.load(output)
     admit_existing(output, found)
     return found or Snapshot()
+
+
+def read(output: str, look: Callable[[Snapshot], T]) -> T:
+    """Return what `look` makes of the newest snapshot; it looks again if a file is replaced meanwhile."""
+    for left in reversed(range(TRIES)):
+        try:
+            return look(existing(output))
+        except FileNotFoundError:
+            if not left:
+                raise
+    raise AssertionError
 
 
 def admit_existing(output: str, found: Snapshot | None) -> list[Action]:
