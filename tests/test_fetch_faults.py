@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,18 +10,15 @@ import pytest
 from job import s3, store
 from job.decode import Rejected
 from job.fetch import fetch
-from job.retry import Patience
 from job.walk import walk
 from tests.s3_servers import Answer, ScriptedS3, error_body
 from tests.test_fetch import LIMIT, rows
 from tests.unprivileged import unprivileged
 
 
-def one(
-    path: str, pool: ThreadPoolExecutor, read: Callable[[str], bytes] = store.read_bytes
-) -> bytes | Rejected:
+def one(path: str, pool: ThreadPoolExecutor) -> bytes | Rejected:
     """Fetch a single photo."""
-    [(_, data)] = fetch([{"path": path, "bytes": 10}], pool, 2, LIMIT, read=read)
+    [(_, data)] = fetch([{"path": path, "bytes": 10}], pool, 2, LIMIT)
     return data
 
 
@@ -56,17 +52,13 @@ def test_a_file_that_went_away_is_gone(pool: ThreadPoolExecutor, tmp_path: Path)
         )
 
 
-def test_a_file_that_may_not_be_read_is_unreadable(pool: ThreadPoolExecutor) -> None:
-    def refuse(path: str) -> bytes:
-        raise PermissionError(errno.EACCES, "denied", path)
-
-    assert reason(one("/x.jpg", pool, refuse)) == ("unreadable", "permission to read it was denied")
-
-
 def test_a_file_without_permissions_is_unreadable(pool: ThreadPoolExecutor, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").touch(mode=0)
     with unprivileged():
-        assert reason(one(str(tmp_path / "x.jpg"), pool))[0] == "unreadable"
+        assert reason(one(str(tmp_path / "x.jpg"), pool)) == (
+            "unreadable",
+            "permission to read it was denied",
+        )
 
 
 def test_a_name_that_is_not_utf_8_is_unreadable_and_nothing_else_is_read_for_it(
@@ -111,32 +103,12 @@ def test_photos_are_fetched_from_s3_with_many_requests_in_flight(
     assert [reason(data)[0] for data in got[21:]] == ["gone", "gone"]
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "expected"),
-    [(404, "NoSuchKey", "gone"), (403, "AccessDenied", "unreadable")],
-)
-def test_what_s3_says_of_one_photo_is_its_reason(
-    scripted_s3: ScriptedS3, pool: ThreadPoolExecutor, status: int, code: str, expected: str
+def test_of_s3s_refusals_only_those_of_one_photo_reject_it(
+    scripted_s3: ScriptedS3, pool: ThreadPoolExecutor
 ) -> None:
-    refusal = Answer(status, error_body(code))
-    scripted_s3.rules.append(lambda method, _: refusal if method == "GET" else None)
-    assert reason(one("s3://photos/x.jpg", pool))[0] == expected
-
-
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [(500, "InternalError"), (503, "SlowDown"), (400, "ExpiredToken"), (403, "InvalidAccessKeyId")],
-)
-def test_s3_out_of_order_fails_the_task_and_rejects_nothing(
-    scripted_s3: ScriptedS3, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, status: int, code: str
-) -> None:
-    monkeypatch.setattr(s3, "PATIENCE", Patience(seconds=0))
-    scripted_s3.rules.append(
-        lambda method, _: (
-            Answer(status, error_body(code, "<Token-0>secret</Token-0>")) if method == "GET" else None
-        )
-    )
-    with pytest.raises(OSError, match=code) as caught:
+    code = "AccessDenied"
+    scripted_s3.rules.append(lambda method, _: Answer(403, error_body(code)) if method == "GET" else None)
+    assert reason(one("s3://photos/x.jpg", pool))[0] == "unreadable"
+    code = "InvalidAccessKeyId"
+    with pytest.raises(OSError, match=code):
         one("s3://photos/x.jpg", pool)
-    assert caught.value.errno == errno.EIO
-    assert "secret" not in str(caught.value)

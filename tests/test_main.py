@@ -8,15 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pyspark
 import pytest
 
 from job import backbone, exits, main
-from tests.drivers import SECONDS, command, environment, run
+from tests.drivers import SECONDS, environment, run
 from tests.spark_session import ROOT
 
 
@@ -158,42 +158,75 @@ def started_by(mark: str) -> list[int]:
     return alive
 
 
-def events_of(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield json.loads(line)
-
-
-@pytest.mark.spark
-@pytest.mark.skipif(
-    not Path("/proc/self/environ").exists(), reason="finds stray processes in /proc, as Linux has it"
-)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["backbone_ready", "spark_ready", "photos_featurized"])
-def test_an_interrupted_run_is_not_committed_and_leaves_no_process(
-    cache: Path, sample: Path, tmp_path: Path, number: int, moment: str
-) -> None:
-    mark = str(tmp_path.stat().st_ino)
+@contextmanager
+def started(cache: Path, mark: Path, *words: object) -> Iterator[subprocess.Popen[str]]:
+    """Start a Python program in a process group of its own; after a while all that is left of it is killed."""
     process = subprocess.Popen(
-        command("--input", sample, "--output", tmp_path / "out", "--log-format", "json", "--limit", 300),
+        [sys.executable, *map(str, words), "--log-format", "json", "--limit", "300"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
-        env=environment(cache) | {"FRUITS_TEST_GROUP": mark},
+        env=environment(cache) | {"FRUITS_TEST_GROUP": str(mark.stat().st_ino)},
     )  # fmt: skip
-    events = events_of(process)
-    for event in events:
-        if event["event"] == moment:
-            break
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # a terminal's Ctrl-C reaches everything in the foreground
-    else:
-        process.terminate()
-    last = [event["event"] for event in events][-1]
-    stderr = process.communicate(timeout=SECONDS)[1]
+    late = threading.Timer(SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+    late.start()
+    yield process
+    assert late.is_alive(), "something was left"
+    late.cancel()
+
+
+def assert_interrupted(process: subprocess.Popen[str], output: Path) -> None:
+    assert process.stdout
+    last = [json.loads(line)["event"] for line in process.stdout][-1]
+    stderr = process.communicate()[1]
     assert process.returncode == 130, stderr
     assert last == "run_interrupted"
     assert "Traceback" not in stderr
-    assert not (tmp_path / "out" / "runs").exists()
-    assert started_by(mark) == []
+    assert not (output / "runs").exists()
+    assert started_by(str(output.parent.stat().st_ino)) == []
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="finds stray processes in /proc, as Linux has it"
+)
+
+
+@pytest.mark.spark
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["spark_ready", "photos_featurized"])
+def test_an_interrupted_run_is_not_committed_and_leaves_no_process(
+    cache: Path, sample: Path, tmp_path: Path, number: int, moment: str
+) -> None:
+    options = ["-m", "job", "--input", sample, "--output", tmp_path / "out"]
+    with started(cache, tmp_path, *options) as process:
+        assert process.stdout
+        while json.loads(process.stdout.readline())["event"] != moment:
+            pass
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # a terminal's Ctrl-C reaches everything in the foreground
+        else:
+            process.terminate()
+        assert_interrupted(process, tmp_path / "out")
+
+
+WHILE_JAVA_STARTS = """
+import os, sys, time, types
+import pyspark.java_gateway as gateway
+from job.main import main
+sleep = lambda seconds: (os.kill(os.getpid(), int(sys.argv[1])), time.sleep(seconds))
+gateway.time = types.SimpleNamespace(sleep=sleep)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.spark
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_java_starts_leaves_no_java(
+    cache: Path, sample: Path, tmp_path: Path, number: int
+) -> None:
+    options = ["-c", WHILE_JAVA_STARTS, int(number), "--input", sample, "--output", tmp_path / "out"]
+    with started(cache, tmp_path, *options) as process:
+        assert_interrupted(process, tmp_path / "out")
 
 
 def test_an_unexpected_error_keeps_its_traceback_and_ends_with_1(
