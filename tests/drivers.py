@@ -77,7 +77,7 @@ def running_jvm() -> Iterator[Jvm]:
     with pytest.MonkeyPatch.context() as patch:
         words = session.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"})
         patch.setenv("PYSPARK_SUBMIT_ARGS", words)
-        gateway = launch_gateway()
+        gateway = launch_gateway()  # type: ignore[no-untyped-call]
     try:
         yield Jvm(gateway)
     finally:

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +75,7 @@ class Story:
         for key, data in self._beginning.items():
             self.job.server.put(BUCKET, key, data)
 
-    def start(self, more: Mapping[str, str], *options: object) -> "subprocess.Popen[str]":
+    def start(self, more: dict[str, str], *options: object) -> "subprocess.Popen[str]":
         """Start the same run as a process of its own."""
         words = self.job.arguments(*(options or OPTIONS))
         return drivers.start(drivers.environment(self._cache) | more, *words)

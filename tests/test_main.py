@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,17 +160,21 @@ def started_by(mark: str) -> list[int]:
 
 @contextmanager
 def started(cache: Path, mark: Path, *words: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a Python program in a process group of its own; after a while all that is left of it is killed."""
+    """Start a Python program in a process group of its own, of which nothing may be left in the end."""
     process = subprocess.Popen(
         [sys.executable, *map(str, words), "--log-format", "json", "--limit", "300"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
         env=environment(cache) | {"FRUITS_TEST_GROUP": str(mark.stat().st_ino)},
     )  # fmt: skip
-    late = threading.Timer(SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+    late = threading.Timer(SECONDS / 2, os.killpg, (process.pid, signal.SIGKILL))
     late.start()
-    yield process
-    assert late.is_alive(), "something was left"
-    late.cancel()
+    try:
+        yield process
+        assert late.is_alive(), "something is left"
+    finally:
+        late.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def assert_interrupted(process: subprocess.Popen[str], output: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_server_is_on_loopback_only_and_no_secret_is_on_disk_or_in_a_command(
         sockets = [(one[1][:-5], one[2][:-5]) for one in lines if f"socket:[{one[9]}]" in own]
         assert sockets
         for address, peer in sockets:
-            assert address in LOOPBACK and peer in LOOPBACK | NOBODY  # noqa: PT018
+            assert address in LOOPBACK and peer in LOOPBACK | NOBODY
         written = [
             file.read_bytes() for file in (*tmp_path.rglob("*"), process / "cmdline") if file.is_file()
         ]

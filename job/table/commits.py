@@ -99,7 +99,9 @@ def load(output: str) -> Snapshot | None:
                 f"(reader version {protocol.min_reader_version}, writer version "
                 f"{protocol.min_writer_version}): restore it, or choose another --output"
             )
-        columns = pa.table(table.get_add_actions(flatten=True)).to_pydict()
+        # Not `pa.table`, which would load pandas.
+        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True))
+        columns = actions.read_all().to_pydict()
         files = zip(columns["path"], columns["size_bytes"], columns["num_records"], strict=True)
         return Snapshot(
             version=table.version(),

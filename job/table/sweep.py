@@ -54,27 +54,29 @@ def unnamed(output: str, places: Sequence[str], snapshot: Snapshot, keep_hours: 
     return [place for place in places if place not in named]
 
 
-def left_by(output: str, snapshot: Snapshot, command: int) -> list[str]:
-    """Return the locations of what a command that was overtaken has written, and the table does not lead to.
+def left_by(output: str, newest: Snapshot, seen: Snapshot, command: int) -> list[str]:
+    """Return the locations of what a command that was overtaken has written, and nobody has committed.
 
     Parameters
     ----------
     output : str
-    snapshot : Snapshot
-        The newest, of whoever has taken over.
+    newest, seen : Snapshot
+        Of whoever has taken over; and the last one that this command saw. What it had committed may have been
+        replaced since, and is still wanted till the other's end; a matrix of it is not.
     command : int
         The number of the command that was overtaken: whatever has a higher one is not its.
     """
-    named = {layout.stem(path) for path in snapshot.files}
+    named = {layout.stem(path) for path in newest.files}
+    committed = named | {layout.stem(path) for path in seen.files}
     left = [store.join(output, layout.MISSING, f"{command:09}.parquet")]
-    for folder in (layout.PHOTOS, *DERIVED):
-        for location, _ in store.list_files(store.join(output, folder)):
-            stem = layout.stem(location)
-            number = layout.command_of(stem)
-            # Of the table's files, older ones that were replaced may still be needed for the moments.
-            mine = number == command or (folder != layout.PHOTOS and number <= command)
-            if mine and stem not in named:
-                left.append(location)
+    for location, _ in store.list_files(store.join(output, layout.PHOTOS)):
+        stem = layout.stem(location)
+        if layout.command_of(stem) == command and stem not in committed:
+            left.append(location)
+    for location, _ in chain.from_iterable(store.list_files(store.join(output, name)) for name in DERIVED):
+        stem = layout.stem(location)
+        if layout.command_of(stem) <= command and stem not in named:
+            left.append(location)
     tasks = store.list_files(store.join(output, layout.TASKS, str(command)))
     return [*left, *(location for location, _ in tasks)]
 

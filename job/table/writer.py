@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from job.errors import JobError
@@ -152,10 +153,7 @@ class Writer:
             files = [self._file(path) for path in gone]
             actions = [commits.add(file, data_change) for file in come]
             actions += [commits.remove(file, data_change) for file in files]
-            self._put(actions, gone)
-            for path in gone:
-                self.snapshot.files.pop(path, None)
-            self.snapshot.files |= {file.path: file for file in come}
+            self._put(actions, come, gone)
             self._changed = self._changed or bool(actions)
         self._checkpoint(COMMITS_PER_CHECKPOINT)
 
@@ -203,13 +201,13 @@ class Writer:
         try:
             with self._one_at_a_time:
                 self._stop.set()
-                self._put([commits.number(commits.ENDED, self.number)], [])
+                self._put([commits.number(commits.ENDED, self.number)], [], [])
         except Overtaken:
-            newest = commits.load(self.output) or self.snapshot
-            sweep.delete(self.output, sweep.left_by(self.output, newest, self.number))
+            newest = commits.load(self.output) or Snapshot()
+            left = sweep.left_by(self.output, newest, self.snapshot, self.number)
+            sweep.delete(self.output, left)
             raise
-        # Read again: a commit may have landed unheard, or another program's.
-        self.snapshot = commits.load(self.output) or self.snapshot
+        # By the snapshot of that commit: what a later command has replaced is for that one to delete.
         sweep.delete(self.output, sweep.unnamed(self.output, listed, self.snapshot, self._keep_hours))
         self._checkpoint(1 if self._changed else COMMITS_PER_CHECKPOINT)
 
@@ -230,7 +228,7 @@ class Writer:
         say(f"took over from {who}, which ended without saying so")
         return found
 
-    def _put(self, actions: list[Action], gone: list[str]) -> None:
+    def _put(self, actions: list[Action], come: list[DataFile], gone: list[str]) -> None:
         """Commit at exactly the version after the snapshot's, as long as this command is the writer."""
         self.check()
         while not commits.put(self.output, self.snapshot.version + 1, actions, self._about()):
@@ -239,14 +237,19 @@ class Writer:
                 self._failure = self._overtaken(found.version)
                 raise self._failure
             self.snapshot = found  # something that is not ours, and has no number, has committed,
-            added = {action["add"]["path"] for action in actions if "add" in action}
-            if added and added <= found.files.keys():
+            if come and all(file.path in found.files for file in come):
                 return  # or an earlier try of this, whose answer did not come for longer than our patience
             for path in gone:
                 self._file(path)
-        self.snapshot.version += 1
+        before = self.snapshot
+        removed = set(gone)
+        files = {path: file for path, file in before.files.items() if path not in removed}
+        files |= {file.path: file for file in come}
+        # All at once, for a signal can end the command between any two lines.
+        self.snapshot = replace(
+            before, version=before.version + 1, files=files, since_checkpoint=before.since_checkpoint + 1
+        )
         self._committed = time.monotonic()
-        self.snapshot.since_checkpoint += 1
 
     def _file(self, path: str) -> DataFile:
         """Return a file of the snapshot."""
