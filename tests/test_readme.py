@@ -1,4 +1,4 @@
-"""The READMEs are true: their Python runs as it stands, the options are the job's, and what they name is there."""
+"""The READMEs are true: their Python runs as it stands, the options and files that they name are there."""
 
 import os
 import re
