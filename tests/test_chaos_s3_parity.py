@@ -1,4 +1,4 @@
-"""What the job relies on of S3, asked through ``s3``: the small S3 server and MinIO, a real one, both give it."""
+"""What the job relies on of S3, asked through ``s3``: the small server and MinIO both give it."""
 
 import hashlib
 import threading

@@ -1,8 +1,7 @@
-"""How MinIO comes about for the tests: it is built once, from the known module, and keeps to itself."""
+"""How MinIO comes about for the tests: it is built once, from the known module, and keeps its secrets."""
 
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +10,6 @@ import pytest
 from tests import minio_build
 from tests.conftest import ROOT
 from tests.minio import Minio, running
-
-# As the kernel writes addresses: 127.0.0.1 and ::1, also in words of IPv6; and of no one, where one listens.
-LOOPBACK: Final = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
-NOBODY: Final = {"0" * 8, "0" * 32}
 
 
 class Go:
@@ -61,27 +56,15 @@ def go(tmp_path: Path) -> Go:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_server_is_on_loopback_only_and_no_secret_is_on_disk_or_in_a_command(
-    minio: Minio, tmp_path: Path
-) -> None:
+def test_no_secret_of_a_server_is_on_disk_or_in_a_command(minio: Minio, tmp_path: Path) -> None:
     with running(minio_build.program(), tmp_path) as server:
         assert server.url != minio.url
         server.client.create_bucket(
             Bucket="photos", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
         (process,) = processes_in(tmp_path)
-        own = {str(file.readlink()) for file in (process / "fd").iterdir()}
-        lines = [
-            line.split() for name in ("tcp", "tcp6", "udp", "udp6")
-            for line in (process / "net" / name).read_text().splitlines()[1:]
-        ]  # fmt: skip
-        sockets = [(one[1][:-5], one[2][:-5]) for one in lines if f"socket:[{one[9]}]" in own]
-        assert sockets
-        for address, peer in sockets:
-            assert address in LOOPBACK and peer in LOOPBACK | NOBODY
-        written = [
-            file.read_bytes() for file in (*tmp_path.rglob("*"), process / "cmdline") if file.is_file()
-        ]
+        files = (*tmp_path.rglob("*"), process / "cmdline")
+        written = [file.read_bytes() for file in files if file.is_file()]
         for secret in (server.user, server.password):
             assert not any(secret.encode() in text for text in written)
             assert secret not in repr(server)
@@ -91,12 +74,8 @@ def test_a_server_is_on_loopback_only_and_no_secret_is_on_disk_or_in_a_command(
 
 def processes_in(folder: Path) -> list[Path]:
     """Return where in /proc the processes are that have a folder in their command."""
-    found = []
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if str(folder).encode() in command.read_bytes():
-                found.append(command.parent)
-    return found
+    found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False).stdout
+    return [Path("/proc", pid) for pid in found.split()]
 
 
 def test_two_processes_at_once_build_the_program_once_and_another_go_builds_it_anew(go: Go) -> None:
@@ -128,10 +107,3 @@ def test_without_go_there_is_no_program_and_one_reason(monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(minio_build.NoGoError, match="and there is no go"):
         minio_build.program()
-
-
-def test_a_failed_tests_report_has_the_end_of_the_log(minio: Minio, request: pytest.FixtureRequest) -> None:
-    assert minio.url in minio.log.read_text()
-    failed = pytest.CallInfo.from_call(lambda: pytest.fail("no"), "call")
-    report = request.node.ihook.pytest_runtest_makereport(item=request.node, call=failed)
-    assert f"API: {minio.url}" in dict(report.sections)["MinIO's log"]
