@@ -82,9 +82,10 @@ def test_a_run_with_nothing_new_asks_s3_for_no_more_than_it_needs(
     model = f"out/models/{record['model']['model_id']}"
     log = "out/photos/_delta_log"
     assert Counter(f"{one.method} {one.key}" for one in job.server.requests) == {
-        # Listed: the photos, twice; the log; tasks and missing photos, to be deleted; the matrix, in two
-        # folders; the records; and four folders, for files that the table does not lead to.
-        "GET ": 12,
+        # Listed: the photos, twice; the log; tasks, to be deleted; the matrix, in two folders; the records; and
+        # five folders, for files that the table does not lead to.
+        "GET ": 14,
+        "GET out/_input.json": 2,  # of the earlier layout
         f"GET {log}/_last_checkpoint": 1,
         f"GET {log}/{version - 2:020}.checkpoint.parquet": 1,
         **{f"GET out/photos/{path}": 1 for path in files},  # four columns of each, to compare
@@ -94,7 +95,7 @@ def test_a_run_with_nothing_new_asks_s3_for_no_more_than_it_needs(
         f"GET {model}/pca.npz": 1,
         **{f"PUT {log}/{version + step:020}.json": 1 for step in (-1, 0, 1)},  # begun, whole, ended
         f"PUT out/runs/{record['run_id']}.json": 1,
-        "POST ": 2,  # deleted: tasks and missing photos
+        "POST ": 1,  # tasks are deleted
     }
 
 
