@@ -84,6 +84,7 @@ def choose(
     """
     check(output, model_id, wanted, backbone, refit)
     current = _load(output, model_id, moments) if model_id and refit != "always" else None
+    differs: list[str] = []
     if current is not None:
         differs = _differences({"wanted": current.wanted, "backbone": current.backbone}, wanted, backbone)
         then = float(current.pca.explained_variance_ratio.sum())
@@ -95,7 +96,8 @@ def choose(
         asdict(wanted),
         backbone,
         float(model.explained_variance_ratio.sum()),
-        model.model_id != model_id,
+        # The same numbers of another network are written again, for the model says whose they are.
+        model.model_id != model_id or bool(differs),
     )
 
 

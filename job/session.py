@@ -8,6 +8,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -84,6 +85,11 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     except PySparkRuntimeError:
         sentence = "Java did not start: Spark needs Java 17; set JAVA_HOME, or use scripts/run-local.sh"
         raise JobError(sentence) from None
+    except BaseException:
+        # Without the folder that PySpark has just removed, a Java that is starting would never end.
+        for child in _children():
+            os.kill(child, signal.SIGKILL)
+        raise
     given = SparkConf()  # now with what the command line, spark-defaults.conf and spark-submit have set
     local = (given.get("spark.master", "local[*]") or "").startswith("local")
     builder = SparkSession.builder
@@ -94,6 +100,15 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
     session.sparkContext.setLogLevel("OFF" if local else "WARN")
     return session
+
+
+def _children() -> list[int]:
+    """Return the processes that this one has started, where the system tells (Linux)."""
+    return [
+        int(number)
+        for file in Path("/proc/self/task").glob("*/children")
+        for number in file.read_text().split()
+    ]
 
 
 def stop(session: "SparkSession") -> None:
