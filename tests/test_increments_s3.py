@@ -82,8 +82,8 @@ def test_a_run_with_nothing_new_asks_s3_for_no_more_than_it_needs(
     model = f"out/models/{record['model']['model_id']}"
     log = "out/photos/_delta_log"
     assert Counter(f"{one.method} {one.key}" for one in job.server.requests) == {
-        # Listed: the photos, twice; the log; tasks, to be deleted; the matrix, in two folders; the records; and
-        # five folders, for files that the table does not lead to.
+        # Listed: the photos, twice; the log; tasks, to be deleted; the matrix, in two folders; the records;
+        # and five folders, for files that the table does not lead to.
         "GET ": 14,
         "GET out/_input.json": 2,  # of the earlier layout
         f"GET {log}/_last_checkpoint": 1,
