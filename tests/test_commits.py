@@ -137,7 +137,8 @@ def test_what_names_the_last_checkpoint_may_be_torn_or_wrong(tmp_path: Path, con
     assert snapshot(output) == wanted
 
 
-def test_the_last_two_checkpoints_stay(output: str) -> None:
+def test_the_last_checkpoints_stay(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "CHECKPOINTS_KEPT", 2)
     make(output, A)
     for version in range(snapshot(output).version + 1, snapshot(output).version + 5):
         commits.put(output, version, [], {})

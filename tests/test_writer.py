@@ -387,9 +387,9 @@ def test_checkpoints_come_every_so_many_commits_and_at_the_end_if_something_chan
     with writing(output) as own:
         for _ in range(25):
             own.commit()
-        first, last = checkpoints(output)
+        *_, first, last = checkpoints(output)
         assert last - first == 10
-    assert checkpoints(output) == [first, last], "nothing has changed"
+    assert checkpoints(output)[-1] == last, "nothing has changed"
     for _ in range(6):
         with writing(output):
             pass
