@@ -5,9 +5,9 @@ taken out again: T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae and 
 computing sample variances", Stanford STAN-CS-79-773 (1979).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +33,6 @@ class Moments:
     n: int
     mean: NDArray[np.float64]
     scatter: NDArray[np.float64]
-
-    @classmethod
-    def none(cls, width: int) -> Self:
-        """Return the moments of no rows."""
-        return cls(0, np.zeros(width), np.zeros((width, width)))
-
-    @classmethod
-    def of(cls, rows: NDArray[Any]) -> "Moments":
-        """Return the moments of rows ``(n, d)``."""
-        return accumulate([rows], rows.shape[1])
 
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows: ``M = Mₐ + M_b + δδᵀ·nₐn_b/n``, ``δ = mean_b - meanₐ``."""
@@ -81,57 +71,40 @@ class Moments:
 def accumulate(batches: Iterable[NDArray[Any]], width: int) -> Moments:
     """Return the moments of batches of rows ``(any, d)`` in float64, in constant memory.
 
-    Rows are gathered into blocks that suit BLAS-3. The first block's mean is taken off all rows, and what is
-    left of a block's own mean off its rows, so that a large common offset costs no digits; the correction
-    for the mean so far, ``δδᵀ·nₐn_b/n``, rides along as one more row of the block.
+    The first block's mean is taken off all rows, and what is left of a block's own mean off its rows, so that
+    a large common offset costs no digits; the correction for the mean so far, ``δδᵀ·nₐn_b/n``, rides along as
+    one more row of the block.
     """
-    whole = _Sums(width)
+    n = 0
+    origin, mean = np.zeros(width), np.zeros(width)  # the mean is counted from the origin
+    scatter, product = np.zeros((width, width)), np.empty((width, width))
+    for block in _blocks(batches, width):
+        rows, new = block[:-1], len(block) - 1
+        if not n:
+            origin = rows.mean(axis=0)
+        rows -= origin  # exact for rows near it; what is left has all its digits
+        rows_mean = rows.mean(axis=0)
+        rows -= rows_mean
+        delta = rows_mean - mean
+        block[-1] = delta * np.sqrt(n * new / (n + new))
+        np.matmul(block.T, block, out=product)  # AᵀA: NumPy calls BLAS syrk
+        scatter += product
+        n += new
+        mean += delta * (new / n)
+    return Moments(n, origin + mean, scatter)
+
+
+def _blocks(batches: Iterable[NDArray[Any]], width: int) -> Iterator[NDArray[np.float64]]:
+    """Gather rows into blocks that suit BLAS-3, of one row more, which is free; all in the same memory."""
+    block, filled = np.empty((ROWS_PER_BLOCK + 1, width)), 0
     for batch in batches:
-        start = 0
-        while start < len(batch):
-            start += whole.fill(batch[start:])
-    whole.close_block()
-    return whole.moments()
-
-
-class _Sums:
-    """Running sums and the block that is being filled: three arrays, used over and over."""
-
-    def __init__(self, width: int) -> None:
-        self.n, self.filled = 0, 0
-        self.scatter = np.zeros((width, width))
-        self._origin, self._mean = np.zeros(width), np.zeros(width)  # the mean is counted from the origin
-        self._product = np.empty((width, width))
-        self._block = np.empty((ROWS_PER_BLOCK + 1, width))
-
-    def moments(self) -> Moments:
-        """Return the sums so far."""
-        return Moments(self.n, self._origin + self._mean, self.scatter)
-
-    def fill(self, rows: NDArray[Any]) -> int:
-        """Take as many rows as the block has room for, and return how many that was."""
-        taken = min(len(rows), ROWS_PER_BLOCK - self.filled)
-        self._block[self.filled : self.filled + taken] = rows[:taken]
-        self.filled += taken
-        if self.filled == ROWS_PER_BLOCK:
-            self.close_block()
-        return taken
-
-    def close_block(self) -> None:
-        """Add the block to the sums."""
-        if not self.filled:
-            return
-        rows, new = self._block[: self.filled], self.filled
-        if not self.n:
-            self._origin = rows.mean(axis=0)
-        rows -= self._origin  # exact for rows near it; what is left has all its digits
-        mean = rows.mean(axis=0)
-        rows -= mean
-        n = self.n + new
-        delta = mean - self._mean
-        self._block[new] = delta * np.sqrt(self.n * new / n)
-        with_correction = self._block[: new + 1]
-        np.matmul(with_correction.T, with_correction, out=self._product)  # AᵀA: NumPy calls BLAS syrk
-        self.scatter += self._product
-        self._mean += delta * (new / n)
-        self.n, self.filled = n, 0
+        left = batch
+        while len(left):
+            taken = left[: ROWS_PER_BLOCK - filled]
+            block[filled : filled + len(taken)] = taken
+            left, filled = left[len(taken) :], filled + len(taken)
+            if filled == ROWS_PER_BLOCK:
+                yield block
+                filled = 0
+    if filled:
+        yield block[: filled + 1]

@@ -5,15 +5,14 @@ back: counts, or a matrix of moments. Such numbers need no data frame: Spark sta
 this, which takes it longer than all else it does here.
 """
 
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from job import backbone, matrix, tasks
-from job.backbone import FEATURES
-from job.moments import Moments, accumulate
+from job import backbone, matrix, summing, tasks
+from job.moments import Moments
 from job.pca import Pca
 from job.table import files, layout
 from job.table.layout import DataFile, Report
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from pyspark import RDD
     from pyspark.sql import SparkSession
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 MERGED_ON_DRIVER: Final = 16  # moments of 13 MB each; more are merged on the executors first
@@ -52,15 +52,14 @@ def outcomes(
         Photos by the reason for their rejection, ``""`` being none; and under ``WRONG`` the photos that are
         not exactly once in the files of their task, and the rows that should have stayed and did not.
     """
-    shares = _shares(sorted(reports), 4 * spark.sparkContext.defaultParallelism)
-    shared = spark.sparkContext.broadcast((shares, rows))
+    before = spark.sparkContext.broadcast(rows)
 
-    def check(share: int) -> Counter[str]:
-        mine, before = shared.value
-        parts = (_outcomes_of_task(output, todo.location, report, before) for report in mine[share])
+    def check(share: list[Report]) -> Counter[str]:
+        parts = (_outcomes_of_task(output, todo.location, report, before.value) for report in share)
         return sum(parts, Counter())
 
-    found: Counter[str] = sum(_each(spark, len(shares), check).collect(), Counter())
+    parts = _of_shares(spark, sorted(reports), 4 * spark.sparkContext.defaultParallelism, check)
+    found: Counter[str] = sum(parts.collect(), Counter())
     found[WRONG] += todo.tasks - len({report.task for report in reports})
     return found
 
@@ -71,36 +70,27 @@ def moments(spark: "SparkSession", output: str, chosen: Sequence[DataFile]) -> M
     Each task sums up its share. Few parts are merged in the order of their tasks; many are merged on the
     executors, in a tree, which the result does not depend on but in its last digits.
     """
-    places = [files.location(output, file.path) for file in chosen]
-    shares = spark.sparkContext.broadcast(_shares(places, _tasks(spark, len(places), FILES_PER_SUM)))
 
-    def summarise(share: int) -> Moments:
+    def summarise(share: list[DataFile]) -> Moments:
         backbone.forget()  # the network's memory is better used here
-        batches = files.batches(shares.value[share], ["features"])
-        return accumulate((files.matrix(batch.column(0), FEATURES) for batch in batches), FEATURES)
+        return summing.of_files(output, share)
 
-    parts = _each(spark, len(shares.value), summarise)
-    if len(shares.value) > MERGED_ON_DRIVER:
+    shares = _tasks(spark, len(chosen), FILES_PER_SUM)
+    parts = _of_shares(spark, chosen, shares, summarise)
+    if shares > MERGED_ON_DRIVER:
         whole: Moments = parts.treeReduce(Moments.merge)
         return whole
-    return reduce(Moments.merge, parts.collect(), Moments.none(FEATURES))
+    return reduce(Moments.merge, parts.collect())
 
 
-def project(spark: "SparkSession", output: str, chosen: Sequence[DataFile], model: Pca) -> dict[str, int]:
-    """Write the reduced matrix of files of featurized photos, and return the rows of each."""
-    paths = [file.path for file in chosen]
-    shares = spark.sparkContext.broadcast(_shares(paths, _tasks(spark, len(paths), FILES_PER_MATRIX)))
-    shared = spark.sparkContext.broadcast(model)
+def project(spark: "SparkSession", output: str, chosen: Sequence[DataFile], model: Pca) -> int:
+    """Write the reduced matrix of files of featurized photos, and return its rows."""
+    fitted = spark.sparkContext.broadcast(model)
 
-    def write(share: int) -> dict[str, int]:
-        return {path: matrix.project(output, path, shared.value) for path in shares.value[share]}
+    def write(share: list[DataFile]) -> int:
+        return sum(matrix.project(output, file.path, fitted.value) for file in share)
 
-    return dict(ChainMap(*_each(spark, len(shares.value), write).collect()))
-
-
-def _each(spark: "SparkSession", count: int, work: Callable[[int], T]) -> "RDD[T]":
-    """Return what `work` makes of each number below `count`, each a task of Spark's own."""
-    return spark.sparkContext.range(count, numSlices=max(count, 1)).map(work)
+    return sum(_of_shares(spark, chosen, _tasks(spark, len(chosen), FILES_PER_MATRIX), write).collect())
 
 
 def _tasks(spark: "SparkSession", count: int, most: int) -> int:
@@ -108,19 +98,20 @@ def _tasks(spark: "SparkSession", count: int, most: int) -> int:
     return max(min(spark.sparkContext.defaultParallelism, count), -(-count // most))
 
 
-def _shares(every: Sequence[T], tasks: int) -> list[list[T]]:
-    """Share things out over tasks, evenly and in order."""
+def _of_shares(
+    spark: "SparkSession", every: Sequence[S], tasks: int, work: Callable[[list[S]], T]
+) -> "RDD[T]":
+    """Share things out over at most so many tasks, evenly, in order; return what each makes of its share."""
     tasks = max(min(tasks, len(every)), 1)
     ends = [len(every) * task // tasks for task in range(tasks + 1)]
-    return [list(every[start:end]) for start, end in pairwise(ends)]
+    shares = spark.sparkContext.broadcast([list(every[start:end]) for start, end in pairwise(ends)])
+    return spark.sparkContext.range(tasks, numSlices=tasks).map(lambda task: work(shares.value[task]))
 
 
 def _outcomes_of_task(output: str, location: str, report: Report, before: dict[str, int]) -> Counter[str]:
     """Count one task's photos by reason, and what is not where it should be, once."""
-    listed = Counter(
-        (row["path"], row["etag"])
-        for row in tasks.read(location, report.task).select(["path", "etag"]).to_pylist()
-    )
+    task = tasks.read(location, report.task)
+    listed = Counter(zip(task["path"].to_pylist(), task["etag"].to_pylist(), strict=True))
     paths = {path for path, _ in listed}
     found: Counter[str] = Counter()
     seen: Counter[tuple[str, str]] = Counter()
@@ -132,7 +123,6 @@ def _outcomes_of_task(output: str, location: str, report: Report, before: dict[s
         seen.update(zip(mine["path"].to_pylist(), mine["etag"].to_pylist(), strict=True))
         good = file.outcome == layout.FEATURIZED
         found.update([""] * len(mine) if good else mine["reason"].to_pylist())
-    replaced = tasks.read(location, report.task)["replaces"].drop_null()
-    should_stay = sum(before[path] for path in report.replaced) - len(replaced)
+    should_stay = sum(before[path] for path in report.replaced) - len(task["replaces"].drop_null())
     wrong = sum(((seen - listed) + (listed - seen)).values()) + abs(should_stay - stayed)
     return found + Counter({WRONG: wrong})

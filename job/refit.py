@@ -25,11 +25,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A model, what it was made for, and the share of the variance of the rows of now that it keeps."""
+    """A model, the share of the variance of the rows of now that it keeps, and whether it was fitted now."""
 
     pca: Pca
-    wanted: dict[str, Any]
-    backbone: str
     kept_now: float
     is_new: bool
 
@@ -73,32 +71,23 @@ def choose(
         The network that made the rows.
     refit : {"auto", "always", "never"}
         ``auto`` keeps the model as long as it is of what is wanted, and keeps no less of the variance than
-        when it was fitted, but for `loss`.
+        when it was fitted, but for `loss`; ``never`` as long as :func:`check` does.
     loss : float
         A share of the variance, in [0, 1].
 
     Raises
     ------
-    UsageError
-        As :func:`check` and :func:`pca.fit` do.
+    UsageError, DataError
+        As :func:`pca.fit` does.
     """
-    check(output, model_id, wanted, backbone, refit)
-    current = _load(output, model_id, moments) if model_id and refit != "always" else None
-    differs: list[str] = []
+    current = models.load(output, model_id) if model_id and refit != "always" else None
     if current is not None:
-        differs = _differences({"wanted": current.wanted, "backbone": current.backbone}, wanted, backbone)
-        then = float(current.pca.explained_variance_ratio.sum())
-        if not differs and (refit == "never" or current.kept_now >= then - loss):
-            return current
+        model, said = current
+        kept, then = kept_by(model, moments), float(model.explained_variance_ratio.sum())
+        if not _differences(said, wanted, backbone) and (refit == "never" or kept >= then - loss):
+            return Fitted(model, kept, False)
     model = pca.fit(moments, wanted.components, wanted.variance, wanted.standardize)
-    return Fitted(
-        model,
-        asdict(wanted),
-        backbone,
-        float(model.explained_variance_ratio.sum()),
-        # The same numbers of another network are written again, for the model says whose they are.
-        model.model_id != model_id or bool(differs),
-    )
+    return Fitted(model, float(model.explained_variance_ratio.sum()), True)
 
 
 def told(fitted: Fitted, projected: int) -> dict[str, Any]:
@@ -134,12 +123,3 @@ def _differences(said: Mapping[str, Any], wanted: Wanted, backbone: str) -> list
     had = said.get("wanted", {})
     differs = [name for name, value in asdict(wanted).items() if value != had.get(name)]
     return [*differs, "backbone"] if said.get("backbone") != backbone else differs
-
-
-def _load(output: str, model_id: str, moments: Moments) -> Fitted | None:
-    """Return a model that was saved; None if it is not there, or is not one of ours."""
-    found = models.load(output, model_id)
-    if found is None:
-        return None
-    model, said = found
-    return Fitted(model, said["wanted"], said["backbone"], kept_by(model, moments), False)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.csv
 import pytest
 
 from job import matrix, pca, store
-from job.moments import Moments
+from job.moments import accumulate
 from job.pca import Pca
 from job.table import files, layout, schema, sweep
 from job.table.layout import DataFile
@@ -21,7 +22,7 @@ from tests.test_erase import assert_derived, bytes_of
 
 def a_model(k: int = 2) -> Pca:
     rows = np.random.default_rng(99).normal(size=(40, FEW))
-    return pca.fit(Moments.of(rows), k, 0.95, standardize=False)
+    return pca.fit(accumulate([rows], FEW), k, 0.95, standardize=False)
 
 
 MODEL = a_model()
@@ -38,17 +39,17 @@ class Table:
 
     def write(self, model: Pca = MODEL) -> tuple[int, int]:
         self.projected = []
-        return matrix.write(self.place, self.files, model, self._project)
+        return matrix.write(self.place, self.files, model, partial(self._project, model))
 
-    def _project(self, some: Sequence[DataFile], model: Pca) -> dict[str, int]:
+    def _project(self, model: Pca, some: Sequence[DataFile]) -> int:
         self.projected += some
         self.model_meanwhile = sweep.current_model(self.place)
-        made = {}
+        rows = 0
         for file in some:
-            made[file.path] = matrix.project(self.place, file.path, model)
+            rows += matrix.project(self.place, file.path, model)
             if self.is_to_be_killed:
                 raise KeyboardInterrupt
-        return made
+        return rows
 
     def names(self) -> set[str]:
         """Return the files of both kinds of matrix."""

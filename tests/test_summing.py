@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from job import summing
-from job.moments import Moments
+from job.moments import Moments, accumulate
 from job.summing import Sums, sum_up
 from job.table import files
 from job.table.layout import DataFile
@@ -41,7 +41,7 @@ class Table:
         found, anew = sum_up(self.place, self.files, self._summed)
         read = [files.read(files.location(self.place, file.path))["features"] for file in self.files]
         rows = np.vstack([np.asarray(one.to_pylist(), np.float64) for one in read])
-        wanted = Moments.of(rows)
+        wanted = accumulate([rows], FEW)
         kept = summing.load(self.place)
         assert kept is not None
         assert kept.files == {file.path: file.rows for file in self.files}
