@@ -139,50 +139,36 @@ def spark_files(pca: Pca) -> dict[str, bytes]:
     scaler, reduction = f"stages/0_{scaler_uid}", f"stages/1_{pca_uid}"
     scaling = {"inputCol": "features", "outputCol": "scaled", "withMean": True, "withStd": pca.standardized}
     reducing = {"inputCol": "scaled", "outputCol": "pca", "k": pca.k}
-    # Spark's matrix is (d, k) by columns: the bytes of our rows (k, d).
-    loadings = {
-        "type": DENSE,
-        "numRows": pca.components.shape[1],
-        "numCols": pca.k,
-        "values": pca.components.ravel(),
-        "isTransposed": False,
-    }
-    moments = {"std": (VECTOR, _dense(pca.std)), "mean": (VECTOR, _dense(pca.mean))}
-    axes = {"pc": (MATRIX, loadings), "explainedVariance": (VECTOR, _dense(pca.explained_variance_ratio))}
+    defaults = {"outputCol": f"{scaler_uid}__output", "withMean": False, "withStd": True}
     return {
-        **_data(scaler, moments),
-        **_metadata(f"{scaler}/", SCALER, scaler_uid, scaling, {"withMean": False, "withStd": True}),
-        **_data(reduction, axes),
-        **_metadata(f"{reduction}/", PCA, pca_uid, reducing, {}),
-        **_metadata("", PIPELINE, uid, {"stageUids": [scaler_uid, pca_uid]}, None),
+        **_data(scaler, std=pca.std, mean=pca.mean),
+        **_metadata(f"{scaler}/", SCALER, scaler_uid, scaling, defaults),
+        **_data(reduction, pc=pca.components, explainedVariance=pca.explained_variance_ratio),
+        **_metadata(f"{reduction}/", PCA, pca_uid, reducing, {"outputCol": f"{pca_uid}__output"}),
+        **_metadata("", PIPELINE, uid, {"stageUids": [scaler_uid, pca_uid]}, {}),
     }
-
-
-def _dense(values: NDArray[np.float64]) -> dict[str, Any]:
-    return {"type": DENSE, "values": values}
 
 
 def _metadata(
-    below: str, kind: str, uid: str, params: Mapping[str, object], defaults: Mapping[str, object] | None
+    below: str, kind: str, uid: str, params: Mapping[str, object], defaults: Mapping[str, object]
 ) -> dict[str, bytes]:
-    """Return the files that say what a stage, or the pipeline (without defaults), is: one line of JSON."""
+    """Return the files that say what a stage, or the pipeline, is: one line of JSON."""
     line = {
         "class": kind,
         "timestamp": 0,  # read by nobody; the time of writing would make two writings of a model differ
         "sparkVersion": SPARK,
         "uid": uid,
         "paramMap": params,
-        "defaultParamMap": {} if defaults is None else {**defaults, "outputCol": f"{uid}__output"},
+        "defaultParamMap": defaults,
     }
     text = json.dumps(line, separators=(",", ":")) + "\n"
     return {f"{below}metadata/{METADATA_FILE}": text.encode(), f"{below}metadata/{SUCCESS}": b""}
 
 
-def _data(stage: str, columns: Mapping[str, tuple[pa.DataType, dict[str, Any]]]) -> dict[str, bytes]:
-    """Return the files that hold a stage's arrays: Parquet of one row."""
-    schema = pa.schema([(name, kind) for name, (kind, _) in columns.items()])
-    row = {name: value for name, (_, value) in columns.items()}
-    table = pa.Table.from_pylist([row], schema=schema)
+def _data(stage: str, **arrays: NDArray[np.float64]) -> dict[str, bytes]:
+    """Return the files that hold a stage's vectors ``(d,)`` and matrices ``(k, d)``: Parquet of one row."""
+    schema = pa.schema([(name, VECTOR if array.ndim == 1 else MATRIX) for name, array in arrays.items()])
+    table = pa.Table.from_pylist([{name: _dense(array) for name, array in arrays.items()}], schema=schema)
     # Spark would read structs, not vectors and matrices, without its own schema beside Parquet's.
     described = json.dumps(_struct(schema), separators=(",", ":"))
     keys = {"org.apache.spark.version": SPARK, "org.apache.spark.sql.parquet.row.metadata": described}
@@ -193,6 +179,14 @@ def _data(stage: str, columns: Mapping[str, tuple[pa.DataType, dict[str, Any]]])
         file.write_table(table)
         file.add_key_value_metadata(keys)
     return {f"{stage}/data/{DATA_FILE}": sink.getvalue(), f"{stage}/data/{SUCCESS}": b""}
+
+
+def _dense(array: NDArray[np.float64]) -> dict[str, Any]:
+    values = {"type": DENSE, "values": array.ravel()}
+    if array.ndim == 1:
+        return values
+    # Spark's matrix is (d, k) by columns: the bytes of our rows (k, d).
+    return {**values, "numRows": array.shape[1], "numCols": len(array), "isTransposed": False}
 
 
 def _struct(fields: Iterable[pa.Field]) -> dict[str, object]:

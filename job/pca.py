@@ -1,6 +1,6 @@
 """Principal components from moments: the choice of k, the projection, and the arrays that describe a model.
 
-Pure NumPy; ``models`` saves a model for others, ``tables`` reads and writes the rows.
+Pure NumPy; ``models`` saves a model for others.
 """
 
 import hashlib

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from job import (
     backbone,
     checks,
+    exits,
     featurize,
-    identity,
     inventory,
     matrix,
     models,
@@ -23,13 +23,12 @@ from job import (
     store,
     summing,
 )
-from job.compare import Comparison
 from job.decode import Limits
 from job.inventory import Inventory, Source
 from job.log import Log
 from job.moments import Moments
 from job.progress import Progress
-from job.refit import Fitted, Wanted
+from job.refit import Fitted
 from job.settings import Settings
 from job.table import claim, layout, sweep, writer
 from job.table.commits import Action, Snapshot
@@ -58,7 +57,6 @@ class Pipeline:
 
     def __init__(self, settings: Settings, log: Log, start_spark: "Callable[[], SparkSession]") -> None:
         self.settings, self.log, self._start_spark = settings, log, start_spark
-        self.wanted = Wanted(settings.components, settings.variance, settings.standardize)
         self.spark: SparkSession | None = None
         self.seconds: dict[str, float] = {}
         self.first_photo: float | None = None
@@ -79,7 +77,7 @@ class Pipeline:
         if not settings.manifest or settings.overwrite:  # a long list is not read twice without need
             inventory.check(source)
         with self.writing() as writing:
-            self.check_refit()
+            current = self.current_model()
             taken = self.take_inventory(source, writing)
             network = self.load_backbone() if taken.todo else None
             found = self.featurize(writing, taken, network) if network is not None else Counter[str]()
@@ -87,7 +85,7 @@ class Pipeline:
             self.tell(counts)
             writing.check()
             moments = self.sum_up(writing)
-            fitted = self.fit_pca(moments)
+            fitted = self.fit_pca(moments, current)
             self.save_model(fitted)
             rows, projected = self.project(writing, fitted)
             checks.check_same(counts, moments.n, rows)
@@ -115,6 +113,9 @@ class Pipeline:
         made_from = claim.made_from(settings.inputs, settings.limit)
         is_overwriting = False
 
+        def say(text: str) -> None:
+            self.log.info("waiting", text)
+
         def admit(found: Snapshot | None) -> list[Action]:
             nonlocal is_overwriting
             actions = claim.admit_run(output, found, made_from, settings.overwrite)
@@ -126,35 +127,31 @@ class Pipeline:
         with ExitStack() as stack:
             with claim.sentences(output):
                 writing = stack.enter_context(
-                    writer.writing(output, settings.run_id, "run", admit, self._say, settings.keep_versions)
+                    writer.writing(output, settings.run_id, "run", admit, say, settings.keep_versions)
                 )
                 if is_overwriting:
                     claim.delete_what_was_overwritten(output)
             yield writing
 
-    def check_refit(self) -> None:
-        """Refuse at once a model that is to stay and is another than what is asked for."""
-        settings, current = self.settings, sweep.current_model(self.settings.output)
-        network = identity.name(settings.engine)
-        refit.check(settings.output, current, self.wanted, network, settings.refit)
+    def current_model(self) -> str:
+        """Return the id of the model that there is; refuse one that is to stay and is not as asked for."""
+        current = sweep.current_model(self.settings.output)
+        refit.check(self.settings, current)
+        return current
 
     def take_inventory(self, source: Source, writing: Writer) -> Inventory:
         """List the photos, and compare them with those that are known."""
         settings = self.settings
-
-        def admit(comparison: Comparison) -> None:
-            checks.check_missing(comparison, settings.prune, settings.max_pruned)
-
         with self._step("inventory"):
             taken = inventory.take(
                 source,
                 writing,
-                identity.name(settings.engine),
+                backbone.name(settings.engine),
                 os.cpu_count() or 1,
                 settings.wave,
                 retry_rejected=settings.retry_rejected,
                 prune=settings.prune,
-                admit=admit,
+                admit=lambda found: checks.check_missing(found, settings.prune, settings.max_pruned),
             )
         text = f"{taken.photos:,} photos listed, {taken.skipped:,} other files skipped"
         if taken.unchanged or taken.missing:
@@ -195,18 +192,17 @@ class Pipeline:
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
         before = {path: file.rows for path, file in writing.snapshot.files.items()}
         run_id, number = self.settings.run_id, writing.number
-        work, done = featurize.plan(spark, taken.tasks, where, network, limits, run_id, number)
+        work, reports = featurize.plan(spark, taken.tasks, where, network, limits, run_id, number)
         with (
             self._step("featurize"),
-            Progress(self.log, taken.todo, done.photos),
-            writing.waves(done.reports, spark.sparkContext.cancelAllJobs),
+            Progress(self.log, taken.todo, lambda: sum(report.photos for report in reports())),
+            writing.waves(reports, spark.sparkContext.cancelAllJobs),
         ):
             work()
-        self.first_photo = done.first()
+        self.first_photo = min((report.first for report in reports()), default=None)
         with self._step("reconcile"):
-            reports = done.reports()
-            replaced = {path: before[path] for one in reports for path in one.replaced}
-            return passes.outcomes(spark, where, taken.tasks, reports, replaced)
+            replaced = {path: before[path] for one in reports() for path in one.replaced}
+            return passes.outcomes(spark, where, taken.tasks, reports(), replaced)
 
     def tell(self, counts: report.Counts) -> None:
         """Say what became of the photos, and end here if too many are bad."""
@@ -227,20 +223,10 @@ class Pipeline:
             self.log.info("moments_anew", "the moments were summed up anew: the kept ones were of other rows")
         return moments
 
-    def fit_pca(self, moments: Moments) -> Fitted:
+    def fit_pca(self, moments: Moments, current: str) -> Fitted:
         """Keep the model that there is, or solve for the components."""
-        settings = self.settings
-        current = sweep.current_model(settings.output)
         with self._step("pca"):
-            fitted = refit.choose(
-                settings.output,
-                current,
-                moments,
-                self.wanted,
-                identity.name(settings.engine),
-                settings.refit,
-                settings.max_variance_loss,
-            )
+            fitted = refit.choose(self.settings, current, moments)
         text = f"{fitted.pca.k} components keep {fitted.kept_now:.2%} of the variance"
         self.log.info(
             "pca_fitted" if fitted.is_new else "pca_kept",
@@ -254,7 +240,7 @@ class Pipeline:
     def save_model(self, fitted: Fitted) -> None:
         """Write a new model for Spark and for NumPy."""
         location = self._at(layout.MODELS, fitted.pca.model_id)
-        facts = {"backbone": fitted.backbone, "wanted": fitted.wanted, "run_id": self.settings.run_id}
+        facts = {**refit.facts(self.settings), "run_id": self.settings.run_id}
         with self._step("model"):
             if fitted.is_new:
                 models.save(fitted.pca, location, facts)
@@ -267,7 +253,7 @@ class Pipeline:
                 output,
                 writing.snapshot.of(layout.FEATURIZED),
                 fitted.pca,
-                lambda files, model: passes.project(self.start(), output, files, model),
+                lambda files: passes.project(self.start(), output, files, fitted.pca),
             )
 
     def record_name(self, writing: Writer) -> str:
@@ -278,16 +264,13 @@ class Pipeline:
             return f"{layout.RUNS}/{self.settings.run_id}.{writing.number}.json"
         return name
 
-    def _say(self, text: str) -> None:
-        self.log.info("waiting", text)
-
     def _at(self, *names: str) -> str:
         return store.join(self.settings.output, *names)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
+        exits.end_if_interrupted()
         start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.monotonic() - start, 3)
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 3)
+        exits.end_if_interrupted()

@@ -2,25 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from job import models, pca, store
+from job import backbone, models, pca, store
 from job.errors import UsageError
 from job.moments import Moments
 from job.pca import Pca
+from job.settings import Settings
 from job.table import layout
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked of a model: the number of components or the variance they keep, and the scaling."""
-
-    components: int | None
-    variance: float
-    standardize: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,61 +24,61 @@ class Fitted:
     is_new: bool
 
 
-def check(output: str, model_id: str, wanted: Wanted, backbone: str, refit: str) -> None:
-    """Refuse ``never`` for a model that is not of what is wanted, before anything is computed.
+def facts(settings: Settings) -> dict[str, Any]:
+    """Return what is asked of a model, as ``model.json`` says it: network, components, scaling."""
+    wanted = {name: getattr(settings, name) for name in ("components", "variance", "standardize")}
+    return {"backbone": backbone.name(settings.engine), "wanted": wanted}
+
+
+def check(settings: Settings, model_id: str) -> None:
+    """Refuse ``--refit never`` for a model that is not of what is wanted, before anything is computed.
 
     Raises
     ------
     UsageError
         That names what differs.
     """
-    if refit != "never" or not model_id:
+    if settings.refit != "never" or not model_id:
         return
     try:
-        said = json.loads(store.read_bytes(store.join(output, layout.MODELS, model_id, "model.json")))
+        place = store.join(settings.output, layout.MODELS, model_id, "model.json")
+        said = json.loads(store.read_bytes(place))
     except (FileNotFoundError, ValueError):
         return
-    if differs := _differences(said, wanted, backbone):
+    if differs := _differences(said, settings):
         raise UsageError(
             f"--refit never keeps model {model_id}, which has another {' and '.join(differs)}: "
             "ask for what it was made for, or use --refit auto"
         )
 
 
-def choose(
-    output: str, model_id: str, moments: Moments, wanted: Wanted, backbone: str, refit: str, loss: float
-) -> Fitted:
+def choose(settings: Settings, model_id: str, moments: Moments) -> Fitted:
     """Keep the current model, or fit one.
+
+    ``--refit auto`` keeps the model as long as it is of what is wanted, and keeps no less of the variance
+    than when it was fitted, but for ``--max-variance-loss``; ``never`` as long as :func:`check` lets it.
 
     Parameters
     ----------
-    output : str
-        Where ``models/`` is.
+    settings : Settings
     model_id : str
         The current model's, ``""`` if there is none.
     moments : Moments
         Of all rows of now.
-    wanted : Wanted
-    backbone : str
-        The network that made the rows.
-    refit : {"auto", "always", "never"}
-        ``auto`` keeps the model as long as it is of what is wanted, and keeps no less of the variance than
-        when it was fitted, but for `loss`; ``never`` as long as :func:`check` does.
-    loss : float
-        A share of the variance, in [0, 1].
 
     Raises
     ------
     UsageError, DataError
         As :func:`pca.fit` does.
     """
-    current = models.load(output, model_id) if model_id and refit != "always" else None
+    current = models.load(settings.output, model_id) if model_id and settings.refit != "always" else None
     if current is not None:
         model, said = current
-        kept, then = kept_by(model, moments), float(model.explained_variance_ratio.sum())
-        if not _differences(said, wanted, backbone) and (refit == "never" or kept >= then - loss):
+        kept = kept_by(model, moments)
+        least = float(model.explained_variance_ratio.sum()) - settings.max_variance_loss
+        if not _differences(said, settings) and (settings.refit == "never" or kept >= least):
             return Fitted(model, kept, False)
-    model = pca.fit(moments, wanted.components, wanted.variance, wanted.standardize)
+    model = pca.fit(moments, settings.components, settings.variance, settings.standardize)
     return Fitted(model, float(model.explained_variance_ratio.sum()), True)
 
 
@@ -118,8 +110,8 @@ def kept_by(model: Pca, moments: Moments) -> float:
     return float((kept - (delta @ delta - along @ along)) / total) if total > 0 else 1.0
 
 
-def _differences(said: Mapping[str, Any], wanted: Wanted, backbone: str) -> list[str]:
-    """Name in what a model is not of what is wanted."""
-    had = said.get("wanted", {})
-    differs = [name for name, value in asdict(wanted).items() if value != had.get(name)]
-    return [*differs, "backbone"] if said.get("backbone") != backbone else differs
+def _differences(said: Mapping[str, Any], settings: Settings) -> list[str]:
+    """Return the settings in which a saved model, of which ``model.json`` says this, differs."""
+    asked, had = facts(settings), said.get("wanted", {})
+    differs = [name for name, value in asked["wanted"].items() if value != had.get(name)]
+    return [*differs, "backbone"] if said.get("backbone") != asked["backbone"] else differs

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from job import identity, labels, matrix, models, refit, store, summing
+from job import backbone, labels, matrix, models, refit, settings, store, summing
 from job.backbone import FEATURES
-from job.refit import Wanted
 from job.table import claim, commits, files, layout, writer
 from job.walk import Listed, walk
 from scripts import bench_table
@@ -61,9 +60,9 @@ def rows(photos: Sequence[Listed], features: NDArray[np.float32]) -> pa.Table:
     """Return rows of the table: photos and their features ``(n, 1280)``."""
     names, splits = zip(*(labels.label_and_split(photo.path) for photo in photos), strict=True)
     facts = {name: [getattr(photo, name) for photo in photos] for name in LISTED}
-    backbone = pa.repeat(identity.name("litert"), len(photos))
+    network = pa.repeat(backbone.name("litert"), len(photos))
     vectors = files.vectors(features)
-    return bench_table.rows(**facts, label=names, split=splits, features=vectors, backbone=backbone)
+    return bench_table.rows(**facts, label=names, split=splits, features=vectors, backbone=network)
 
 
 def resampled(real: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -87,16 +86,15 @@ def write_output(output: str, photos: Sequence[Listed], count: int, real: NDArra
         writing.commit(add=bench_table.write_files(output, parts))
         featurized = writing.snapshot.of(layout.FEATURIZED)
         moments, _ = summing.sum_up(output, featurized, partial(summing.of_files, output))
-        fitted = refit.choose(
-            output, "", moments, Wanted(None, 0.95, False), identity.name("litert"), "auto", 0.01
-        )
-        facts = {"backbone": fitted.backbone, "wanted": fitted.wanted, "run_id": RUN_ID}
-        models.save(fitted.pca, store.join(output, layout.MODELS, fitted.pca.model_id), facts)
+        usual = settings.parse(["--input", "-", "--output", output], {})
+        model = refit.choose(usual, "", moments).pca
+        facts = {**refit.facts(usual), "run_id": RUN_ID}
+        models.save(model, store.join(output, layout.MODELS, model.model_id), facts)
         matrix.write(
             output,
             featurized,
-            fitted.pca,
-            lambda some, model: {file.path: matrix.project(output, file.path, model) for file in some},
+            model,
+            lambda some: sum(matrix.project(output, file.path, model) for file in some),
         )
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from job import backbone, checks, featurize, identity, matrix, passes, store, summing
+from job import backbone, checks, featurize, matrix, store, summing
 from job.backbone import FEATURES, Backbone
 from job.featurize import Outcome
 from job.log import Log
@@ -36,7 +36,7 @@ from job.table.layout import DataFile
 
 RUN_IDS: Final = ("20260101T060000Z-00000a", "20260102T060000Z-00000b")
 DIRECTIONS: Final = np.random.default_rng(0).normal(size=(20, FEATURES))
-NETWORK: Final = identity.name("litert")
+NETWORK: Final = backbone.name("litert")
 COMPONENTS: Final = 3
 FEW: Final = 32
 
@@ -68,7 +68,7 @@ class Made:
 def quick(patch: pytest.MonkeyPatch) -> None:
     """For speed, let a photo have 32 features, where the job has 1280, and wait for no disk."""
     patch.setattr(os, "fsync", lambda _: None)
-    for module in (checks, matrix, passes, summing, sys.modules[__name__]):
+    for module in (checks, matrix, summing, sys.modules[__name__]):
         patch.setattr(module, "FEATURES", FEW)
 
 

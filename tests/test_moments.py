@@ -32,7 +32,7 @@ def assert_same(found: Moments, wanted: Moments, digits: float = 1e-12) -> None:
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 def test_moments_are_the_mean_and_numpys_covariance_in_float64(kind: type) -> None:
-    rows = features(500).astype(kind)
+    rows: NDArray[Any] = features(500).astype(kind)
     found, exact = moments_of(rows), rows.astype(np.float64)
     assert found.n == 500
     np.testing.assert_allclose(found.mean, exact.mean(axis=0), rtol=1e-13)

@@ -1,7 +1,8 @@
 """Yesterday's model: what it keeps of today's variance, and when it stays."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,10 @@ from job import models, pca, refit
 from job.errors import UsageError
 from job.moments import Moments, accumulate
 from job.pca import Pca
-from job.refit import Fitted, Wanted
+from job.refit import Fitted
+from job.settings import Settings, parse
 
 WIDTH = 16
-WANTED = Wanted(3, 0.95, False)
-NETWORK = "network-1"
 
 
 def photos(rows: int, seed: int, turned: float = 0.0) -> NDArray[np.float64]:
@@ -32,24 +32,20 @@ def moments_of(rows: NDArray[np.float64]) -> Moments:
     return accumulate([rows], WIDTH)
 
 
-def saved(output: Path, wanted: Wanted = WANTED, network: str = NETWORK) -> str:
+def asked(output: Path, **options: Any) -> Settings:
+    settings = parse(["--input", "-", "--output", str(output), "--components", "3"], {})
+    return replace(settings, **options)
+
+
+def saved(output: Path) -> str:
     """Fit a model to the first rows, save it as a run does, and return its id."""
-    fitted = choose(output, "", moments_of(photos(300, 1)), wanted, network=network)
-    facts = {"backbone": network, "wanted": asdict(wanted)}
-    models.save(fitted.pca, f"{output}/models/{fitted.pca.model_id}", facts)
-    return fitted.pca.model_id
+    model = choose(output, "", moments_of(photos(300, 1))).pca
+    models.save(model, f"{output}/models/{model.model_id}", refit.facts(asked(output)))
+    return model.model_id
 
 
-def choose(
-    output: Path,
-    model_id: str,
-    moments: Moments,
-    wanted: Wanted = WANTED,
-    how: str = "auto",
-    loss: float = 0.01,
-    network: str = NETWORK,
-) -> Fitted:
-    return refit.choose(str(output), model_id, moments, wanted, network, how, loss)
+def choose(output: Path, model_id: str, moments: Moments, **options: Any) -> Fitted:
+    return refit.choose(asked(output, **options), model_id, moments)
 
 
 def kept_directly(model: Pca, rows: NDArray[np.float64]) -> float:
@@ -86,7 +82,7 @@ def test_of_rows_that_do_not_differ_nothing_can_be_lost() -> None:
 
 def test_without_a_model_one_is_fitted(tmp_path: Path) -> None:
     for how in ("auto", "always", "never"):
-        found = choose(tmp_path, "", moments_of(photos(300, 1)), how=how)
+        found = choose(tmp_path, "", moments_of(photos(300, 1)), refit=how)
         assert found.is_new
         assert found.pca.k == 3
         assert found.kept_now == pytest.approx(found.pca.explained_variance_ratio.sum())
@@ -106,51 +102,48 @@ def test_a_model_stays_while_it_keeps_the_variance_and_is_the_one_that_was_saved
 def test_a_model_goes_when_more_is_lost_than_is_allowed(tmp_path: Path) -> None:
     model_id = saved(tmp_path)
     rows = np.vstack([photos(300, 1), photos(300, 2, turned=0.5)])
-    kept = choose(tmp_path, model_id, moments_of(rows), how="never")
+    kept = choose(tmp_path, model_id, moments_of(rows), refit="never")
     then = float(kept.pca.explained_variance_ratio.sum())
     lost = then - kept.kept_now
     assert lost > 0.01
-    new = choose(tmp_path, model_id, moments_of(rows), loss=lost - 1e-9)
+    new = choose(tmp_path, model_id, moments_of(rows), max_variance_loss=lost - 1e-9)
     assert new.is_new
     assert new.pca.model_id != model_id
     assert new.kept_now == pytest.approx(kept_directly(new.pca, rows), abs=1e-12)
     assert new.kept_now > kept.kept_now
-    assert choose(tmp_path, model_id, moments_of(rows), loss=lost + 1e-9).pca.model_id == model_id
+    stays = choose(tmp_path, model_id, moments_of(rows), max_variance_loss=lost + 1e-9)
+    assert stays.pca.model_id == model_id
     assert not kept.is_new, "never means never"
 
 
 def test_always_fits_anew_and_the_same_rows_give_the_same_model(tmp_path: Path) -> None:
     model_id = saved(tmp_path)
-    again = choose(tmp_path, model_id, moments_of(photos(300, 1)), how="always")
+    again = choose(tmp_path, model_id, moments_of(photos(300, 1)), refit="always")
     assert (again.pca.model_id, again.is_new) == (model_id, True)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "network", "differs"),
+    ("options", "differs"),
     [
-        (Wanted(4, 0.95, False), NETWORK, "components"),
-        (Wanted(None, 0.95, False), NETWORK, "components"),
-        (Wanted(3, 0.5, False), NETWORK, "variance"),
-        (Wanted(3, 0.95, True), NETWORK, "standardize"),
-        (WANTED, "network-2", "backbone"),
-        (Wanted(4, 0.95, True), "network-2", "components and standardize and backbone"),
+        ({"components": 4}, "components"),
+        ({"components": None}, "components"),
+        ({"variance": 0.5}, "variance"),
+        ({"engine": "tensorflow"}, "backbone"),
+        ({"standardize": True, "engine": "tensorflow"}, "standardize and backbone"),
     ],
 )
 def test_a_model_of_something_else_than_is_wanted_goes_or_is_refused(
-    tmp_path: Path, wanted: Wanted, network: str, differs: str
+    tmp_path: Path, options: dict[str, Any], differs: str
 ) -> None:
     model_id = saved(tmp_path)
-    moments = moments_of(photos(300, 1))
-    new = choose(tmp_path, model_id, moments, wanted, network=network)
-    assert new.is_new
-    assert new.pca.k == (wanted.components or new.pca.k)
+    assert choose(tmp_path, model_id, moments_of(photos(300, 1)), **options).is_new
     with pytest.raises(UsageError) as caught:  # before anything is computed
-        refit.check(str(tmp_path), model_id, wanted, network, "never")
+        refit.check(asked(tmp_path, **options, refit="never"), model_id)
     assert str(caught.value).startswith(f"--refit never keeps model {model_id}, which has another {differs}:")
     assert "\n" not in str(caught.value)
-    refit.check(str(tmp_path), model_id, wanted, network, "auto")
-    refit.check(str(tmp_path), model_id, WANTED, NETWORK, "never")
-    refit.check(str(tmp_path), "", wanted, network, "never")
+    refit.check(asked(tmp_path, **options), model_id)
+    refit.check(asked(tmp_path, refit="never"), model_id)
+    refit.check(asked(tmp_path, **options, refit="never"), "")
 
 
 @pytest.mark.parametrize("how", ["nothing there", "no figures", "another model's arrays"])
