@@ -10,7 +10,6 @@ from job.errors import UsageError
 from job.settings import Settings, parse
 from scripts import manifests, service_model, sizes
 from scripts.cloud import release
-from scripts.pod_templates import check as check_pod
 from scripts.sizes import Size
 
 # EMR takes no argument with one of these in it (StartJobRun's documentation).
@@ -100,12 +99,10 @@ def request(plan: Plan) -> dict[str, Any]:
 
 def pod_templates(plan: Plan) -> dict[str, str]:
     """Return the run's pod templates, by the name of their file."""
-    texts = {}
-    for name in POD_TEMPLATES:
-        template = manifests.fill(manifests.load(f"emr/{name}"), plan.values())
-        check_pod(template)
-        texts[name] = manifests.dump(template)
-    return texts
+    return {
+        name: manifests.dump(manifests.fill(manifests.load(f"emr/{name}"), plan.values()))
+        for name in POD_TEMPLATES
+    }
 
 
 def job_arguments(

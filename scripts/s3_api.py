@@ -1,6 +1,6 @@
 """S3's requests as the small S3 server understands them: what is asked of its buckets, and the answers.
 
-It knows what this job, boto3, obstore and Hadoop's S3A ask for, and answers 501 to everything else.
+It knows what this job and, as a reader, Hadoop's S3A ask for, and answers 501 to everything else.
 Signatures and checksums are not looked at. All names are those of S3's API reference.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from scripts.s3_buckets import Bucket, Buckets, md5
@@ -19,9 +19,13 @@ from scripts.s3_buckets import Bucket, Buckets, md5
 REGION: Final = "eu-west-1"
 MOST_LISTED: Final = 1000
 # Other things than the object itself that S3 answers under its name.
-UNKNOWN: Final = frozenset({"acl", "attributes", "legal-hold", "retention", "select", "tagging", "torrent"})
+UNKNOWN: Final = frozenset(
+    {
+        *("acl", "attributes", "legal-hold", "partNumber", "retention", "select", "tagging", "torrent"),
+        *("uploadId", "uploads"),
+    }
+)
 KEY: Final = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
-PART: Final = re.compile(r"<PartNumber>(\d+)</PartNumber>")
 RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)\Z")
 
 
@@ -52,7 +56,7 @@ def answer(buckets: Buckets, asked: Asked) -> Answer:
             buckets[asked.bucket] = Bucket()
             return Answer()
         return error(404, "NoSuchBucket")
-    of_object = {"GET": _get, "HEAD": _get, "PUT": _put, "POST": _upload, "DELETE": _delete}
+    of_object = {"GET": _get, "HEAD": _get, "PUT": _put, "DELETE": _delete}
     do = of_object.get(asked.method, _unknown) if asked.key else _of_bucket
     return (_unknown if UNKNOWN & asked.query.keys() else do)(buckets, bucket, asked)
 
@@ -74,18 +78,6 @@ def _of_bucket(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
         return _list(bucket, asked.query)
     if asked.method == "GET" and "location" in asked.query:
         return _xml("LocationConstraint", REGION)
-    if asked.method == "GET" and "uploads" in asked.query:
-        begun = sorted(
-            (upload.key, name)
-            for name, upload in bucket.uploads.items()
-            if upload.key.startswith(asked.query.get("prefix", ""))
-        )
-        inner = "".join(
-            f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId>"
-            f"<Initiated>{_iso(0)}</Initiated></Upload>"
-            for key, name in begun
-        )
-        return _xml("ListMultipartUploadsResult", f"<IsTruncated>false</IsTruncated>{inner}")
     if asked.method == "POST" and "delete" in asked.query:
         keys = [html.unescape(key) for key in KEY.findall(asked.body.decode())]
         for key in keys:
@@ -161,61 +153,18 @@ def _get(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
     return Answer(206, headers, data[first:end])
 
 
-def _put(buckets: Buckets, bucket: Bucket, asked: Asked) -> Answer:
-    data, headers = asked.body, _kept(asked)
-    source = asked.headers.get("x-amz-copy-source")
-    if source:
-        name, _, key = unquote(source).removeprefix("/").partition("/")
-        copied = buckets[name].objects.get(key) if name in buckets else None
-        if copied is None:
-            return error(404, "NoSuchKey")
-        data = copied.read()
-        if wanted := RANGE.match(asked.headers.get("x-amz-copy-source-range", "")):
-            data = data[int(wanted[1]) : int(wanted[2]) + 1]
-        if asked.headers.get("x-amz-metadata-directive") != "REPLACE":
-            headers = dict(copied.headers)
-    if "partNumber" in asked.query:
-        upload = bucket.uploads.get(asked.query.get("uploadId", ""))
-        if upload is None:
-            return error(404, "NoSuchUpload")
-        upload.parts[int(asked.query["partNumber"])] = data
-        etag, name = md5(data), "CopyPartResult"
-    else:
-        if refused := _refused(bucket, asked):
-            return refused
-        etag, name = bucket.put(asked.key, data, headers), "CopyObjectResult"
-    if source:
-        return _xml(name, f'<ETag>"{etag}"</ETag><LastModified>{_iso(0)}</LastModified>')
-    return Answer(200, {"ETag": f'"{etag}"'})
-
-
-def _upload(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
-    named = f"<Key>{escape(asked.key)}</Key>"
-    if "uploads" in asked.query:
-        upload = bucket.begin(asked.key, _kept(asked))
-        return _xml("InitiateMultipartUploadResult", f"{named}<UploadId>{upload}</UploadId>")
-    upload = asked.query.get("uploadId", "")
-    # Asked again, as after an answer that got lost, S3 gives the same one.
-    etag = bucket.completed.get(upload)
-    if etag is None:
-        if upload not in bucket.uploads:
-            return error(404, "NoSuchUpload")
-        if refused := _refused(bucket, asked):
-            return refused
-        numbers = [int(number) for number in PART.findall(asked.body.decode())]
-        if not numbers or not set(numbers) <= set(bucket.uploads[upload].parts):
-            return error(400, "InvalidPart")
-        etag = bucket.complete(upload, numbers)
-    return _xml("CompleteMultipartUploadResult", f'{named}<ETag>"{etag}"</ETag>')
+def _put(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
+    if "x-amz-copy-source" in asked.headers:
+        return error(501, "NotImplemented")
+    if refused := _refused(bucket, asked):
+        return refused
+    return Answer(200, {"ETag": f'"{bucket.put(asked.key, asked.body, _kept(asked))}"'})
 
 
 def _delete(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
-    if "uploadId" not in asked.query:
-        if refused := _refused(bucket, asked):
-            return refused
-        bucket.delete(asked.key)
-    elif bucket.uploads.pop(asked.query["uploadId"], None) is None:
-        return error(404, "NoSuchUpload")
+    if refused := _refused(bucket, asked):
+        return refused
+    bucket.delete(asked.key)
     return Answer(204)
 
 

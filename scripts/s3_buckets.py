@@ -9,7 +9,6 @@ import hashlib
 import os
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,14 +30,6 @@ class Stored(NamedTuple):
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
 
-class Upload(NamedTuple):
-    """A multipart upload that has begun."""
-
-    key: str
-    headers: Mapping[str, str]
-    parts: dict[int, bytes]
-
-
 class Listed(NamedTuple):
     """A page of a listing: keys and common prefixes in order, and where the next page begins."""
 
@@ -53,16 +44,12 @@ class Bucket:
     def __init__(self, folder: Path | None = None) -> None:
         self.objects: dict[str, Stored] = dict(_files(folder)) if folder else {}
         self.keys = sorted(self.objects)
-        self.uploads: dict[str, Upload] = {}
-        self.completed: dict[str, str] = {}
 
-    def put(
-        self, key: str, data: bytes, headers: Mapping[str, str] | None = None, etag: str | None = None
-    ) -> str:
-        """Keep an object, and return its etag: the MD5 of its bytes if none is given."""
+    def put(self, key: str, data: bytes, headers: Mapping[str, str] | None = None) -> str:
+        """Keep an object, and return its etag: the MD5 of its bytes."""
         if key not in self.objects:
             bisect.insort(self.keys, key)
-        etag = etag or md5(data)
+        etag = md5(data)
         self.objects[key] = Stored(data, len(data), time.time(), etag, headers or {})
         return etag
 
@@ -78,21 +65,6 @@ class Bucket:
         """Forget an object, if there is one."""
         if self.objects.pop(key, None):
             del self.keys[bisect.bisect_left(self.keys, key)]
-
-    def begin(self, key: str, headers: Mapping[str, str]) -> str:
-        """Begin a multipart upload, and return its id."""
-        upload = uuid.uuid4().hex
-        self.uploads[upload] = Upload(key, headers, {})
-        return upload
-
-    def complete(self, upload: str, numbers: list[int]) -> str:
-        """Make an object of the parts of an upload, and return its etag; KeyError if a part is missing."""
-        begun = self.uploads[upload]
-        parts = [begun.parts[number] for number in numbers]
-        etag = f"{md5(b''.join(hashlib.md5(part).digest() for part in parts))}-{len(parts)}"  # noqa: S324
-        self.completed[upload] = self.put(begun.key, b"".join(parts), begun.headers, etag)
-        del self.uploads[upload]
-        return etag
 
     def page(self, prefix: str, delimiter: str, after: str, most: int) -> Listed:
         """Return the next page of a listing: what follows `after`, a key or a common prefix."""

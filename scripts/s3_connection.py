@@ -58,8 +58,6 @@ class Server:
         said: Any = None
         if asked.bucket == "_requests":
             said = self.requests
-        elif asked.bucket == "_faults":
-            said = self.faults.done
         elif asked.bucket == "_forget" and asked.method == "POST":
             self.requests.clear()
         else:

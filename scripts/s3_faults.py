@@ -4,12 +4,9 @@ import enum
 import hashlib
 import itertools
 import json
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from scripts.s3_api import Answer
@@ -116,21 +113,3 @@ class Plan:
                     self._faults.done[name] += 1
                     return outcome
         return None
-
-
-def kill(pid: Callable[[], int]) -> Callable[[], Fault]:
-    """Return an action that kills a process with SIGKILL, and leaves the request without an answer.
-
-    Before the request is done, it is therefore never done, whoever sent it.
-    """
-
-    def act() -> Fault:
-        os.kill(pid(), signal.SIGKILL)
-        return Fault.RESET
-
-    return act
-
-
-def pid_in(file: Path) -> Callable[[], int]:
-    """Return what reads a process's id from a file, when it is wanted."""
-    return lambda: int(file.read_text())

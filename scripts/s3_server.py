@@ -1,10 +1,10 @@
 """A small S3 server on loopback, for tests and benchmarks: fast, or as slow and as faulty as it is told.
 
 It runs in a process of its own (``python -m scripts.s3_server``) or in a thread (:func:`running`). It notes
-every request, can wait before each answer, and can fail: at random, or where a test says. Only paths name
-buckets (``http://127.0.0.1:port/bucket/key``), and nothing is kept when it ends.
+every request and can wait before each answer; in a thread it can fail: at random, or where a test says. Only
+paths name buckets (``http://127.0.0.1:port/bucket/key``), and nothing is kept when it ends.
 
-A process is asked about itself with ``GET /_requests`` and ``GET /_faults``; ``POST /_forget`` forgets.
+A process is asked what it was asked with ``GET /_requests``; ``POST /_forget`` forgets.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from typing import Final
 
 from scripts.s3_buckets import Buckets
 from scripts.s3_connection import Connection, Server
-from scripts.s3_faults import Fault, Faults, kill, pid_in
+from scripts.s3_faults import Faults
 
 BACKLOG: Final = 1024
 START_SECONDS: Final = 30
 
 
-async def serve(server: Server, ready: Callable[[], None], stop: asyncio.Event, port: int = 0) -> None:
+async def serve(server: Server, ready: Callable[[], None], stop: asyncio.Event) -> None:
     """Serve until told to stop; connections that are open then are closed."""
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: Connection(server, loop), "127.0.0.1", port, backlog=BACKLOG)
+    listening = await loop.create_server(lambda: Connection(server, loop), "127.0.0.1", 0, backlog=BACKLOG)
     server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     ready()
     await stop.wait()
@@ -70,11 +70,11 @@ def running(
         loop.close()
 
 
-async def _main(server: Server, port: int) -> None:
+async def _main(server: Server) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(server, lambda: print(server.url, flush=True), stop, port)
+    await serve(server, lambda: print(server.url, flush=True), stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,34 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     add("--root", type=Path, help="each folder in it is a bucket, of which nothing is changed")
     add("--bucket", action="append", default=[], help="a bucket that begins empty; can be repeated")
-    add("--port", type=int, default=0, help="0, the default, is any that is free")
     add("--latency-ms", type=float, default=0, help="wait so long before each answer")
-    add("--faults", type=float, default=0, help="probability of a request to fail")
-    add("--seed", type=int, default=0, help="of the faults")
-    add(
-        "--only", action="append", choices=[fault.name for fault in Fault], help="this fault; can be repeated"
-    )
-    add(
-        "--kill",
-        nargs=5,
-        action="append",
-        default=[],
-        metavar=("METHOD", "KEYS", "NTH", "before|after", "PID_FILE"),
-        help="at this request, kill the process whose id is in a file then, with SIGKILL",
-    )
     given = parser.parse_args(arguments)
-    if any(when not in ("before", "after") or not nth.isdecimal() for _, _, nth, when, _ in given.kill):
-        parser.error("--kill: NTH is a number, and what follows is before or after")
-    kinds = [Fault[name] for name in given.only or Fault.__members__]
     folders = {path.name: path for path in sorted(given.root.iterdir())} if given.root else {}
-    server = Server(
-        Buckets({name: path for name, path in folders.items() if path.is_dir()}, tuple(given.bucket)),
-        given.latency_ms,
-        Faults(given.faults, given.seed, kinds),
-    )
-    for method, keys, nth, when, file in given.kill:
-        server.on(method, keys, int(nth), when, kill(pid_in(Path(file))))
-    asyncio.run(_main(server, given.port))
+    buckets = Buckets({name: path for name, path in folders.items() if path.is_dir()}, tuple(given.bucket))
+    asyncio.run(_main(Server(buckets, given.latency_ms, Faults())))
 
 
 if __name__ == "__main__":

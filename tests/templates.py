@@ -3,14 +3,13 @@
 Only what k8s/ uses is known here; another function or another attribute is an error, not a guess.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
+from awscli.customizations.cloudformation.yamlhelper import yaml_parse  # type: ignore[import-untyped]
 
 K8S: Final = Path(__file__).parents[1] / "k8s"
 ACCOUNT: Final = K8S / "account.yaml"
@@ -43,37 +42,10 @@ ATTRIBUTES: Final = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads !Ref, !Sub and the like; refuses aliases, which CloudFormation does not take."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.events.AliasEvent):
-            raise ValueError("CloudFormation knows no aliases")
-        return super().compose_node(parent, index)
-
-
-def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        raise NotImplementedError(f"{suffix} of a mapping")
-    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
-
-
-_Loader.add_multi_constructor("!", _function)
-
-
+@cache
 def read(file: Path) -> dict[str, Any]:
     """Read a template, its functions in their long form. It is read once: look, and change nothing."""
-    return _read(file.read_text(encoding="utf-8"))
-
-
-@cache
-def _read(text: str) -> dict[str, Any]:
-    return dict(yaml.load(text, Loader=_Loader))  # a SafeLoader
+    return dict(yaml_parse(file.read_text(encoding="utf-8")))
 
 
 class Stack:
@@ -124,7 +96,7 @@ class Stack:
             case "Sub":
                 return VARIABLE.sub(lambda found: str(self._variable(found[1])), argument)
             case "GetAtt":
-                return self._attribute(*argument.split("."))
+                return self._attribute(*argument)
             case "FindInMap":
                 table, first, second = self.resolve(argument)
                 return self.template["Mappings"][table][first][second]
@@ -185,8 +157,3 @@ def resource_policies(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, endpoint["PolicyDocument"]
     for name, role in stack.of_type("IAM::Role").items():
         yield f"{name}.trust", role["AssumeRolePolicyDocument"]
-
-
-def compact(document: Mapping[str, Any]) -> str:
-    """Return a document as IAM counts its characters."""
-    return json.dumps(document, separators=(",", ":"))

@@ -1,7 +1,7 @@
 """The templates and their policies in the eyes of cfn-lint, cloudsplaining and AWS's list of actions."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -44,62 +44,10 @@ def test_cfn_lint_finds_nothing(file: Path) -> None:
     assert [str(found) for found in lint_file(file)] == []
 
 
-@pytest.mark.parametrize(
-    ("file", "changes", "rules"),
-    [
-        (
-            ACCOUNT,
-            {"SSEAlgorithm: aws:kms": "SSEAlgorithm: none", "!GetAtt Key.Arn": "!GetAtt Key.Name"},
-            {"E3030", "E1010"},
-        ),
-        (NETWORK, {"EnableDnsSupport": "Dns", "!Ref PrivateRoutes": "!Ref Routes"}, {"E3002", "E1020"}),
-    ],
-    ids=["account", "network"],
-)
-def test_cfn_lint_finds_what_is_wrong(
-    file: Path, changes: dict[str, str], rules: set[str], tmp_path: Path
-) -> None:
-    text = file.read_text(encoding="utf-8")
-    for good, bad in changes.items():
-        assert good in text
-        text = text.replace(good, bad)
-    worse = tmp_path / file.name
-    worse.write_text(text, encoding="utf-8")
-    assert rules <= {found.rule.id for found in lint_file(worse)}
-
-
-def risks(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what cloudsplaining finds."""
-    scanned = PolicyDocument(deepcopy(document))
-    return {name: found for name in RISKS if (found := getattr(scanned, name))}
-
-
 @pytest.mark.parametrize("name", IDENTITY)
 def test_cloudsplaining_finds_nothing(name: str) -> None:
-    assert risks(IDENTITY[name]) == {}
-
-
-WORSE: Final[dict[str, Callable[[list[dict[str, Any]]], object]]] = {
-    "allows_data_exfiltration_actions": lambda all_: all_[0].update(Resource="*", Condition={}),
-    "write_actions_without_constraints": lambda all_: all_[1].update(Resource="*", Condition={}),
-    "service_wildcard": lambda all_: all_[1].update(Action="s3:*", Resource="*", Condition={}),
-    "permissions_management_without_constraints": lambda all_: all_.append(
-        {"Effect": "Allow", "Action": "s3:PutBucketPolicy", "Resource": "*"}
-    ),
-    "allows_privilege_escalation": lambda all_: all_.append(
-        {"Effect": "Allow", "Action": ["iam:AttachRolePolicy", "iam:PassRole"], "Resource": "*"}
-    ),
-    "contains_statement_using_not_action": lambda all_: all_.append(
-        {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}
-    ),
-}
-
-
-@pytest.mark.parametrize("risk", WORSE)
-def test_cloudsplaining_finds_what_is_wrong(risk: str) -> None:
-    document = deepcopy(IDENTITY["ExecutionRole.job"])
-    WORSE[risk](document["Statement"])
-    assert risk in risks(document)
+    scanned = PolicyDocument(deepcopy(IDENTITY[name]))
+    assert {risk: getattr(scanned, risk) for risk in RISKS if getattr(scanned, risk)} == {}
 
 
 def words() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -153,12 +101,7 @@ def test_every_action_is_one_and_knows_its_resources_and_conditions() -> None:
     [
         ("s3:GetObjects", {}),
         ("s3:GetObject", {"Resource": "arn:aws:s3:::bucket"}),
-        ("s3:ListBucket", {"Resource": "arn:aws:kms:eu-west-1:1:key/1"}),
         ("kms:Decrypt", {"Condition": {"StringEquals": {"s3:TlsVersion": "1.2"}}}),
-        (
-            "emr-containers:CancelJobRun",
-            {"Condition": {"StringEquals": {"emr-containers:ExecutionRoleArn": "x"}}},
-        ),
     ],
 )
 def test_a_word_that_aws_does_not_know_is_found(action: str, more: dict[str, Any]) -> None:

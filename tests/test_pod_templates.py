@@ -1,23 +1,40 @@
 """The pod templates: what EMR takes of them, and what ours say."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Final
 
 import pytest
 
 from job.errors import UsageError
 from scripts import manifests
-from scripts.pod_templates import check
-from tests.emr_pods import RUN, Pod, driver, template
+from tests.emr_pods import RUN, driver, template
 from tests.network_policy import selects
 from tests.schemas import core_faults, of_kind, rendered
 
-ROLES = ("driver", "executor")
+ROLES: Final = ("driver", "executor")
+# The fields that EMR takes; it refuses others in its job-runner, when the run has begun. EMR on EKS
+# Development Guide, "Using pod templates".
+SPEC: Final = """
+activeDeadlineSeconds affinity containers enableServiceLinks ephemeralContainers hostAliases hostname
+imagePullSecrets initContainers nodeName nodeSelector overhead preemptionPolicy priority priorityClassName
+readinessGates restartPolicy runtimeClassName schedulerName subdomain terminationGracePeriodSeconds
+tolerations topologySpreadConstraints volumes
+"""
+CONTAINER: Final = """
+env envFrom lifecycle livenessProbe name readinessProbe resources startupProbe stdin stdinOnce
+terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts workingDir
+"""
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_emr_takes_the_template(role: str) -> None:
-    check(template(role))
+    made = template(role)
+    assert (made["apiVersion"], made["kind"]) == ("v1", "Pod")
+    assert set(made) <= {"apiVersion", "kind", "metadata", "spec"}
+    assert set(made["spec"]) <= set(SPEC.split())
+    (main,) = made["spec"]["containers"]
+    # The guide has a plural that does not work (aws/aws-emr-containers-best-practices #87).
+    assert main["name"] == f"spark-kubernetes-{role}"
+    assert set(main) <= set(CONTAINER.split())
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -28,73 +45,6 @@ def test_kubernetes_takes_what_becomes_of_it(role: str) -> None:
     assert core_faults(pod) == []
     pod["spec"]["nodeSelectors"] = {}
     assert core_faults(pod)
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_the_main_container_is_emrs(role: str) -> None:
-    assert [one["name"] for one in template(role)["spec"]["containers"]] == [f"spark-kubernetes-{role}"]
-
-
-def main(pod: Pod) -> dict[str, Any]:
-    container: dict[str, Any] = pod["spec"]["containers"][0]
-    return container
-
-
-BROKEN: dict[str, tuple[Callable[[Pod], Any], str]] = {
-    "security context": (lambda pod: pod["spec"].update(securityContext={}), "spec sets securityContext"),
-    "service account": (
-        lambda pod: pod["spec"].update(serviceAccountName="a"),
-        "spec sets serviceAccountName",
-    ),
-    "host network": (lambda pod: pod["spec"].update(hostNetwork=True), "spec sets hostNetwork"),
-    "DNS": (lambda pod: pod["spec"].update(dnsPolicy="None"), "spec sets dnsPolicy"),
-    "two fields": (lambda pod: pod["spec"].update(os={}, hostPID=True), "spec sets hostPID, os"),
-    "image": (lambda pod: main(pod).update(image="a"), "container spark-kubernetes-driver sets image"),
-    "command": (lambda pod: main(pod).update(command=[], args=[]), "driver sets args, command"),
-    "its security context": (lambda pod: main(pod).update(securityContext={}), "driver sets securityContext"),
-    "ports": (lambda pod: main(pod).update(ports=[]), "driver sets ports"),
-    "AWS's plural": (
-        lambda pod: main(pod).update(name="spark-kubernetes-drivers"),
-        "called spark-kubernetes-driver or spark-kubernetes-executor, not spark-kubernetes-drivers",
-    ),
-    "no container": (lambda pod: pod["spec"].pop("containers"), "exactly one container .* not none"),
-    "both": (
-        lambda pod: pod["spec"]["containers"].append({"name": "spark-kubernetes-executor"}),
-        "exactly one container",
-    ),
-    "status": (lambda pod: pod.update(status={}), "the template sets status"),
-    "a deployment": (lambda pod: pod.update(kind="Deployment"), "it is no Pod"),
-    "a long name": (
-        lambda pod: pod["metadata"]["labels"].update({"fruits/run": "a" * 64}),
-        "label fruits/run",
-    ),
-    "a mark at the end": (
-        lambda pod: pod["metadata"]["labels"].update({"fruits/run": "a-"}),
-        "label fruits/run",
-    ),
-    "not filled in": (
-        lambda pod: pod["metadata"]["labels"].update({"fruits/run": "${RunName}"}),
-        "label fruits/run is '\\$",
-    ),
-}
-
-
-@pytest.mark.parametrize("slip", BROKEN)
-def test_a_template_that_emr_refuses_is_refused_in_one_sentence(slip: str) -> None:
-    pod = template("driver")
-    break_it, sentence = BROKEN[slip]
-    break_it(pod)
-    with pytest.raises(
-        UsageError, match=f"the pod template is not one that EMR takes: .*{sentence}"
-    ) as error:
-        check(pod)
-    assert "\n" not in str(error.value)
-
-
-def test_a_container_beside_emrs_may_have_what_it_likes() -> None:
-    pod = template("driver")
-    pod["spec"]["containers"].append({"name": "metrics", "image": "a", "ports": [], "securityContext": {}})
-    check(pod)
 
 
 def test_an_executor_stands_in_the_zone_of_its_own_driver() -> None:
