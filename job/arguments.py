@@ -7,12 +7,14 @@ this.
 import argparse
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from job.errors import UsageError
 from job.locations import normalise
+
+T = TypeVar("T")
 
 # The EU's own regions. London (eu-west-2) and Zurich (eu-central-2) are in Europe and outside the EU.
 EU_REGIONS: Final = ("eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2")
@@ -22,7 +24,21 @@ BOOLEANS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": Fa
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence, left to ``main`` to print."""
 
-    def from_environment(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    def __init__(self, prog: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            argument_default=argparse.SUPPRESS,  # whoever takes the options has the defaults
+            allow_abbrev=False,
+        )
+
+    def read(self, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options that the command line or the environment gives, by their names."""
+        return vars(self.parse_args([*self._from_environment(argv, environment), *argv]))
+
+    def _from_environment(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
         """Turn ``FRUITS_*`` variables into flags, leaving out what the command line says itself."""
         flags: list[str] = []
         said = {word.split("=", 1)[0] for word in argv}
@@ -74,11 +90,23 @@ def local(text: str) -> Path:
     return Path(place)
 
 
-def count(text: str) -> int:
-    """Return a whole number of at least 1."""
-    if re.fullmatch("0*[1-9][0-9]{0,14}", text):
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1 and at most 15 digits")
+def _matching(pattern: str, convert: Callable[[str], T], meaning: str) -> Callable[[str], T]:
+    """Return what converts a text of a pattern, and says of any other what it is not."""
+
+    def read(text: str) -> T:
+        if re.fullmatch(pattern, text):
+            return convert(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not {meaning}")
+
+    return read
+
+
+count = _matching("0*[1-9][0-9]{0,14}", int, "a whole number of at least 1 and at most 15 digits")
+hours = _matching(r"[0-9]{1,5}(\.[0-9]{1,3})?", float, "a number of hours, as 0 or 168")
+run_id = _matching(
+    "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str, "a letter or digit and up to 63 more, or . or _ or -"
+)
+sha256 = _matching("[0-9a-fA-F]{64}", str.lower, "64 hexadecimal digits")
 
 
 def fraction(text: str) -> float:
@@ -94,20 +122,6 @@ def share(text: str) -> float:
     if some := fraction(text):
         return some
     raise argparse.ArgumentTypeError("0 keeps nothing, give a number above 0 and up to 1")
-
-
-def hours(text: str) -> float:
-    """Return a number of hours, 0 or more, up to ten years."""
-    if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text):
-        return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of hours, as 0 or 168")
-
-
-def run_id(text: str) -> str:
-    """Return a name that can be part of a file's."""
-    if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
-        return text
-    raise argparse.ArgumentTypeError(f"{text!r} is not a letter or digit and up to 63 more, or . or _ or -")
 
 
 def regions(text: str) -> tuple[str, ...]:

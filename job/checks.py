@@ -8,13 +8,7 @@ from job.table import layout
 
 
 def check_components(components: int | None, photos: int) -> None:
-    """Refuse more components than the features of so few photos can have.
-
-    Raises
-    ------
-    UsageError
-        That names the largest rank there can be.
-    """
+    """Raise UsageError if there are to be more components than the features of so few photos can have."""
     most = min(FEATURES, photos - 1)
     if components is not None and components > most:
         raise UsageError(
@@ -24,13 +18,10 @@ def check_components(components: int | None, photos: int) -> None:
 
 
 def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> None:
-    """Refuse to take out more than is plausible, and to keep rows that no longer fit to the others.
+    """Raise DataError if photos are missing, and may be neither taken out nor kept.
 
-    Raises
-    ------
-    DataError
-        If so many photos are not listed any more that an input may be out of reach; or if rows of such photos
-        are of another network, which a model must not be fitted with.
+    So many are not listed any more that an input may be out of reach; or their rows are of another network,
+    and a model is not fitted with both.
     """
     if prune and comparison.missing > max_pruned * comparison.known:
         raise DataError(
@@ -46,13 +37,7 @@ def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> Non
 
 
 def check_same(counts: report.Counts, fitted: int, projected: int) -> None:
-    """Make sure that the moments and the matrix are of the photos that were counted.
-
-    Raises
-    ------
-    JobError
-        If they are of more or fewer, as when something else has changed the tables meanwhile.
-    """
+    """Raise JobError if the moments or the matrix are of more or fewer photos than were counted."""
     if not counts.rows == fitted == projected:
         raise JobError(
             f"{counts.rows:,} photos have features, the moments are of {fitted:,} and the matrix of "
@@ -61,13 +46,7 @@ def check_same(counts: report.Counts, fitted: int, projected: int) -> None:
 
 
 def check_rejected(counts: report.Counts, max_rejected: float, output: str) -> None:
-    """Refuse an output with too many bad photos among those listed, of this run and of earlier ones.
-
-    Raises
-    ------
-    DataError
-        With the reasons, and where the list is.
-    """
+    """Raise DataError if too many of the photos listed were rejected, by this run or by earlier ones."""
     bad = counts.rejected + counts.rejected_before
     if bad > max_rejected * counts.listed:
         reasons = report.reasons(counts.reasons, counts.rejected_before)

@@ -4,9 +4,8 @@ Neighbours in order of their first paths are merged, each group by one commit. A
 projected again, by the same model, before it is committed; the moments stay what they are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final
 
@@ -14,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from job import arguments, matrix, models, residency, store, summing
+from job import matrix, models, residency, store, summing
+from job.arguments import EU_REGIONS
 from job.log import Log
 from job.pca import Pca
 from job.table import claim, files, layout, sweep, writer
@@ -27,38 +27,33 @@ FILES_AT_ONCE: Final = 16
 OUTCOMES: Final = (layout.FEATURIZED, layout.REJECTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """What is to be compacted, how many rows a file may have then, and how long replaced files stay."""
-
-    output: str
-    rows: int = ROWS
-    regions: tuple[str, ...] = arguments.EU_REGIONS
-    keep_versions: float = 0
-
-
-def run(compaction: Compaction, compaction_id: str, log: Log) -> dict[str, Any]:
-    """Compact, and return the table's files before and after.
+def run(
+    output: str,
+    log: Log,
+    rows: int = ROWS,
+    keep_versions: float = 0,
+    regions: Sequence[str] = EU_REGIONS,
+) -> dict[str, Any]:
+    """Compact to files of at most so many rows, and return the table's files before and after.
 
     Raises
     ------
     JobError
         If the output is none of ours, is elsewhere, or is being written to.
     """
-    output = compaction.output
-    residency.check([output], compaction.regions)
+    residency.check([output], regions)
     with writer.writing(
         output,
-        compaction_id,
+        log.run_id,
         "compact",
         lambda table: claim.admit_existing(output, table),
         lambda text: log.info("waiting", text),
-        compaction.keep_versions,
+        keep_versions,
     ) as writing:
         before = _count(writing.snapshot)
         current = models.load(output, sweep.current_model(output))
         for outcome in OUTCOMES:
-            _compact(writing, outcome, compaction.rows, current[0] if current else None)
+            _compact(writing, outcome, rows, current[0] if current else None)
         after = _count(writing.snapshot)
     return {"output": output, "files_before": before, "files_after": after}
 

@@ -6,48 +6,44 @@ taken out of the table, the next command deletes from the disk.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from job import __version__, arguments, matrix, models, residency, retention, search, store, summing
+from job import __version__, matrix, models, residency, retention, search, store, summing
+from job.arguments import EU_REGIONS
 from job.log import Log
 from job.search import Found, Selection
 from job.table import claim, files, layout, missing, removal, sweep, writer
 from job.table.writer import Writer
 
 
-@dataclass(frozen=True, slots=True)
-class Erasure:
-    """What is to be erased, where, and who asked for it."""
-
-    output: str
-    selection: Selection
-    requested_by: str
-    dry_run: bool = False
-    regions: tuple[str, ...] = arguments.EU_REGIONS
-
-
-def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
-    """Erase, and return what was done: counts, never what was asked for.
+def run(
+    output: str,
+    selection: Selection,
+    requested_by: str,
+    log: Log,
+    dry_run: bool = False,
+    regions: Sequence[str] = EU_REGIONS,
+) -> dict[str, Any]:
+    """Erase, and return what was done: counts, never what was asked for. The log's id is the erasure's.
 
     Raises
     ------
     JobError
         If the output is none of ours, is elsewhere, or is being written to.
     """
-    output, selection = erasure.output, erasure.selection
-    residency.check([output], erasure.regions)
-    if erasure.dry_run:
+    residency.check([output], regions)
+    if dry_run:
         found = claim.read(output, lambda table: search.find(output, table, selection))
         return {"output": output, "dry_run": True, "rows": _counts(output, found, selection)}
     with writer.writing(
         output,
-        erasure_id,
+        log.run_id,
         "erase",
         lambda table: claim.admit_existing(output, table),
         lambda text: log.info("waiting", text),
@@ -60,8 +56,8 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
         same = Selection(sha256=frozenset(found.sha256))
         copies = search.find(output, writing.snapshot, same) if found.sha256 else Found()
         record = {
-            "erasure_id": erasure_id,
-            "requested_by": erasure.requested_by,
+            "erasure_id": log.run_id,
+            "requested_by": requested_by,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "selected_by": selection.kinds(),
             "rows": rows,
@@ -72,7 +68,7 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
         }
         writing.commit()  # makes sure that the table is still this command's
         data = json.dumps(record, indent=2).encode()
-        store.write_bytes(store.join(output, layout.ERASURES, f"{erasure_id}.json"), data)
+        store.write_bytes(store.join(output, layout.ERASURES, f"{log.run_id}.json"), data)
     asked = found.paths() | selection.paths
     return {
         **record,
@@ -80,7 +76,7 @@ def run(erasure: Erasure, erasure_id: str, log: Log) -> dict[str, Any]:
         "dry_run": False,
         "same_content_left": len(copies.paths()),
         "records_naming": retention.records_naming(output, writing.snapshot, selection),
-        "photos": asdict(retention.sources(asked, erasure.regions)),
+        "photos": asdict(retention.sources(asked, regions)),
         "older_versions": retention.old_versions(output),
         "models": sum(1 for _ in store.list_files(store.join(output, layout.MODELS), "model.json")),
     }
@@ -158,6 +154,6 @@ def _made_anew(writing: Writer) -> tuple[str, int]:
         output,
         featurized,
         model[0],
-        lambda some, pca: {file.path: matrix.project(output, file.path, pca) for file in some},
+        lambda some: sum(matrix.project(output, file.path, model[0]) for file in some),
     )
     return text, projected

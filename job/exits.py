@@ -33,39 +33,35 @@ def run(
 
     Parameters
     ----------
-    log : Log
     command : str
         Stands in the names of events.
-    work : callable
     interruption : str
         What to tell after Ctrl-C or SIGTERM.
     explain : callable
         Returns the sentence for an error that is not the job's own, if there is one.
     """
+
+    def end(how: str, sentence: str, code: int, **more: object) -> int:
+        log.error(f"{command}_{how}", sentence, exit_code=code, **more)
+        return code
+
     try:
         work()
     except JobError as error:
-        log.error(f"{command}_failed", str(error), exit_code=error.exit_code)
-        return error.exit_code
+        return end("failed", str(error), error.exit_code)
     except SystemExit:  # --help and --version
         raise
     except OSError as error:
-        text = f"{error.strerror or error}: {error.filename or 'no file'}"
-        log.error(f"{command}_failed", text, exit_code=1)
-        return 1
+        return end("failed", f"{error.strerror or error}: {error.filename or 'no file'}", 1)
     except BaseException as error:  # noqa: BLE001 (it is told in full, and ends the command)
         # A signal that also reached the JVM shows as an error of whatever was waiting for it.
         if interrupted.is_set() or isinstance(error, KeyboardInterrupt):
-            log.error(f"{command}_interrupted", interruption, exit_code=INTERRUPTED)
-            return INTERRUPTED
+            return end("interrupted", interruption, INTERRUPTED)
         if sentence := explain():
-            log.error(f"{command}_failed", sentence, exit_code=1)
-            return 1
+            return end("failed", sentence, 1)
         if not log.as_json:
             traceback.print_exc()
-        told = traceback.format_exc()
-        log.error(f"{command}_failed", f"unexpected: {error!r}"[:2000], exit_code=1, traceback=told)
-        return 1
+        return end("failed", f"unexpected: {error!r}"[:2000], 1, traceback=traceback.format_exc())
     return 0
 
 

@@ -18,15 +18,7 @@ from typing import TextIO
 class Log:
     """Writes a run's events, from any thread, each as one line.
 
-    Parameters
-    ----------
-    run_id : str
-        Stands in every JSON line.
-    as_json : bool
-        One JSON object a line (``ts, level, event, run_id``, then the sentence as ``message`` and the event's
-        own fields) instead of text.
-    out, err : text streams
-        Default to the process's own.
+    In JSON a line is ``ts, level, event, run_id``, the sentence as ``message`` and the event's own fields.
     """
 
     run_id: str

@@ -6,8 +6,7 @@ Runs as ``spark-submit job/main.py …`` and as ``python -m job …``.
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,10 +27,7 @@ INTERRUPTION: Final = "interrupted: this run is not committed; start it again"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job, or another command on an output, and return the exit code.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The command line without the program's name; the process's own by default.
+    `argv` has no program's name; by default it is the process's own.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] in commands.COMMANDS:
@@ -45,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.run_id, log.as_json = settings.run_id, settings.log_format == "json"
         exits.end_on_signals()
         log.info("run_started", f"run {settings.run_id}", output=settings.output, inputs=settings.inputs)
-        pipeline = _Run(settings, log, lambda: _start(settings))
+        pipeline = Pipeline(settings, log, lambda: _start(settings))
         run = pipeline.run()
         exits.ignore_signals()  # it is committed
         log.summary(report.summary(run), **run)
@@ -54,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exits.run(log, "run", work, INTERRUPTION, lambda: GONE if _spark_is_gone(pipeline) else None)
     finally:
         if pipeline is not None and pipeline.spark is not None:
-            _stop(pipeline.spark)
+            exits.ignore_signals()  # a second Ctrl-C must not leave Spark's workers behind
+            logging.disable(logging.CRITICAL)  # or py4j tells of every object that outlives the JVM
+            session.stop(pipeline.spark)
 
 
 def _spark_is_gone(pipeline: Pipeline | None) -> bool:
@@ -67,28 +65,10 @@ def _spark_is_gone(pipeline: Pipeline | None) -> bool:
         return True
 
 
-class _Run(Pipeline):
-    """A pipeline that asks before and after each step whether it is to end."""
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        exits.end_if_interrupted()
-        with super()._step(name):
-            yield
-        exits.end_if_interrupted()
-
-
 def _start(settings: Settings) -> "SparkSession":
     spark = session.start(os.environ, settings.cache)
     exits.end_on_signals()  # PySpark has put its own handler in place
     return spark
-
-
-def _stop(spark: "SparkSession") -> None:
-    """Stop Spark and its workers; a second Ctrl-C must not leave them behind."""
-    exits.ignore_signals()
-    logging.disable(logging.CRITICAL)  # or py4j tells at length of every object that outlives the JVM
-    session.stop(spark)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ The photos done are counted by Spark's accumulators; this only looks at them fro
 
 import os
 import threading
-import time
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
@@ -28,30 +28,17 @@ class Progress:
         Photos to do.
     done : callable
         Returns the photos done so far.
-    clock : callable
-        Seconds, monotonic.
-    line_seconds : float
-        Time between two lines where there is no terminal.
     """
 
-    def __init__(
-        self,
-        log: Log,
-        total: int,
-        done: Callable[[], int],
-        clock: Callable[[], float] = time.monotonic,
-        line_seconds: float = LINE_SECONDS,
-    ) -> None:
-        self._log, self._total, self._done, self._clock = log, total, done, clock
+    def __init__(self, log: Log, total: int, done: Callable[[], int]) -> None:
+        self._log, self._total, self._done = log, total, done
         self._live = not log.as_json and log.err.isatty()
-        self._interval = BAR_SECONDS if self._live else line_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-        self._start = 0.0
+        self._start = monotonic()
         self._first: tuple[float, int] | None = None  # when photos were first seen to be done, and how many
 
     def __enter__(self) -> Self:
-        self._start = self._clock()
         self._thread.start()
         return self
 
@@ -67,13 +54,13 @@ class Progress:
             self._log.err.flush()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval):
+        while not self._stop.wait(BAR_SECONDS if self._live else LINE_SECONDS):
             self.show()
 
     def show(self) -> None:
         """Draw the bar once, or write one line."""
         done = min(self._done(), self._total)
-        rate, left = self._estimate(self._clock(), done)
+        rate, left = self._estimate(monotonic(), done)
         text = f"{done:,} of {self._total:,} photos, {rate:,.0f}/s, {_time_left(left)}"
         if self._live:
             # A line that wraps could not be drawn over: the bar gives way to the text.
@@ -83,14 +70,8 @@ class Progress:
             self._log.err.write(f"\r\x1b[K{bar}{text}")
             self._log.err.flush()
             return
-        self._log.info(
-            "progress",
-            text,
-            done=done,
-            total=self._total,
-            photos_per_second=round(rate, 1),
-            seconds_left=None if left is None else round(left, 1),
-        )
+        figures = {"photos_per_second": round(rate, 1), "seconds_left": left and round(left, 1)}
+        self._log.info("progress", text, done=done, total=self._total, **figures)
 
     def _estimate(self, now: float, done: int) -> tuple[float, float | None]:
         """Return photos per second, and the seconds left if they can be told.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from job import __version__, identity, store
+from job import __version__, backbone, store
 from job.errors import JobError
 from job.inventory import Inventory
 from job.passes import WRONG
@@ -23,44 +23,24 @@ VERSIONS_OF = ("ai-edge-litert", "deltalake", "duckdb", "numpy", "pillow", "pyar
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The photos of a run; listed = featurized + rejected + unchanged, by path.
-
-    Attributes
-    ----------
-    listed, skipped : int
-        Photos, and other files beside them.
-    unchanged, rejected_before : int
-        Photos that were known as they are, and of those the ones that were rejected by an earlier run.
-    featurized, rejected : int
-        Photos that this run has read; `reasons` are those of the rejected.
-    removed, pruned : int
-        Photos known that are not listed any more, and how many of them were taken out of the table.
-    rows : int
-        Photos that the table has features of now.
-    """
+    """The photos of a run; listed = featurized + rejected + unchanged, by path."""
 
     listed: int
-    skipped: int
-    unchanged: int
-    rejected_before: int
+    skipped: int  # other files beside the photos
+    unchanged: int  # known as they are
+    rejected_before: int  # of the unchanged: rejected by an earlier run
     featurized: int
     rejected: int
-    reasons: dict[str, int]
-    removed: int
-    pruned: int
-    rows: int
+    reasons: dict[str, int]  # of the rejected
+    removed: int  # known, and not listed any more
+    pruned: int  # of the removed: taken out of the table
+    rows: int  # the table has features of now
 
 
 def count(taken: Inventory, found: Counter[str], rows: int) -> Counts:
     """Put the figures of a run together.
 
-    Parameters
-    ----------
-    taken : Inventory
-    found : Counter
-        Photos by the reason for their rejection, ``""`` being none, as :func:`passes.outcomes` returns it.
-    rows : int
-        Photos that the table has features of.
+    `found` are photos by the reason for their rejection, as :func:`passes.outcomes` returns them.
 
     Raises
     ------
@@ -105,22 +85,13 @@ def record(
 
     Parameters
     ----------
-    settings : Settings
     name : str
         Of the record's file, below the output.
     version : int
         Of the table, as the run has left it.
-    taken, counts, model, seconds
-        What the run has found, made and taken.
-    spark : SparkSession or None
-        None if there was nothing to compute.
     first_photo : float or None
         When the first photo was done, in seconds since 1970.
     """
-    said = {
-        key: str(value) if key in ("cache", "weights") and value else value
-        for key, value in asdict(settings).items()
-    }
     done = counts.featurized + counts.rejected
     return {
         "run_id": settings.run_id,
@@ -129,28 +100,28 @@ def record(
         "input": list(settings.inputs),
         "output": settings.output,
         "table_version": version,
-        "settings": said,
+        "settings": asdict(settings),
         "counts": asdict(counts),
         "bytes_listed": taken.bytes,
         "model": model,
         "seconds": seconds,
         "finished_at": datetime.now(UTC).isoformat(),
         "photos_per_second": round(done / seconds["featurize"], 1) if done else None,
-        "backbone": identity.name(settings.engine),
+        "backbone": backbone.name(settings.engine),
         "cores": spark.sparkContext.defaultParallelism if spark else None,
         "first_photo_at": datetime.fromtimestamp(first_photo, UTC).isoformat() if first_photo else None,
         "versions": {
             "fruits": __version__,
             "python": platform.python_version(),
             "spark": spark.version if spark else None,
-            **{name: _version(name) for name in VERSIONS_OF},
+            **{name: metadata.version(name) for name in VERSIONS_OF},
         },
     }
 
 
 def write(output: str, name: str, run: dict[str, Any]) -> None:
     """Write a run's record, last of all: only with it does a run count."""
-    data = json.dumps(run, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
+    data = json.dumps(run, indent=2, ensure_ascii=False, default=str).encode(errors="backslashreplace")
     store.write_bytes(store.join(output, name), data)
 
 
@@ -185,10 +156,3 @@ def reasons(found: dict[str, int], before: int) -> str:
     """Return in words for what photos were rejected, and how many of them before this run."""
     told = [f"{number:,} {reason}" for reason, number in found.items()]
     return ", ".join([*told, f"{before:,} by earlier runs"] if before else told)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not installed as a package"

@@ -56,15 +56,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Photos of the table that are of a selection.
-
-    Attributes
-    ----------
-    paths_of : dict
-        By file of the table the paths of the rows.
-    sha256 : set of str
-        Their hashes.
-    """
+    """Photos of the table that are of a selection: their paths, by the table's files, and their hashes."""
 
     paths_of: dict[str, list[str]] = field(default_factory=dict)
     sha256: set[str] = field(default_factory=set)

@@ -3,7 +3,6 @@
 Only ``main`` calls :func:`parse`; every later step is handed the frozen :class:`Settings`.
 """
 
-import argparse
 import contextlib
 import os
 import secrets
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from job import __version__
 from job.arguments import EU_REGIONS, Parser, count, fraction, hours, local, location, regions, run_id, share
@@ -62,14 +61,7 @@ class Settings:
 
 
 def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Read the settings of a run.
-
-    Parameters
-    ----------
-    argv : sequence of str
-        The command line, without the program's name.
-    environment : mapping
-        Where ``FRUITS_*`` variables are looked up.
+    """Read the settings of a run from a command line and the ``FRUITS_*`` variables of an environment.
 
     Raises
     ------
@@ -78,8 +70,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
     SystemExit
         With 0, after ``--help`` or ``--version`` has printed.
     """
-    parser = _parser()
-    given: dict[str, Any] = vars(parser.parse_args([*parser.from_environment(argv, environment), *argv]))
+    given = _parser().read(argv, environment)
     if "manifest" in given:
         given.setdefault("inputs", [])
     for field, option in (("inputs", "--input"), ("output", "--output")):
@@ -99,14 +90,7 @@ def new_run_id() -> str:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="job",
-        description="Turn fruit photos into MobileNetV2 features and a PCA matrix.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,  # what is not given is left to the defaults of Settings
-        allow_abbrev=False,
-    )
+    parser = Parser("job", "Turn fruit photos into MobileNetV2 features and a PCA matrix.", EXAMPLE)
     add = parser.add_argument
     add("--input", action="append", dest="inputs", type=location, metavar="URI", help=f"{WHERE}; repeatable")
     add("--output", type=location, metavar="URI", help=f"{WHERE}, for the tables")

@@ -1,31 +1,26 @@
 """``job show``: what an output knows of one photo. It only reads, and so does not wait for other commands."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from job import arguments, residency, search, store
+from job import residency, search, store
+from job.arguments import EU_REGIONS
 from job.errors import DataError
-from job.search import Found, Selection
+from job.log import Log
+from job.search import Selection
 from job.table import claim, files, layout, missing, sweep
 from job.table.commits import Snapshot
 
-FIRST_COMPONENTS: Final = 5
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which photo, and in which output."""
-
-    output: str
-    selection: Selection
-    regions: tuple[str, ...] = arguments.EU_REGIONS
-
-
-def run(question: Question) -> dict[str, Any]:
+def run(
+    output: str,
+    selection: Selection,
+    log: Log,  # noqa: ARG001 (commands are all called alike)
+    regions: Sequence[str] = EU_REGIONS,
+) -> dict[str, Any]:
     """Return what is known: the photos' rows, without the features themselves.
 
     Raises
@@ -35,11 +30,10 @@ def run(question: Question) -> dict[str, Any]:
     UsageError
         If the output is none of ours.
     """
-    output = question.output
-    residency.check([output], question.regions)
-    photos = _photos(output, question.selection)
+    residency.check([output], regions)
+    photos = _photos(output, selection)
     if not photos:
-        what = ", ".join(sorted(question.selection.paths | question.selection.sha256))
+        what = ", ".join(sorted(selection.paths | selection.sha256))
         raise DataError(f"nothing is known of {what} in output {output}: check the spelling, or --output")
     return {"output": output, "photos": photos}
 
@@ -57,7 +51,7 @@ def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
         found = search.find(output, snapshot, selection)
         known = [(file, path) for file, paths in found.paths_of.items() for path in paths]
         photos = [_photo(output, snapshot, file, path) for file, path in known]
-        return photos or _missing(output, found, selection)
+        return photos or [{"path": path, "is_missing": True} for path in _missing(output, selection)]
 
     return claim.read(output, look)
 
@@ -73,16 +67,13 @@ def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, A
     model_id = sweep.current_model(output)
     matrix, csv = layout.matrix_paths(file, model_id)
     try:
-        reduced = _rows(store.join(output, matrix), path)
+        numbers = _rows(store.join(output, matrix), path)[0]["pca"]
+        known |= {"model_id": model_id, "components": len(numbers), "first_components": numbers[:5]}
+        known |= {"pca": matrix, "pca_csv": csv}
     except FileNotFoundError:
         if file not in claim.existing(output).files:
             raise
-        reduced = []
-    for numbers in (found["pca"] for found in reduced):
-        first = numbers[:FIRST_COMPONENTS]
-        known |= {"model_id": model_id, "components": len(numbers), "first_components": first}
-        known |= {"pca": matrix, "pca_csv": csv}
-    known["is_missing"] = bool(_listed_as_missing(output, Selection(frozenset([path]))))
+    known["is_missing"] = bool(_missing(output, Selection(frozenset([path]))))
     return {name: value for name, value in known.items() if value is not None}
 
 
@@ -92,17 +83,8 @@ def _rows(place: str, path: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _missing(output: str, found: Found, selection: Selection) -> list[dict[str, Any]]:
-    """Return the photos that are known by the list of missing photos alone."""
-    known = found.paths()
-    return [
-        {"path": path, "is_missing": True}
-        for path in _listed_as_missing(output, selection)
-        if path not in known
-    ]
-
-
-def _listed_as_missing(output: str, selection: Selection) -> list[str]:
+def _missing(output: str, selection: Selection) -> list[str]:
+    """Return the selected photos that the last run did not find."""
     listed = missing.read(output)
     paths: list[str] = listed.filter(selection.by_path(listed["path"]))["path"].to_pylist()
     return paths
@@ -110,12 +92,8 @@ def _listed_as_missing(output: str, selection: Selection) -> list[str]:
 
 def _figures(numbers: np.ndarray[Any, Any]) -> dict[str, float]:
     """Return figures of features, in the place of 1280 numbers."""
-    figures = {
-        "count": len(numbers),
-        "min": numbers.min(),
-        "max": numbers.max(),
-        "norm": np.linalg.norm(numbers),
-    }
+    ends = {"min": numbers.min(), "max": numbers.max()}
+    figures = {"count": len(numbers), **ends, "norm": np.linalg.norm(numbers)}
     return {name: float(f"{value:.6g}") for name, value in figures.items()}
 
 

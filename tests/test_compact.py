@@ -9,8 +9,7 @@ import pytest
 from deltalake import DeltaTable
 
 from job import compact, summing
-from job.compact import Compaction, grouped
-from job.errors import UsageError
+from job.compact import grouped
 from job.table import files, layout, sweep, writer
 from job.table.layout import DataFile
 from tests import outputs
@@ -22,7 +21,7 @@ HOURS = 87600
 
 
 def do(place: str, rows: int = compact.ROWS, keep_versions: float = 0) -> dict[str, Any]:
-    return compact.run(Compaction(place, rows, keep_versions=keep_versions), "compaction", LOG)
+    return compact.run(place, LOG, rows, keep_versions)
 
 
 def rows_in(place: str) -> list[Any]:
@@ -81,34 +80,12 @@ def test_readers_of_every_version_see_each_photo_once(output: Made) -> None:
         assert paths == dict.fromkeys([*output.good, *output.bad], 1)
 
 
-def test_replaced_files_stay_as_long_as_asked(output: Made) -> None:
-    before = snapshot_of(output.location).files.keys()
-
-    def kept() -> set[str]:
-        photos = Path(output.location, layout.PHOTOS)
-        return {str(file.relative_to(photos)) for file in photos.glob("outcome=*/*")} & before
-
-    do(output.location, keep_versions=HOURS)
-    assert kept() == before
-    assert_derived(output.location)
-    do(output.location, keep_versions=1)
-    assert kept() == before
-    do(output.location)
-    assert not kept()
-
-
 def test_without_a_model_the_next_run_makes_the_matrix(output: Made) -> None:
     Path(output.location, layout.CURRENT_MODEL).unlink()
     do(output.location)
     record = outputs.run(output)
     assert record["model"]["rows_projected"] == len(output.good)
     assert_right(output, [])
-
-
-def test_what_is_no_output_of_ours_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no output of this job"):
-        do(str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_killed_at_any_step_it_is_continued_and_nothing_is_lost(

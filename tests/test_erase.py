@@ -16,8 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from job import erase, models, s3, store, summing
-from job.erase import Erasure
-from job.errors import UsageError
 from job.log import Log
 from job.search import Selection
 from job.table import layout, schema, sweep
@@ -25,13 +23,13 @@ from job.table import missing as missing_photos
 from tests import outputs
 from tests.outputs import Made, make, matrix_of, moments_of, photos, rows_of, snapshot_of
 
-LOG = Log("erasure", out=io.StringIO(), err=io.StringIO())
+LOG = Log("erasure-1", out=io.StringIO(), err=io.StringIO())
 RECORD = f"{layout.ERASURES}/erasure-1.json"
 
 
 def do(made: Made, *, dry_run: bool = False, erasure_id: str = "erasure-1", **chosen: Any) -> dict[str, Any]:
     selection = Selection(**{name: type(getattr(Selection(), name))(some) for name, some in chosen.items()})
-    return erase.run(Erasure(made.location, selection, "request 17", dry_run), erasure_id, LOG)
+    return erase.run(made.location, selection, "request 17", replace(LOG, run_id=erasure_id), dry_run)
 
 
 def contents(folder: str) -> Iterator[tuple[Path, bytes]]:
@@ -273,13 +271,6 @@ def test_photos_of_other_paths_with_the_same_content_are_told(
     again = do(made, sha256=[made.sha256[one]])
     assert (again["rows"]["featurized"], again["same_content_left"]) == (2, 0)
     assert_right(made, [one, *copies])
-
-
-def test_what_is_no_output_of_ours_is_refused_and_nothing_is_left_there(tmp_path: Path) -> None:
-    erasure = Erasure(str(tmp_path / "mine"), Selection(frozenset(["/a.jpg"])), "request 17")
-    with pytest.raises(UsageError, match=r"mine is no output of this job \(it has no table photos\)"):
-        erase.run(erasure, "erasure-1", LOG)
-    assert not (tmp_path / "mine").exists()
 
 
 def test_in_s3_no_object_holds_a_trace(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,6 @@
 """An erasure that is killed, or that another command overtakes while it sleeps: what it leaves goes."""
 
 import errno
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -13,14 +10,11 @@ from typing import Final
 import pytest
 
 from job import compact, store
-from job.compact import Compaction
 from job.table import files, layout, removal, writer
 from job.table.writer import Overtaken
 from tests import outputs
 from tests.outputs import Made, rows_of, snapshot_of
 from tests.test_erase import LOG, assert_derived, assert_right, do, traces_of
-
-ROOT: Final = Path(__file__).parents[1]
 
 
 class Killed(BaseException):
@@ -120,9 +114,7 @@ def test_killed_at_any_step_an_erasure_is_completed_by_the_same_words(
 NEXT: Final[dict[str, Callable[[Made, list[str]], object]]] = {
     "the same erasure": lambda made, gone: do(made, paths=gone),
     "another erasure": lambda made, _: do(made, paths=["/nowhere.jpg"]),
-    "a compaction": lambda made, _: compact.run(
-        Compaction(made.location, keep_versions=24), "compaction", LOG
-    ),
+    "a compaction": lambda made, _: compact.run(made.location, LOG, keep_versions=24),
     "a run": lambda made, gone: outputs.run(made, gone=gone),
     "a run that keeps versions": lambda made, gone: outputs.run(made, "--keep-versions", "24", gone=gone),
 }
@@ -144,36 +136,6 @@ def test_what_an_erasure_that_was_killed_after_its_commit_has_left_any_next_comm
     assert_right(output, gone)
 
 
-@pytest.mark.parametrize(
-    ("step", "is_gone"), [("outcome=featurized", False), ("moments", True), ("the sweep", True)]
-)
-def test_an_erasure_that_was_killed_by_the_system_is_completed_too(
-    output: Made, step: str, is_gone: bool
-) -> None:
-    program = """
-import os, signal, sys
-from job import erase, matrix, store, summing
-from job.log import Log
-from job.search import Selection
-_, output, path, step = sys.argv
-summing.FEATURES = matrix.FEATURES = 32
-write = store.write_bytes
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-store.write_bytes = lambda place, *more, **named: die() if step in place else write(place, *more, **named)
-if step == "the sweep":
-    store.delete_files = die
-erase.run(erase.Erasure(output, Selection(frozenset([path])), "request 17"), "erasure-0", Log("erasure-0"))
-"""
-    words = [sys.executable, "-c", program, output.location, output.good[20], step]
-    assert subprocess.run(words, cwd=ROOT, check=False).returncode == -signal.SIGKILL
-    paths = [row["path"] for row in rows_of(output.location, layout.FEATURIZED)]
-    assert (output.good[20] not in paths) is is_gone
-    assert traces_of(output, [output.good[20]])
-    do(output, paths=[output.good[20]])
-    assert_right(output, [output.good[20]])
-
-
 def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
     output: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,36 +154,31 @@ def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
     assert_right(output, gone)
 
 
+@pytest.mark.parametrize(
+    ("step", "mine_is_gone"),
+    [
+        (layout.MISSING, False),
+        (f"{layout.PHOTOS}/outcome", False),
+        (layout.MOMENTS, True),
+        (layout.PCA, True),
+    ],
+)
 def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
-    output: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    output: Made, monkeypatch: pytest.MonkeyPatch, step: str, mine_is_gone: bool
 ) -> None:
     mine, others = [output.good[40], *output.missing], [output.good[42], *output.changed, output.bad[0]]
     outputs.run(output, gone=others[:1])  # the list of missing photos names it, too
-    for number in count():
-        made, step, was_overtaken = (
-            outputs.copied(output, str(tmp_path / f"out-{number}")),
-            AtStep(number),
-            False,
-        )
-        with monkeypatch.context() as patch:
-            overtake(patch, step, partial(do, made, paths=others, erasure_id="erasure-2"))
-            try:
-                do(made, paths=mine)
-            except Overtaken:
-                was_overtaken = True
-        if step.steps <= number:
-            break
-        assert traces_of(made, others) == []
-        left = {row["path"] for row in rows_of(made.location, layout.FEATURIZED)}
-        gone = [*others, *(path for path in mine if path not in left)]
-        if was_overtaken and mine[0] in left:
-            assert not Path(made.location, layout.ERASURES, "erasure-1.json").exists()
-        elif not was_overtaken:
-            assert mine[0] not in left
-        outputs.run(made, gone=gone)
-        assert left == {path for path in made.good if path not in gone}
-        assert_derived(made.location)
-    assert number > 15
+    with monkeypatch.context() as patch, pytest.raises(Overtaken):
+        other = partial(do, output, paths=others, erasure_id="erasure-2")
+        overtake(patch, lambda place: place.startswith(f"{output.location}/{step}"), other)
+        do(output, paths=mine)
+    assert traces_of(output, others) == []
+    assert not Path(output.location, layout.ERASURES, "erasure-1.json").exists()
+    gone = [*others, *mine] if mine_is_gone else others
+    left = [row["path"] for row in rows_of(output.location, layout.FEATURIZED)]
+    assert left == [path for path in output.good if path not in gone]
+    outputs.run(output, gone=gone)
+    assert_derived(output.location)
 
 
 @pytest.mark.parametrize("folder", [layout.MISSING, layout.PCA, layout.PCA_CSV])

@@ -12,10 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from job import compact, search, show, store
-from job.compact import Compaction
-from job.errors import DataError, UsageError
 from job.search import Selection
-from job.show import Question
 from job.table import layout, missing, schema, sweep, writer
 from tests import outputs
 from tests.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Made, rows_of, snapshot_of
@@ -26,7 +23,7 @@ MOVED = ("file", "pca", "pca_csv", "table_version")
 
 def of(output: Made, **chosen: Any) -> list[dict[str, Any]]:
     fields: Any = {name: frozenset(values) for name, values in chosen.items()}
-    photos: list[dict[str, Any]] = show.run(Question(output.location, Selection(**fields)))["photos"]
+    photos: list[dict[str, Any]] = show.run(output.location, Selection(**fields), LOG)["photos"]
     return photos
 
 
@@ -93,7 +90,7 @@ def test_hashes_and_paths_lead_to_their_photos(output: Made) -> None:
 
 def test_people_read_one_line_for_each_thing(output: Made) -> None:
     path = output.missing[0]
-    known = show.run(Question(output.location, Selection(frozenset([path]))))
+    known = show.run(output.location, Selection(frozenset([path])), LOG)
     lines = show.summary(known).splitlines()
     assert f"{'path':<20} {path}" in lines
     assert f"{'sha256':<20} {output.sha256[path]}" in lines
@@ -107,7 +104,7 @@ def merge_before(patch: pytest.MonkeyPatch, made: Made, last: int) -> Callable[[
 
     def open_late(place: str) -> Any:
         if next(reads) == last:
-            compact.run(Compaction(made.location), "compaction", LOG)
+            compact.run(made.location, LOG)
         return open_input(place)
 
     patch.setattr(store, "open_input", open_late)
@@ -144,13 +141,3 @@ def test_only_files_whose_statistics_leave_room_for_a_photo_are_read(
     assert Selection(frozenset(["/m"])).may_be_in(group) == may_be
     assert Selection(frozenset(["/m"]), prefixes=("/",)).may_be_in(group)
     assert Selection(frozenset(["/m"]), sha256=frozenset(["0"])).may_be_in(group)
-
-
-def test_what_is_not_known_is_said_in_one_sentence(output: Made) -> None:
-    with pytest.raises(DataError, match=r"^nothing is known of /nowhere.jpg in output .*: check"):
-        of(output, paths=["/nowhere.jpg"])
-
-
-def test_what_is_no_output_of_ours_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no output of this job"):
-        show.run(Question(str(tmp_path), Selection(frozenset(["/a.jpg"]))))
