@@ -1,18 +1,16 @@
 """Whether yesterday's model still serves: what its components keep of today's variance."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from job import backbone, models, pca, store
+from job import backbone, models, pca
 from job.errors import UsageError
 from job.moments import Moments
 from job.pca import Pca
 from job.settings import Settings
-from job.table import layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +36,8 @@ def check(settings: Settings, model_id: str) -> None:
     UsageError
         That names what differs.
     """
-    if settings.refit != "never" or not model_id:
-        return
-    try:
-        place = store.join(settings.output, layout.MODELS, model_id, "model.json")
-        said = json.loads(store.read_bytes(place))
-    except (FileNotFoundError, ValueError):
-        return
-    if differs := _differences(said, settings):
+    current = models.load(settings.output, model_id) if model_id and settings.refit == "never" else None
+    if current is not None and (differs := _differences(current[1], settings)):
         raise UsageError(
             f"--refit never keeps model {model_id}, which has another {' and '.join(differs)}: "
             "ask for what it was made for, or use --refit auto"

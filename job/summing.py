@@ -120,12 +120,10 @@ def _updated(output: str, featurized: Sequence[DataFile], kept: Sums, summed: Su
     now = {file.path for file in featurized}
     come = [file for file in featurized if file.path not in kept.files]
     gone = [DataFile(path, 0, rows) for path, rows in sorted(kept.files.items()) if path not in now]
-    to_read = sum(file.rows for file in (*come, *gone))
     if gone:
-        folder = store.join(output, layout.PHOTOS)
-        there = {location for location, _ in store.list_files(folder)}
-        if to_read > sum(file.rows for file in featurized):
+        if sum(file.rows for file in (*come, *gone)) > sum(file.rows for file in featurized):
             return None  # all of them are fewer
+        there = {location for location, _ in store.list_files(store.join(output, layout.PHOTOS))}
         if not there.issuperset(files.location(output, file.path) for file in gone):
             return None
     whole = kept.moments.merge(summed(come)) if come else kept.moments
