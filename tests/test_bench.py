@@ -1,4 +1,4 @@
-"""The benchmark as a user runs it: one quick run and its figures, wrong flags, and how it ends."""
+"""The benchmark as a user runs it: one quick run and its figures, what it makes up, and how it ends."""
 
 import json
 import os
@@ -11,13 +11,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from scripts import bench, bench_run
+from job.walk import walk
+from scripts import bench, bench_compare, bench_daily, bench_growth, bench_photos, bench_run
 from scripts.bench_figures import Measurement, Target, measurement
 from scripts.bench_run import BenchError, environment, run
 from scripts.bench_sides import QUICK, Bench
 from scripts.bench_targets import NAMES
+from tests.spark_session import Run
 from tests.unprivileged import unprivileged
 
 LETTERS: Final = "abdegjklm"  # the others run the job many times each, for minutes
@@ -87,6 +91,31 @@ def test_a_quick_run_does_what_it_says_and_leaves_nothing(quick: Quick) -> None:
         assert 50 < quick.figures["e"]["ours"] < 400, "a Python worker, and not Java"
     assert list(quick.scratch.glob("bench-*/")) == [quick.scratch / "bench-photos-1"]
     assert running(quick.scratch) == []
+
+
+@pytest.mark.spark
+def test_the_job_takes_a_made_up_output_for_its_own(sample: Path, tmp_path: Path, run: Run) -> None:
+    photos, output, listed = tmp_path / "photos", str(tmp_path / "output"), tmp_path / "list.parquet"
+    bench_photos.lay_out(bench_photos.spread(bench_photos.find(sample), 5), sample, photos)
+    new = list(walk(str(photos), output, set()))
+    bench_growth.write_list(listed, new, 1100)
+    bench_growth.write_output(output, new, 1100, np.random.default_rng(1).random((400, 1280), np.float32))
+    found = run("--manifest", listed, "--output", output, "--max-variance-loss", "1")
+    assert [found["counts"][name] for name in ("unchanged", "featurized", "rows")] == [1100, 5, 1105]
+    assert not found["model"]["fitted_now"] and found["model"]["rows_projected"] == 5
+
+
+def test_a_comparison_that_errs_is_seen_and_meets_no_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_compare, "EACH", 20)
+    bench_compare.make(tmp_path / "made", 1000, 30, 7)
+    first = min((tmp_path / "made/output/photos").rglob("*.parquet"))
+    pq.write_table(pq.read_table(first, partitioning=None).slice(1), first)  # a known photo is taken for new
+    found = bench_compare.compare(tmp_path / "made", 1000, 2)
+    assert found["mistakes"] == 1
+    judged = bench_daily.compared("k", 1000, found)
+    assert judged.met is False and "1 of them WRONG" in judged.detail
 
 
 def test_an_interrupt_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
