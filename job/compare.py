@@ -23,26 +23,22 @@ from job.table.commits import Snapshot
 from job.table.layout import DataFile
 from job.walk import Listed
 
-ROWS_PER_BATCH: Final = 10_000
 FILES_AHEAD: Final = 16  # of some 100 KB of columns each
 
 _LISTED: Final = pa.schema(
-    [
-        pa.field("path", pa.string()),
-        pa.field("bytes", pa.int64()),
-        pa.field("etag", pa.string()),
-        pa.field("modified", pa.int64()),  # microseconds since 1970
-    ]
+    {
+        "path": pa.string(),
+        "bytes": pa.int64(),
+        "etag": pa.string(),
+        "modified": pa.int64(),  # microseconds since 1970
+    }
 )
 _KNOWN: Final = pa.schema(
-    [
-        pa.field("path", pa.string()),
-        pa.field("etag", pa.string()),
-        pa.field("bytes", pa.int64()),
-        pa.field("modified", pa.int64()),
-        pa.field("current", pa.bool_()),  # judged by the network and the decoder of this run
-        pa.field("file", pa.int32()),
-    ]
+    {
+        **dict(zip(_LISTED.names, _LISTED.types, strict=True)),
+        "current": pa.bool_(),  # judged by the network and the decoder of this run
+        "file": pa.int32(),
+    }
 )
 # A list without etags is asked for the time of change; of one that has neither, the size alone decides.
 JOIN: Final = """
@@ -169,7 +165,7 @@ class Comparison:
         self.unchanged_rejected -= rejected
 
     def _listed_batches(self, photos: Iterator[Listed]) -> Iterator[pa.RecordBatch]:
-        while block := list(islice(photos, ROWS_PER_BATCH)):
+        while block := list(islice(photos, database.ROWS_PER_BATCH)):
             paths, sizes, etags, moments, *_ = zip(*block, strict=True)
             yield pa.record_batch([paths, sizes, etags, database.microseconds(moments)], schema=_LISTED)
 
@@ -182,10 +178,9 @@ class Comparison:
 
     def _read(self, number: int, file: DataFile) -> pa.RecordBatch:
         with store.open_columns(files.location(self._output, file.path), file.bytes) as source:
-            columns = ["path", "etag", "bytes", "modified", "backbone"]
+            columns = [*_LISTED.names, "backbone"]
             table = pq.ParquetFile(source, pre_buffer=True).read(columns, use_threads=False)
         current = pc.fill_null(pc.equal(table["backbone"], self._backbone), False)
-        moments = table["modified"].cast(pa.int64())
-        whole = [table["path"], table["etag"], table["bytes"], moments, current]
+        whole = [*(table[column.name].cast(column.type) for column in _LISTED), current]
         arrays = [column.combine_chunks() for column in whole]
         return pa.record_batch([*arrays, pa.repeat(pa.scalar(number, pa.int32()), len(table))], schema=_KNOWN)

@@ -10,7 +10,6 @@ The network's bytes are broadcast once; a worker builds its network from them on
 """
 
 import hashlib
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ from job.backbone import Backbone, Network
 from job.decode import Limits, Rejected, decode
 from job.fetch import REQUESTS_FOLDER, REQUESTS_S3, fetch
 from job.table import files, layout, schema
-from job.table.layout import Report
+from job.table.layout import DataFile, Report
 from job.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ class Work:
     """What every task of a run is told, beside its number; `tasks` and `output` are locations.
 
     `command` is the number of the run among the commands that wrote to the output. `payload` holds the
-    broadcast network's bytes; `count` and `first` add up, over all workers, the photos done and the time of
-    the very first; `reports` gathers what was written.
+    broadcast network's bytes; `reports` gathers, over all workers, what was written.
     """
 
     tasks: str
@@ -56,31 +54,7 @@ class Work:
     backbone: str
     run_id: str
     limits: Limits
-    count: "Accumulator[int]"
-    first: "Accumulator[float]"
     reports: "Accumulator[list[Report]]"
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What workers have reported: how many photos, when the first (seconds since 1970), and what files."""
-
-    photos: Callable[[], int]
-    first: Callable[[], float | None]
-    reports: Callable[[], list[Report]]
-
-
-class _Earliest(AccumulatorParam[float]):
-    """Adds up times by keeping the earliest."""
-
-    def zero(self, value: float) -> float:
-        """Return what any time is earlier than."""
-        del value
-        return math.inf
-
-    def addInPlace(self, value1: float, value2: float) -> float:  # noqa: N802 (PySpark's name)
-        """Return the earlier time."""
-        return min(value1, value2)
 
 
 class _Gathered(AccumulatorParam[list[Report]]):
@@ -91,7 +65,7 @@ class _Gathered(AccumulatorParam[list[Report]]):
         del value
         return []
 
-    def addInPlace(self, value1: list[Report], value2: list[Report]) -> list[Report]:  # noqa: N802
+    def addInPlace(self, value1: list[Report], value2: list[Report]) -> list[Report]:  # noqa: N802 (PySpark's)
         """Return the longer list."""
         value1.extend(value2)
         return value1
@@ -105,28 +79,13 @@ def plan(
     limits: Limits,
     run_id: str,
     command: int,
-) -> tuple[Callable[[], None], Done]:
-    """Return what does the work, and what tells how much of it is done.
+) -> tuple[Callable[[], None], Callable[[], list[Report]]]:
+    """Return what does the work, a Spark task for each of `todo`, and what tells the reports so far.
 
-    Parameters
-    ----------
-    spark : SparkSession
-    todo : Tasks
-        One Spark task is made of each.
-    output : str
-        Where the table is.
-    network : Backbone
-        Broadcast here, once.
-    limits : Limits
-        Largest photo, in bytes and pixels.
-    run_id : str
-        Stands in each row.
-    command : int
-        The writer's number; stands in the name of each file.
+    The network is broadcast here, once. `run_id` stands in each row, and `command`, the writer's number, in
+    the name of each file.
     """
     context = spark.sparkContext
-    count = context.accumulator(0)
-    first = context.accumulator(math.inf, _Earliest())
     reports: Accumulator[list[Report]] = context.accumulator([], _Gathered())
     work = Work(
         tasks=todo.location,
@@ -138,16 +97,10 @@ def plan(
         backbone=network.name,
         run_id=run_id,
         limits=limits,
-        count=count,
-        first=first,
         reports=reports,
     )
-    done = Done(
-        lambda: count.value,
-        lambda: first.value if math.isfinite(first.value) else None,
-        lambda: reports.value,
-    )
-    return lambda: context.range(todo.tasks, numSlices=todo.tasks).foreach(partial(run_task, work)), done
+    numbers = context.range(todo.tasks, numSlices=todo.tasks)
+    return lambda: numbers.foreach(partial(run_task, work)), lambda: reports.value
 
 
 class Outcome(NamedTuple):
@@ -165,8 +118,11 @@ def run_task(work: Work, number: int) -> None:
     """Write the features of one task's photos, and the list of those rejected, and report the files."""
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
     listed = tasks.read(work.tasks, number)
-    done = [_counted(outcome, work) for outcome in outcomes(listed, network, work.limits)]
-    work.reports.add([_write(listed, done, number, work)])
+    stream = outcomes(listed, network, work.limits)
+    done, first = [next(stream)], time.time()
+    done.extend(stream)
+    written, replaced = _write(listed, done, number, work)
+    work.reports.add([Report(number, written, replaced, len(done), first)])
 
 
 def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterator[Outcome]:
@@ -178,26 +134,25 @@ def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterat
         yield featurize(data, network, limits)
 
 
-def _counted(outcome: Outcome, work: Work) -> Outcome:
-    work.count.add(1)
-    work.first.add(time.time())
-    return outcome
+def _write(
+    listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work
+) -> tuple[list[DataFile], list[str]]:
+    """Write a task's rows: with the rows that stay of a file that is replaced, or in a file of their own.
 
-
-def _write(listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work) -> Report:
-    """Write a task's rows: with the rows that stay of a file that is replaced, or in a file of their own."""
+    Return the files written, and the paths of those that they replace.
+    """
     rows = _rows(listed, done, work)
     paths, replaces = listed.column("path").to_pylist(), listed.column("replaces").to_pylist()
     changed: defaultdict[str, list[str]] = defaultdict(list)
     for path, file in zip(paths, replaces, strict=True):
         if file is not None:
             changed[file].append(path)
-    report = Report(number, [], list(changed))
+    written: list[DataFile] = []
 
     def add(outcome: str, rows: pa.Table) -> None:
         if len(rows):
-            path = layout.data_path(outcome, work.command, number, len(report.written))
-            report.written.append(files.write(work.output, path, rows))
+            path = layout.data_path(outcome, work.command, number, len(written))
+            written.append(files.write(work.output, path, rows))
 
     for outcome, table in rows.items():
         rest = table
@@ -209,7 +164,7 @@ def _write(listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work)
                 rest = rest.filter(pc.invert(mine))
                 add(outcome, whole)
         add(outcome, rest)
-    return report
+    return written, list(changed)
 
 
 def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outcome:

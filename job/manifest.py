@@ -109,11 +109,10 @@ def _checked(batch: pa.RecordBatch, file: ListFile, before: int) -> pa.RecordBat
     except UsageError as error:
         raise UsageError(f"{file.location}: {error}") from None
     except _Fault as fault:
-        if len(batch) == 1:
-            raise DataError(f"{file.location}, row {before + 1}: {fault}: mend the list") from None
-    half = len(batch) // 2  # of which the first row at fault is in one
-    halves = [_checked(batch[:half], file, before), _checked(batch[half:], file, before + half)]
-    return pa.concat_batches(halves)
+        if half := len(batch) // 2:  # one of them holds the first row at fault
+            _checked(batch[:half], file, before)
+            _checked(batch[half:], file, before + half)
+        raise DataError(f"{file.location}, row {before + 1}: {fault}: mend the list") from None
 
 
 class _Fault(Exception):  # noqa: N818 (what is wrong with one of some rows)

@@ -9,7 +9,7 @@ import io
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, chain, groupby, islice
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -36,13 +36,11 @@ class Photo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """Where the tasks lie, and their sums; `first_changed` is the first task of photos that replace rows."""
+    """Where the tasks lie, how many photos there are, and how many tasks."""
 
     location: str
     photos: int
-    bytes: int
     tasks: int
-    first_changed: int
 
 
 def write(new: Iterable[Listed], changed: Iterable[Photo], location: str, cores: int, wave: int) -> Tasks:
@@ -62,22 +60,14 @@ def write(new: Iterable[Listed], changed: Iterable[Photo], location: str, cores:
         Most photos in a task; of large photos fewer. The changed photos of one file are never parted.
     """
     store.delete_tree(location)
-    count = size = tasks = first_changed = 0
-
-    def pieces() -> Iterator[list[Photo]]:
-        nonlocal first_changed
-        for piece in cut(new, cores, wave):
-            first_changed += 1
-            yield [Photo(listed) for listed in piece]
-        yield from _whole_files(changed, wave)
-
-    stream = pieces()
+    pieces = ([Photo(listed) for listed in piece] for piece in cut(new, cores, wave))
+    stream = chain(pieces, _whole_files(changed, wave))
+    photos = tasks = 0
     while file := list(islice(stream, TASKS_PER_FILE)):
         store.write_bytes(_file(location, tasks // TASKS_PER_FILE), _parquet(file))
+        photos += sum(len(piece) for piece in file)
         tasks += len(file)
-        count += sum(len(piece) for piece in file)
-        size += sum(photo.listed.bytes for piece in file for photo in piece)
-    return Tasks(location, count, size, tasks, first_changed)
+    return Tasks(location, photos, tasks)
 
 
 def read(location: str, task: int) -> pa.RecordBatch:

@@ -1,27 +1,83 @@
-"""What stands in an output: its tables by their photos, and whether all of it fits together."""
+"""Tables: of a few photos, made by the table's own functions; and what stands in one, whoever made it."""
 
+import hashlib
 import io
+import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from deltalake import write_deltalake
 from numpy.typing import NDArray
 
-from job import compact, erase, summing
-from job.compact import Compaction
-from job.erase import Erasure
+from job import compact, erase, store, summing
 from job.log import Log
 from job.search import Selection
-from job.table import commits, files, layout, schema, sweep
+from job.table import claim, commits, files, layout, schema, sweep, writer
 from job.table.commits import Snapshot
+from job.table.layout import DataFile
+from job.table.writer import Writer
 
+A, B, C = "/photos/Apple/a.jpg", "/photos/Apple/b.jpg", "/photos/Pear/c.jpg"
+BAD: Final = "/photos/Pear/bad.jpg"
+LOG: Final = "photos/_delta_log"
 FEATURIZED: Final = layout.FEATURIZED
 REJECTED: Final = layout.REJECTED
 MATRIX: Final = layout.PCA
 OF_A_RUN: Final = ["run_id", "modified"]  # columns in which the same photos may differ
+
+
+def rows(*paths: str, outcome: str = FEATURIZED, etag: str = "e") -> pa.Table:
+    """Return rows of photos; all else follows from a photo's path."""
+    good = outcome == FEATURIZED
+    one_by_one = [
+        {
+            "path": path,
+            "label": path.split("/")[-2],
+            "split": "Training",
+            "etag": etag,
+            "sha256": hashlib.sha256(path.encode()).hexdigest(),
+            "features": [float(len(path)), 1.5] if good else None,
+            "reason": None if good else "truncated",
+        }
+        for path in paths
+    ]
+    return pa.Table.from_pylist(one_by_one, schema.PHOTOS)
+
+
+def written(output: str, number: int, *paths: str, outcome: str = FEATURIZED, task: int = 0) -> DataFile:
+    """Write a file of photos, which is not committed."""
+    return files.write(output, layout.data_path(outcome, number, task, 0), rows(*paths, outcome=outcome))
+
+
+def admit(output: str) -> writer.Claim:
+    """Return the claim of a run on the folder ``/photos``."""
+    return lambda found: claim.admit_run(output, found, claim.made_from(["/photos"], None), overwrite=False)
+
+
+def writing(output: str, run_id: str = "r-1", **more: Any) -> AbstractContextManager[Writer]:
+    """Be a run that writes to an output."""
+    return writer.writing(output, run_id, "run", admit(output), **more)
+
+
+def make(output: str, *paths: str) -> Snapshot:
+    """Make or extend a table by a file of photos and, if ``BAD`` is among them, one of that."""
+    with writing(output) as own:
+        new = [written(output, own.number, *(path for path in paths if path != BAD))]
+        if BAD in paths:
+            new.append(written(output, own.number, BAD, outcome=REJECTED))
+        own.commit(new)
+    return snapshot(output)
+
+
+def foreign(output: str, *paths: str) -> None:
+    """Append photos to a table in a folder as another program would."""
+    table = rows(*paths).append_column(schema.PARTITION, pa.array([FEATURIZED] * len(paths)))
+    write_deltalake(f"{output}/{layout.PHOTOS}", table, mode="append")
 
 
 def snapshot(output: Path | str) -> Snapshot:
@@ -29,6 +85,32 @@ def snapshot(output: Path | str) -> Snapshot:
     found = commits.load(str(output))
     assert found is not None
     return found
+
+
+def photos(output: str) -> list[str]:
+    """Return the paths of a table's photos, each as often as it is there."""
+    places = [files.location(output, path) for path in snapshot(output).files]
+    return sorted(path for place in places for path in files.read(place, ["path"])["path"].to_pylist())
+
+
+def actions(output: str, version: int) -> list[dict[str, Any]]:
+    """Return the actions of a commit."""
+    return [json.loads(line) for line in store.read_bytes(f"{output}/{LOG}/{version:020}.json").splitlines()]
+
+
+def unnamed(output: str) -> set[str]:
+    """Return the files in the table's folder, drafts too, that its newest version does not name."""
+    found = snapshot(output)
+    there = {location for location, _ in store.list_files(store.join(output, layout.PHOTOS))}
+    named = {files.location(output, path) for path in found.files}
+    assert named <= there, "a file is gone"
+    return (there - named) | set(store.list_drafts(output))
+
+
+def tree(folder: str | Path) -> dict[str, bytes | None]:
+    """Return the content of every file below a folder, and None for every folder."""
+    below = sorted(Path(folder).rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in below}
 
 
 def table(output: Path | str, name: str) -> pd.DataFrame:
@@ -95,12 +177,12 @@ def assert_whole(output: Path) -> None:
 def erase_photos(output: Path | str, paths: Iterable[object]) -> dict[str, Any]:
     """Erase photos from an output."""
     selection = Selection(frozenset(map(str, paths)))
-    return erase.run(Erasure(str(output), selection, "a letter"), "erasure", _log())
+    return erase.run(str(output), selection, "a letter", _log())
 
 
 def compact_table(output: Path | str) -> dict[str, Any]:
     """Compact an output's table."""
-    return compact.run(Compaction(str(output)), "compaction", _log())
+    return compact.run(str(output), _log())
 
 
 def _log() -> Log:

@@ -21,7 +21,7 @@ from job.settings import parse
 from job.table import claim, commits, files, layout
 from job.table.writer import Writer
 from tests.chaos_s3 import BUCKET, chaos
-from tests.small_tables import LOG, A, B, actions, make, photos, rows, snapshot, tree, unnamed, written
+from tests.tables import LOG, A, B, actions, make, photos, rows, snapshot, tree, unnamed, written
 from tests.unprivileged import unprivileged
 
 PLUMS: Final = ("/plums", "s3://plums")
@@ -62,7 +62,7 @@ def contents(output: str) -> dict[str, object]:
     """Return all that is in an output."""
     if not store.is_s3(output):
         return dict(tree(output))
-    return {name.removeprefix(f"{output}/"): store.read_bytes(name) for name, _ in s3.list_sizes(output)}
+    return {name.removeprefix(f"{output}/"): store.read_bytes(name) for name, *_ in s3.list_objects(output)}
 
 
 def fill(output: str, *names: str) -> set[str]:

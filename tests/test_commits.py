@@ -23,7 +23,7 @@ from job.table import commits, files, layout, schema
 from job.table.layout import FEATURIZED, REJECTED, DataFile
 from scripts.s3_connection import Server
 from tests.chaos_s3 import BUCKET, chaos
-from tests.small_tables import (
+from tests.tables import (
     BAD,
     LOG,
     A,

@@ -182,11 +182,10 @@ file = known(folder, {BAD: [f"{folder}/in/changed.jpg", "/other"]}).files[BAD]
 new, changed = listed(f"{folder}/in/new.jpg"), tasks.Photo(listed(f"{folder}/in/changed.jpg"), file)
 todo = tasks.write([new], [changed], f"{folder}/tasks", 1, 9)
 reports = []
-gathered, ignored = Made(add=reports.extend), Made(add=lambda _: None)
 limits, network = Limits(10**6, 10**6), Made(value=b"")
 for task in range(todo.tasks):
     where = (todo.location, str(folder), 1, "litert", "key", network, NETWORK, "a run", limits)
-    featurize.run_task(featurize.Work(*where, ignored, ignored, gathered), task)
+    featurize.run_task(featurize.Work(*where, Made(add=reports.extend)), task)
 assert [sum(file.rows for file in report.written) for report in reports] == [1, 2]
 """
 FIRST_RUN: Final = """

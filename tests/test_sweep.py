@@ -12,7 +12,7 @@ from job.table import commits, files, layout, removal, sweep, writer
 from job.table.layout import FEATURIZED, REJECTED
 from job.table.writer import Writer
 from tests.chaos_s3 import BUCKET, chaos
-from tests.small_tables import (
+from tests.tables import (
     BAD,
     LOG,
     A,

@@ -1,28 +1,23 @@
 """One command writes at a time: it lives by its commits, and one that was overtaken does no harm."""
 
 import re
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
-import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from job import s3, store
+from job import aws, store
 from job.errors import JobError
-from job.table import commits, files, writer
+from job.table import commits, writer
 from job.table.layout import FEATURIZED, REJECTED, Report
 from job.table.writer import Overtaken, Writer
 from scripts.s3_connection import Server
 from scripts.s3_faults import Fault
-from tests import small_tables
 from tests.chaos_s3 import BUCKET, Waits, chaos
-from tests.small_tables import (
+from tests.tables import (
     BAD,
     LOG,
     A,
@@ -39,7 +34,6 @@ from tests.small_tables import (
     writing,
     written,
 )
-from tests.table_commands import catch_up, commands, photo_of, photos_of, run
 
 S3: Final = f"s3://{BUCKET}/out"
 NAME: Final = r"run r-\d \(host \S+, process \d+\)"
@@ -198,43 +192,6 @@ def test_a_command_lives_while_it_looks_for_what_to_delete(
         assert landed.acquire(timeout=5)
 
 
-def test_of_eight_commands_on_a_fresh_output_one_writes_and_seven_say_so(tmp_path: Path) -> None:
-    output = str(tmp_path / "out")
-    timing = {"WATCH_SECONDS": LONG, "LIFE_SECONDS": 0.05, "POLL_SECONDS": 0.005}
-    each = [(output, f"r-{number}", ("start", "begun"), timing) for number in range(8)]
-    with commands(run, *each) as all_of_them:
-        assert {command.heard() for command in all_of_them} == {"start"}
-        for command in all_of_them:
-            command.go_on()
-        said = [command.heard() for command in all_of_them]
-        first = said.index("begun")
-        sentence = f"Overtaken: output {output} is being written by run r-{first} (host "
-        assert [text.startswith(sentence) for text in said] == [number != first for number in range(8)], said
-        all_of_them[first].go_on()
-        assert all_of_them[first].heard() == "done"
-    assert photos(output) == [photo_of(f"r-{first}")]
-    assert unnamed(output) == set()
-
-
-def test_a_killed_command_is_followed_after_a_while_and_it_is_said(tmp_path: Path) -> None:
-    output, said = str(tmp_path), list[str]()
-    make(output, A)
-    with commands(run, (output, "r-1", ("begun",), {})) as [killed]:
-        assert killed.heard() == "begun"
-    written(output, 2, B)
-    began = time.monotonic()
-    with writing(output, "r-2", say=said.append) as own:
-        assert time.monotonic() - began >= writer.WATCH_SECONDS
-        assert own.number == 3
-        own.commit([written(output, own.number, C)])
-    first, second = said
-    assert re.fullmatch(f"{NAME} has not ended: waiting up to 0 s to see whether it still lives", first)
-    assert re.fullmatch(f"took over from {NAME}, which ended without saying so", second)
-    assert f"process {killed.process.pid})" in first
-    assert photos(output) == [A, C]
-    assert unnamed(output) == set()
-
-
 def test_one_that_ends_while_it_is_watched_is_followed_at_once(
     tmp_path: Path, patient: pytest.MonkeyPatch
 ) -> None:
@@ -242,37 +199,6 @@ def test_one_that_ends_while_it_is_watched_is_followed_at_once(
     first = begun(str(tmp_path), "r-1")
     with writing(str(tmp_path), say=lambda _: first.end()):
         assert (snapshot(str(tmp_path)).writer, snapshot(str(tmp_path)).ended) == (2, 1)
-
-
-@pytest.mark.parametrize("at", ["begun", "ending", "ended"])
-def test_a_command_that_was_stopped_and_overtaken_does_no_harm_when_it_wakes(tmp_path: Path, at: str) -> None:
-    output = str(tmp_path)
-    make(output, A)
-    with commands(run, (output, "r-1", (at,), {})) as [sleeper]:
-        assert sleeper.heard() == at
-        sleeper.signal(signal.SIGSTOP)
-        with writing(output, "r-2") as own:
-            left = [*photos(output), B]
-            own.commit([written(output, own.number, *left)], list(own.snapshot.files))  # wanted until its end
-            not_yet = written(output, own.number, C, task=1)
-            before = tree(output)
-            sleeper.signal(signal.SIGCONT)
-            sleeper.go_on()
-            ending = sleeper.heard()
-            sleeper.process.join()
-            if at == "ended":
-                assert ending == "done"
-                before.pop(f"{LOG}/{commits.LAST_CHECKPOINT}")  # it may write a checkpoint
-            else:
-                overtaken = f"Overtaken: run r-1 may not write to output {output} any more: "
-                assert re.fullmatch(
-                    f"{overtaken}{NAME} has taken it over; start again when it has ended", ending
-                )
-            assert before.items() <= tree(output).items()
-            own.commit([not_yet])
-    assert photos(output) == sorted([*left, C])
-    assert (photo_of("r-1") in left) == (at != "begun")
-    assert unnamed(output) == set()
 
 
 def test_one_that_is_overtaken_right_after_its_first_commit_writes_nothing(
@@ -292,22 +218,6 @@ def test_one_that_is_overtaken_right_after_its_first_commit_writes_nothing(
     second[0].end()
 
 
-def test_killed_thirty_times_at_any_moment_a_table_becomes_what_it_would_have_been(tmp_path: Path) -> None:
-    output, draw, codes = str(tmp_path), Random(SEED), list[int | None]()
-    for day in range(30):
-        with commands(catch_up, (output, day, draw.randrange(1, 70))) as [command]:
-            command.process.join()
-            codes.append(command.process.exitcode)
-    assert codes.count(-signal.SIGKILL) > 20
-    with commands(catch_up, (output, 30, 0)) as [command]:
-        assert command.heard() == "done"
-        command.process.join()
-    found = pa.concat_tables(files.read(files.location(output, path)) for path in snapshot(output).files)
-    wanted = pa.concat_tables(small_tables.rows(path, etag=etag) for path, etag in photos_of(30).items())
-    assert found.sort_by("path").equals(wanted.sort_by("path"))
-    assert unnamed(output) == set()
-
-
 def test_what_is_reported_is_committed_wave_by_wave(
     tmp_path: Path, seconds: pytest.MonkeyPatch, landed: threading.Semaphore
 ) -> None:
@@ -319,12 +229,12 @@ def test_what_is_reported_is_committed_wave_by_wave(
         with own.waves(lambda: list(reports), pytest.fail):
             for number, (path, there) in enumerate({A: [A], B: [A, B], BAD: [A, B, BAD]}.items()):
                 new = written(output, own.number, path, task=number)
-                reports.append(Report(number, [new], [old][number:]))
+                reports.append(Report(number, [new], [old][number:], 1, 0.0))
                 seconds.setattr(writer, "WAVE_SECONDS", 0)
                 assert landed.acquire(timeout=5)
                 assert photos(output) == there
             seconds.setattr(writer, "WAVE_SECONDS", LONG)
-            reports.append(Report(3, [written(output, own.number, C, task=3)], []))
+            reports.append(Report(3, [written(output, own.number, C, task=3)], [], 1, 0.0))
         assert photos(output) == [A, B, BAD, C], "the last come at the end of the block"
         assert landed.acquire(blocking=False)
         assert not landed.acquire(blocking=False), "one commit for each wave"
@@ -341,7 +251,7 @@ def test_the_workers_of_one_that_was_overtaken_are_called_off(
         first.waves(lambda: list(reports), called_off.set),
     ):
         second = begun(output, "r-2")
-        reports.append(Report(0, [written(output, first.number, A)], []))
+        reports.append(Report(0, [written(output, first.number, A)], [], 1, 0.0))
         called_off.wait(5)
         raise InterruptedError("Spark's job was cancelled")
     assert called_off.is_set()
@@ -430,7 +340,7 @@ def test_a_commit_that_has_landed_and_was_given_up_is_not_made_twice(
     server: Server, seconds: pytest.MonkeyPatch
 ) -> None:
     [old] = make(S3, A, B).files
-    seconds.setattr(s3, "PATIENCE", Waits().patience(0))
+    seconds.setattr(aws, "PATIENCE", Waits().patience(0))
     with writing(S3) as own:
         new = written(S3, own.number, A)
         server.on("PUT", f"out/{LOG}/*.json", 1, "after", Fault.RESET)

@@ -51,13 +51,10 @@ def existing(output: str) -> Snapshot:
 
 def read(output: str, look: Callable[[Snapshot], T]) -> T:
     """Return what `look` makes of the newest snapshot; it looks again if a file is replaced meanwhile."""
-    for left in reversed(range(TRIES)):
-        try:
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(FileNotFoundError):
             return look(existing(output))
-        except FileNotFoundError:
-            if not left:
-                raise
-    raise AssertionError
+    return look(existing(output))
 
 
 def admit_existing(output: str, found: Snapshot | None) -> list[Action]:
@@ -76,15 +73,8 @@ def admit_run(
 ) -> list[Action]:
     """Admit a run to an output, and return the actions of the commit by which it begins.
 
-    Parameters
-    ----------
-    output : str
-    found : Snapshot or None
-        The output's table, if there is one.
-    wanted : mapping
-        What the run reads, as :func:`made_from` returns it.
-    overwrite : bool
-        Replace a table of another input.
+    `found` is the output's table, and `wanted` is what the run reads, as :func:`made_from` returns it;
+    `overwrite` replaces a table of another input.
 
     Raises
     ------
@@ -113,12 +103,9 @@ def admit_run(
 
 
 def inputs_of(found: Snapshot) -> dict[str, Any]:
-    """Return what a table is made from."""
-    try:
-        said = json.loads(found.configuration.get(MADE_FROM, "{}"))
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
+    """Return what a table of ours is made from."""
+    made: dict[str, Any] = json.loads(found.configuration[MADE_FROM])
+    return made
 
 
 def is_of_the_earlier_layout(output: str) -> bool:
@@ -162,12 +149,10 @@ def sentences(output: str) -> Iterator[None]:
 
 def _refuse_what_is_not_ours(output: str, overwrite: bool) -> None:
     """Where there is no table of ours, nothing is: a folder ``models``, say, is somebody's, and stays."""
-    names: tuple[str, ...] = layout.FOLDERS
-    if is_of_the_earlier_layout(output):
-        if not overwrite:
-            raise UsageError(f"output {output} {EARLIER_LAYOUT}")
-        names = layout.NOT_OF_THE_EARLIER
-    for name in names:
+    is_earlier = is_of_the_earlier_layout(output)
+    if is_earlier and not overwrite:
+        raise UsageError(f"output {output} {EARLIER_LAYOUT}")
+    for name in layout.NOT_OF_THE_EARLIER if is_earlier else layout.FOLDERS:
         place = store.join(output, name)
         local = Path(place)
         in_the_way = not store.is_s3(place) and (local.is_symlink() or local.is_file())

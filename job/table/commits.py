@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
+
 from job import store
 from job.errors import JobError
 from job.table import layout, schema
@@ -38,7 +40,6 @@ ENDED: Final = "fruits-ended"  # and of the last one that ended
 READER_VERSION: Final = 1
 WRITER_VERSION: Final = 2
 READS_AT_ONCE: Final = 16
-TRIES: Final = 5
 
 
 @dataclass(slots=True)
@@ -53,7 +54,6 @@ class Snapshot:
         Its files by their paths.
     configuration : dict
         The table's properties; what the output is made from is among them.
-    table_id : str
     writer, ended : int
         Numbers of the last command that began to write, and of the last one that ended.
     since_checkpoint : int
@@ -87,8 +87,6 @@ def load(output: str) -> Snapshot | None:
     OSError
         If the log cannot be read.
     """
-    import pyarrow as pa  # noqa: PLC0415 (with deltalake)
-
     with _replayed(output) as (table, copy):
         if table is None:
             return None
@@ -117,15 +115,8 @@ def load(output: str) -> Snapshot | None:
 def put(output: str, version: int, actions: Iterable[Action], about: Mapping[str, object]) -> bool:
     """Write a commit, and return whether it has landed; False if the version is taken.
 
-    Parameters
-    ----------
-    output : str
-    version : int
-        The one after the version that the actions were decided on.
-    actions : iterable of dict
-        As the functions below return them.
-    about : mapping
-        Goes into the commit's ``commitInfo``: which run of which command this is. Never a photo's path.
+    `version` is the one after that which the actions were decided on; the functions below return actions.
+    `about` goes into the commit's ``commitInfo``: which run of which command this is, never a photo's path.
     """
     info: dict[str, Any] = {
         "timestamp": _now(),
@@ -149,15 +140,14 @@ def has(output: str, version: int) -> bool:
 
 def about(output: str, version: int) -> dict[str, Any]:
     """Return what a commit says of itself; nothing if there is no such commit."""
-    actions = _read(output, version) or []
-    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    return _info(_read(output, version) or [])
 
 
 def removed_since(output: str, version: int, hours: float) -> set[str]:
     """Return the files that commits up to a version have removed within the last hours, after any erasure."""
     earliest, removed = _now() - hours * 3_600_000, set[str]()
     while (actions := _read(output, version)) is not None:
-        info: dict[str, Any] = next((a["commitInfo"] for a in actions if "commitInfo" in a), {})
+        info = _info(actions)
         if info.get("timestamp", 0) < earliest or info.get("command") == "erase":
             break
         removed |= {action["remove"]["path"] for action in actions if "remove" in action}
@@ -191,11 +181,14 @@ def metadata(table_id: str, configuration: Mapping[str, str]) -> Action:
 
     Other writers' statistics, which would bring paths of photos into the log, are kept to ``etag``.
     """
+    from deltalake import Schema  # noqa: PLC0415 (as below)
+
+    columns = pa.schema([*schema.PHOTOS, schema.PARTITION])
     return {
         "metaData": {
             "id": table_id or str(uuid.uuid4()),
             "format": {"provider": "parquet", "options": {}},
-            "schemaString": schema.delta_schema(),
+            "schemaString": Schema.from_arrow(columns).to_json(),
             "partitionColumns": [schema.PARTITION.name],
             "configuration": {"delta.dataSkippingStatsColumns": "etag", **configuration},
             "createdTime": _now(),
@@ -210,30 +203,18 @@ def number(application: str, value: int) -> Action:
 
 def add(file: DataFile, data_change: bool) -> Action:
     """Let a file come. Its statistics are the number of its rows alone: no path may reach the log."""
-    return {
-        "add": {
-            "path": file.path,
-            "partitionValues": {schema.PARTITION.name: file.outcome},
-            "size": file.bytes,
-            "modificationTime": _now(),
-            "dataChange": data_change,
-            "stats": json.dumps({"numRecords": file.rows}),
-        }
-    }
+    stats = json.dumps({"numRecords": file.rows})
+    return {"add": {**_file(file, data_change), "modificationTime": _now(), "stats": stats}}
 
 
 def remove(file: DataFile, data_change: bool) -> Action:
     """Let a file go."""
-    return {
-        "remove": {
-            "path": file.path,
-            "partitionValues": {schema.PARTITION.name: file.outcome},
-            "size": file.bytes,
-            "deletionTimestamp": _now(),
-            "dataChange": data_change,
-            "extendedFileMetadata": True,
-        }
-    }
+    return {"remove": {**_file(file, data_change), "deletionTimestamp": _now(), "extendedFileMetadata": True}}
+
+
+def _file(file: DataFile, data_change: bool) -> dict[str, Any]:
+    partition = {schema.PARTITION.name: file.outcome}
+    return {"path": file.path, "partitionValues": partition, "size": file.bytes, "dataChange": data_change}
 
 
 def _now() -> int:
@@ -242,6 +223,10 @@ def _now() -> int:
 
 def _commit_file(output: str, version: int) -> str:
     return store.join(output, layout.PHOTOS, LOG, f"{version:020}.json")
+
+
+def _info(actions: Iterable[Action]) -> dict[str, Any]:
+    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
 
 
 def _read(output: str, version: int) -> list[Action] | None:
@@ -267,17 +252,11 @@ def _replayed(output: str) -> "Iterator[tuple[DeltaTable | None, Path]]":
     with tempfile.TemporaryDirectory(prefix="fruits-log-") as folder:
         copy = Path(folder) / LOG
         copy.mkdir()
-        for left in reversed(range(TRIES)):
-            names = _end_of_log(log)
-            try:
-                with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-                    files = pool.map(lambda name: store.read_bytes(store.join(log, name)), names)
-                    for name, data in zip(names, files, strict=True):
-                        (copy / name).write_bytes(data)
-                break
-            except FileNotFoundError:  # a checkpoint that another command has just deleted
-                if not left:
-                    raise
+        names = _end_of_log(log)
+        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            files = pool.map(lambda name: store.read_bytes(store.join(log, name)), names)
+            for name, data in zip(names, files, strict=True):
+                (copy / name).write_bytes(data)
         try:
             yield (DeltaTable(folder) if names else None), copy
         except DeltaError as error:

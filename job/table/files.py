@@ -31,13 +31,7 @@ def parquet(table: pa.Table) -> bytes:
 def write(output: str, path: str, rows: pa.Table) -> DataFile:
     """Write a new file of the table ``photos``, in order of the paths; it counts once it is committed.
 
-    Parameters
-    ----------
-    output : str
-    path : str
-        As :func:`layout.data_path` returns it.
-    rows : pyarrow.Table
-        With the columns ``schema.PHOTOS``.
+    `path` is as :func:`layout.data_path` returns it, and `rows` have the columns ``schema.PHOTOS``.
     """
     data = parquet(rows.cast(schema.PHOTOS).sort_by("path"))
     store.write_bytes(location(output, path), data)
@@ -51,8 +45,7 @@ def location(output: str, path: str) -> str:
 
 def read(place: str, columns: list[str] | None = None) -> pa.Table:
     """Return a Parquet file's rows."""
-    with store.open_input(place) as source:
-        return pq.ParquetFile(io.BytesIO(source.read())).read(columns, use_threads=False)
+    return pq.ParquetFile(io.BytesIO(store.read_bytes(place))).read(columns, use_threads=False)
 
 
 def batches(places: Iterable[str], columns: list[str]) -> Iterator[pa.RecordBatch]:

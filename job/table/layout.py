@@ -43,11 +43,17 @@ class DataFile(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a task has written: new files of the table, and the paths of those that they replace."""
+    """What a task has done.
+
+    `written` are new files of the table, and `replaced` the paths of those that they replace; `photos` is how
+    many photos were judged, and `first` when the first of them was, in seconds since 1970.
+    """
 
     task: int
     written: list[DataFile]
     replaced: list[str]
+    photos: int
+    first: float
 
 
 def outcome_of(data_path: str) -> str:
@@ -58,13 +64,8 @@ def outcome_of(data_path: str) -> str:
 def data_path(outcome: str, command: int, task: int, part: int) -> str:
     """Return the path of a new file of the table, which no other file has or will have.
 
-    Parameters
-    ----------
-    outcome : str
-        ``featurized`` or ``rejected``.
-    command, task, part : int
-        The number of the command that writes it, of its task, and of the file among those of the task: in
-        order of their names, files are in the order in which they came.
+    It holds the numbers of the command that writes it, of its task, and of the file among those of the task:
+    in order of their names, files are in the order in which they came.
     """
     return f"outcome={outcome}/part-{command:06}-{task:06}-{part:03}-{secrets.token_hex(8)}.parquet"
 

@@ -13,18 +13,9 @@ FILES_AT_ONCE: Final = 4  # of some MB each, in as many threads
 
 
 def remove(writer: Writer, paths_of: Mapping[str, Collection[str]]) -> dict[str, DataFile | None]:
-    """Take the rows of photos out of the table, all at once.
+    """Take the rows of photos, given by the files of the table that they are in, out of it, all at once.
 
-    Parameters
-    ----------
-    writer : Writer
-    paths_of : mapping
-        By file of the table, the photos whose rows go.
-
-    Returns
-    -------
-    dict
-        By each of these files the one in its place; None where no row is left.
+    Return, by each of these files, the one in its place; None where no row is left.
     """
 
     def without(number: int, file: str) -> DataFile | None:

@@ -1,6 +1,5 @@
-"""The columns of the tables, for Arrow and for Delta."""
+"""The columns of the tables."""
 
-import json
 from typing import Final
 
 import pyarrow as pa
@@ -35,26 +34,3 @@ PARTITION: Final = pa.field("outcome", pa.string(), nullable=False)
 # The model that made a row of the matrix stands in the path: ``model_id=…``.
 PCA: Final = pa.schema([*list(LISTED)[:3], pa.field("pca", pa.list_(pa.float32()))])
 MISSING: Final = pa.schema([pa.field("path", pa.string(), nullable=False), PARTITION])
-
-_DELTA_NAMES: Final = {
-    pa.string(): "string",
-    pa.int32(): "integer",
-    pa.int64(): "long",
-    pa.float32(): "float",
-    pa.timestamp("us", tz="UTC"): "timestamp",
-}
-
-
-def delta_schema() -> str:
-    """Return the schema of the table as Delta's log holds it (protocol: Schema Serialization Format)."""
-    fields = [
-        {"name": field.name, "type": _delta_type(field.type), "nullable": field.nullable, "metadata": {}}
-        for field in [*PHOTOS, PARTITION]
-    ]
-    return json.dumps({"type": "struct", "fields": fields})
-
-
-def _delta_type(kind: pa.DataType) -> object:
-    if pa.types.is_list(kind):
-        return {"type": "array", "elementType": _delta_type(kind.value_type), "containsNull": True}
-    return _DELTA_NAMES[kind]

@@ -18,13 +18,7 @@ DERIVED: Final = (layout.PCA, layout.PCA_CSV)
 
 
 def listed(output: str) -> list[str]:
-    """Return the locations of all files that a command may have to delete.
-
-    Raises
-    ------
-    OSError
-        If a folder may not be listed.
-    """
+    """Return the locations of all files that a command may have to delete."""
     folders = (layout.PHOTOS, *DERIVED, layout.MISSING, layout.TASKS)
     there = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
@@ -32,22 +26,14 @@ def listed(output: str) -> list[str]:
 
 
 def unnamed(output: str, places: Sequence[str], snapshot: Snapshot, keep_hours: float = 0) -> list[str]:
-    """Return those of some locations that a snapshot does not lead to.
+    """Return those of some locations, as :func:`listed` returns them, that a snapshot does not lead to.
 
-    Parameters
-    ----------
-    output : str
-    places : sequence of str
-        As :func:`listed` returns them.
-    snapshot : Snapshot
-    keep_hours : float
-        Files that were removed from the table within so many hours are not returned.
+    Files that were removed from the table within `keep_hours` are not returned.
     """
-    photos = store.join(output, layout.PHOTOS)
     paths = {*snapshot.files}
     if keep_hours:
         paths |= commits.removed_since(output, snapshot.version, keep_hours)
-    named = {store.join(photos, path) for path in paths} | {newest_missing(output)}
+    named = {store.join(output, layout.PHOTOS, path) for path in paths} | {newest_missing(output)}
     model_id = current_model(output)
     for file in snapshot.of(layout.FEATURIZED):
         named |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
@@ -77,18 +63,12 @@ def left_by(output: str, newest: Snapshot, seen: Snapshot, command: int) -> list
         stem = layout.stem(location)
         if layout.command_of(stem) <= command and stem not in named:
             left.append(location)
-    tasks = store.list_files(store.join(output, layout.TASKS, str(command)))
-    return [*left, *(location for location, _ in tasks)]
+    left += [location for location, _ in store.list_files(store.join(output, layout.TASKS, str(command)))]
+    return left
 
 
 def delete(output: str, locations: list[str]) -> None:
-    """Delete files of an output, and the folders that are empty then.
-
-    Raises
-    ------
-    OSError
-        If a file may not be deleted.
-    """
+    """Delete files of an output, and the folders that are empty then."""
     store.delete_files(locations)
     if not store.is_s3(output):
         store.remove_empty_folders({location.rpartition("/")[0] for location in locations}, output)

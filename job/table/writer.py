@@ -48,9 +48,7 @@ def writing(
 
     Parameters
     ----------
-    output : str
-    run_id : str
-        Of the command.
+    output, run_id : str
     command : str
         ``run``, ``erase`` or ``compact``: in the words of a refusal.
     claim : callable
@@ -112,13 +110,13 @@ class Writer:
             before = commits.load(self.output)
             claim(before)  # refused at once, and not after a minute's watching
             before = self._watched(before, say)
-            new = [commits.protocol()] if before is None else []
             claimed = claim(before)
-            actions = [*new, *claimed]
             self.snapshot = before or Snapshot()
             self.number = self.snapshot.writer + 1
-            begin = commits.number(commits.WRITER, self.number)
-            if commits.put(self.output, self.snapshot.version + 1, [*actions, begin], self._about()):
+            actions = [*claimed, commits.number(commits.WRITER, self.number)]
+            if before is None:
+                actions.insert(0, commits.protocol())
+            if commits.put(self.output, self.snapshot.version + 1, actions, self._about()):
                 break
         self.snapshot.version, self.snapshot.writer = self.snapshot.version + 1, self.number
         self._committed = time.monotonic()
@@ -131,15 +129,9 @@ class Writer:
     def commit(
         self, add: Iterable[DataFile] = (), remove: Iterable[str] = (), data_change: bool = True
     ) -> None:
-        """Let files come and go at once; nothing at all is a sign of life.
+        """Let files come, and files of the snapshot go, at once; nothing at all is a sign of life.
 
-        Parameters
-        ----------
-        add : iterable of DataFile
-        remove : iterable of str
-            Paths of files of the snapshot.
-        data_change : bool
-            False if the rows stay the same, as in a compaction.
+        `data_change` is False if the rows stay the same, as in a compaction.
 
         Raises
         ------
@@ -161,12 +153,8 @@ class Writer:
     def waves(self, reports: Callable[[], list[Report]], cancel: Callable[[], object]) -> Iterator[None]:
         """Commit, while a ``with`` block runs and once more at its end, what workers have reported.
 
-        Parameters
-        ----------
-        reports : callable
-            Returns all reports so far, in an order that stays.
-        cancel : callable
-            Ends the workers' job when nothing can be committed any more.
+        `reports` returns all reports so far, in an order that stays; `cancel` ends the workers' job when
+        nothing can be committed any more.
 
         Raises
         ------
