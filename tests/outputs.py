@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,25 +85,21 @@ def make(
     source: str,
     cores: int = 4,
     rejected: int = 3,
-    runs: int = 2,
-    changed: int = 1,
     missing: int = 1,
     without: Collection[str] = (),
 ) -> Made:
-    """Make an output by one or two runs on the photos of a folder.
+    """Make an output by two runs on the photos of a folder; each reads every other photo.
 
     Parameters
     ----------
     location, source : str
-        The output, and a folder that :func:`photos` has filled, with at least 16 photos a run.
+        The output, and a folder that :func:`photos` has filled, with at least 32 photos.
     cores : int
         Each run writes about so many files of featurized photos; more if there are many photos for each.
     rejected : int
         So many of the photos are bad.
-    runs : int
-        Of two, each reads every other photo: paths of their files overlap.
-    changed, missing : int
-        So many photos of the first run have changed by the second; so many others are gone by then.
+    missing : int
+        So many photos of the first run are gone by the second; one other has changed.
     without : collection of str
         Paths that are left out, as if they had never been there.
     """
@@ -113,17 +108,14 @@ def make(
     sha256 = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in listed}
     bad = sorted(sorted(listed, key=_digest)[:rejected])
     good = [path for path in listed if path not in bad]
-    first = [path for path in listed[::runs] if path in good] if runs > 1 else []
-    made = Made(location, source, good, bad, sha256, first[:changed], first[changed : changed + missing])
-    for path in made.changed:
-        os.utime(path, (0, 0))
-    run(made, "--run-id", RUN_IDS[0], cores=cores, gone=[*without, *(listed[1::2] if runs > 1 else ())])
-    if runs > 1:
-        for path in made.changed:
-            os.utime(path, (1, 1))
-        for path in made.missing:
-            Path(path).unlink()
-        run(made, "--run-id", RUN_IDS[1], cores=cores, gone=without)
+    changed, *others = (path for path in listed[::2] if path in good)
+    made = Made(location, source, good, bad, sha256, [changed], others[:missing])
+    os.utime(changed, (0, 0))
+    run(made, "--run-id", RUN_IDS[0], cores=cores, gone=[*without, *listed[1::2]])
+    os.utime(changed, (1, 1))
+    for path in made.missing:
+        Path(path).unlink()
+    run(made, "--run-id", RUN_IDS[1], cores=cores, gone=without)
     return made
 
 
@@ -225,19 +217,19 @@ def _session() -> Any:
         master="local",
         defaultParallelism=2,
         broadcast=lambda value: SimpleNamespace(value=value),
-        accumulator=_Sum,
+        accumulator=_Reports,
         range=lambda count, **_: _Work(range(count)),
         cancelAllJobs=lambda: None,
     )
     return SimpleNamespace(version="none", sparkContext=context)
 
 
-class _Sum:
-    def __init__(self, value: Any, param: Any = None) -> None:
-        self.value, self._param = value, param
+class _Reports:
+    def __init__(self, value: list[Any], _: object) -> None:
+        self.value = value
 
-    def add(self, term: Any) -> None:
-        self.value = self._param.addInPlace(self.value, term) if self._param else self.value + term
+    def add(self, term: list[Any]) -> None:
+        self.value += term
 
 
 class _Work:
@@ -252,6 +244,3 @@ class _Work:
 
     def collect(self) -> list[Any]:
         return list(self._items)
-
-    def treeReduce(self, merge: Callable[[Any, Any], Any]) -> Any:  # noqa: N802 (Spark's name)
-        return reduce(merge, self._items)

@@ -262,7 +262,7 @@ def test_photos_of_other_paths_with_the_same_content_are_told(
     one, *copies = sorted(str(file) for file in Path(source).rglob("*.jpg"))[4:7]
     for copy in copies:
         Path(copy).write_bytes(Path(one).read_bytes())
-    made = make(str(tmp_path / "out"), source, cores=1, rejected=0, runs=1)
+    made = make(str(tmp_path / "out"), source, cores=1, rejected=0)
     done = do(made, paths=[one])
     assert done["same_content_left"] == 2
     assert "copies: 2 photos of other paths have the same content: --sha256 erases those" in erase.summary(

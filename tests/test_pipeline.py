@@ -1,9 +1,6 @@
 """The whole run on real photos: every photo once, the numbers right, the tables readable by others."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,10 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from job import models
 from tests.spark_session import Run
 from tests.tables import FEATURIZED, MATRIX, snapshot, table, vectors
+from tests.test_pca import assert_equals_numpy
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +73,10 @@ def test_the_features_are_finite_varied_and_1280_wide(features: pd.DataFrame) ->
 def test_pca_equals_eigh_of_the_features_covariance(
     features: pd.DataFrame, output: Path, record: dict[str, Any]
 ) -> None:
-    values, vectors = np.linalg.eigh(np.cov(matrix(features), rowvar=False))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
-    k = record["model"]["components"]
-    np.testing.assert_allclose(model["explained_variance"], values[:k], rtol=1e-9)
-    np.testing.assert_allclose(model["explained_variance_ratio"], values[:k] / values.sum(), rtol=1e-9)
-    cosines = np.abs(np.sum(model["components"] * vectors[:, :k].T, axis=1))
-    gaps = -np.diff(values)[: k - 1]
-    separated = np.append(np.minimum(gaps, np.append(np.inf, gaps[:-1])) > 1e-5 * values[0], False)
-    assert separated.sum() > k // 2
-    assert cosines[separated].min() >= 1 - 1e-9
-    shares = np.cumsum(values / values.sum())
-    assert shares[k - 1] >= 0.95 > shares[k - 2]
+    model, _ = models.load(str(output), record["model"]["model_id"]) or pytest.fail("the model is gone")
+    assert_equals_numpy(model, matrix(features))
+    shares = np.cumsum(model.explained_variance_ratio)
+    assert shares[-1] >= 0.95 > shares[-2]
 
 
 def test_pca_agrees_with_sparks_own(spark: SparkSession, output: Path, record: dict[str, Any]) -> None:
@@ -119,45 +109,6 @@ def test_the_matrix_is_the_projection_in_parquet_and_in_csv(
     np.testing.assert_allclose(lines[names].to_numpy(), matrix(reduced, "pca"), rtol=1e-6)
 
 
-READ_ELSEWHERE = """
-import sys
-import numpy as np
-assert all("job" not in name for name in sys.modules)
-try:
-    import job
-    raise SystemExit("job can be imported here")
-except ImportError:
-    pass
-from pyspark.ml import PipelineModel
-from pyspark.ml.functions import array_to_vector
-from pyspark.sql import SparkSession
-spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-model = PipelineModel.load(sys.argv[1])
-photos = spark.read.parquet(sys.argv[2])
-rows = photos.withColumn("features", array_to_vector("features"))
-made = {row["path"]: row["pca"].toArray() for row in model.transform(rows).select("path", "pca").collect()}
-kept = {row["path"]: np.array(row["pca"]) for row in spark.read.parquet(sys.argv[3]).collect()}
-assert made.keys() == kept.keys() and len(made) == int(sys.argv[4])
-print(max(float(np.abs(made[path] - kept[path]).max()) for path in made))
-"""
-
-
-def test_plain_pyspark_loads_the_model_and_reproduces_the_matrix(
-    run: Run, sample: Path, tmp_path: Path
-) -> None:
-    run_of = run("--input", sample, "--output", tmp_path / "out", "--limit", 120, "--standardize")
-    model = tmp_path / "out" / "models" / run_of["model"]["model_id"] / "spark"
-    arguments = [str(model), str(tmp_path / "out/photos"), str(tmp_path / "out/pca"), "120"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
-    environment |= {"PYTHONPATH": "", "PYTHONSAFEPATH": "1", "PYSPARK_PYTHON": sys.executable}
-    done = subprocess.run(
-        [sys.executable, "-c", READ_ELSEWHERE, *arguments],
-        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=180, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert float(done.stdout.split()[-1]) <= 1e-5
-
-
 def test_features_do_not_depend_on_partitioning_order_or_limit(
     run: Run, sample: Path, tmp_path: Path, features: pd.DataFrame
 ) -> None:
@@ -178,6 +129,8 @@ def test_the_record_says_what_was_done_and_with_what(record: dict[str, Any], fea
     assert counts["rejected"] == counts["unchanged"] == counts["removed"] == 0
     assert counts["rows"] == record["model"]["rows_projected"] == len(features)
     assert record["model"]["fitted_now"] is True
+    assert 0.95 <= record["model"]["variance_kept"] == record["model"]["variance_kept_when_fitted"]
+    assert record["model"]["components"] < record["model"]["rank"] <= 1280
     assert record["versions"]["spark"][:4] in ("3.5.", "4.1.")
     assert "c009b1f1262c" in record["backbone"]
     assert record["backbone"] == features["backbone"].iloc[0]
