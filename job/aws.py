@@ -1,26 +1,30 @@
-"""What ``s3`` needs of boto3: sessions, where a bucket is, and S3's errors in the words of a file system.
+"""Below ``s3``: boto3's sessions, where a bucket is, new tries, and S3's errors in a file system's words.
 
 No word of S3's answer gets into an error but its status and its code: the answer to a bad token holds the
-token. Only ``s3`` imports this.
+token.
 """
 
 import errno
 import os
+import random
 import re
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from job.errors import JobError, UsageError
-from job.retry import Patience, Result, TransientError
 
 if TYPE_CHECKING:
     from boto3 import Session
-    from botocore.config import Config
     from botocore.exceptions import ClientError
+    from mypy_boto3_s3 import S3Client
+
+Result = TypeVar("Result")
 
 # boto3's own tries of what is not about one object, with waits of up to 20 s.
 RETRIES: Final = 8
@@ -59,6 +63,50 @@ LINE: Final = "HTTP error: "
 CONDITIONS: Final = (AlreadyExistsError, PreconditionError)
 # Parts of the names of botocore's errors for credentials that are missing, incomplete or out of date.
 NO_CREDENTIALS: Final = ("Credential", "Token", "SSO", "Login")
+# Seconds before the second try of what is about one object, and the most before a later one.
+FIRST_WAIT: Final = 0.2
+LONGEST_WAIT: Final = 10.0
+# Workers are forks of one process: a generator that is seeded once would make them all wait the same times.
+_random: Final = random.SystemRandom()
+
+
+class TransientError(OSError):
+    """Something has failed in a way that may pass: what was asked may be done or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long something is tried: no try begins later than so many seconds after the first.
+
+    Waits double, and each is drawn between a half and all of that, so that many workers that failed together
+    do not come back together.
+    """
+
+    seconds: float = 60  # S3 needs time to grow with a load it slows down
+    wait: Callable[[float], object] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def keep_trying(self, call: Callable[[], Result]) -> Result:
+        """Return what `call` returns once it does.
+
+        Raises
+        ------
+        TransientError
+            What it raised last, when there is no time for another try.
+        """
+        end, longest = self.clock() + self.seconds, FIRST_WAIT
+        while True:
+            try:
+                return call()
+            except TransientError:
+                pause = _random.uniform(longest / 2, longest)
+                if self.clock() + pause > end:
+                    raise
+            self.wait(pause)
+            longest = min(2 * longest, LONGEST_WAIT)
+
+
+PATIENCE: Final = Patience()
 
 
 @cache
@@ -85,17 +133,16 @@ def session() -> "Session":
         raise UsageError(f"the AWS configuration cannot be used: {error}") from None
 
 
-def config(retries: int | None = None) -> "Config":
-    """Return a boto3 client's settings: it tries again so often, or as the user has configured."""
+def client(region: str, retries: int | None = None) -> "S3Client":
+    """Return a boto3 client, which tries again so often, or as the user has configured."""
     from botocore.config import Config  # noqa: PLC0415
 
     tries: Any = None if retries is None else {"mode": "standard", "total_max_attempts": retries + 1}
-    return Config(
-        retries=tries,
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=LISTING_SECONDS,
-        max_pool_connections=32,
+    config = Config(
+        retries=tries, connect_timeout=CONNECT_SECONDS, read_timeout=LISTING_SECONDS, max_pool_connections=32
     )
+    made: S3Client = session().client("s3", region_name=region, config=config)
+    return made
 
 
 @cache
@@ -111,10 +158,9 @@ def bucket_region(bucket: str) -> str:
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    at = session()
+    answer: Any
     try:
-        asked = at.client("s3", region_name=at.region_name or ASKED_IN, config=config())
-        answer = asked.head_bucket(Bucket=bucket)["ResponseMetadata"]
+        answer = client(session().region_name or ASKED_IN).head_bucket(Bucket=bucket)["ResponseMetadata"]
     except ClientError as error:
         answer = error.response["ResponseMetadata"]
     except (BotoCoreError, ValueError) as error:
@@ -126,17 +172,6 @@ def bucket_region(bucket: str) -> str:
     if not region:
         raise JobError(f"S3 does not say where bucket {bucket!r} is (status {status}): check the credentials")
     return str(region)
-
-
-def session_region() -> str | None:
-    """Return the region that boto3 is set to, if any.
-
-    Raises
-    ------
-    UsageError
-        If the AWS configuration names a profile that does not exist, or cannot be read.
-    """
-    return session().region_name
 
 
 def system_error(error: Exception, location: str) -> OSError:
@@ -163,7 +198,7 @@ def system_error(error: Exception, location: str) -> OSError:
     return kind(errno.EIO, f"S3 failed with {name}, status {number or 'unknown'}", location)
 
 
-def tried(call: Callable[[], Result], location: str, patience: Patience) -> Result:
+def tried(call: Callable[[], Result], location: str) -> Result:
     """Return what a call of obstore or boto3 about one object returns, tried again while its fault may pass.
 
     Raises
@@ -184,7 +219,7 @@ def tried(call: Callable[[], Result], location: str, patience: Patience) -> Resu
                 raise
             raise fault from None
 
-    return patience.keep_trying(once)
+    return PATIENCE.keep_trying(once)
 
 
 def unlisted(location: str, error: "ClientError") -> JobError:

@@ -35,7 +35,6 @@ def fetch(
     rows : iterable of dict
         Inventory rows; ``path`` and ``bytes`` are used.
     pool : ThreadPoolExecutor
-        Runs the requests.
     requests : int
         Most requests in flight.
     max_bytes : int
@@ -52,16 +51,13 @@ def fetch(
         at fault then, not the photo.
     """
     ahead: deque[tuple[Row, int, Future[bytes | Rejected]]] = deque()
-    waiting = 0
     try:
         for row in rows:
             size = row["bytes"] if row["bytes"] <= max_bytes else 0
-            while ahead and (len(ahead) >= requests or waiting + size > window_bytes):
-                done, freed, future = ahead.popleft()
-                waiting -= freed
+            while len(ahead) >= requests or (ahead and sum(one[1] for one in ahead) + size > window_bytes):
+                done, _, future = ahead.popleft()
                 yield done, future.result()
             ahead.append((row, size, pool.submit(_read, row, max_bytes, read)))
-            waiting += size
         while ahead:
             done, _, future = ahead.popleft()
             yield done, future.result()

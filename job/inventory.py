@@ -7,7 +7,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
@@ -82,7 +82,11 @@ class Inventory:
 
 
 class Listing:
-    """The photos of a source, each once, in order of their paths, and counts of what went by."""
+    """The photos of a source, each once, in order of their paths, and counts of what went by.
+
+    Iterated, it raises a UsageError if an input is missing, is not a folder, may not be read, or lies in the
+    output, and a DataError if there is no photo.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -93,6 +97,10 @@ class Listing:
             self.photos += 1
             self.bytes += listed.bytes
             yield listed
+        if not self.photos:
+            where = ", ".join(self._source.inputs) or str(self._source.manifest)
+            endings = ", ".join(PHOTO_ENDINGS)
+            raise DataError(f"no photos in {where}: none of {self.skipped:,} files ends in {endings}")
 
     def _photos(self) -> Iterator[Listed]:
         source = self._source
@@ -110,7 +118,7 @@ class Listing:
                     f"{listed.path} is listed out of order: S3 directory buckets cannot be an input"
                 )
             last = listed.path
-            if _is_photo(listed):
+            if listed.regular and listed.path[-5:].lower().endswith(PHOTO_ENDINGS):
                 yield listed
             else:
                 self.skipped += 1
@@ -119,27 +127,10 @@ class Listing:
 def check(source: Source) -> None:
     """Make sure that there is something to read before anything is written, or deleted to make room.
 
-    Raises
-    ------
-    UsageError
-        If an input is missing, is not a folder, may not be read, or lies in the output.
-    DataError
-        If there is no photo.
+    Every input is opened, so that the first does not hide what is wrong with the others. Raises as
+    :class:`Listing` does.
     """
-    if source.manifest is not None:
-        listing = Listing(source)
-        if next(iter(listing), None) is None:
-            raise no_photos(source, listing.skipped)
-        return
-    # Each is opened, so that the first does not hide what is wrong with the others.
-    listings = [_list(one, source.without, set()) for one in source.inputs]
-    opened = [listed for listed in (next(listing, None) for listing in listings) if listed is not None]
-    skipped = 0
-    for listed in chain(opened, *listings):
-        if _is_photo(listed):
-            return
-        skipped += 1
-    raise no_photos(source, skipped)
+    next(iter(Listing(source)))
 
 
 def take(
@@ -159,7 +150,6 @@ def take(
     ----------
     source : Source
     writer : Writer
-        Of the table.
     backbone : str
         Name of this run's network and decoder.
     cores : int
@@ -173,22 +163,16 @@ def take(
 
     Raises
     ------
-    UsageError
-        If an input is missing, is not a folder, may not be read, or lies in the output.
-    DataError
-        If there is no photo.
+    UsageError, DataError
+        As :class:`Listing` does.
     """
     listing, output = Listing(source), writer.output
     with Comparison(listing, output, writer.snapshot, backbone, retry_rejected) as comparison:
-        if comparison.known and not listing.photos:
-            raise no_photos(source, listing.skipped)
         admit(comparison)
         pruned = removal.remove(writer, _by_file(comparison)) if prune else {}
         changed = (Photo(photo, pruned.get(file.path) or file) for photo, file in comparison.changed_photos())
         location = store.join(output, layout.TASKS, str(writer.number))
         todo = tasks.write(comparison.new(), changed, location, cores, wave)
-        if not listing.photos:
-            raise no_photos(source, listing.skipped)
         missing.write(writer, [] if prune else comparison.missing_photos())
         return Inventory(
             photos=listing.photos,
@@ -209,17 +193,6 @@ def _by_file(comparison: Comparison) -> dict[str, list[str]]:
         for path, file in zip(batch["path"].to_pylist(), batch["file"].to_pylist(), strict=True):
             found[file].append(path)
     return found
-
-
-def _is_photo(listed: Listed) -> bool:
-    return listed.regular and listed.path[-5:].lower().endswith(PHOTO_ENDINGS)
-
-
-def no_photos(source: Source, skipped: int) -> DataError:
-    """Return the error that there is nothing to read."""
-    endings = ", ".join(PHOTO_ENDINGS)
-    where = ", ".join(source.inputs) or str(source.manifest)
-    return DataError(f"no photos in {where}: none of {skipped:,} files ends in {endings}")
 
 
 def _list(source: str, without: str, seen: set[str]) -> Iterator[Listed]:

@@ -1,7 +1,6 @@
 """What a photo's path says of it: the name of its folder, and whether that is of ``Training`` or ``Test``."""
 
 from functools import lru_cache
-from urllib.parse import unquote
 
 from job import store
 
@@ -13,10 +12,8 @@ def label_and_split(path: str) -> tuple[str | None, str | None]:
 
 @lru_cache(maxsize=1024)
 def _of_folder(folder: str) -> tuple[str | None, str | None]:
-    if store.was_unprintable(folder):
-        folder = unquote(folder.removeprefix("file://"), errors="surrogateescape")
     # The first part is a bucket's name, or the empty string before the root: neither is a folder.
-    names = folder.removeprefix("s3://").split("/")[1:]
+    names = store.unprinted(folder).removeprefix("s3://").split("/")[1:]
     # A name that is not UTF-8 cannot stand in a table.
     label = names[-1].encode("utf-8", "backslashreplace").decode() if names else None
     split = names[-2] if len(names) > 1 and names[-2] in ("Training", "Test") else None

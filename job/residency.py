@@ -5,24 +5,12 @@ Refusal is exit code 4. Folders are where their machine is, so there is nothing 
 
 from collections.abc import Iterable, Sequence
 
-from job import s3, store
+from job import aws, s3, store
 from job.errors import ResidencyError
 
 
-def check(locations: Iterable[str], regions: Sequence[str]) -> dict[str, str]:
-    """Refuse a run whose data would leave the accepted regions.
-
-    Parameters
-    ----------
-    locations : iterable of str
-        Every input and output of the run.
-    regions : sequence of str
-        The accepted regions.
-
-    Returns
-    -------
-    dict
-        The region of each bucket.
+def check(locations: Iterable[str], regions: Sequence[str]) -> None:
+    """Refuse a run with a location, an input or an output, outside the accepted regions.
 
     Raises
     ------
@@ -31,15 +19,14 @@ def check(locations: Iterable[str], regions: Sequence[str]) -> dict[str, str]:
     """
     buckets = sorted({s3.split(location)[0] for location in locations if store.is_s3(location)})
     if not buckets:
-        return {}
+        return
     accepted = ", ".join(regions)
-    session = s3.session_region()
+    session = aws.session().region_name
     if session is not None and session not in regions:
         raise ResidencyError(
             f"the AWS session is set to {session}, which is not among {accepted}: set AWS_REGION"
         )
-    found = {bucket: s3.bucket_region(bucket) for bucket in buckets}
+    found = {bucket: aws.bucket_region(bucket) for bucket in buckets}
     for bucket, region in found.items():
         if region not in regions:
             raise ResidencyError(f"bucket {bucket!r} is in {region}, which is not among {accepted}")
-    return found

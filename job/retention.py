@@ -3,22 +3,24 @@
 The last step of ``erase``: nothing here is changed, and nothing that cannot be asked ends the command.
 """
 
+import contextlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Final
 
-from job import residency, s3_objects, store
+from job import aws, residency, s3, store
 from job.errors import JobError
 from job.search import Selection
 from job.table import claim, layout
 from job.table.commits import Snapshot
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import LifecycleRuleOutputTypeDef
 
 PHOTOS_ASKED: Final = 10_000
 REQUESTS: Final = 32
@@ -39,7 +41,7 @@ def old_versions(output: str, now: datetime | None = None) -> str:
         return "backups of this machine are not known to the job: such as there are still hold the rows"
     copies = "; replicas and backups of the bucket are not known to the job"
     try:
-        found = s3_objects.old_versions(output)
+        days = _days_kept(output)
     except PermissionError:
         return (
             "whether S3 keeps older versions is not known: these credentials lack s3:GetBucketVersioning or "
@@ -48,15 +50,15 @@ def old_versions(output: str, now: datetime | None = None) -> str:
     except (OSError, JobError) as error:
         reason = getattr(error, "strerror", None) or error
         return f"whether S3 keeps older versions is not known ({reason}){copies}"
-    if not found.kept:
+    if days == 0:
         return f"the bucket keeps no older versions of the rewritten objects{copies}"
-    if found.days is None:
+    if days is None:
         return (
             "older versions of the rewritten objects stay for ever, for no lifecycle rule ends them: delete "
             f"them, or add a rule with NoncurrentVersionExpiration{copies}"
         )
     # S3 counts whole days, and acts on the midnight (UTC) after them.
-    end = (now or datetime.now(UTC)) + timedelta(days=found.days + 1)
+    end = (now or datetime.now(UTC)) + timedelta(days=days + 1)
     return f"older versions of the rewritten objects stay until {end:%Y-%m-%d}{copies}"
 
 
@@ -71,11 +73,14 @@ def sources(paths: Iterable[str], regions: Sequence[str]) -> Sources:
         A bucket elsewhere is not asked: its photos count as unknown.
     """
     every = sorted(set(paths))
-    asked = list(islice(every, PHOTOS_ASKED))
-    buckets = {_bucket(path) for path in asked if store.is_s3(path)}
-    closed = {bucket for bucket in buckets if not _may_be_asked(bucket, regions)}
+    asked = every[:PHOTOS_ASKED]
+    admitted = {""}
+    for bucket in {_bucket(path) for path in asked} - admitted:
+        with contextlib.suppress(JobError):
+            residency.check([f"s3://{bucket}"], regions)
+            admitted.add(bucket)
     with ThreadPoolExecutor(REQUESTS) as pool:
-        answers = list(pool.map(lambda path: None if _bucket(path) in closed else _exists(path), asked))
+        answers = list(pool.map(lambda path: _exists(path) if _bucket(path) in admitted else None, asked))
     unknown = answers.count(None) + len(every) - len(asked)
     return Sources(answers.count(True), answers.count(False), unknown)
 
@@ -84,10 +89,8 @@ def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
     """Return how many records name a selected place as their input, the table's own among them."""
     inputs = [claim.inputs_of(table).get("inputs", [])]
     for file, _ in store.list_files(store.join(output, layout.RUNS), ".json"):
-        try:
+        with contextlib.suppress(FileNotFoundError, ValueError):
             inputs.append(json.loads(store.read_bytes(file)).get("input", []))
-        except (FileNotFoundError, ValueError):
-            continue
     return sum(
         any(place in selection.paths or f"{place}/".startswith(selection.prefixes) for place in places)
         for places in inputs
@@ -95,22 +98,64 @@ def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
 
 
 def _bucket(path: str) -> str:
-    return "/".join(path.split("/", 3)[:3]) if store.is_s3(path) else ""
-
-
-def _may_be_asked(bucket: str, regions: Sequence[str]) -> bool:
-    try:
-        residency.check([bucket], regions)
-    except JobError:
-        return False
-    return True
+    return s3.split(path)[0] if store.is_s3(path) else ""
 
 
 def _exists(path: str) -> bool | None:
     try:
-        if store.is_s3(path):
-            return s3_objects.exists(path)
-        local = os.fsencode(unquote(path.removeprefix("file://"), errors="surrogateescape"))
-        return Path(os.fsdecode(local) if store.was_unprintable(path) else path).exists()
+        if not store.is_s3(path):
+            return Path(store.unprinted(path)).exists()
+        bucket, key = s3.split(path)
+        aws.tried(partial(s3.client(bucket, 0).head_object, Bucket=bucket, Key=key), path)
+    except FileNotFoundError:
+        return False
     except (OSError, JobError):
         return None
+    return True
+
+
+def _days_kept(output: str) -> int | None:
+    """Return for how many days a bucket keeps what is overwritten or deleted below an output.
+
+    Returns
+    -------
+    int or None
+        0 if it keeps nothing, None if it keeps it for ever.
+
+    Raises
+    ------
+    OSError
+        As ``s3.read`` does; a PermissionError without ``s3:GetBucketVersioning`` or
+        ``s3:GetLifecycleConfiguration``.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    bucket, key = s3.split(output)
+    client = s3.client(bucket, 0)
+    versioning: Any = aws.tried(partial(client.get_bucket_versioning, Bucket=bucket), output)
+    if not versioning.get("Status"):
+        return 0
+
+    def rules() -> "list[LifecycleRuleOutputTypeDef]":
+        try:
+            return client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "NoSuchLifecycleConfiguration":
+                return []
+            raise
+
+    found = [_days(rule, f"{key}/") for rule in aws.tried(rules, output)]
+    return min((days for days in found if days is not None), default=None)
+
+
+def _days(rule: "LifecycleRuleOutputTypeDef", prefix: str) -> int | None:
+    """Return after how many days a rule ends every old version below a prefix; None if it does not."""
+    ending = rule.get("NoncurrentVersionExpiration", {})
+    chosen = rule.get("Filter", {})
+    both = chosen.get("And", {})
+    # A rule for objects of a tag or a size, or one that keeps some versions, does not end them all.
+    narrow = {*chosen, *both} - {"Prefix", "And"}
+    begins = rule.get("Prefix") or chosen.get("Prefix") or both.get("Prefix") or ""
+    if rule["Status"] != "Enabled" or narrow or ending.get("NewerNoncurrentVersions"):
+        return None
+    return ending.get("NoncurrentDays") if prefix.startswith(begins) else None

@@ -4,11 +4,12 @@ boto3 knows every place credentials can come from (profile, IRSA, Pod Identity) 
 takes; obstore makes a request for a tenth of the CPU, but sees a path in a key: it refuses some, and drops a
 slash at either end of others. One such key would end its listing, so boto3 lists, and reads those few keys.
 
-Each process keeps one store and one client for each bucket. Above it stand ``store``, with ``ranges`` and
-``s3_objects``, ``swap``, ``inventory``, ``residency`` and ``retention``.
+Each process keeps one store and one client for each bucket. Above it stand ``store``, ``inventory``,
+``residency`` and ``retention``.
 """
 
 import errno
+import io
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -22,15 +23,14 @@ from obstore.exceptions import AlreadyExistsError
 
 from job import aws
 from job.errors import UsageError
-from job.retry import Patience, TransientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
     from obstore.store import S3Config, S3Store
 
-# Of an object's reads and writes, obstore's and boto3's: S3 needs time to grow with a load it slows down.
-PATIENCE: Final = Patience()
+WHOLE_BYTES: Final = 2**20  # a smaller object is read whole: one request instead of three or four
+END_BYTES: Final = 2**17  # the plan of a Parquet file of some thousand photos is a tenth of it
 DELETED_AT_ONCE: Final = 1000  # the most that S3 takes
 # botocore renews credentials ten minutes before their end at the latest: what it hands out is good that long.
 CREDENTIALS_LAST: Final = timedelta(minutes=10)
@@ -38,10 +38,6 @@ CREDENTIALS_LAST: Final = timedelta(minutes=10)
 NO_PATH: Final = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|\Z)")
 
 _opening = threading.Lock()
-
-ASKED_IN: Final = aws.ASKED_IN
-bucket_region = aws.bucket_region
-session_region = aws.session_region
 
 
 def split(location: str) -> tuple[str, str]:
@@ -56,9 +52,8 @@ def store(bucket: str, writing: bool = False) -> "S3Store":
     from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
     from obstore.store import S3Store  # noqa: PLC0415
 
-    region = bucket_region(bucket)
-    session = aws.session()
-    endpoint = session.client("s3", region_name=region).meta.endpoint_url
+    region = aws.bucket_region(bucket)
+    endpoint = aws.client(region).meta.endpoint_url
     # A dot in a bucket's name would make a host name that S3's certificate does not cover.
     where: S3Config = {"region": region, "virtual_hosted_style_request": "." not in bucket}
     if endpoint != f"https://s3.{region}.amazonaws.com":
@@ -66,7 +61,7 @@ def store(bucket: str, writing: bool = False) -> "S3Store":
     return S3Store(
         bucket,
         config=where,
-        credential_provider=Boto3CredentialProvider(session, ttl=CREDENTIALS_LAST),
+        credential_provider=Boto3CredentialProvider(aws.session(), ttl=CREDENTIALS_LAST),
         # A slow line is no error as long as bytes arrive.
         client_options={
             "allow_http": endpoint.startswith("http:"),
@@ -79,14 +74,12 @@ def store(bucket: str, writing: bool = False) -> "S3Store":
 
 
 @cache
-def client(bucket: str, retries: int | None = None) -> "S3Client":
+def client(bucket: str, retries: int = aws.RETRIES) -> "S3Client":
     """Return this process's boto3 client for a bucket, which tries again so often."""
-    config = aws.config(aws.RETRIES if retries is None else retries)
-    made: S3Client = aws.session().client("s3", region_name=bucket_region(bucket), config=config)
-    return made
+    return aws.client(aws.bucket_region(bucket), retries)
 
 
-def read(location: str, patience: Patience | None = None) -> bytes:
+def read(location: str) -> bytes:
     """Return an object's content.
 
     Raises
@@ -96,23 +89,56 @@ def read(location: str, patience: Patience | None = None) -> bytes:
     PermissionError
         If it may not be read.
     OSError
-        If S3 has failed for longer than `patience` (``PATIENCE``), or does not accept the credentials.
+        If S3 has failed for longer than ``aws.PATIENCE``, or does not accept the credentials.
     """
     bucket, key = split(location)
-    if NO_PATH.search(key):
-        return _read_by_boto3(bucket, key, patience)
-    return aws.tried(lambda: bytes(_opened(bucket).get(key).bytes()), location, patience or PATIENCE)
+    if not NO_PATH.search(key):
+        return aws.tried(lambda: bytes(_opened(bucket).get(key).bytes()), location)
+    with _opening:
+        boto3 = client(bucket, 0)
+    return aws.tried(lambda: boto3.get_object(Bucket=bucket, Key=key)["Body"].read(), location)  # noqa: PLW0108
 
 
 def read_range(location: str, start: int, length: int) -> bytes:
     """Return a part of one of our own objects, whose names obstore takes. Raises as :func:`read` does."""
     bucket, key = split(location)
-    return aws.tried(
-        lambda: bytes(_opened(bucket).get_range(key, start=start, length=length)), location, PATIENCE
-    )
+    return aws.tried(lambda: bytes(_opened(bucket).get_range(key, start=start, length=length)), location)
 
 
-def write(location: str, data: bytes, only_if_new: bool, patience: Patience | None = None) -> bool:
+class Ranges(io.RawIOBase):
+    """One of our own objects, of known size, as a seekable file.
+
+    PyArrow reads a file's end first, where its plan is, and then the columns that are wanted: so the end is
+    fetched at once, and every other read is one request.
+    """
+
+    def __init__(self, location: str, size: int) -> None:
+        super().__init__()
+        self._location, self._size, self._at = location, size, 0
+        self._end_from = max(0, size - END_BYTES)
+        self._end = read_range(location, self._end_from, size - self._end_from)
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, and return it."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, as many as are asked for if there are so many."""
+        length = self._size - self._at if size < 0 else min(size, self._size - self._at)
+        if length <= 0:
+            return b""
+        start, self._at = self._at, self._at + length
+        if start >= self._end_from:
+            return self._end[start - self._end_from : start - self._end_from + length]
+        return read_range(self._location, start, length)
+
+
+def write(location: str, data: bytes, only_if_new: bool) -> bool:
     """Put an object; False if `only_if_new` and there is one already. Raises as :func:`read` does.
 
     One with the same bytes that appears while a put is tried again counts as ours: the answer to an earlier
@@ -133,20 +159,16 @@ def write(location: str, data: bytes, only_if_new: bool, patience: Patience | No
         _opened(bucket, writing=True).put(key, data, mode=how, use_multipart=False)
 
     try:
-        aws.tried(put, location, patience or PATIENCE)
+        aws.tried(put, location)
     except AlreadyExistsError:
-        return tries > 1 and read(location, patience) == data
+        return tries > 1 and read(location) == data
     return True
 
 
 def list_objects(location: str, after: str = "") -> Iterator[tuple[str, int, str, object]]:
     """Yield ``(location, bytes, etag, modified)`` of every object below, in order of their keys.
 
-    Parameters
-    ----------
-    location : str
-    after : str
-        Begin after this name below it.
+    It begins after the name `after` below the location.
 
     Raises
     ------
@@ -178,13 +200,8 @@ def list_objects(location: str, after: str = "") -> Iterator[tuple[str, int, str
                 yield f"s3://{bucket}/{one['Key']}", one["Size"], one["ETag"].strip('"'), one["LastModified"]
 
 
-def list_sizes(location: str) -> Iterator[tuple[str, int]]:
-    """Yield ``(location, bytes)`` of every object below."""
-    return ((name, size) for name, size, _, _ in list_objects(location))
-
-
-def delete_tree(location: str) -> None:
-    """Delete every object below a location, and the one of that name.
+def delete_files(locations: Iterable[str]) -> None:
+    """Delete objects of one bucket, those that are there.
 
     Raises
     ------
@@ -193,40 +210,23 @@ def delete_tree(location: str) -> None:
     OSError
         If S3 fails.
     """
-    bucket, key = split(location.rstrip("/"))
-    assert key, "a whole bucket is never ours to delete"
-    delete_files([f"s3://{bucket}/{key}", *(name for name, _ in list_sizes(location))])
-
-
-def delete_files(locations: Iterable[str]) -> None:
-    """Delete objects of one bucket, those that are there. Raises as :func:`delete_tree` does."""
     names = iter(locations)
     while some := list(islice(names, DELETED_AT_ONCE)):
-        bucket, keys = split(some[0])[0], [split(name)[1] for name in some]
-        aws.tried(partial(_delete, bucket, keys, some[0]), some[0], PATIENCE)
+        aws.tried(partial(_delete, some), some[0])
 
 
-def _delete(bucket: str, keys: list[str], location: str) -> None:
-    wanted: Any = {"Objects": [{"Key": one} for one in keys], "Quiet": True}
+def _delete(locations: list[str]) -> None:
+    bucket = split(locations[0])[0]
+    wanted: Any = {"Objects": [{"Key": split(one)[1]} for one in locations], "Quiet": True}
     failed = client(bucket).delete_objects(Bucket=bucket, Delete=wanted).get("Errors", [])
     codes = {one.get("Code", "") for one in failed}
     if refused := sorted(codes.difference(aws.PASSING)):
-        raise PermissionError(errno.EACCES, f"S3 answers {refused[0]}", location)
+        raise PermissionError(errno.EACCES, f"S3 answers {refused[0]}", locations[0])
     if codes:
-        raise TransientError(errno.EIO, f"S3 answers {min(codes)}", location)
+        raise aws.TransientError(errno.EIO, f"S3 answers {min(codes)}", locations[0])
 
 
 def _opened(bucket: str, writing: bool = False) -> "S3Store":
     """Return the store of a bucket; of many threads that ask at once, one opens it."""
     with _opening:
-        return store(bucket, True) if writing else store(bucket)
-
-
-def _read_by_boto3(bucket: str, key: str, patience: Patience | None) -> bytes:
-    with _opening:
-        asked = client(bucket, 0)
-    return aws.tried(
-        lambda: asked.get_object(Bucket=bucket, Key=key)["Body"].read(),  # noqa: PLW0108 (asks again, too)
-        f"s3://{bucket}/{key}",
-        patience or PATIENCE,
-    )
+        return store(bucket, writing)

@@ -13,10 +13,10 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
-from urllib.parse import quote
+from typing import Any, BinaryIO, Final
+from urllib.parse import quote, unquote
 
-from job import ranges, s3
+from job import s3
 
 # What is raised by a JSON or NumPy file that is empty or torn, as a power cut can leave it.
 DAMAGED: Final = (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
@@ -53,6 +53,11 @@ def was_unprintable(path: str) -> bool:
     return path.startswith("file:")
 
 
+def unprinted(path: str) -> str:
+    """Return the path that :func:`printable` was given."""
+    return unquote(path.removeprefix("file://"), errors="surrogateescape") if was_unprintable(path) else path
+
+
 def read_bytes(location: str) -> bytes:
     """Return the whole content.
 
@@ -82,30 +87,24 @@ def open_input(location: str) -> BinaryIO:
     return io.BytesIO(s3.read(location)) if is_s3(location) else Path(location).open("rb")
 
 
-def open_columns(location: str, size: int) -> BinaryIO | ranges.Ranges:
+def open_columns(location: str, size: int) -> BinaryIO | s3.Ranges:
     """Open a Parquet file of `size` bytes to read a few columns: of a large object, only those parts."""
-    if is_s3(location) and size > ranges.WHOLE_BYTES:
-        return ranges.Ranges(location, size)
+    if is_s3(location) and size > s3.WHOLE_BYTES:
+        return s3.Ranges(location, size)
     return open_input(location)
 
 
 def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
     """Write the whole content at once: a reader sees all of it or nothing.
 
-    Returns
-    -------
-    bool
-        False if `only_if_new` and something was there already; nothing is written then.
+    False if `only_if_new` and something was there already; nothing is written then.
     """
     if is_s3(location):
         return s3.write(location, data, only_if_new)
-    for left in reversed(range(TRIES)):
-        try:
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(FileNotFoundError):  # another command has just removed the folder as empty
             return _write_file(Path(location), data, only_if_new)
-        except FileNotFoundError:  # another command has just removed the folder, which was empty
-            if not left:
-                raise
-    raise AssertionError
+    return _write_file(Path(location), data, only_if_new)
 
 
 def list_files(location: str, suffix: str = "", after: str = "") -> Iterator[tuple[str, int]]:
@@ -113,19 +112,11 @@ def list_files(location: str, suffix: str = "", after: str = "") -> Iterator[tup
 
     Nothing there is no error. What may not be listed is: a part of a table must not be missed in silence.
 
-    Parameters
-    ----------
-    location : str
-    suffix : str
-        Only names that end so.
-    after : str
-        Only names after this one, which S3 is not asked to list.
+    Only names after `after` that end with `suffix`; S3 is not asked to list those before.
     """
     above = location.rstrip("/")
-    found: Iterator[tuple[str, int]] = _local_files(above)
-    if is_s3(location):
-        found = ((name, size) for name, size, *_ in s3.list_objects(location, after))
-    for name, size in sorted(found):
+    found: Iterator[Any] = s3.list_objects(location, after) if is_s3(location) else _local_files(above)
+    for name, size, *_ in sorted(found):
         below = name[len(above) + 1 :]
         parts = below.split("/")
         # A last part that is empty is S3's marker of a folder.
@@ -155,19 +146,18 @@ def delete_files(locations: Sequence[str]) -> None:
 def remove_empty_folders(folders: Iterable[str], below: str) -> None:
     """Remove folders that are empty, and those above them up to `below`, which stays."""
     for folder in folders:
-        for path in (Path(folder), *Path(folder).parents):
-            if path == Path(below) or not path.is_relative_to(below):
-                break
-            with contextlib.suppress(OSError):  # not empty, or gone
+        path = Path(folder)
+        with contextlib.suppress(OSError):  # not empty, or gone
+            while path != Path(below) and path.is_relative_to(below):
                 path.rmdir()
-                continue
-            break
+                path = path.parent
 
 
 def delete_tree(location: str) -> None:
     """Delete everything below a location, if there is anything; of a link, not what it leads to."""
     if is_s3(location):
-        s3.delete_tree(location)
+        assert s3.split(location)[1], "a whole bucket is never ours to delete"
+        s3.delete_files([location, *(name for name, *_ in s3.list_objects(location))])
         return
     target = Path(location)
     if target.is_dir() and not target.is_symlink():

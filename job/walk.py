@@ -25,16 +25,9 @@ class Listed(NamedTuple):
 
 
 def walk(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
-    """List the files below a folder.
+    """List the files below a folder, but for those in `without`, however a path comes to it.
 
-    Parameters
-    ----------
-    source : str
-        The folder.
-    without : str
-        A folder to leave out, however a path comes to it.
-    seen : set of str
-        Real paths of the folders listed so far, which are not listed again; added to.
+    `seen` are the real paths of the folders listed so far, which are not listed again; it is added to.
 
     Raises
     ------

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from job import aws, s3
-from job.retry import Patience
+from job import aws
+from job.aws import Patience
 from scripts.s3_connection import Server
 from scripts.s3_faults import Faults
 from scripts.s3_server import running
@@ -61,7 +61,7 @@ def chaos(
         environment.setenv("AWS_ENDPOINT_URL", server.url)
         for name in ("READ_SECONDS", "WRITE_SECONDS", "LISTING_SECONDS"):
             environment.setattr(aws, name, silence)
-        environment.setattr(s3, "PATIENCE", patience or Waits().patience())
+        environment.setattr(aws, "PATIENCE", patience or Waits().patience())
         environment.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
         environment.setattr(JSONFileLoader, "_load_file", lambda _, *words: _load(*words))
         yield server

@@ -32,7 +32,7 @@ DUMMY: Final = {
     "NO_PROXY": "127.0.0.1",
 }
 # What a process keeps: taken here, for a test may put something else in the place of these functions.
-CACHES: Final = (aws.session, s3.store, s3.client, s3.bucket_region)
+CACHES: Final = (aws.session, aws.bucket_region, s3.store, s3.client)
 
 
 @pytest.fixture(scope="session")

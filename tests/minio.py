@@ -62,23 +62,11 @@ class Minio:
         """Put an object."""
         self.client.put_object(Bucket=bucket, Key=key, Body=data)
 
-    def delete(self, bucket: str, *keys: str) -> None:
-        """Delete objects."""
-        for key in keys:
-            self.client.delete_object(Bucket=bucket, Key=key)
-
-    def keys(self, bucket: str, prefix: str = "") -> list[str]:
-        """Return the keys below a prefix, in order."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return [one["Key"] for page in pages for one in page.get("Contents", ())]
-
-    def read(self, bucket: str, key: str) -> bytes:
-        """Return an object's content."""
-        return self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
-
     def contents(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         """Return all objects below a prefix."""
-        return {key: self.read(bucket, key) for key in self.keys(bucket, prefix)}
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+        return {key: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
 @contextmanager
@@ -99,19 +87,12 @@ def running(program: Path, folder: Path) -> Iterator[Minio]:
         "MINIO_CALLHOME_ENABLE": "off",
         "MINIO_CI_CD": "on",  # less memory
     }
-    command = [
-        str(program),
-        "server",
-        "--address",
-        "127.0.0.1:0",
-        "--certs-dir",
-        f"{folder}/certs",
-        str(data),
-    ]
+    options = ("--address", "127.0.0.1:0", "--certs-dir", f"{folder}/certs")
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment
-        )
+            [program, "server", *options, data],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment,
+        )  # fmt: skip
     try:
         yield Minio(_ready_url(process, log), log, user, password)
     finally:
@@ -167,16 +148,10 @@ def minio_bucket(minio: Minio, aws_environment: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def minio_job(
     minio: Minio, minio_bucket: str, spark: SparkSession, run: Run, sample: Path
-) -> Iterator["MinioJob"]:
+) -> Iterator[S3Job]:
     """Return the job on a new bucket of MinIO."""
     with workers_told(spark):
-        yield MinioJob(minio, minio_bucket, run, sample)
-
-
-class MinioJob(S3Job):
-    """The job on MinIO, whose own methods change and delete photos."""
-
-    server: Minio
+        yield S3Job(minio, minio_bucket, run, sample)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from botocore.exceptions import ClientError
 
-from job import s3
+from job import aws, s3
 from job.errors import UsageError
 from tests.chaos_s3 import BUCKET, chaos
 from tests.test_s3 import KEYS
@@ -52,7 +52,7 @@ def test_a_listing_goes_on_after_its_first_page_and_1000_objects_are_deleted_at_
         list(pool.map(lambda name: s3.write(name, b"x", only_if_new=False), names))
     first = s3.client(bucket).list_objects_v2(Bucket=bucket)
     assert (first["KeyCount"], first["IsTruncated"]) == (1000, True)
-    assert list(s3.list_sizes(f"s3://{bucket}/many")) == [(name, 1) for name in names]
+    assert [found[:2] for found in s3.list_objects(f"s3://{bucket}/many")] == [(name, 1) for name in names]
     assert [name for name, *_ in s3.list_objects(f"s3://{bucket}/many", after="0050")] == names[51:]
     asked: list[int] = []
     s3.client(bucket).meta.events.register(
@@ -61,7 +61,7 @@ def test_a_listing_goes_on_after_its_first_page_and_1000_objects_are_deleted_at_
     )
     s3.delete_files([*names[:1049], f"s3://{bucket}/never was"])
     assert asked == [1000, 50]
-    assert [name for name, _ in s3.list_sizes(f"s3://{bucket}")] == names[1049:]
+    assert [name for name, *_ in s3.list_objects(f"s3://{bucket}")] == names[1049:]
 
 
 def test_every_key_comes_back_as_it_is_and_in_the_order_of_utf_8(bucket: str) -> None:
@@ -73,7 +73,7 @@ def test_every_key_comes_back_as_it_is_and_in_the_order_of_utf_8(bucket: str) ->
     ]
     assert [s3.read(f"s3://{bucket}/{key}") for key in keys] == [key.encode() for key in keys]
     s3.delete_files(f"s3://{bucket}/{key}" for key in keys)
-    assert list(s3.list_sizes(f"s3://{bucket}")) == []
+    assert list(s3.list_objects(f"s3://{bucket}")) == []
 
 
 def test_a_part_is_read_and_what_is_not_there_is_named(bucket: str) -> None:
@@ -83,9 +83,9 @@ def test_a_part_is_read_and_what_is_not_there_is_named(bucket: str) -> None:
         assert (s3.read_range(name, 2, 3), s3.read(name)) == (data[2:5], data)
     with pytest.raises(FileNotFoundError):
         s3.read(f"s3://{bucket}/none")
-    s3.delete_tree(name)
+    s3.delete_files([name])
     with pytest.raises(FileNotFoundError):
         s3.read_range(name, 2, 3)
-    assert s3.bucket_region(bucket) == "eu-west-1"
+    assert aws.bucket_region(bucket) == "eu-west-1"
     with pytest.raises(UsageError, match="no bucket"):
-        s3.bucket_region("no-such-bucket")
+        aws.bucket_region("no-such-bucket")

@@ -139,7 +139,3 @@ def test_what_has_not_begun_when_a_task_ends_early_never_does(failing: bool) -> 
         ]
     assert len(gate.begun) == 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
-
-
-def test_no_rows_are_no_photos(pool: ThreadPoolExecutor) -> None:
-    assert list(fetch([], pool, 2, LIMIT)) == []

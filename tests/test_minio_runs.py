@@ -16,7 +16,8 @@ from pyarrow.fs import S3FileSystem
 from job.table import writer
 from tests import drivers
 from tests.drivers import SECONDS, Jvm
-from tests.minio import Minio, MinioJob
+from tests.minio import Minio
+from tests.s3_runs import S3Job
 from tests.tables import (
     FEATURIZED,
     REJECTED,
@@ -44,18 +45,19 @@ def jvm(minio: Minio) -> Iterator[Jvm]:
 
 
 def test_the_table_is_right_after_runs_an_erasure_and_a_compaction_and_others_read_it(
-    minio: Minio, minio_job: MinioJob, tmp_path: Path
+    minio: Minio, minio_job: S3Job, tmp_path: Path
 ) -> None:
     job, at = minio_job, f"s3://{minio_job.bucket}/out"
     keys = job.put(40)
-    job.server.put(job.bucket, keys[0], b"no photo")
+    minio.put(job.bucket, keys[0], b"no photo")
     assert counts(job.run(*OPTIONS)) == (40, 0, 39, 1, 0)
-    before = job.server.contents(job.bucket, "out/photos/outcome")
+    before = minio.contents(job.bucket, "out/photos/outcome")
     assert counts(job.run(*OPTIONS)) == (40, 40, 0, 0, 0)
-    assert job.server.contents(job.bucket, "out/photos/outcome") == before
+    assert minio.contents(job.bucket, "out/photos/outcome") == before
     erased = [f"s3://{job.bucket}/{key}" for key in keys[:3]]
     assert erase_photos(at, erased)["rows"][FEATURIZED] == 2
-    job.server.delete(job.bucket, *keys[:3])
+    for key in keys[:3]:
+        minio.client.delete_object(Bucket=job.bucket, Key=key)
     assert compact_table(at)["files_after"] == {FEATURIZED: 1, REJECTED: 0}
     assert counts(job.run(*OPTIONS)) == (37, 37, 0, 0, 0)
     assert sorted(job.table(FEATURIZED).index) == sorted(keys[3:])
@@ -76,7 +78,7 @@ def test_the_table_is_right_after_runs_an_erasure_and_a_compaction_and_others_re
 
 
 def test_of_two_drivers_at_once_one_writes_and_the_other_ends_with_a_sentence(
-    minio_job: MinioJob, jvm: Jvm, cache: Path, tmp_path: Path
+    minio_job: S3Job, jvm: Jvm, cache: Path, tmp_path: Path
 ) -> None:
     keys, given = minio_job.put(40), drivers.environment(cache) | jvm.environment
     both = [drivers.start(given, *minio_job.arguments(*OPTIONS), waits=ALIVE) for _ in range(2)]
@@ -91,7 +93,7 @@ def test_of_two_drivers_at_once_one_writes_and_the_other_ends_with_a_sentence(
 
 
 def test_a_run_goes_on_where_killed_drivers_were(
-    minio_job: MinioJob, jvm: Jvm, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    minio_job: S3Job, jvm: Jvm, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "WATCH_SECONDS", 0.3)
     minio_job.put(40)

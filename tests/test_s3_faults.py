@@ -2,6 +2,7 @@
 
 import errno
 import traceback
+from functools import partial
 from typing import Final, NoReturn
 
 import pytest
@@ -9,12 +10,20 @@ from botocore.exceptions import CredentialRetrievalError
 from obstore.store import S3Store
 
 from job import aws, s3, store
+from job.aws import TransientError
 from job.errors import JobError, UsageError
-from job.retry import TransientError
 from tests.chaos_s3 import Waits
 from tests.s3_servers import Answer, ScriptedS3, error_body, listing_body
 
 SECRET: Final = "FwoGZXIvYXdzEBYaD-the-session-token"
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    """Give up after half a second, for which nobody waits."""
+    waits = Waits()
+    monkeypatch.setattr(aws, "PATIENCE", waits.patience(0.5))
+    return waits
 
 
 def test_a_bucket_that_went_away_is_not_a_missing_photo(bucket: str) -> None:
@@ -31,10 +40,8 @@ def test_a_bucket_that_went_away_is_not_a_missing_photo(bucket: str) -> None:
 def test_an_unknown_profile_is_a_usage_error(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert s3_server
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    for ask in (s3.session_region, lambda: s3.bucket_region("photos")):
-        aws.session.cache_clear()
-        with pytest.raises(UsageError, match="nobody"):
-            ask()
+    with pytest.raises(UsageError, match="nobody"):
+        aws.bucket_region("photos")
 
 
 def test_an_endpoint_that_is_not_there_is_an_error_without_its_password(
@@ -43,7 +50,7 @@ def test_an_endpoint_that_is_not_there_is_an_error_without_its_password(
     aws_environment.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET}@127.0.0.1:9")
     aws_environment.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(JobError, match="check the network") as caught:
-        s3.bucket_region("photos")
+        aws.bucket_region("photos")
     assert SECRET not in str(caught.value)
 
 
@@ -66,13 +73,12 @@ def test_an_endpoint_that_is_not_there_is_an_error_without_its_password(
     ],
 )
 def test_a_refusal_is_the_objects_and_a_failure_is_not_and_what_may_pass_is_tried_again(
-    scripted_s3: ScriptedS3, key: str, status: int, code: str, kind: type[OSError], number: int
+    scripted_s3: ScriptedS3, waits: Waits, key: str, status: int, code: str, kind: type[OSError], number: int
 ) -> None:
-    waits = Waits()
     body = error_body(code, f"<Token-0>{SECRET}</Token-0>")
     scripted_s3.rules.append(lambda method, _: Answer(status, body) if method == "GET" else None)
     with pytest.raises(kind) as caught:
-        s3.read(f"s3://photos/{key}", waits.patience(0.5))
+        s3.read(f"s3://photos/{key}")
     assert type(caught.value) is kind
     assert (caught.value.errno, caught.value.filename) == (number, f"s3://photos/{key}")
     assert SECRET not in "".join(traceback.format_exception(caught.value))
@@ -113,7 +119,7 @@ def test_a_listing_that_is_refused_says_why_in_one_sentence(
     kind: type[JobError],
     says: str,
 ) -> None:
-    monkeypatch.setattr(aws, "RETRIES", 0)
+    monkeypatch.setattr(s3, "client", partial(s3.client, retries=0))
     body = error_body(code, f"<Token-0>{SECRET}</Token-0>")
     scripted_s3.rules.append(lambda method, _: Answer(status, body) if method == "GET" else None)
     with pytest.raises(kind, match=says) as caught:
@@ -126,7 +132,7 @@ def test_a_listing_that_is_refused_says_why_in_one_sentence(
 def test_a_server_that_does_not_say_where_a_bucket_is_is_an_error(scripted_s3: ScriptedS3) -> None:
     scripted_s3.region = ""
     with pytest.raises(JobError, match="does not say where bucket 'photos' is"):
-        s3.bucket_region("photos")
+        aws.bucket_region("photos")
 
 
 def test_what_may_not_be_deleted_in_s3_is_an_error(scripted_s3: ScriptedS3) -> None:
@@ -140,17 +146,14 @@ def test_what_may_not_be_deleted_in_s3_is_an_error(scripted_s3: ScriptedS3) -> N
 
 
 def test_credentials_that_cannot_be_got_are_no_fault_that_passes(
-    scripted_s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+    scripted_s3: ScriptedS3, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits = Waits()
-    monkeypatch.setattr(s3, "PATIENCE", waits.patience())
-
     def fail() -> NoReturn:
         raise CredentialRetrievalError(provider="process", error_msg=SECRET)
 
     s3.store("photos")
     monkeypatch.setattr(
-        s3, "store", lambda _: S3Store("photos", endpoint=scripted_s3.url, credential_provider=fail)
+        s3, "store", lambda *_: S3Store("photos", endpoint=scripted_s3.url, credential_provider=fail)
     )
     with pytest.raises(OSError, match="UnauthenticatedError") as caught:
         s3.read("s3://photos/x.jpg")
@@ -159,11 +162,7 @@ def test_credentials_that_cannot_be_got_are_no_fault_that_passes(
     assert waits.waited == []
 
 
-def test_a_server_that_is_not_there_is_a_fault_that_passes(
-    scripted_s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waits = Waits()
-    monkeypatch.setattr(s3, "PATIENCE", waits.patience(1))
+def test_a_server_that_is_not_there_is_a_fault_that_passes(scripted_s3: ScriptedS3, waits: Waits) -> None:
     s3.store("photos")
     scripted_s3.server_close()
     with pytest.raises(TransientError):
