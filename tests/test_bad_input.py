@@ -4,9 +4,8 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from job import featurize, passes, report
+from job import featurize, passes
 from job.errors import DataError, JobError, UsageError
-from job.inventory import Inventory
 from job.table import files, layout
-from job.table.layout import Report
+from job.table.layout import FEATURIZED, REJECTED, Report
 from job.tasks import Tasks
+from tests import outputs
 from tests.bad_photos import bad_photos, good_oddities
 from tests.spark_session import Run
-from tests.tables import FEATURIZED, REJECTED, assert_whole, counts, snapshot, table
+from tests.tables import assert_whole, counts, snapshot, table
 
 ODD_NAMES = (
     "a b.jpg",
@@ -141,14 +140,6 @@ def test_an_output_is_not_mixed_with_another_inputs_but_can_be_made_anew(
     assert_whole(tmp_path / "out")
 
 
-def test_more_components_than_photos_allow_is_refused_before_any_work(
-    run: Run, sample: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageError, match=r"--components 8 .* rank .* at most 7 for 8 photos"):
-        run("--input", sample, "--output", tmp_path, "--limit", 8, "--components", 8)
-    assert snapshot(tmp_path).files == {}
-
-
 def test_more_components_than_the_rank_names_the_rank(run: Run, sample: Path, tmp_path: Path) -> None:
     photos = [photo.read_bytes() for photo in sorted(sample.rglob("*.jpg"))[:5]]
     write(tmp_path / "in", {f"{number}.jpg": photos[number % 5] for number in range(20)})
@@ -159,73 +150,29 @@ def test_more_components_than_the_rank_names_the_rank(run: Run, sample: Path, tm
     assert not (tmp_path / "out" / "runs").exists()
 
 
-class Reconciled(NamedTuple):
-    """What a run has compared with its tasks: its reports, and the rows of files that were replaced."""
-
-    spark: SparkSession
-    output: Path
-    todo: Tasks
-    reports: list[Report]
-    before: dict[str, int]
-
-    def outcomes(self) -> Counter[str]:
-        return passes.outcomes(self.spark, str(self.output), self.todo, self.reports, self.before)
-
-
-@pytest.fixture(scope="module")
-def _reconciled(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Reconciled:
-    """Run on twelve photos, then on eight more and a changed one, whose file holds others."""
-    folder, asked = tmp_path_factory.mktemp("reconciled"), list[Reconciled]()
-    contents = [photo.read_bytes() for photo in sorted(sample.rglob("*.jpg"))[:20]]
-    write(folder / "in", {f"{number:02}.jpg": data for number, data in enumerate(contents[:12])})
-    here = ["--input", folder / "in", "--output", folder / "out", "--components", 3, "--wave", 6]
-    run(*here)
-    write(folder / "in", {f"{number:02}.jpg": data for number, data in enumerate(contents) if number >= 11})
-    write(folder / "in", {"11.jpg": contents[0]})
-    counted = passes.outcomes
-
-    def kept(spark: SparkSession, output: str, todo: Tasks, *found: Any) -> Counter[str]:
-        copy = shutil.copytree(todo.location, folder / "tasks")  # they go when the run ends
-        asked.append(Reconciled(spark, Path(output), replace(todo, location=str(copy)), *found))
-        return counted(spark, output, todo, *found)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "outcomes", kept)
-        run(*here)
-    return asked[0]
-
-
-@pytest.fixture
-def reconciled(_reconciled: Reconciled, tmp_path: Path) -> Reconciled:
-    """Return a copy to be spoiled."""
-    copy = shutil.copytree(_reconciled.output, tmp_path / "copy")
-    reports = [one._replace(written=[*one.written]) for one in _reconciled.reports]
-    return _reconciled._replace(output=copy, reports=reports)
-
-
-def spoil(reconciled: Reconciled, how: str) -> None:
-    (fresh, replacing) = (
-        next(one for one in reconciled.reports if bool(one.replaced) is changed) for changed in (False, True)
+def spoil(output: str, reports: list[Report], how: str) -> None:
+    """Make wrong what tasks have written, or what they say of it."""
+    fresh, replacing = (
+        next(one for one in reports if bool(one.replaced) is changed) for changed in (False, True)
     )
-    spoiled = replacing if "stay" in how else fresh
-    place = files.location(str(reconciled.output), spoiled.written[0].path)
+    place = files.location(output, (replacing if "stay" in how else fresh).written[0].path)
     rows = files.read(place)
-    first, rest = rows.slice(0, 1), rows.slice(1)
+    rest, last = rows.slice(0, len(rows) - 1), rows.slice(len(rows) - 1)
     if how == "in both outcomes":
-        path = layout.data_path(layout.REJECTED, 2, fresh.task, 1)
-        bad = first.set_column(first.schema.get_field_index("reason"), "reason", pa.array(["empty"]))
-        fresh.written.append(files.write(str(reconciled.output), path, bad))
+        path = layout.data_path(REJECTED, 2, fresh.task, 1)
+        bad = last.set_column(last.schema.get_field_index("reason"), "reason", pa.array(["empty"]))
+        fresh.written.append(files.write(output, path, bad))
     elif how == "a task not reported":
-        reconciled.reports.remove(fresh)
+        reports.remove(fresh)
     elif how == "another photo of that path":
         etags = pa.array(["another"] * len(rows))
         pq.write_table(rows.set_column(rows.schema.get_field_index("etag"), "etag", etags), place)
     elif how.endswith("lost"):
         pq.write_table(rest, place)
     elif how.endswith("twice"):
-        pq.write_table(pa.concat_tables([rows, first]), place)
+        pq.write_table(pa.concat_tables([rows, last]), place)
     else:
-        pq.write_table(pa.concat_tables([first, first, rest.slice(1)]), place)
+        pq.write_table(pa.concat_tables([rest.slice(1), last, last]), place)
 
 
 @pytest.mark.parametrize(
@@ -241,12 +188,23 @@ def spoil(reconciled: Reconciled, how: str) -> None:
         "a row that should stay is there twice",
     ],
 )
-def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(reconciled: Reconciled, how: str) -> None:
-    assert reconciled.outcomes() == Counter({"": 9})
-    spoil(reconciled, how)
-    taken = Inventory(9, 0, 0, 0, 0, 0, 0, reconciled.todo)
+def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    outputs.quick(monkeypatch)
+    counted = passes.outcomes
+
+    def spoiled(
+        spark: SparkSession, output: str, todo: Tasks, reports: list[Report], rows: dict[str, int]
+    ) -> Counter[str]:
+        if rows:  # of files that are replaced: the second run
+            spoil(output, reports, how)
+        return counted(spark, output, todo, reports, rows)
+
+    monkeypatch.setattr(passes, "outcomes", spoiled)
     with pytest.raises(JobError, match="not exactly once in the table photos: the run is not committed"):
-        report.count(taken, reconciled.outcomes(), 20)
+        outputs.make(str(tmp_path / "out"), outputs.photos(tmp_path / "photos", 48), cores=2)
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
 
 
 def test_files_that_come_from_elsewhere_meanwhile_are_not_of_the_table_and_go(
@@ -270,8 +228,9 @@ def test_a_mistyped_input_does_not_keep_the_right_one_out(run: Run, sample: Path
     for wrong, error in ((tmp_path / "nowhere", UsageError), (tmp_path / "empty", DataError)):
         with pytest.raises(error):
             run("--input", wrong, "--output", tmp_path / "out")
-    with pytest.raises(UsageError, match="rank"):
+    with pytest.raises(UsageError, match=r"--components 20 .* rank .* at most 8 for 9 photos"):
         run("--input", sample, "--output", tmp_path / "out", "--limit", 9, "--components", 20)
+    assert snapshot(tmp_path / "out").files == {}, "refused before any work"
     assert not (tmp_path / "out" / "runs").exists()
     assert run("--input", sample, "--output", tmp_path / "out", "--limit", 9, "--components", 2)["status"]
 

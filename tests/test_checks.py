@@ -8,7 +8,6 @@ from job import checks
 from job.compare import Comparison
 from job.errors import DataError, JobError, UsageError
 from job.report import Counts
-from job.settings import parse
 from job.walk import walk
 from tests.outputs import NETWORK, Made, snapshot_of
 
@@ -64,8 +63,3 @@ def test_moments_and_matrix_must_be_of_as_many_photos_as_there_are_rows() -> Non
     for fitted, projected in ((7, 8), (8, 7)):
         with pytest.raises(JobError, match="something else has changed this output"):
             checks.check_same(counts, fitted, projected)
-
-
-def test_a_limit_is_no_reason_to_drop_what_lies_beyond_it() -> None:
-    with pytest.raises(UsageError, match="--prune and --limit exclude each other"):
-        parse(["--input", "/in", "--output", "/out", "--prune", "--limit", "5"], {})
