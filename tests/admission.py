@@ -1,7 +1,7 @@
-"""What Kubernetes does with a new pod: defaults from LimitRanges, ResourceQuotas, Pod Security.
+"""What Kubernetes does with a new pod: defaults from LimitRanges, and ResourceQuotas.
 
-As the documentation of Kubernetes has it ("Limit Ranges", "Resource Quotas", "Pod Security Standards"), for
-the kinds of rule that k8s/ uses.
+As the documentation of Kubernetes has it ("Limit Ranges", "Resource Quotas"), for the kinds of rule that k8s/
+uses.
 """
 
 from collections import defaultdict
@@ -20,33 +20,6 @@ UNITS: Final = {
     "Mi": Decimal(2**20),
     "Gi": Decimal(2**30),
     "Ti": Decimal(2**40),
-}
-SAFE_CAPABILITIES: Final = frozenset(
-    {
-        "AUDIT_WRITE",
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "MKNOD",
-        "NET_BIND_SERVICE",
-        "SETFCAP",
-        "SETGID",
-        "SETPCAP",
-        "SETUID",
-        "SYS_CHROOT",
-    }
-)
-RESTRICTED_VOLUMES: Final = {
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
 }
 
 
@@ -101,16 +74,6 @@ def requests(pod: Object, name: str) -> Decimal:
     return _use(pod, f"requests.{name}") or Decimal(0)
 
 
-def below_baseline(pod: Object) -> list[str]:
-    """Return what the Pod Security Standard `baseline` has against a pod."""
-    return list(_baseline(pod["spec"]))
-
-
-def below_restricted(pod: Object) -> list[str]:
-    """Return what the Pod Security Standard `restricted` has against a pod."""
-    return [*_baseline(pod["spec"]), *_restricted(pod["spec"])]
-
-
 def _containers(pod: Object) -> list[Object]:
     return [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]
 
@@ -157,38 +120,3 @@ def _use(pod: Object, resource: str) -> Decimal | None:
     main = sum(quantity(one["resources"][kind][name]) for one in pod["spec"]["containers"])
     first = (quantity(one["resources"][kind][name]) for one in pod["spec"].get("initContainers", []))
     return max(Decimal(main), *first, Decimal(0))
-
-
-def _baseline(spec: Object) -> Iterator[str]:
-    yield from (name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name))
-    yield from (f"volume {one['name']} is a hostPath" for one in spec.get("volumes", []) if "hostPath" in one)
-    for one in _containers({"spec": spec}):
-        own = one.get("securityContext", {})
-        if own.get("privileged"):
-            yield f"{one['name']} is privileged"
-        if added := set(own.get("capabilities", {}).get("add", [])) - SAFE_CAPABILITIES:
-            yield f"{one['name']} adds {sorted(added)}"
-        if any(port.get("hostPort") for port in one.get("ports", [])):
-            yield f"{one['name']} has a hostPort"
-        if own.get("procMount", "Default") != "Default":
-            yield f"{one['name']} has a procMount"
-    for own in (spec.get("securityContext", {}), *(c.get("securityContext", {}) for c in spec["containers"])):
-        for profile in ("seccompProfile", "appArmorProfile"):
-            if own.get(profile, {}).get("type") == "Unconfined":
-                yield f"{profile} is Unconfined"
-
-
-def _restricted(spec: Object) -> Iterator[str]:
-    for volume in spec.get("volumes", []):
-        if not (set(volume) - {"name"}) <= RESTRICTED_VOLUMES:
-            yield f"volume {volume['name']}"
-    for one in _containers({"spec": spec}):
-        own = {**spec.get("securityContext", {}), **one.get("securityContext", {})}
-        if own.get("allowPrivilegeEscalation") is not False:
-            yield f"{one['name']} may escalate"
-        if own.get("runAsNonRoot") is not True or own.get("runAsUser") == 0:
-            yield f"{one['name']} may be root"
-        if "ALL" not in own.get("capabilities", {}).get("drop", []):
-            yield f"{one['name']} keeps capabilities"
-        if own.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
-            yield f"{one['name']} has no seccomp profile"

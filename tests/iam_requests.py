@@ -70,7 +70,6 @@ NAMES: Final = {
     "network-stack": f"{STACKS}/fruits-dev-network/0a1b",
     "stack-elsewhere": f"{STACKS}/website/0a1b",
     "repository": f"arn:aws:ecr:eu-west-1:{ACCOUNT_ID}:repository/fruits-dev",
-    "repository-elsewhere": f"arn:aws:ecr:eu-west-1:{OTHER}:repository/spark/emr-7.13.0",
     "role": f"arn:aws:iam::{ACCOUNT_ID}:role/fruits-dev-job",
     "flow-role": f"arn:aws:iam::{ACCOUNT_ID}:role/FlowLogRole",
     "another-role": f"arn:aws:iam::{ACCOUNT_ID}:role/admin",

@@ -13,7 +13,6 @@ DRIVER: Final = f"subject={SUBJECT}{ACCOUNT_ID}-4bfx821rkad0m92ahx55cy"
 TABLE: Final = f"""
 # the job: photos in, tables out, logs
 job s3:ListBucket                 photos                            allowed
-job s3:GetBucketLocation          photos                            allowed
 job s3:GetObject                  photos/photos/Apple/1.jpg         allowed
 job s3:GetObject                  photos/elsewhere/1.jpg            denied
 job s3:GetObjectVersion           photos/photos/Apple/1.jpg         denied
@@ -21,27 +20,21 @@ job s3:PutObject                  photos/photos/Apple/1.jpg         denied
 job s3:DeleteObject               photos/photos/Apple/1.jpg         denied
 job s3:ListBucket                 results                           allowed
 job s3:GetBucketLocation          results                           allowed
-job s3:ListBucketMultipartUploads results                           allowed
 job s3:GetObject                  results/results/run/a.parquet     allowed
 job s3:PutObject                  results/results/run/a.parquet     allowed
 job s3:DeleteObject               results/results/run/a.parquet     allowed
-job s3:AbortMultipartUpload       results/results/run/a.parquet     allowed
-job s3:ListMultipartUploadParts   results/results/run/a.parquet     allowed
 job s3:DeleteObjectVersion        results/results/run/a.parquet     denied
 job s3:PutObject                  results/elsewhere/a.parquet       denied
 job s3:GetObject                  results/submissions/run/pod.yaml  allowed
 job s3:PutObject                  results/submissions/run/pod.yaml  denied
 job s3:ListBucket                 logs                              allowed
-job s3:GetBucketLocation          logs                              allowed
 job s3:PutObject                  logs/logs/vc/jobs/1/stderr.gz     allowed
 job s3:AbortMultipartUpload       logs/logs/vc/jobs/1/stderr.gz     allowed
 job s3:GetObject                  logs/logs/vc/jobs/1/metadata.log  allowed
 job s3:DeleteObject               logs/logs/vc/jobs/1/stderr.gz     denied
 job s3:PutObject                  logs/elsewhere/stderr.gz          denied
-job s3:ListBucket                 audit                             denied
 job s3:GetObject                  audit/photos/2026                 denied
 job s3:PutBucketPolicy            results                           denied
-job s3:ListAllMyBuckets           every                             denied
 job s3:GetObject                  arn:aws:s3:::website-111122223333/a denied
 job kms:Decrypt                   key via=s3.eu-west-1.amazonaws.com         allowed
 job kms:GenerateDataKey           key via=s3.eu-west-1.amazonaws.com         allowed
@@ -49,7 +42,6 @@ job kms:Decrypt                   key                                        den
 job kms:Decrypt                   key via=s3.us-east-1.amazonaws.com         denied
 job kms:GenerateDataKey           key via=ecr.eu-west-1.amazonaws.com        denied
 job kms:Decrypt                   another-key via=s3.eu-west-1.amazonaws.com denied
-job kms:ScheduleKeyDeletion       key                                        denied
 job logs:CreateLogStream          stream             allowed
 job logs:PutLogEvents             stream             allowed
 job logs:DescribeLogStreams       group              allowed
@@ -57,10 +49,7 @@ job logs:DescribeLogGroups        groups             allowed
 job logs:PutLogEvents             stream-elsewhere   denied
 job logs:PutLogEvents             flow-stream        denied
 job logs:CreateLogGroup           group              denied
-job logs:DeleteLogStream          stream             denied
-job logs:GetLogEvents             stream             denied
 job sts:AssumeRole                another-role       denied
-job iam:PassRole                  another-role       denied
 job ecr:PutImage                  repository         denied
 job emr-containers:StartJobRun    virtual-cluster project=fruits stage=dev as=role denied
 
@@ -89,9 +78,7 @@ submitter emr-containers:TagResource    run                                     
 submitter emr-containers:TagResource    virtual-cluster new-project=fruits new-stage=dev           denied
 submitter ecr:DescribeImages  repository                        allowed
 submitter ecr:PutImage        repository                        denied
-submitter ecr:BatchDeleteImage repository                       denied
 submitter s3:ListBucket       photos                            allowed
-submitter s3:GetBucketLocation photos                           allowed
 submitter s3:GetObject        photos/photos/Apple/1.jpg         denied
 submitter s3:PutObject        photos/photos/Apple/1.jpg         denied
 submitter s3:ListBucket       results                           allowed
@@ -100,10 +87,7 @@ submitter s3:GetObject        results/results/runs/1.json       allowed
 submitter s3:PutObject        results/results/runs/1.json       denied
 submitter s3:DeleteObject     results/results/runs/1.json       denied
 submitter s3:PutObject        results/submissions/run/pod.yaml  allowed
-submitter s3:PutObject        results/submissions/run/pod.yaml sse=aws:kms kms-key=key         allowed
-submitter s3:PutObject        results/submissions/run/pod.yaml sse=aws:kms kms-key=another-key forbidden
 submitter s3:ListBucket       logs                              allowed
-submitter s3:GetBucketLocation logs                             allowed
 submitter s3:GetObject        logs/logs/vc/jobs/1/stderr.gz     allowed
 submitter s3:PutObject        logs/logs/vc/jobs/1/stderr.gz     denied
 submitter s3:GetObject        audit/photos/2026                 denied
@@ -112,25 +96,21 @@ submitter kms:Decrypt         key via=s3.eu-west-1.amazonaws.com         allowed
 submitter kms:GenerateDataKey key via=s3.eu-west-1.amazonaws.com         allowed
 submitter kms:Decrypt         key                                        denied
 submitter kms:Decrypt         another-key via=s3.eu-west-1.amazonaws.com denied
-submitter kms:DisableKey      key                                        denied
 submitter logs:DescribeLogGroups  groups           allowed
 submitter logs:DescribeLogStreams group            allowed
 submitter logs:FilterLogEvents    group            allowed
 submitter logs:GetLogEvents       stream           allowed
 submitter logs:GetLogEvents       stream-elsewhere denied
 submitter logs:PutLogEvents       stream           denied
-submitter iam:PassRole            role             denied
 submitter iam:PassRole            another-role     denied
 submitter sts:AssumeRole          role             forbidden
 
 # others, and an administrator, whom only policies on things hold back
 stranger  s3:GetObject       photos/photos/Apple/1.jpg denied
 stranger  kms:Decrypt        key via=s3.eu-west-1.amazonaws.com denied
-stranger  sts:AssumeRole     role                      forbidden
 outsider  s3:GetObject       photos/photos/Apple/1.jpg denied
 outsider  kms:Decrypt        key via=s3.eu-west-1.amazonaws.com denied
 anybody   s3:GetObject       photos/photos/Apple/1.jpg denied
-anybody   s3:ListBucket      photos                    denied
 anybody   s3:PutObject       audit/photos/2026 source-account=111122223333 {PHOTOS}  denied
 admin     sts:AssumeRole     role                      forbidden
 admin     kms:DescribeKey    key                       allowed
@@ -149,13 +129,10 @@ cloudwatch kms:GenerateDataKey                   key for-group=group            
 cloudwatch kms:GenerateDataKeyWithoutPlaintext   key for-group=group            allowed
 cloudwatch kms:DescribeKey                       key for-group=group            allowed
 cloudwatch kms:Decrypt                           key for-group=stream-elsewhere denied
-cloudwatch kms:Decrypt                           key                            denied
-access-logs kms:GenerateDataKey                  key                            denied
 
 # the network: what leaves it, with whosever credentials
 pod sts:AssumeRoleWithWebIdentity  role         {DRIVER}                                  allowed
 pod sts:AssumeRoleWithWebIdentity  role         subject={SUBJECT}{ACCOUNT_ID}-5qaq7ogbazp denied
-pod sts:AssumeRoleWithWebIdentity  role         subject=system:serviceaccount:fruits:default denied
 pod sts:AssumeRoleWithWebIdentity  role                                                   denied
 pod sts:AssumeRoleWithWebIdentity  another-role {DRIVER}                                  denied
 pod sts:AssumeRole                 role         {DRIVER}                                  forbidden
@@ -172,23 +149,17 @@ outsider-in-pod s3:PutObject   arn:aws:s3:::prod-eu-west-1-starport-layer-bucket
 outsider-in-pod s3:PutObject   arn:aws:s3:::prod.eu-west-1.appinfo.src/1/vc/eventlog      allowed
 outsider-in-pod s3:GetObject   arn:aws:s3:::prod.eu-west-1.appinfo.src/1/vc/eventlog      denied
 outsider-in-pod s3:PutObject   arn:aws:s3:::prod.us-east-1.appinfo.src/1/vc/eventlog      denied
-node            s3:PutObject   photos/photos/a                                            allowed
-node            s3:DeleteObject photos/photos/a                                           allowed
-node            s3:AbortMultipartUpload photos/photos/a                                   allowed
 node ecr:GetAuthorizationToken       every                allowed
 node ecr:BatchCheckLayerAvailability repository           allowed
 node ecr:GetDownloadUrlForLayer      repository           allowed
 node ecr:BatchGetImage               repository           allowed
 node ecr:PutImage                    repository           denied
-node ecr:InitiateLayerUpload         repository-elsewhere denied
 node ec2:DescribeInstances           every                allowed
 outsider-in-pod ec2:DescribeInstances every owner={OTHER} denied
 node eks:DescribeCluster             cluster              allowed
 node eks:DescribeCluster             cluster-elsewhere    denied
-node eks:CreateCluster               cluster              denied
 outsider-in-pod eks:DescribeCluster  cluster              denied
 job  sts:GetCallerIdentity           every                allowed
-node sts:GetCallerIdentity           every                allowed
 node sts:AssumeRole                  another-role         denied
 outsider-in-pod logs:PutLogEvents    arn:aws:logs:eu-west-1:{OTHER}:log-group:loot:log-stream:1 denied
 outsider-in-pod logs:PutLogEvents    stream               denied

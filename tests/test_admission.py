@@ -1,14 +1,13 @@
 """Whether EMR's own pods are admitted to the namespace, how many, and where they find a node."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from scripts.sizes import SIZES
-from tests.admission import below_baseline, below_restricted, defaulted, quantity, refusals, requests
+from tests.admission import defaulted, quantity, refusals, requests
 from tests.emr_pods import Pod, driver, executor, job_runner
 from tests.schemas import STAGES, of_kind, rendered
 
@@ -63,16 +62,8 @@ def limits_cpu(objects: list[dict[str, Any]]) -> None:
     of_kind(objects, "ResourceQuota")["executors"]["spec"]["hard"]["limits.cpu"] = "90"
 
 
-def no_cpu_request(objects: list[dict[str, Any]]) -> None:
-    del limits(objects)[0]["defaultRequest"]["cpu"]
-
-
 def no_memory_limit(objects: list[dict[str, Any]]) -> None:
     del limits(objects)[0]["default"]
-
-
-def low_memory_limit(objects: list[dict[str, Any]]) -> None:
-    limits(objects)[0]["default"]["memory"] = "200Mi"
 
 
 def one_quota(objects: list[dict[str, Any]]) -> None:
@@ -81,15 +72,11 @@ def one_quota(objects: list[dict[str, Any]]) -> None:
         del quota["spec"]["scopeSelector"]
 
 
-@pytest.mark.parametrize(
-    "break_it", [limits_cpu, no_cpu_request, no_memory_limit, low_memory_limit, one_quota]
-)
+@pytest.mark.parametrize("break_it", [limits_cpu, no_memory_limit, one_quota])
 def test_traps_that_others_fell_into_are_seen(break_it: Callable[[list[dict[str, Any]]], None]) -> None:
     objects = rendered("dev")
-    pods = [RUNNERS[0], driver("small"), executor()]
-    assert refusals(pods, objects) == []
     break_it(objects)
-    assert refusals(pods, objects)
+    assert refusals([RUNNERS[0], driver("small"), executor()], objects)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -112,7 +99,7 @@ def test_a_container_that_says_nothing_asks_for_little(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stages_pods_satisfy_the_pod_security_that_is_enforced(stage: str) -> None:
+def test_pod_security_enforces_what_emr_keeps_and_warns_of_more(stage: str) -> None:
     labels = of_kind(rendered(stage), "Namespace")["fruits"]["metadata"]["labels"]
     levels = {key.partition("/")[2]: value for key, value in labels.items() if "pod-security" in key}
     assert (levels.pop("enforce"), levels.pop("warn"), levels.pop("audit")) == (
@@ -120,26 +107,6 @@ def test_a_stages_pods_satisfy_the_pod_security_that_is_enforced(stage: str) -> 
         *["restricted"] * 2,
     )
     assert set(levels.values()) == {"v1.35"}, "a new version of Kubernetes changes no rule by itself"
-    for pod in (*RUNNERS, driver("small"), executor()):
-        assert below_baseline(pod) == []
-        assert below_restricted(pod), "enforced, it would keep EMR out as far as anybody knows"
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"hostNetwork": True},
-        {"volumes": [{"name": "disk", "hostPath": {"path": "/"}}]},
-        {"containers": [{"name": "it", "securityContext": {"privileged": True}}]},
-        {"containers": [{"name": "it", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]},
-        {"containers": [{"name": "it", "ports": [{"hostPort": 80}]}]},
-        {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
-    ],
-)
-def test_the_baseline_refuses_what_it_is_there_for(spec: dict[str, Any]) -> None:
-    pod = deepcopy(executor())
-    pod["spec"] |= spec
-    assert below_baseline(pod)
 
 
 def room(cpu: int, gib: int) -> tuple[Decimal, Decimal]:

@@ -1,6 +1,5 @@
 """The cluster's configuration: what eksctl takes, and what the rest of k8s/ relies on."""
 
-from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
@@ -38,66 +37,16 @@ def test_eksctl_takes_it(config: Config) -> None:
     assert "${" not in manifests.dump(config)
 
 
-def misspelt(config: Config) -> None:
+def test_eksctl_would_refuse_a_slip(config: Config) -> None:
     config["autoModeConfig"]["nodepools"] = config["autoModeConfig"].pop("nodePools")
-
-
-def version_as_number(config: Config) -> None:
     config["metadata"]["version"] = 1.35
-
-
-def no_region(config: Config) -> None:
-    del config["metadata"]["region"]
-
-
-def retention(config: Config) -> None:
-    config["cloudWatch"]["clusterLogging"]["logRetentionInDays"] = 100
-
-
-def log_type(config: Config) -> None:
-    config["cloudWatch"]["clusterLogging"]["enableTypes"].append("controller-manager")
-
-
-def key_as_text(config: Config) -> None:
-    config["secretsEncryption"] = {"keyArn": VALUES["KeyArn"]}
-
-
-def mode(config: Config) -> None:
-    config["accessConfig"]["authenticationMode"] = "ACCESS_ENTRIES"
-
-
-def support(config: Config) -> None:
-    config["upgradePolicy"]["supportType"] = "standard"
-
-
-def elsewhere(config: Config) -> None:
-    config["publicAccessCIDRs"] = config["vpc"].pop("publicAccessCIDRs")
-
-
-@pytest.mark.parametrize(
-    "break_it",
-    [
-        misspelt,
-        version_as_number,
-        no_region,
-        retention,
-        log_type,
-        key_as_text,
-        mode,
-        support,
-        elsewhere,
-    ],
-)
-def test_eksctl_would_refuse_a_slip(break_it: Callable[[Config], None], config: Config) -> None:
-    break_it(config)
-    assert len(faults(config, CLUSTER_CONFIG)) >= 1
+    assert len(faults(config, CLUSTER_CONFIG)) == 2
 
 
 def test_a_value_that_nobody_gives_is_named() -> None:
     template = manifests.load("cluster.yaml")
-    for name in VALUES:
-        with pytest.raises(UsageError, match=name):
-            manifests.fill(template, {key: value for key, value in VALUES.items() if key != name})
+    with pytest.raises(UsageError, match="PrivateSubnetC"):
+        manifests.fill(template, {key: value for key, value in VALUES.items() if key != "PrivateSubnetC"})
 
 
 def test_the_cluster_is_in_the_eu_private_and_encrypted(config: Config) -> None:
@@ -107,10 +56,6 @@ def test_the_cluster_is_in_the_eu_private_and_encrypted(config: Config) -> None:
     assert config["vpc"]["publicAccessCIDRs"] == ["198.51.100.0/24"]
     assert config["secretsEncryption"]["keyARN"] == VALUES["KeyArn"]
     assert {"audit", "authenticator"} <= set(config["cloudWatch"]["clusterLogging"]["enableTypes"])
-
-
-def test_an_old_version_is_upgraded_and_not_billed(config: Config) -> None:
-    assert config["upgradePolicy"]["supportType"] == "STANDARD"
 
 
 def test_emr_can_make_its_access_entry_and_the_role_can_be_trusted(config: Config) -> None:
@@ -130,6 +75,7 @@ def test_at_rest_there_is_no_node_and_the_node_class_of_our_pools_exists(config:
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_version_of_kubernetes_stands_everywhere(config: Config, stage: str) -> None:
     assert config["metadata"]["version"] == KUBERNETES
+    assert config["upgradePolicy"]["supportType"] == "STANDARD", "an old version is upgraded, and not billed"
     labels = of_kind(rendered(stage), "Namespace")["fruits"]["metadata"]["labels"]
     assert {value for key, value in labels.items() if key.endswith("-version")} == {f"v{KUBERNETES}"}
 

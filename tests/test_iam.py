@@ -67,7 +67,6 @@ def test_aws_would_answer_as_the_table_says(row: Row) -> None:
 def test_the_table_asks_each_question_once() -> None:
     asked = [str(row) for row in ROWS]
     assert sorted(asked) == sorted(set(asked))
-    assert len(asked) > 200
 
 
 def test_a_stage_has_no_right_in_the_other() -> None:

@@ -26,58 +26,23 @@ def test_every_object_has_its_schema(stage: str) -> None:
     }
 
 
-def get(objects: Objects, kind: str, name: str) -> dict[str, Any]:
-    return of_kind(objects, kind)[name]
-
-
-def template(objects: Objects) -> dict[str, Any]:
-    spec: dict[str, Any] = get(objects, "NodePool", "drivers")["spec"]["template"]["spec"]
+def pool(objects: Objects) -> dict[str, Any]:
+    spec: dict[str, Any] = of_kind(objects, "NodePool")["drivers"]["spec"]
     return spec
 
 
 BROKEN: dict[str, Callable[[Objects], Any]] = {
-    "a selector misspelt": lambda all_: get(all_, "NetworkPolicy", "allow-driver")["spec"].update(
+    "a selector misspelt": lambda all_: of_kind(all_, "NetworkPolicy")["allow-driver"]["spec"].update(
         podSelectors={}
     ),
-    "a port that is a word of no use": lambda all_: get(all_, "NetworkPolicy", "allow-executor")["spec"][
-        "ingress"
-    ][0]["ports"][0].update(port=[7079]),
-    "a port beside its list": lambda all_: get(all_, "NetworkPolicy", "allow-executor")["spec"]["ingress"][
-        0
-    ].update(port=7079),
-    "a quota that is no quantity": lambda all_: get(all_, "ResourceQuota", "drivers")["spec"].update(
-        hard=["pods"]
+    "a pool with a field misspelt": lambda all_: pool(all_).update(limit={}),
+    "a pool without a node class": lambda all_: pool(all_)["template"]["spec"].pop("nodeClassRef"),
+    "a requirement without values": lambda all_: pool(all_)["template"]["spec"]["requirements"][0].update(
+        values=[]
     ),
-    "a scope without a name": lambda all_: get(all_, "ResourceQuota", "drivers")["spec"]["scopeSelector"][
-        "matchExpressions"
-    ][0].pop("scopeName"),
-    "a limit range without a type": lambda all_: get(all_, "LimitRange", "containers")["spec"]["limits"][
-        0
-    ].pop("type"),
-    "a priority without a value": lambda all_: get(all_, "PriorityClass", "fruits-driver").pop("value"),
-    "a setting that is no string": lambda all_: get(all_, "ConfigMap", "amazon-vpc-cni")["data"].update(
-        {"enable-network-policy-controller": True}
+    "a label of Karpenter's domain": lambda all_: pool(all_)["template"]["metadata"]["labels"].update(
+        {"karpenter.sh/pool": "drivers"}
     ),
-    "a pool with a field of v1beta1": lambda all_: template(all_).update(kubelet={"maxPods": 10}),
-    "a pool with a field misspelt": lambda all_: get(all_, "NodePool", "drivers")["spec"].update(limit={}),
-    "a pool without a node class": lambda all_: template(all_).pop("nodeClassRef"),
-    "a class's group with its version": lambda all_: template(all_)["nodeClassRef"].update(group="a/b"),
-    "a requirement without values": lambda all_: template(all_)["requirements"][0].update(values=[]),
-    "a generation that is no number": lambda all_: template(all_)["requirements"][4].update(values=["six"]),
-    "a label of Karpenter's domain": lambda all_: get(all_, "NodePool", "drivers")["spec"]["template"][
-        "metadata"
-    ]["labels"].update({"karpenter.sh/pool": "drivers"}),
-    "a budget with a reason of old": lambda all_: get(all_, "NodePool", "drivers")["spec"]["disruption"][
-        "budgets"
-    ][0].update(reasons=["Drift"]),
-    "a budget with a time and no length": lambda all_: get(all_, "NodePool", "drivers")["spec"]["disruption"][
-        "budgets"
-    ][0].update(schedule="@daily"),
-    "a policy of consolidation unknown": lambda all_: get(all_, "NodePool", "drivers")["spec"][
-        "disruption"
-    ].update(consolidationPolicy="WhenUnderutilized"),
-    "a time without a unit": lambda all_: template(all_).update(expireAfter="480"),
-    "a weight over the top": lambda all_: get(all_, "NodePool", "executors-spot")["spec"].update(weight=101),
 }
 
 

@@ -35,6 +35,8 @@ def test_emr_takes_the_template(role: str) -> None:
     # The guide has a plural that does not work (aws/aws-emr-containers-best-practices #87).
     assert main["name"] == f"spark-kubernetes-{role}"
     assert set(main) <= set(CONTAINER.split())
+    # All else that Pod Security's baseline forbids EMR does not take either.
+    assert not any("hostPath" in volume for volume in made["spec"].get("volumes", []))
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -29,19 +29,9 @@ def policy(*statements: Any) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def test_the_example_of_emrs_guide() -> None:
-    assert trust.base36("JobRole") == "5qaq7ogbazp"
-    assert trust.base36("") == "0"
-
-
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=64))
 def test_a_roles_name_is_shortened_as_the_aws_cli_does(name: str) -> None:
     assert trust.base36(name) == Base36().encode(name)
-
-
-def test_the_subject_is_that_of_the_namespace_account_and_role() -> None:
-    assert trust.subject("fruits", "111122223333", "fruits-dev-job") == SUBJECT
-    assert trust.subject("fruits", "111122223333", "fruits-prod-job") != SUBJECT
 
 
 @pytest.mark.parametrize(
