@@ -11,20 +11,21 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from job import identity
-from job import weights as weights_room
+from job import weights
 from job.checkpoint import Weights
-from job.decode import SIDE
+from job.decode import DECODE_VERSION, SIDE
 from job.errors import JobError
 from job.quiet import quiet_stderr
 from job.weights import FINGERPRINT
 
+GRAPH_VERSION: Final = 1  # goes up when the same weights would be converted to another program
 TOLERANCE: Final = 1e-4  # largest difference between LiteRT's features and Keras's
 FEATURES: Final = 1280  # the width of MobileNetV2's last pooling layer
 
@@ -56,6 +57,30 @@ class Backbone:
     source: str
 
 
+def name(engine: str) -> str:
+    """Return the name of an engine's network, without loading anything.
+
+    It tells everything that a photo's features depend on, and stands in each row of features; rows of another
+    name are made again.
+    """
+    runtime = "tensorflow" if engine == "tensorflow" else f"litert{_version('ai-edge-litert')}"
+    return f"{_stem()}-{runtime}-decode{DECODE_VERSION}"
+
+
+def _stem() -> str:
+    """Return what tells one converted program from another: weights, converter and graph."""
+    converter = _version("tensorflow-cpu", "tensorflow")
+    return f"mobilenet_v2-{FINGERPRINT[:12]}-tf{converter}-graph{GRAPH_VERSION}"
+
+
+def _version(*distributions: str) -> str:
+    """Return the version of the first of some packages that is installed, without importing it."""
+    for distribution in distributions:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return "none"
+
+
 def load(engine: str, given: Path | None, cache: Path) -> Backbone:
     """Get and verify the weights and make them ready for an engine.
 
@@ -69,21 +94,18 @@ def load(engine: str, given: Path | None, cache: Path) -> Backbone:
     JobError
         If no source of weights serves, or the converted network does not do what Keras's does.
     """
-    stem = identity.stem()
-    weights, source = None, ""
-    if given is not None or engine == "tensorflow":
-        weights, source = weights_room.get(given, cache, _keras_download)
+    arrays: Weights = []
+    source = f"cache {cache}"
+    program = _cached_program(cache) if engine == "litert" else None
+    if given is not None or program is None:
+        arrays, source = weights.get(given, cache)
     if engine == "tensorflow":
-        assert weights is not None
-        return Backbone(engine, weights, FINGERPRINT, identity.name(engine), source)
-    program = _cached_program(cache, stem)
+        return Backbone(engine, arrays, FINGERPRINT, name(engine), source)
     if program is None:
-        if weights is None:
-            weights, source = weights_room.get(given, cache, _keras_download)
         with quiet_stderr():
-            program = _convert(keras_model(weights))
-        weights_room.keep(cache / f"{stem}-{_sha256(program)}.tflite", program)
-    return Backbone(engine, program, _sha256(program), identity.name(engine), source or f"cache {cache}")
+            program = _convert(keras_model(arrays))
+        weights.keep(_program_file(cache, program), program)
+    return Backbone(engine, program, _sha256(program), name(engine), source)
 
 
 _networks: dict[str, Network] = {}
@@ -111,28 +133,23 @@ def forget() -> None:
     _networks.clear()
 
 
-def keras_model(weights: Weights | str) -> Any:
+def keras_model(arrays: Weights) -> Any:
     """Build Keras's MobileNetV2 without its top.
 
     Parameters
     ----------
-    weights : list of 260 arrays, or "imagenet"
-        With "imagenet", Keras downloads its own file.
+    arrays : list of 260 arrays
+        The weights.
 
     Returns
     -------
     keras.Model
         ``(n, 224, 224, 3)`` scaled to [-1, 1] → ``(n, 1280)``.
     """
-    tf = _tensorflow()
-    model = tf.keras.applications.MobileNetV2(
-        weights=weights if isinstance(weights, str) else None,
-        include_top=False,
-        pooling="avg",
-        input_shape=(SIDE, SIDE, 3),
+    model = _tensorflow().keras.applications.MobileNetV2(
+        weights=None, include_top=False, pooling="avg", input_shape=(SIDE, SIDE, 3)
     )
-    if not isinstance(weights, str):
-        model.set_weights(weights)
+    model.set_weights(arrays)
     return model
 
 
@@ -143,13 +160,6 @@ def _tensorflow() -> Any:
     import tensorflow  # noqa: PLC0415
 
     return tensorflow
-
-
-def _keras_download() -> Weights:
-    # Its progress bar would stand on stdout, which belongs to the log and the summary.
-    _tensorflow().keras.config.disable_interactive_logging()
-    weights: Weights = keras_model("imagenet").get_weights()
-    return weights
 
 
 def _convert(model: Any) -> bytes:
@@ -222,14 +232,18 @@ def _keras_network(payload: bytes | Weights) -> Network:
     return run
 
 
-def _cached_program(cache: Path, stem: str) -> bytes | None:
+def _cached_program(cache: Path) -> bytes | None:
     """Return a cached program whose bytes still have the hash in its name."""
     with contextlib.suppress(OSError):  # a cache that cannot be read is none
-        for file in sorted(cache.glob(f"{stem}-*.tflite")):
+        for file in sorted(cache.glob(f"{_stem()}-*.tflite")):
             program = file.read_bytes()
-            if file.name == f"{stem}-{_sha256(program)}.tflite":
+            if file == _program_file(cache, program):
                 return program
     return None
+
+
+def _program_file(cache: Path, program: bytes) -> Path:
+    return cache / f"{_stem()}-{_sha256(program)}.tflite"
 
 
 def _sha256(data: bytes) -> str:

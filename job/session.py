@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 STOP_SECONDS: Final = 30.0
 ROOT: Final = Path(__file__).resolve().parent.parent
-QUIET: Final = Path(__file__).resolve().parent / "log4j2.properties"
+QUIET: Final = ROOT / "job" / "log4j2.properties"
 
 ALWAYS: Final = {
     "spark.app.name": "fruits",
@@ -49,13 +48,12 @@ LOCAL: Final = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.shuffle.partitions": "8",
 }
-# What must be known before the JVM starts. The cores belong to the workers: compiled by C1 alone, the little
-# that the JVM does here costs a fraction of the time that C2 would take to compile it better.
+# What must be known before the JVM starts. The JVM does little, so C1 alone is faster overall.
 JAVA_OPTIONS: Final = "spark.driver.extraJavaOptions"
 LAUNCH: Final = {
     "spark.driver.memory": "2g",
     "spark.ui.showConsoleProgress": "false",
-    JAVA_OPTIONS: (f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile=file:{QUIET}"),
+    JAVA_OPTIONS: f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile=file:{QUIET}",
 }
 
 _drafts: list[Path] = []  # the class archive that this process's JVM writes when it ends
@@ -87,8 +85,9 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
         raise JobError(sentence) from None
     except BaseException:
         # Without the folder that PySpark has just removed, a Java that is starting would never end.
-        for child in _children():
-            os.kill(child, signal.SIGKILL)
+        for file in Path("/proc/self/task").glob("*/children"):
+            for child in file.read_text().split():
+                os.kill(int(child), signal.SIGKILL)
         raise
     given = SparkConf()  # now with what the command line, spark-defaults.conf and spark-submit have set
     local = (given.get("spark.master", "local[*]") or "").startswith("local")
@@ -100,15 +99,6 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
     session.sparkContext.setLogLevel("OFF" if local else "WARN")
     return session
-
-
-def _children() -> list[int]:
-    """Return the processes that this one has started, where the system tells (Linux)."""
-    return [
-        int(number)
-        for file in Path("/proc/self/task").glob("*/children")
-        for number in file.read_text().split()
-    ]
 
 
 def stop(session: "SparkSession") -> None:
@@ -136,17 +126,16 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
     Reading and checking some 15,000 classes is half of the time Spark takes to start. Java 17 can keep the
     result in a file (application class-data sharing, JEP 350); one that does not fit is passed over by Java.
     """
-    java = Path(
-        environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
-    )
-    try:
-        spark = metadata.version("pyspark")
-    except metadata.PackageNotFoundError:  # Spark's own distribution, not PyPI's package
+    import pyspark  # noqa: PLC0415
+
+    jars = Path(pyspark.__file__).resolve().parent / "jars"
+    if not jars.exists():  # Spark's own distribution, not PyPI's package
         return ""
-    jars = Path(str(metadata.distribution("pyspark").locate_file("pyspark/jars"))).resolve()
-    made_of = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns if jars.exists() else None}"
+    home = environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
+    java = Path(home)
+    made_of = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns}"
     key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
-    archive = cache.absolute() / f"spark-{spark}-{key}.jsa"
+    archive = cache.absolute() / f"spark-{pyspark.__version__}-{key}.jsa"
     if any(letter.isspace() or letter in "\"'\\" for letter in str(archive)):
         return ""  # Spark cuts Java's options apart at spaces
     silent = "-Xlog:disable -Xlog:all=off"

@@ -13,59 +13,41 @@ Format = Literal["JPEG", "PNG", "WebP"]
 
 # How pictures and documents begin that are not photos this job reads, each as its specification has it. Most
 # camera raws are TIFF inside, the others have a mark of their own; TGA has none, and passes for no picture.
-_OTHERS: Final = (
-    (b"II*\0\x10\0\0\0CR", "a Canon CR2 camera raw"),
-    (b"II*\0", "TIFF or a camera raw made of it"),
-    (b"MM\0*", "TIFF or a camera raw made of it"),
-    (b"II+\0", "BigTIFF"),
-    (b"MM\0+", "BigTIFF"),
-    (b"IIRO", "an Olympus camera raw"),
-    (b"IIRS", "an Olympus camera raw"),
-    (b"MMOR", "an Olympus camera raw"),
-    (b"IIU\0", "a Panasonic camera raw"),
-    (b"II\x1a\0\0\0HEAPCCDR", "a Canon CRW camera raw"),
-    (b"FUJIFILMCCD-RAW", "a Fujifilm camera raw"),
-    (b"FOVb", "a Sigma camera raw"),
-    (b"\0MRM", "a Minolta camera raw"),
-    (b"II\xbc\x01", "JPEG XR"),
-    (b"%!PS", "PostScript or EPS"),
-    (b"\xc5\xd0\xd3\xc6", "EPS"),
-    (b"%PDF-", "PDF"),
-    (b"8BPS", "Photoshop (PSD)"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"DDS ", "DDS"),
-    (b"qoif", "QOI"),
-    (b"icns", "an Apple icon"),
-    (b"v/1\x01", "OpenEXR"),
-    (b"#?RADIANCE", "Radiance HDR"),
-    (b"gimp xcf ", "GIMP (XCF)"),
-    (b"\x8aMNG\r\n\x1a\n", "MNG"),
-    (b"BPG\xfb", "BPG"),
-    (b"AT&TFORM", "DjVu"),
-)
-_OTHERS_BY_PATTERN: Final = (  # two bytes alone would be found in too many other files
-    (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "BMP"),
-    (re.compile(rb"\0\0[\1\2]\0(?!\0\0)..", re.DOTALL), "a Windows icon or cursor"),
-    (re.compile(rb"P(?:[1-6Ff]\s+[#\d-]|7\n)"), "PNM"),
-)
-_FIRST_ELEMENT: Final = re.compile(rb"<([A-Za-z][\w.:-]*)")
-_HEIF_BRANDS: Final = {
-    b"heic",
-    b"heix",
-    b"heim",
-    b"heis",
-    b"hevc",
-    b"hevx",
-    b"hevm",
-    b"hevs",
-    b"mif1",
-    b"msf1",
+_OTHERS: Final[dict[str, tuple[bytes, ...]]] = {
+    "a Canon CR2 camera raw": (b"II*\0\x10\0\0\0CR",),
+    "TIFF or a camera raw made of it": (b"II*\0", b"MM\0*"),
+    "BigTIFF": (b"II+\0", b"MM\0+"),
+    "an Olympus camera raw": (b"IIRO", b"IIRS", b"MMOR"),
+    "a Panasonic camera raw": (b"IIU\0",),
+    "a Canon CRW camera raw": (b"II\x1a\0\0\0HEAPCCDR",),
+    "a Fujifilm camera raw": (b"FUJIFILMCCD-RAW",),
+    "a Sigma camera raw": (b"FOVb",),
+    "a Minolta camera raw": (b"\0MRM",),
+    "JPEG XR": (b"II\xbc\x01",),
+    "PostScript or EPS": (b"%!PS",),
+    "EPS": (b"\xc5\xd0\xd3\xc6",),
+    "PDF": (b"%PDF-",),
+    "Photoshop (PSD)": (b"8BPS",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"),
+    "DDS": (b"DDS ",),
+    "QOI": (b"qoif",),
+    "an Apple icon": (b"icns",),
+    "OpenEXR": (b"v/1\x01",),
+    "Radiance HDR": (b"#?RADIANCE",),
+    "GIMP (XCF)": (b"gimp xcf ",),
+    "MNG": (b"\x8aMNG\r\n\x1a\n",),
+    "BPG": (b"BPG\xfb",),
+    "DjVu": (b"AT&TFORM",),
 }
+_OTHERS_BY_PATTERN: Final = {  # two bytes alone would be found in too many other files
+    "BMP": re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
+    "a Windows icon or cursor": re.compile(rb"\0\0[\1\2]\0(?!\0\0)..", re.DOTALL),
+    "PNM": re.compile(rb"P(?:[1-6Ff]\s+[#\d-]|7\n)"),
+}
+_FIRST_ELEMENT: Final = re.compile(rb"<([A-Za-z][\w.:-]*)")
+_HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: what decides how a photo looks
@@ -89,10 +71,10 @@ def photo_format(data: bytes) -> Format | None:
 
 def other_format(data: bytes) -> str | None:
     """Name the known picture or document format the content is in, for a person to read, or None."""
-    for mark, name in _OTHERS:
-        if data.startswith(mark):
+    for name, marks in _OTHERS.items():
+        if data.startswith(marks):
             return name
-    for pattern, name in _OTHERS_BY_PATTERN:
+    for name, pattern in _OTHERS_BY_PATTERN.items():
         if pattern.match(data):
             return name
     if data[4:8] == b"ftyp":
@@ -109,7 +91,7 @@ def _still_picture(data: bytes) -> str | None:
         return "a Canon CR3 camera raw"
     if brands & {b"avif", b"avis"}:
         return "AVIF"
-    return "HEIC or HEIF" if brands & _HEIF_BRANDS else None
+    return "HEIC or HEIF" if brands & _HEIF else None
 
 
 def jpeg_is_cut(data: bytes) -> bool:
@@ -120,11 +102,6 @@ def jpeg_is_cut(data: bytes) -> bool:
             return False
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
     return True
-
-
-def webp_is_cut(data: bytes) -> bool:
-    """Tell whether the RIFF header of a WebP declares more bytes than there are."""
-    return len(data) < 8 + int.from_bytes(data[4:8], "little")
 
 
 def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 if not __package__:  # run as a file: let it find the repository
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from job import identity, inventory, tasks
+from job import backbone, inventory, tasks
 from job.inventory import Inventory, Source
 from job.table import claim, commits, missing, writer
 from scripts import bench_table
@@ -36,7 +36,7 @@ WAVE: Final = 1000
 LISTED_AT_ONCE: Final = 1_000_000
 SINCE: Final = 1_767_225_600_000_000  # 2026-01-01, in microseconds
 NEW, CHANGED, REMOVED, SAME = range(4)
-BACKBONE: Final = identity.name("litert")
+BACKBONE: Final = backbone.name("litert")
 
 Numbers = NDArray[np.int64]
 

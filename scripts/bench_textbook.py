@@ -74,7 +74,7 @@ def run(photos: str, output: str, cache: Path, components: int, partitions: int)
     spark = SparkSession.builder.appName("textbook").config("spark.ui.enabled", "false").getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     clock.append(time.monotonic())
-    model = keras_model(weights.get(None, cache, _download)[0])
+    model = keras_model(weights.get(None, cache)[0])
     shared = spark.sparkContext.broadcast(model.get_weights())
     rows = featurized(spark, photos, shared, partitions)
     rows = rows.withColumn("vector", array_to_vector(F.col("features")))
@@ -91,11 +91,6 @@ def run(photos: str, output: str, cache: Path, components: int, partitions: int)
     return {"photos": count, "variance_kept": kept, "seconds": seconds}
 
 
-def _download() -> weights.Weights:
-    arrays: weights.Weights = keras_model("imagenet").get_weights()
-    return arrays
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run once and print the figures as JSON."""
     parser = argparse.ArgumentParser(prog="bench_textbook", description="Time the published approach.")
@@ -107,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--prepare", action="store_true", help="only fetch the weights and build the network")
     given = parser.parse_args(arguments)
     if given.prepare:
-        keras_model(weights.get(None, given.cache, _download)[0])
+        keras_model(weights.get(None, given.cache)[0])
         print("{}")
         return 0
     result = run(

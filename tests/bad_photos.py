@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
+
+from job.decode import DEFAULT_LIMITS, Limits, Rejected, decode
 
 PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 ORIENTATION: Final = 0x0112
@@ -49,6 +52,13 @@ def opened(data: bytes) -> Image.Image:
 def resized(picture: Image.Image) -> NDArray[np.uint8]:
     """Compute what the published notebooks compute: Pillow's default resize of the RGB picture."""
     return np.asarray(picture.convert("RGB").resize((224, 224)))
+
+
+def rejection(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Rejected:
+    """Decode what must be refused, and return how."""
+    with pytest.raises(Rejected) as caught:
+        decode(data, limits)
+    return caught.value
 
 
 def chunk(name: bytes, body: bytes = b"") -> bytes:
@@ -185,6 +195,8 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("no_palette.png", png(pixels[..., 0], 3)),
             ("no_pixels.png", png_header(9, 9, 8, 2) + chunk(b"IEND")),
             ("apple.png", PNG_MARK + chunk(b"CgBI", bytes(4)) + whole_png[8:]),
+            ("apple_late.png", whole_png[:33] + chunk(b"CgBI", bytes(4)) + whole_png[33:]),
+            ("two_headers.png", whole_png[:33] + png_header(9, 9, 8, 2)[8:] + whole_png[33:]),
             ("bad_frame.webp", webp[:23] + b"\0\0\0" + webp[26:]),
             ("bad_pixels.webp", riff((b"VP8L", b"\x2f" + struct.pack("<I", 59 | 47 << 14) + b"\xff" * 9))),
         ],

@@ -1,14 +1,17 @@
-"""The network: both engines do what Keras does, of one photo at a time, and nobody gets another program."""
+"""The network: both engines do what Keras does, of one photo at a time, and nobody gets another program.
+
+A program is kept for what it was made of, and made again when it is spoiled.
+"""
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import numpy as np
@@ -21,9 +24,9 @@ from job.backbone import Backbone, Network, load, network
 from job.checkpoint import Weights
 from job.decode import DECODE_VERSION, decode
 from job.errors import JobError, UsageError
-from job.quiet import quiet_stderr
 from job.weights import FINGERPRINT
-from tests.network import CACHE, ROOT, keras_network, real_weights, some
+from tests.network import keras_network, real_weights, some
+from tests.spark_session import CACHE, ROOT
 
 ENGINES: Final = ("litert", "tensorflow")
 NOISE: Final = np.random.default_rng(7).integers(0, 256, (224, 224, 3), dtype=np.uint8)
@@ -46,10 +49,9 @@ def engines(warm: Path) -> dict[str, Backbone]:
 
 @pytest.fixture(scope="session")
 def networks(engines: dict[str, Backbone]) -> dict[str, Network]:
-    def payload(engine: str) -> Callable[[], bytes | Weights]:
-        return lambda: engines[engine].payload
-
-    return {engine: network(engine, one.key, payload(engine)) for engine, one in engines.items()}
+    return {
+        engine: network(engine, one.key, partial(getattr, one, "payload")) for engine, one in engines.items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -88,18 +90,15 @@ def test_a_photos_features_depend_on_nothing_else(
     networks: dict[str, Network], photos: NDArray[np.uint8], engine: str
 ) -> None:
     run = networks[engine]
-    few = list(photos[:12])
-    first = [run(photo).tobytes() for photo in few]
-    kept = run(few[0])
-    assert [run(photo).tobytes() for photo in reversed(few)] == first[::-1]
-    assert [run(photo).tobytes() for photo in few for _ in range(2)] == [
-        one for one in first for _ in range(2)
-    ]
-    assert kept.tobytes() == first[0], "an answer is not written over by the next"
-    read_only, strided = few[0].copy(), np.asfortranarray(few[0])
+    kept = [run(photo) for photo in photos[:12]]
+    first = [features.tobytes() for features in kept]
+    assert [run(photo).tobytes() for photo in reversed(photos[:12])] == first[::-1]
+    assert [run(photos[3]).tobytes() for _ in range(2)] == [first[3]] * 2
+    assert [features.tobytes() for features in kept] == first, "an answer is not written over by the next"
+    read_only, strided = photos[0].copy(), np.asfortranarray(photos[0])
     read_only.flags.writeable = False
     assert run(read_only).tobytes() == run(strided).tobytes() == first[0]
-    assert len(set(first)) == len({photo.tobytes() for photo in few})
+    assert len(set(first)) == len({photo.tobytes() for photo in photos[:12]})
 
 
 IN_ANOTHER_PROCESS: Final = """
@@ -170,25 +169,22 @@ def test_a_wrong_given_file_is_refused_though_the_program_is_cached(warm: Path, 
 
 
 def test_a_program_that_does_not_do_what_keras_does_is_refused(
-    engines: dict[str, Backbone], monkeypatch: pytest.MonkeyPatch
+    engines: dict[str, Backbone], networks: dict[str, Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, right = keras_network(), engines["litert"].payload
     assert isinstance(right, bytes)
     backbone._compare(right, model)
     place = len(right) // 2 // 16 * 16  # in the middle of the weights
     one_weight = right[:place] + b"\0\0\0\x44" + right[place + 4 :]  # is 512 now
-    for wrong, words in ((one_weight, r"differs from Keras's by \d"), (b"not one", "LiteRT cannot run")):
-        with pytest.raises(JobError, match=words) as caught, quiet_stderr():
-            backbone._compare(wrong, model)
-        assert caught.value.exit_code == 1
-
-    wanted = network("litert", engines["litert"].key, lambda: right)
+    with pytest.raises(JobError, match=r"differs from Keras's by \d"):
+        backbone._compare(one_weight, model)
     for change, words in (
         (lambda features: features + np.float32(2e-4), "0.0002"),
         (lambda features: np.where(np.arange(1280) == 7, np.nan, features), "nan"),
         (lambda features: features[:1], "inf"),
     ):
-        monkeypatch.setattr(backbone, "_litert_network", lambda _, to=change: lambda photo: to(wanted(photo)))
+        changed = partial(lambda to, photo: to(networks["litert"](photo)), change)
+        monkeypatch.setattr(backbone, "_litert_network", lambda _, changed=changed: changed)
         with pytest.raises(JobError, match=f"differs from Keras's by {words}"):
             backbone._compare(right, model)
 
@@ -196,14 +192,72 @@ def test_a_program_that_does_not_do_what_keras_does_is_refused(
 def test_a_wrong_program_reaches_nobody_and_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Wrong:
-        def convert(self) -> bytes:
-            return b"not a program"
-
     converter = backbone._tensorflow().lite.TFLiteConverter
-    monkeypatch.setattr(converter, "from_concrete_functions", lambda *_: Wrong())
+    wrong = SimpleNamespace(convert=lambda: b"not a program")
+    monkeypatch.setattr(converter, "from_concrete_functions", lambda *_: wrong)
     monkeypatch.setattr(weights, "get", lambda *_: ([], "some source"))
     monkeypatch.setattr(backbone, "keras_model", lambda _: keras_network())
-    with pytest.raises(JobError, match="LiteRT cannot run the converted network"):
+    with pytest.raises(JobError, match="LiteRT cannot run the converted network") as caught:
         load("litert", None, tmp_path)
-    assert os.listdir(tmp_path) == []  # noqa: PTH208
+    assert caught.value.exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def converted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Let conversions take no time; return the list of what they made."""
+    made: list[bytes] = []
+
+    def convert(_: object) -> bytes:
+        made.append(b"program %d" % len(made))
+        return made[-1]
+
+    monkeypatch.setattr(backbone, "_convert", convert)
+    monkeypatch.setattr(backbone, "keras_model", lambda found: found)
+    monkeypatch.setattr(weights, "get", lambda *_: ([], "some source"))
+    return made
+
+
+def test_a_program_is_kept_and_a_spoiled_one_is_converted_again(
+    converted: list[bytes], tmp_path: Path
+) -> None:
+    assert load("litert", None, tmp_path).source == "some source"
+    (file,) = tmp_path.iterdir()
+    assert load("litert", None, tmp_path).payload == b"program 0"
+    assert load("litert", None, tmp_path).source == f"cache {tmp_path}"
+    assert load("litert", Path("given.h5"), tmp_path).source == "some source"
+    assert len(converted) == 1
+    for number, spoiled in enumerate((b"Program 0", b""), 1):
+        for kept in tmp_path.iterdir():
+            kept.write_bytes(spoiled)
+        again = load("litert", None, tmp_path)
+        assert (again.payload, again.source) == (b"program %d" % number, "some source")
+        assert load("litert", None, tmp_path).payload == again.payload
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [("GRAPH_VERSION", 99), ("FINGERPRINT", "f" * 64), ("_version", lambda *names: names[-1])],
+)
+def test_a_program_is_of_one_version_of_the_weights_tensorflow_and_the_graph(
+    converted: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, value: object
+) -> None:
+    load("litert", None, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(backbone, what, value)
+        for _ in range(2):
+            load("litert", None, tmp_path)
+        assert len(converted) == 2
+    load("litert", None, tmp_path)
+    assert len(converted) == 2
+
+
+def test_a_cache_that_cannot_be_used_only_costs_a_conversion(converted: list[bytes], tmp_path: Path) -> None:
+    load("litert", None, tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    file.unlink()
+    file.mkdir()  # as unreadable as another user's file, for root too
+    for cache in (tmp_path / "cache", Path("/proc/nope"), file / "x", tmp_path / ("x" * 300)):
+        assert load("litert", None, cache).source == "some source"
+    assert len(converted) == 5

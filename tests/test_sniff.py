@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import pytest
@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from job import sniff
-from job.decode import REASONS, SIDE, Photo, Rejected, decode
+from job.decode import SIDE, Photo, Reason, Rejected, decode
 from tests.bad_photos import (
     GPS,
     SECRET,
     bad_photos,
-    chunk,
     drawn,
     encoded,
     exif,
     good_oddities,
     opened,
-    png_header,
+    rejection,
     resized,
 )
 
@@ -45,12 +44,6 @@ MARKS: Final = (
 ENTRY: Final = b"II*\0\x08\0\0\0\1\0\x12\1"  # EXIF with one entry, the orientation, to be continued
 
 
-def rejection(data: bytes) -> Rejected:
-    with pytest.raises(Rejected) as caught:
-        decode(data)
-    return caught.value
-
-
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_photo_is_rejected_with_its_reason(name: str) -> None:
     data, reason = BAD[name]
@@ -67,7 +60,7 @@ def test_a_tga_passes_for_nothing_though_it_begins_like_a_cursor() -> None:
 
 
 def test_every_reason_that_decode_can_give_is_covered() -> None:
-    assert {reason for _, reason in BAD.values()} == set(REASONS) - {"gone"}
+    assert {reason for _, reason in BAD.values()} == set(get_args(Reason)) - {"gone"}
 
 
 @pytest.mark.parametrize("name", [name for name in BAD if BAD[name][1] == "format_not_allowed"])
@@ -128,21 +121,6 @@ def test_what_follows_the_end_of_a_photo_does_not_matter() -> None:
     for kind in ("JPEG", "PNG", "WEBP"):
         data = encoded(drawn(), kind)
         assert np.array_equal(decode(data + b"\xff\xd8\xff" + bytes(99)).pixels, decode(data).pixels)
-
-
-def test_a_png_that_closes_its_stream_before_its_last_row_is_not_completed_with_black() -> None:
-    data, _ = BAD["rows_missing.png"]
-    assert opened(data).getpixel((0, 47)) == (0, 0, 0)  # Pillow alone takes it
-    assert rejection(data).reason == "unreadable"
-
-
-@pytest.mark.parametrize("extra", [chunk(b"CgBI"), png_header(9, 9, 8, 2)[8:]])
-@pytest.mark.parametrize("at", [8, 33])
-def test_a_png_with_a_second_header_or_a_chunk_it_needs_and_we_do_not_know_is_rejected(
-    extra: bytes, at: int
-) -> None:
-    data = encoded(drawn(), "PNG")
-    assert rejection(data[:at] + extra + data[at:]).reason == "unreadable"
 
 
 @pytest.mark.parametrize("level", range(10))
@@ -218,10 +196,10 @@ def test_overwritten_bytes_decode_or_are_rejected(data: bytes, strokes: list[tup
     try:
         assert decode(bytes(damaged)).pixels.shape == (SIDE, SIDE, 3)
     except Rejected as rejected:
-        assert rejected.reason in REASONS
+        assert rejected.reason in get_args(Reason)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.sampled_from(MARKS), st.binary())
 def test_any_bytes_are_rejected(mark: bytes, rest: bytes) -> None:
-    assert rejection(mark + rest).reason in REASONS
+    assert rejection(mark + rest).reason in get_args(Reason)

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.checked.requests import calls
-from tests.network import CACHE, some
+from tests.network import some
+from tests.spark_session import CACHE
 from tests.stages import Made
 
 pytestmark = pytest.mark.spark

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 
 from job.table import writer
-from tests.tables import FEATURIZED, MATRIX, REJECTED, assert_whole, counts, snapshot, table, vectors
+from tests.tables import FEATURIZED, REJECTED, assert_whole, counts, snapshot, table, vectors
 
 pytestmark = pytest.mark.spark
 
@@ -25,7 +25,7 @@ def test_another_decoder_makes_all_photos_again_rejected_ones_too(
     more_photos(24)[0].write_bytes(b"no photo")
     daily("--wave", 5)
     before = table(tmp_path / "out", FEATURIZED)
-    monkeypatch.setattr("job.identity.DECODE_VERSION", 99)
+    monkeypatch.setattr("job.backbone.DECODE_VERSION", 99)
     record = daily()
     assert counts(record) == (24, 0, 23, 1, 0)
     after = table(tmp_path / "out", FEATURIZED)
@@ -77,23 +77,3 @@ def test_every_version_holds_whole_waves_of_distinct_photos_and_all_that_were_kn
             waves[wave_of[str(path)]][str(path)] = etag
     for wave in waves.values():
         assert all(wave.items() <= state.items() or not wave.items() & state.items() for state in states)
-
-
-def test_the_old_model_stays_while_it_keeps_the_variance_and_else_all_is_projected_anew(
-    daily: Daily, more_photos: MorePhotos, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    more_photos(40)
-    first = daily("--components", 5)["model"]
-    more_photos(10)
-    kept = daily("--components", 5, "--max-variance-loss", "0.5")["model"]
-    assert (kept["model_id"], kept["fitted_now"], kept["rows_projected"]) == (first["model_id"], False, 10)
-    assert len(table(out, MATRIX)) == 50
-    more_photos(10)
-    fitted = daily("--components", 5, "--max-variance-loss", "0", "--refit", "always")["model"]
-    assert (fitted["fitted_now"], fitted["rows_projected"]) == (True, 60)
-    assert_whole(out)
-    assert len(list((out / "models").glob("pca-*"))) == 2, "yesterday's model is still there"
-    wanted = daily("--components", 7)["model"]
-    assert (wanted["components"], wanted["rows_projected"]) == (7, 60)
-    assert_whole(out)
