@@ -14,7 +14,8 @@ from job import commands, exits, main, residency, summing
 from job.table import layout, writer
 from tests.outputs import Made, snapshot_of
 from tests.s3_servers import make_bucket
-from tests.test_erase import assert_derived, assert_right, bytes_of, traces_of
+from tests.tables import tree
+from tests.test_erase import assert_derived, assert_right, traces_of
 
 ROOT = Path(__file__).parents[1]
 MORE = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/a"], "compact": []}
@@ -83,7 +84,7 @@ def test_while_another_command_writes_a_second_is_refused_and_show_is_not(
 ) -> None:
     with writer.writing(output.location, "night", "run", lambda _: []) as other:
         monkeypatch.setattr(time, "sleep", lambda _: other.commit())  # it lives
-        before = bytes_of(f"{output.location}/{layout.PHOTOS}/outcome=featurized")
+        before = tree(f"{output.location}/{layout.PHOTOS}/outcome=featurized")
         assert main.main([name, "--output", output.location, *MORE[name]]) == 1
         told = capsys.readouterr()
         assert told.out == ""
@@ -92,7 +93,7 @@ def test_while_another_command_writes_a_second_is_refused_and_show_is_not(
         assert waiting.endswith("has not ended: waiting up to 60 s to see whether it still lives")
         assert "is being written by run night" in refused
         assert refused.endswith("wait for it to end, or stop it")
-        assert bytes_of(f"{output.location}/{layout.PHOTOS}/outcome=featurized") == before
+        assert tree(f"{output.location}/{layout.PHOTOS}/outcome=featurized") == before
         assert main.main(["show", "--output", output.location, "--path", output.good[4]]) == 0
         words = ["erase", "--output", output.location, "--path", output.good[4], "--requested-by", "me"]
         assert main.main([*words, "--dry-run"]) == 0

@@ -17,7 +17,8 @@ from job.table import files, layout, schema, sweep
 from job.table.layout import DataFile
 from tests import outputs
 from tests.outputs import FEW, Made, add_file, features_of
-from tests.test_erase import assert_derived, bytes_of
+from tests.tables import tree
+from tests.test_erase import assert_derived
 
 
 def a_model(k: int = 2) -> Pca:
@@ -73,10 +74,10 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
 
 
 def test_where_nothing_is_new_nothing_is_projected_or_written(table: Table) -> None:
-    before = bytes_of(table.place)
+    before = tree(table.place)
     assert table.write() == (12, 0)
     assert table.projected == []
-    assert bytes_of(table.place) == before
+    assert tree(table.place) == before
 
 
 def test_only_files_without_a_matrix_are_projected(table: Table) -> None:
