@@ -195,12 +195,14 @@ def test_an_erasure_that_was_interrupted_is_completed_by_the_same_words(
     assert_right(output, output.good[4:5])
 
 
-@pytest.mark.parametrize("name", commands.COMMANDS)
-def test_help_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "example", ["python -m job --input", *(f"python -m job {name} --output" for name in commands.COMMANDS)]
+)
+def test_help_shows_an_example(example: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main.main([name, "--help"])
+        main.main([*example.split()[3:-1], "--help"])
     assert ended.value.code == 0
-    assert f"python -m job {name} --output" in capsys.readouterr().out
+    assert example in capsys.readouterr().out
 
 
 def test_a_command_starts_no_spark_and_loads_no_network(output: Made) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,15 +69,6 @@ def test_a_mistake_is_one_json_object_if_that_is_the_format(cache: Path, tmp_pat
     assert done.returncode == 2
     assert (lines[-1]["level"], lines[-1]["event"], lines[-1]["exit_code"]) == ("error", "run_failed", 2)
     assert {line["run_id"] for line in lines} == {lines[0]["run_id"]}
-
-
-def test_help_shows_an_example_and_starts_no_spark(cache: Path) -> None:
-    start = time.monotonic()
-    done = run(cache, "--help")
-    assert done.returncode == 0
-    assert "example:" in done.stdout
-    assert "spark-submit job/main.py --input" in done.stdout
-    assert time.monotonic() - start < 30
 
 
 @pytest.mark.spark
