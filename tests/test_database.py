@@ -170,24 +170,6 @@ def test_an_interruption_ends_a_long_comparison(tmp_path: Path, listing: str) ->
     assert interrupted(tmp_path, program) == "interrupted ['out']\n"
 
 
-# What a worker does, on photos that are all bad: no network is needed.
-WORK: Final = """
-from types import SimpleNamespace as Made
-from job import backbone, featurize, passes, tasks
-from job.decode import Limits
-from tests.listings import BAD, NETWORK, known, listed, make
-backbone.network = lambda *_: None
-make(folder / "in", "new.jpg", "changed.jpg")
-file = known(folder, {BAD: [f"{folder}/in/changed.jpg", "/other"]}).files[BAD]
-new, changed = listed(f"{folder}/in/new.jpg"), tasks.Photo(listed(f"{folder}/in/changed.jpg"), file)
-todo = tasks.write([new], [changed], f"{folder}/tasks", 1, 9)
-reports = []
-limits, network = Limits(10**6, 10**6), Made(value=b"")
-for task in range(todo.tasks):
-    where = (todo.location, str(folder), 1, "litert", "key", network, NETWORK, "a run", limits)
-    featurize.run_task(featurize.Work(*where, Made(add=reports.extend)), task)
-assert [sum(file.rows for file in report.written) for report in reports] == [1, 2]
-"""
 FIRST_RUN: Final = """
 from tests.listings import make, take
 make(folder / "in", "1.jpg")
@@ -202,7 +184,7 @@ except SystemExit:
 """
 
 
-@pytest.mark.parametrize("program", [WORK, FIRST_RUN, HELP], ids=["a worker", "a first listing", "--help"])
+@pytest.mark.parametrize("program", [FIRST_RUN, HELP], ids=["a first listing", "--help"])
 def test_duckdb_and_deltalake_are_loaded_only_where_they_are_needed(tmp_path: Path, program: str) -> None:
     told = "print({'duckdb', 'deltalake', 'tensorflow'} & set(sys.modules))"
     whole = f"import sys; from pathlib import Path; folder = Path(sys.argv[1])\n{program}\n{told}"

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pytest
 
 from job import store
-from job.table import commits, files, layout, removal, sweep, writer
+from job.table import commits, files, layout, removal, writer
 from job.table.layout import FEATURIZED, REJECTED
 from job.table.writer import Writer
 from tests.chaos_s3 import BUCKET, chaos
@@ -53,14 +53,7 @@ def names(output: str) -> set[str]:
 def test_what_the_table_does_not_lead_to_is_deleted_and_all_else_stays(output: str) -> None:
     [good] = make(output, A).of(FEATURIZED)
     stay = {layout.CURRENT_MODEL, f"photos/{good.path}", *layout.matrix_paths(good.path, "pca-2")}
-    stay |= {
-        "models/pca-1/pca.npz",
-        "runs/r-1.json",
-        "moments/moments.npz",
-        "erasures/e-1.json",
-        "mine/x",
-        "x.csv",
-    }
+    stay |= {f"{name}/x" for name in ("models/pca-1", "runs", "moments", "erasures", "mine")} | {"x.csv"}
     gone = {f"photos/{layout.data_path(outcome, 9, 0, 0)}" for outcome in (FEATURIZED, REJECTED)}
     gone |= {*layout.matrix_paths(good.path, "pca-1"), *layout.matrix_paths(f"{good.path}x", "pca-2")}
     gone |= {"pca/part-0.earlier.parquet", f"{layout.TASKS}/8/part-00000.parquet", "photos/of-nobody.txt"}
@@ -76,15 +69,8 @@ def test_what_the_table_does_not_lead_to_is_deleted_and_all_else_stays(output: s
 def test_drafts_and_folders_that_are_empty_then_are_removed(tmp_path: Path) -> None:
     output = str(tmp_path)
     make(output, A, BAD)
-    drafts = [
-        tmp_path / folder / f".0123{store.DRAFT}"
-        for folder in (
-            *layout.FOLDERS,
-            LOG,
-            "pca/model_id=pca-1",
-            "photos/outcome=rejected",
-        )
-    ]
+    folders = (*layout.FOLDERS, LOG, "pca/model_id=pca-1", "photos/outcome=rejected")
+    drafts = [tmp_path / folder / f".0123{store.DRAFT}" for folder in folders]
     others = [tmp_path / "photos/.mine", tmp_path / "mine" / drafts[0].name, tmp_path / "mine/empty/x"]
     for path in [*drafts, *others]:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,17 +80,8 @@ def test_drafts_and_folders_that_are_empty_then_are_removed(tmp_path: Path) -> N
         own.commit(remove=[file.path for file in own.snapshot.of(REJECTED)])
     assert not [path for path in drafts if path.exists()]
     assert all(path.exists() for path in others)
-    folders = {str(path.relative_to(output)) for path in tmp_path.rglob("*") if path.is_dir()}
-    assert folders == {"photos", LOG, "photos/outcome=featurized", "mine", "mine/empty"}
-
-
-def test_a_model_that_is_not_told_or_told_badly_has_no_matrix(tmp_path: Path) -> None:
-    assert sweep.current_model(str(tmp_path)) == ""
-    for content in (b"", b"{", b"[]", b'{"id": "pca-1"}'):
-        store.write_bytes(f"{tmp_path}/{layout.CURRENT_MODEL}", content)
-        assert sweep.current_model(str(tmp_path)) == ""
-    store.write_bytes(f"{tmp_path}/{layout.CURRENT_MODEL}", b'{"model_id": "pca-1"}')
-    assert sweep.current_model(str(tmp_path)) == "pca-1"
+    left = {str(path.relative_to(output)) for path in tmp_path.rglob("*") if path.is_dir()}
+    assert left == {"photos", LOG, "photos/outcome=featurized", "mine", "mine/empty"}
 
 
 @pytest.mark.parametrize(("hours_ago", "stays"), [(0, True), (23, True), (25, False)])
@@ -179,22 +156,6 @@ def read(output: str, file: str) -> list[str]:
     return paths
 
 
-def test_photos_do_not_leave_if_their_new_file_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output = str(tmp_path)
-    [old] = make(output, A, B).files
-
-    def fail(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"), writing(output) as own, monkeypatch.context() as patch:
-        patch.setattr(files, "write", fail)
-        removal.remove(own, {old: [A]})
-    assert photos(output) == [A, B]
-    assert unnamed(output) == set()
-
-
 def test_a_file_is_written_in_order_of_its_paths_and_read_in_parts(output: str) -> None:
     many = [f"/photos/Apple/{number:04}.jpg" for number in range(1500)]
     file = files.write(output, layout.data_path(FEATURIZED, 1, 0, 0), rows(*reversed(many)))
@@ -220,12 +181,3 @@ def test_names_are_in_the_order_in_which_files_came_and_never_come_twice() -> No
     ]
     assert names == sorted(names)
     assert len({layout.data_path(FEATURIZED, 1, 1, 1) for _ in range(100)}) == 100
-    for outcome in (FEATURIZED, REJECTED):
-        assert layout.outcome_of(layout.data_path(outcome, 1, 1, 1)) == outcome
-    parquet, csv = layout.matrix_paths(names[0], "pca-1")
-    assert (Path(parquet).parent, Path(csv).parent) == (
-        Path("pca/model_id=pca-1"),
-        Path("pca_csv/model_id=pca-1"),
-    )
-    assert Path(parquet).name == Path(names[0]).name
-    assert Path(csv).stem == Path(names[0]).stem

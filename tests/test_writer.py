@@ -37,23 +37,13 @@ from tests.tables import (
 
 S3: Final = f"s3://{BUCKET}/out"
 NAME: Final = r"run r-\d \(host \S+, process \d+\)"
-LONG: Final = 60.0
-SEED: Final = 7
 
 
 @pytest.fixture(autouse=True)
 def seconds(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Watch for a tenth of a second where the job watches for a minute."""
-    monkeypatch.setattr(writer, "WATCH_SECONDS", 0.1)
+    """Look often, but watch for a minute as the job does; a test can set other times."""
     monkeypatch.setattr(writer, "POLL_SECONDS", 0.005)
     return monkeypatch
-
-
-@pytest.fixture
-def patient(seconds: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Watch for as long as the job does."""
-    seconds.setattr(writer, "WATCH_SECONDS", LONG)
-    return seconds
 
 
 @pytest.fixture
@@ -114,20 +104,8 @@ def test_files_come_and_go_by_one_commit(tmp_path: Path) -> None:
         assert own.snapshot.version == snapshot(output).version == 4
 
 
-def test_what_fails_has_ended_and_leaves_nothing_behind(tmp_path: Path, patient: pytest.MonkeyPatch) -> None:
-    output = str(tmp_path)
-    assert patient
-    with pytest.raises(ZeroDivisionError), writing(output) as own:
-        own.commit([written(output, own.number, A)])
-        written(output, own.number, B)
-        raise ZeroDivisionError
-    with writing(output, say=pytest.fail):
-        assert photos(output) == [A]
-        assert unnamed(output) == set()
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_what_was_committed_as_the_command_was_interrupted_stays(
+def test_what_was_committed_as_the_command_was_interrupted_stays_and_the_next_need_not_wait(
     tmp_path: Path, seconds: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     output, put = str(tmp_path), commits.put
@@ -140,18 +118,15 @@ def test_what_was_committed_as_the_command_was_interrupted_stays(
 
     with pytest.raises(error), writing(output) as own:
         seconds.setattr(commits, "put", interrupted)
+        written(output, own.number, B, task=1)
         own.commit([written(output, own.number, A)], [old])
-    assert photos(output) == [A]
-    with writing(output):
-        pass
+    with writing(output, say=pytest.fail):
+        assert photos(output) == [A]
     assert unnamed(output) == set()
 
 
-def test_the_second_of_two_commands_ends_with_a_sentence_and_leaves_all_as_it_is(
-    tmp_path: Path, patient: pytest.MonkeyPatch
-) -> None:
+def test_the_second_of_two_commands_ends_with_a_sentence_and_leaves_all_as_it_is(tmp_path: Path) -> None:
     output, said = str(tmp_path), list[str]()
-    assert patient
     with writing(output, "r-1") as first:
         first.commit([written(output, first.number, A)])
 
@@ -171,31 +146,28 @@ def test_the_second_of_two_commands_ends_with_a_sentence_and_leaves_all_as_it_is
     assert re.fullmatch(f"{NAME} has not ended: waiting up to 60 s to see whether it still lives", told)
 
 
-def test_a_command_with_nothing_to_do_lives_by_commits(tmp_path: Path, patient: pytest.MonkeyPatch) -> None:
-    patient.setattr(writer, "LIFE_SECONDS", 0.02)
+def test_a_command_with_nothing_to_do_lives_by_commits(tmp_path: Path, seconds: pytest.MonkeyPatch) -> None:
+    seconds.setattr(writer, "LIFE_SECONDS", 0.02)
     output = str(tmp_path)
     with writing(output), pytest.raises(Overtaken, match="written by run r-1"), writing(output):
         pytest.fail("it was taken for dead")
 
 
 def test_a_command_lives_while_it_looks_for_what_to_delete(
-    tmp_path: Path, patient: pytest.MonkeyPatch, landed: threading.Semaphore
+    tmp_path: Path, seconds: pytest.MonkeyPatch, landed: threading.Semaphore
 ) -> None:
     def look(_: str) -> Iterator[str]:
-        patient.setattr(store, "list_drafts", lambda _: iter(()))
-        patient.setattr(writer, "LIFE_SECONDS", 0.02)
+        seconds.setattr(store, "list_drafts", lambda _: iter(()))
+        seconds.setattr(writer, "LIFE_SECONDS", 0.02)
         assert landed.acquire(timeout=5), "it will be taken for dead"
         return iter(())
 
-    patient.setattr(store, "list_drafts", look)
+    seconds.setattr(store, "list_drafts", look)
     with writing(str(tmp_path)):
         assert landed.acquire(timeout=5)
 
 
-def test_one_that_ends_while_it_is_watched_is_followed_at_once(
-    tmp_path: Path, patient: pytest.MonkeyPatch
-) -> None:
-    assert patient
+def test_one_that_ends_while_it_is_watched_is_followed_at_once(tmp_path: Path) -> None:
     first = begun(str(tmp_path), "r-1")
     with writing(str(tmp_path), say=lambda _: first.end()):
         assert (snapshot(str(tmp_path)).writer, snapshot(str(tmp_path)).ended) == (2, 1)
@@ -204,6 +176,7 @@ def test_one_that_ends_while_it_is_watched_is_followed_at_once(
 def test_one_that_is_overtaken_right_after_its_first_commit_writes_nothing(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
+    seconds.setattr(writer, "WATCH_SECONDS", 0.1)
     output, put, second = str(tmp_path), commits.put, list[Writer]()
 
     def put_and_sleep(*given: Any) -> bool:
@@ -233,7 +206,7 @@ def test_what_is_reported_is_committed_wave_by_wave(
                 seconds.setattr(writer, "WAVE_SECONDS", 0)
                 assert landed.acquire(timeout=5)
                 assert photos(output) == there
-            seconds.setattr(writer, "WAVE_SECONDS", LONG)
+            seconds.setattr(writer, "WAVE_SECONDS", 60)
             reports.append(Report(3, [written(output, own.number, C, task=3)], [], 1, 0.0))
         assert photos(output) == [A, B, BAD, C], "the last come at the end of the block"
         assert landed.acquire(blocking=False)
@@ -243,6 +216,7 @@ def test_what_is_reported_is_committed_wave_by_wave(
 def test_the_workers_of_one_that_was_overtaken_are_called_off(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
+    seconds.setattr(writer, "WATCH_SECONDS", 0.1)
     seconds.setattr(writer, "WAVE_SECONDS", 0)
     output, called_off, reports = str(tmp_path), threading.Event(), list[Report]()
     first = begun(output, "r-1")
