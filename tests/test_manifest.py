@@ -1,4 +1,4 @@
-"""A list of photos in place of a listing: each form of it gives the same photos in order; faults are named."""
+"""A list of photos instead of a listing: each form of it gives the same photos in order; faults are named."""
 
 import gzip
 import random
