@@ -11,6 +11,8 @@ from job.report import Counts
 from job.walk import walk
 from tests.outputs import NETWORK, Made, snapshot_of
 
+COUNTS = Counts(10, 0, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
+
 
 def compared(output: Made, backbone: str = NETWORK) -> Comparison:
     """Compare photos with an output that knows as many and one more."""
@@ -47,19 +49,17 @@ def test_more_components_than_photos_can_have_are_refused() -> None:
 
 
 def test_too_many_bad_photos_of_this_run_and_of_earlier_ones_are_refused() -> None:
-    counts = Counts(10, 0, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
-    checks.check_rejected(counts, 0.2, "/out")
+    checks.check_rejected(COUNTS, 0.2, "/out")
     sentence = (
         "2 of 10 photos were rejected (1 empty, 1 by earlier runs), more than --max-rejected 0.19 allows: "
         "see the rows of table /out/photos with outcome rejected"
     )
     with pytest.raises(DataError, match=re.escape(sentence)):
-        checks.check_rejected(counts, 0.19, "/out")
+        checks.check_rejected(COUNTS, 0.19, "/out")
 
 
 def test_moments_and_matrix_must_be_of_as_many_photos_as_there_are_rows() -> None:
-    counts = Counts(10, 0, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
-    checks.check_same(counts, 8, 8)
+    checks.check_same(COUNTS, 8, 8)
     for fitted, projected in ((7, 8), (8, 7)):
         with pytest.raises(JobError, match="something else has changed this output"):
-            checks.check_same(counts, fitted, projected)
+            checks.check_same(COUNTS, fitted, projected)

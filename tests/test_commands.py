@@ -19,7 +19,6 @@ from tests.test_erase import assert_derived, assert_right, traces_of
 
 ROOT = Path(__file__).parents[1]
 MORE = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/a"], "compact": []}
-WRITING = ("erase", "compact")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +77,7 @@ def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Made) -> Non
     assert not any(file.exists() for file in old)
 
 
-@pytest.mark.parametrize("name", WRITING)
+@pytest.mark.parametrize("name", ["erase", "compact"])
 def test_while_another_command_writes_a_second_is_refused_and_show_is_not(
     name: str, output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from tests import outputs
 from tests.outputs import Made, make, matrix_of, photos, rows_of, snapshot_of
 from tests.tables import tree
 from tests.test_erase import LOG, assert_derived, assert_right
-from tests.test_erase_faults import AtStep, Killed, kill
+from tests.test_erase_faults import Killed, at_step, kill
 
 HOURS = 87600
 
@@ -98,7 +98,7 @@ def test_killed_at_any_step_it_is_continued_and_nothing_is_lost(
     for last_step in count():
         made = outputs.copied(output, str(tmp_path / f"out-{last_step}"))
         with monkeypatch.context() as patch:
-            kill(patch, AtStep(last_step))
+            kill(patch, at_step(last_step))
             try:
                 do(made.location, rows)
                 break

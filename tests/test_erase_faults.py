@@ -61,15 +61,10 @@ def kill(patch: pytest.MonkeyPatch, is_time: Callable[[str], bool]) -> None:
     before_each_step(patch, act)
 
 
-class AtStep:
-    """Tells whether it is time for the so-manieth step, and in the end how many there were."""
-
-    def __init__(self, step: int) -> None:
-        self.step, self.steps = step, 0
-
-    def __call__(self, _: str) -> bool:
-        self.steps += 1
-        return self.steps == self.step + 1
+def at_step(step: int) -> Callable[[str], bool]:
+    """Return what tells whether it is time for the so-manieth step."""
+    steps = count()
+    return lambda _: next(steps) == step
 
 
 def overtake(patch: pytest.MonkeyPatch, is_time: Callable[[str], bool], other: Callable[[], object]) -> None:
@@ -99,7 +94,7 @@ def test_killed_at_any_step_an_erasure_is_completed_by_the_same_words(
     for last_step in count():
         made = outputs.copied(output, str(tmp_path / f"out-{last_step}"))
         with monkeypatch.context() as patch:
-            kill(patch, AtStep(last_step))
+            kill(patch, at_step(last_step))
             try:
                 do(made, sha256=hashes)
                 break

@@ -74,7 +74,8 @@ def test_a_mistake_is_one_json_object_if_that_is_the_format(cache: Path, tmp_pat
 @pytest.mark.spark
 def test_the_module_runs_and_says_where_everything_lies(cache: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run(cache, "--input", photos, "--output", out, "--components", "3", FRUITS_STANDARDIZE="1")
+    more = {"FRUITS_STANDARDIZE": "1", "AWS_SECRET_ACCESS_KEY": "not-to-be-seen"}
+    done = run(cache, "--input", photos, "--output", out, "--components", "3", **more)
     assert done.returncode == 0, done.stderr
     said = dict(line.split(maxsplit=1) for line in done.stdout.replace("photos ", "photos-").splitlines())
     assert said["photos-listed"].startswith("12 ")
@@ -84,7 +85,9 @@ def test_the_module_runs_and_says_where_everything_lies(cache: Path, photos: Pat
     assert said["output"] == str(out)
     assert (out / said["record"]).exists()
     assert (out / said["model"] / "pca.npz").exists()
-    assert json.loads((out / said["record"]).read_text())["settings"]["standardize"] is True
+    record = (out / said["record"]).read_text()
+    assert json.loads(record)["settings"]["standardize"] is True
+    assert "not-to-be-seen" not in record + done.stdout + done.stderr
     words = ("WARN", "Stage", "SLF4J")
     # Java itself announces the vector module that Spark 4 asks for, and has no switch against it.
     told = [line for line in done.stderr.splitlines() if "incubator modules" not in line]

@@ -67,7 +67,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shown(clock: Clock, total: int, points: list[tuple[float, int]]) -> list[dict[str, Any]]:
     """Show the progress at some points of (seconds since the start, photos done)."""
-    out, counter = io.StringIO(), Counter()
+    out, counter, clock.now = io.StringIO(), Counter(), 100.0
     with Progress(Log("r", True, out), total, counter) as bar:
         for seconds, counter.done in points:
             clock.now = 100.0 + seconds
@@ -107,8 +107,8 @@ def test_the_bar_gives_way_on_a_narrow_terminal(clock: Clock, columns: int, bar:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("as_json", [False, True])
-def test_elsewhere_there_is_a_line_at_each_interval(as_json: bool) -> None:
-    out, err, counter = io.StringIO(), io.StringIO(), Counter(looks=4, done=3)
+def test_elsewhere_there_is_a_line_at_each_interval_and_json_is_json_on_a_terminal_too(as_json: bool) -> None:
+    out, err, counter = io.StringIO(), Terminal() if as_json else io.StringIO(), Counter(looks=4, done=3)
     with Progress(Log("r", as_json, out, err), 10, counter):
         assert counter.enough.wait(TIMEOUT)
     lines = (out if as_json else err).getvalue().splitlines()
@@ -119,15 +119,6 @@ def test_elsewhere_there_is_a_line_at_each_interval(as_json: bool) -> None:
     else:
         assert all(line.startswith("3 of 10 photos, ") for line in lines)
     assert (err if as_json else out).getvalue() == ""
-
-
-def test_json_is_json_on_a_terminal_too(clock: Clock) -> None:
-    terminal = Terminal()
-    with Progress(Log("r", True, terminal, terminal), 10, lambda: 5) as bar:
-        clock.now += 1
-        bar.show()
-    (line,) = terminal.getvalue().splitlines()
-    assert json.loads(line)["done"] == 5
 
 
 def test_the_first_line_comes_after_the_interval_and_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,11 +133,8 @@ def test_speed_and_time_left_are_counted_from_the_first_photos(clock: Clock) -> 
     lines = shown(clock, 1000, [(5, 0), (20, 100), (20, 100), (25, 100), (30, 300), (60, 1000)])
     estimates = [(line["photos_per_second"], line["seconds_left"]) for line in lines]
     assert estimates == [(0.0, None), (5.0, None), (5.0, None), (4.0, None), (20.0, 35.0), (22.5, 0.0)]
-
-
-def test_a_run_that_is_seen_only_when_it_is_over_has_no_time_left(clock: Clock) -> None:
     (line,) = shown(clock, 10, [(2, 10)])
-    assert (line["photos_per_second"], line["seconds_left"]) == (5.0, 0.0)
+    assert (line["photos_per_second"], line["seconds_left"]) == (5.0, 0.0), "seen only when it is over"
 
 
 def test_photos_that_spark_counts_twice_never_make_more_than_all(clock: Clock) -> None:
