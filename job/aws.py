@@ -184,6 +184,8 @@ def system_error(error: Exception, location: str) -> OSError:
         ``EIO``: S3, the line or the credentials are at fault then, not the object. It is a TransientError if
         that may pass.
     """
+    from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004, PLC0415
+
     text = str(error)
     status, code = STATUS.search(text), CODE.search(text)
     number, name = int(status[1]) if status else 0, code[1] if code else type(error).__name__
@@ -193,7 +195,10 @@ def system_error(error: Exception, location: str) -> OSError:
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), location)
     if number == 404 and name != "NoSuchBucket":
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), location)
-    passing = (number >= 500 and number != 501) or number == 429 or name in PASSING or _is_of_the_line(error)
+    of_the_line = isinstance(error, ConnectionError | HTTPClientError)
+    if isinstance(error, BaseError):
+        of_the_line = LINE in text
+    passing = (number >= 500 and number != 501) or number == 429 or name in PASSING or of_the_line
     kind = TransientError if passing else OSError
     return kind(errno.EIO, f"S3 failed with {name}, status {number or 'unknown'}", location)
 
@@ -241,14 +246,6 @@ def unasked(what: str, error: Exception) -> JobError:
     if any(part in name for part in NO_CREDENTIALS):
         return UsageError(f"no AWS credentials for {what} ({name}): set AWS_PROFILE or log in")
     return JobError(f"S3 could not be asked about {what} ({name}): check the network and AWS_ENDPOINT_URL")
-
-
-def _is_of_the_line(error: Exception) -> bool:
-    from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004, PLC0415
-
-    if isinstance(error, BaseError):
-        return LINE in str(error)
-    return isinstance(error, ConnectionError | HTTPClientError)
 
 
 def _moment(text: Any) -> datetime:

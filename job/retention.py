@@ -63,14 +63,9 @@ def old_versions(output: str, now: datetime | None = None) -> str:
 
 
 def sources(paths: Iterable[str], regions: Sequence[str]) -> Sources:
-    """Look whether photos are still where they were read; of many, at the first ten thousand.
+    """Look whether photos, by their paths in tables, are still there; of many, at the first ten thousand.
 
-    Parameters
-    ----------
-    paths : iterable of str
-        As they stand in tables.
-    regions : sequence of str
-        A bucket elsewhere is not asked: its photos count as unknown.
+    A bucket outside `regions` is not asked: its photos count as unknown.
     """
     every = sorted(set(paths))
     asked = every[:PHOTOS_ASKED]
@@ -115,19 +110,7 @@ def _exists(path: str) -> bool | None:
 
 
 def _days_kept(output: str) -> int | None:
-    """Return for how many days a bucket keeps what is overwritten or deleted below an output.
-
-    Returns
-    -------
-    int or None
-        0 if it keeps nothing, None if it keeps it for ever.
-
-    Raises
-    ------
-    OSError
-        As ``s3.read`` does; a PermissionError without ``s3:GetBucketVersioning`` or
-        ``s3:GetLifecycleConfiguration``.
-    """
+    """Return for how many days S3 keeps what is overwritten or deleted below an output; None is for ever."""
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     bucket, key = s3.split(output)

@@ -72,14 +72,6 @@ def test_label_and_split_are_the_folders_above(path: str, label: str | None, spl
     assert label_and_split(path) == (label, split)
 
 
-def test_the_sample_is_listed_with_its_labels(sample: Path, tmp_path: Path) -> None:
-    taken, rows = take(sample, to=tmp_path)
-    found = Counter((path.parent.parent.name, path.parent.name) for path in sample.rglob("*.jpg"))
-    assert Counter((row["split"], row["label"]) for row in rows) == found
-    assert taken.photos == found.total()
-    assert taken.bytes == sum(path.stat().st_size for path in sample.rglob("*.jpg"))
-
-
 def test_odd_names_in_folders_come_back_as_they_are(tmp_path: Path) -> None:
     files = [f"{name}/{name}.jpg" for name in ODD]
     make(tmp_path / "in", *files)

@@ -107,5 +107,5 @@ def test_a_run_goes_on_where_killed_drivers_were(
         assert driver.wait(SECONDS) == -signal.SIGKILL
         jvm.stop_spark()
     assert counts(minio_job.run(*OPTIONS)) == (40, 40, 0, 0, 0)
-    minio_job.run(*OPTIONS, output="undisturbed")
-    assert_same(minio_job.copy(tmp_path), minio_job.copy(tmp_path, "undisturbed"))
+    minio_job.run(*OPTIONS, output="undisturbed é")
+    assert_same(minio_job.copy(tmp_path), minio_job.copy(tmp_path, "undisturbed é"))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.drivers import run
 from tests.s3_servers import Moto
-from tests.tables import FEATURIZED, REJECTED, assert_whole, table
+from tests.tables import FEATURIZED, REJECTED, table
 from tests.test_bad_input import ODD_NAMES
 
 pytestmark = pytest.mark.spark
@@ -48,34 +48,6 @@ def test_photos_in_s3_give_the_features_of_the_same_photos_in_a_folder(
         ours, theirs = features.loc[path], there.loc[str(local / name)]
         assert ours["features"].tobytes() == theirs["features"].tobytes()
         assert ours["sha256"] == theirs["sha256"]
-
-
-def test_results_go_to_s3_and_the_model_comes_back_from_there(
-    cache: Path, sample: Path, tmp_path: Path, bucket: str, moto: Moto
-) -> None:
-    client = boto3.client("s3", endpoint_url=moto.url)
-    photos = sorted(sample.rglob("*.jpg"))[:200:10]
-    for photo in photos:
-        client.put_object(Bucket=bucket, Key=f"in/{photo.parent.name}/{photo.name}", Body=photo.read_bytes())
-    done = run(cache, "--input", f"s3://{bucket}/in", "--output", f"s3://{bucket}/out é", "--components", "3")
-    assert done.returncode == 0, done.stderr
-    listed = client.list_objects_v2(Bucket=bucket, Prefix="out é/")["Contents"]
-    for one in listed:
-        file = tmp_path / one["Key"]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read())
-    out = tmp_path / "out é"
-    assert len(table(out, FEATURIZED)) == 20
-    assert table(f"s3://{bucket}/out é", FEATURIZED).equals(table(out, FEATURIZED))
-    assert_whole(out)
-    assert len(list((out / "runs").iterdir())) == 1
-    (model,) = (out / "models").glob("pca-*")
-    assert {file.name for file in model.iterdir()} == {"pca.npz", "model.json", "spark"}
-    assert sorted(file.name for file in (model / "spark" / "stages").iterdir()) == [
-        f"0_fruits_{model.name}_scaler",
-        f"1_fruits_{model.name}_pca",
-    ]
-    assert list((model / "spark" / "stages").glob("1_*/data/*.parquet"))
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-2"])
