@@ -173,6 +173,7 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("film.jpg", b"\0\0\0\x18ftypisom\0\0\2\0isommp42"),
             ("sound.webp", b"RIFF\x24\0\0\0WAVEfmt " + bytes(28)),
             ("noise.jpeg", noise),
+            ("tga.jpg", encoded(picture, "TGA")),  # it begins like a cursor
         ],
         "format_not_allowed": _other_formats(),
         "too_large": [

@@ -79,7 +79,7 @@ def test_one_flipped_bit_of_one_weight_is_refused(folder: Path, tmp_path: Path, 
     data[place] ^= 1
     (tmp_path / name).write_bytes(data)
     # A .keras file is an archive that has sums of its own.
-    expected = "Bad CRC" if name.endswith(".keras") else "does not hold MobileNetV2's ImageNet weights"
+    expected = "Bad CRC" if name.endswith(".keras") else "the fingerprint of its 260 arrays is"
     assert expected in refusal(tmp_path / name)
 
 
@@ -114,13 +114,8 @@ def test_other_networks_weights_are_refused(tmp_path: Path) -> None:
         other = keras.Model(inputs, keras.layers.Dense(3)(inputs))
         save_older(other, tmp_path / "other.h5")
         other.save_weights(tmp_path / "other.weights.h5")
-        untrained = keras.applications.MobileNetV2(weights=None, include_top=False)
-        save_older(untrained, tmp_path / "untrained.h5")
-        untrained.save_weights(tmp_path / "untrained.weights.h5")
     assert "the fingerprint of its 2 arrays is" in refusal(tmp_path / "other.h5")
     assert "is not a file of Keras weights" in refusal(tmp_path / "other.weights.h5")
-    assert "the fingerprint of its 260 arrays is" in refusal(tmp_path / "untrained.h5")
-    assert f"not {FINGERPRINT[:12]}" in refusal(tmp_path / "untrained.weights.h5")
 
 
 def test_what_is_not_a_file_of_weights_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import re
 import socketserver
 import stat
@@ -125,7 +124,7 @@ class Trap:
     """What runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return os.abort, ()
+        return sys.exit, ("code is run",)
 
 
 def flipped(data: bytes, place: int) -> bytes:
