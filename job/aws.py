@@ -76,34 +76,11 @@ class TransientError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long something is tried: no try begins later than so many seconds after the first.
-
-    Waits double, and each is drawn between a half and all of that, so that many workers that failed together
-    do not come back together.
-    """
+    """No try of what is about one object begins later than so many seconds after the first."""
 
     seconds: float = 60  # S3 needs time to grow with a load it slows down
     wait: Callable[[float], object] = time.sleep
     clock: Callable[[], float] = time.monotonic
-
-    def keep_trying(self, call: Callable[[], Result]) -> Result:
-        """Return what `call` returns once it does.
-
-        Raises
-        ------
-        TransientError
-            What it raised last, when there is no time for another try.
-        """
-        end, longest = self.clock() + self.seconds, FIRST_WAIT
-        while True:
-            try:
-                return call()
-            except TransientError:
-                pause = _random.uniform(longest / 2, longest)
-                if self.clock() + pause > end:
-                    raise
-            self.wait(pause)
-            longest = min(2 * longest, LONGEST_WAIT)
 
 
 PATIENCE: Final = Patience()
@@ -206,6 +183,9 @@ def system_error(error: Exception, location: str) -> OSError:
 def tried(call: Callable[[], Result], location: str) -> Result:
     """Return what a call of obstore or boto3 about one object returns, tried again while its fault may pass.
 
+    Waits double, and each is drawn between a half and all of that, so that many workers that failed together
+    do not come back together.
+
     Raises
     ------
     AlreadyExistsError, PreconditionError
@@ -215,16 +195,22 @@ def tried(call: Callable[[], Result], location: str) -> Result:
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    def once() -> Result:
+    fault: OSError
+    end, longest = PATIENCE.clock() + PATIENCE.seconds, FIRST_WAIT
+    while True:
         try:
             return call()
+        except TransientError as error:
+            fault = error
         except (BaseError, FileNotFoundError, BotoCoreError, ClientError) as error:
             fault = system_error(error, location)
             if isinstance(error, CONDITIONS) and not isinstance(fault, TransientError):
                 raise
-            raise fault from None
-
-    return PATIENCE.keep_trying(once)
+        pause = _random.uniform(longest / 2, longest)
+        if not isinstance(fault, TransientError) or PATIENCE.clock() + pause > end:
+            raise fault
+        PATIENCE.wait(pause)
+        longest = min(2 * longest, LONGEST_WAIT)
 
 
 def unlisted(location: str, error: "ClientError") -> JobError:

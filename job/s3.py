@@ -4,8 +4,7 @@ boto3 knows every place credentials can come from (profile, IRSA, Pod Identity) 
 takes; obstore makes a request for a tenth of the CPU, but sees a path in a key: it refuses some, and drops a
 slash at either end of others. One such key would end its listing, so boto3 lists, and reads those few keys.
 
-Each process keeps one store and one client for each bucket. Above it stand ``store``, ``inventory``,
-``residency`` and ``retention``.
+Each process keeps one store and one client for each bucket.
 """
 
 import errno
