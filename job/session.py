@@ -163,10 +163,9 @@ def launch_arguments(environment: Mapping[str, str], java_options: str = "") -> 
 
 def _defaults_file(environment: Mapping[str, str]) -> set[str]:
     """Return the keys of the user's spark-defaults.conf, which any ``--conf`` would override."""
-    home = environment.get("SPARK_HOME")
-    folder = environment.get("SPARK_CONF_DIR") or (f"{home}/conf" if home else None)
-    file = Path(folder) / "spark-defaults.conf" if folder else None
-    if file is None or not file.is_file():
+    folder = environment.get("SPARK_CONF_DIR") or f"{environment.get('SPARK_HOME') or '/none'}/conf"
+    file = Path(folder) / "spark-defaults.conf"
+    if not file.is_file():
         return set()
     lines = (line.strip() for line in file.read_text().splitlines())
     return {line.replace("=", " ").split()[0] for line in lines if line and not line.startswith("#")}

@@ -47,7 +47,11 @@ _OTHERS_BY_PATTERN: Final = {  # two bytes alone would be found in too many othe
     "PNM": re.compile(rb"P(?:[1-6Ff]\s+[#\d-]|7\n)"),
 }
 _FIRST_ELEMENT: Final = re.compile(rb"<([A-Za-z][\w.:-]*)")
-_HEIF: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file; a film is none
+    "a Canon CR3 camera raw": {b"crx "},
+    "AVIF": {b"avif", b"avis"},
+    "HEIC or HEIF": set(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()),
+}
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: what decides how a photo looks
@@ -78,20 +82,11 @@ def other_format(data: bytes) -> str | None:
         if pattern.match(data):
             return name
     if data[4:8] == b"ftyp":
-        return _still_picture(data)
+        brands = {data[at : at + 4] for at in range(8, min(len(data), 64), 4)}
+        return next((name for name, known in _OTHERS_BY_BRAND.items() if brands & known), None)
     head = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     element = _FIRST_ELEMENT.search(head) if head.startswith(b"<") else None
     return "SVG" if element and element[1].split(b":")[-1] == b"svg" else None
-
-
-def _still_picture(data: bytes) -> str | None:
-    """Name the still picture in an ISO base media file by its brands; a film is none."""
-    brands = {data[at : at + 4] for at in range(8, min(len(data), 64), 4)}
-    if b"crx " in brands:
-        return "a Canon CR3 camera raw"
-    if brands & {b"avif", b"avis"}:
-        return "AVIF"
-    return "HEIC or HEIF" if brands & _HEIF else None
 
 
 def jpeg_is_cut(data: bytes) -> bool:

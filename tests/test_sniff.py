@@ -33,14 +33,7 @@ GOOD: Final = good_oddities()
 ROOT: Final = Path(__file__).parents[1]
 NAMES: Final = {"icns": "icon", "jpeg2000": "JPEG 2000", "j2k": "JPEG 2000", "jxl": "JPEG XL", "ppm": "PNM"}
 SMALL: Final = [encoded(drawn(24, 18), kind) for kind in ("JPEG", "PNG", "WEBP")] + [GOOD["phone_pair.jpg"]]
-MARKS: Final = (
-    b"",
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"RIFF\x20\0\0\0WEBPVP8X",
-    b"\0\0\0\x18ftyp",
-    b"BM",
-)
+MARKS: Final = [b"", *(data[:16] for data, _ in BAD.values())]
 ENTRY: Final = b"II*\0\x08\0\0\0\1\0\x12\1"  # EXIF with one entry, the orientation, to be continued
 
 
