@@ -33,24 +33,20 @@ def environment(cache: Path) -> dict[str, str]:
     return kept | {"FRUITS_CACHE": str(cache), "PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"}
 
 
-def command(*options: object) -> list[str]:
-    """Return the command of a driver."""
-    return [sys.executable, "-m", "job", *map(str, options)]
-
-
 def run(cache: Path, *options: object, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a driver to its end."""
     return subprocess.run(
-        command(*options), capture_output=True, text=True, cwd=ROOT, env=environment(cache) | more,
-        timeout=SECONDS, check=False,
+        [sys.executable, "-m", "job", *map(str, options)], capture_output=True, text=True, cwd=ROOT,
+        env=environment(cache) | more, timeout=SECONDS, check=False,
     )  # fmt: skip
 
 
 def start(environment: Mapping[str, str], *options: object, waits: str = HASTY) -> "subprocess.Popen[str]":
-    """Start a driver; its output and its errors come together."""
+    """Start a driver in a session of its own; its output and its errors come together."""
     return subprocess.Popen(
         [sys.executable, "-c", WITH_WAITS, waits, *map(str, options)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment,
+        start_new_session=True,
     )  # fmt: skip
 
 

@@ -7,15 +7,13 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from job import checks, exits, main
 from job.table import writer
 from scripts.s3_faults import Fault, Faults, When
 from tests import drivers
@@ -125,24 +123,10 @@ def test_a_driver_killed_at(story: Story, tmp_path: Path, method: str, keys: str
     story.check(tmp_path)
 
 
-def processes(wanted: Callable[[str], bool], above: int) -> list[int]:
-    """Return the processes below another whose command lines are wanted, the youngest last."""
-    parents, found = {}, []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if wanted((entry / "cmdline").read_text().replace("\0", " ")):
-                    found.append(int(entry.name))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-
-    def is_below(pid: int) -> bool:
-        while pid in parents and pid != above:
-            pid = parents[pid]
-        return pid == above
-
-    return sorted(pid for pid in found if is_below(pid))
+def youngest(word: str, session: int) -> int:
+    """Return the youngest process of a session with a word in its command."""
+    lines = os.popen(f"ps -ww -s {session} -o pid=,args=").read().splitlines()
+    return max(int(line.split()[0]) for line in lines if word in line)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +143,7 @@ def test_what_is_killed_in_a_run_costs_only_its_unfinished_work(
     killed: list[int] = []
 
     def kill_one() -> Fault:
-        killed.append(processes(lambda line: victim in line, driver.pid)[-1])
+        killed.append(youngest(victim, driver.pid))
         os.kill(killed[0], signal.SIGKILL)
         return Fault.RESET
 
@@ -195,49 +179,6 @@ def test_a_driver_that_is_overtaken_in_its_sleep_wakes_and_does_no_harm(story: S
     (sentence,) = [line for line in words.splitlines() if line.startswith("error: ")]
     assert re.search("may not write to output .* any more: run .* has taken it over", sentence)
     assert "Traceback" not in words
-    story.check(tmp_path)
-
-
-def test_a_commit_whose_answer_is_lost_lands_once(story: Story, tmp_path: Path) -> None:
-    story.begin()
-    for nth in range(1, 20, 2):  # the second put of each asks whether the first has landed
-        story.job.server.on("PUT", LOG, nth, "after", Fault.RESET)
-    version = story.job.run(*OPTIONS)["table_version"]
-    asked = [one.key for one in story.job.server.requests if one.method == "PUT" and fnmatch(one.key, LOG)]
-    assert len(asked) == 2 * len(set(asked)) > 6
-    assert max(asked) == f"out/photos/_delta_log/{version + 1:020}.json", (
-        "the next one says that it has ended"
-    )
-    story.check(tmp_path)
-
-
-def test_of_two_runs_at_once_one_writes_and_the_other_ends_with_a_sentence(
-    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    story.begin()
-    monkeypatch.setattr(writer, "LIFE_SECONDS", 0.1)
-    monkeypatch.setattr(writer, "WATCH_SECONDS", SECONDS)
-    monkeypatch.setattr(exits, "_on_signals", lambda _: None)
-    check, seen = checks.check_rejected, list[int]()
-
-    def meanwhile(*given: Any) -> None:
-        before = story.job.server.contents(BUCKET)
-        seen.append(main.main(story.job.arguments("--run-id", "second", *OPTIONS)))
-        after = story.job.server.contents(BUCKET)
-        assert before.items() <= after.items()
-        for key in after.keys() - before.keys():
-            assert fnmatch(key, LOG)
-            assert b'"run": "first"' in after[key], "the first is alive"
-        check(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checks, "check_rejected", meanwhile)
-        story.job.run("--run-id", "first", *OPTIONS)
-    assert seen == [1]
-    (sentence,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert re.fullmatch(
-        "error: output .* is being written by run first .*: wait for it .* or stop it", sentence
-    )
     story.check(tmp_path)
 
 

@@ -63,13 +63,6 @@ def test_the_real_sample_is_1560_photos_of_26_kinds(features: pd.DataFrame, samp
     assert features["split"].value_counts().to_dict() == {"Training": 1040, "Test": 520}
 
 
-def test_the_features_are_finite_varied_and_1280_wide(features: pd.DataFrame) -> None:
-    rows = matrix(features)
-    assert rows.shape == (len(features), 1280)
-    assert np.isfinite(rows).all()
-    assert (rows.std(axis=1) > 0.1).all()
-
-
 def test_pca_equals_eigh_of_the_features_covariance(
     features: pd.DataFrame, output: Path, record: dict[str, Any]
 ) -> None:

@@ -21,6 +21,8 @@ ROOT: Final = Path(__file__).parents[1]
 PYTHON: Final = "/opt/fruits/venv/bin/python"
 START_SECONDS: Final = 120
 
+pytestmark = pytest.mark.docker
+
 
 def run_docker_sh(*options: str | Path, **keywords: object) -> "subprocess.CompletedProcess[str]":
     """Run run-docker.sh to its end."""
@@ -28,7 +30,6 @@ def run_docker_sh(*options: str | Path, **keywords: object) -> "subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, check=False, **keywords)  # type: ignore[call-overload,no-any-return]
 
 
-@pytest.mark.docker
 def test_the_image_gives_the_numbers_of_run_local(image: str, sample: Path, tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     done = run_docker_sh("--image", image, "--input", sample, "--output", inside)
@@ -50,13 +51,12 @@ def test_the_image_gives_the_numbers_of_run_local(image: str, sample: Path, tmp_
     assert owners == {os.getuid()}, "a person can read and delete what it wrote"
 
 
-@pytest.mark.docker
 def test_an_output_is_taken_up_again_and_names_of_all_kinds_reach_the_job(
     image: str, photos: Path, tmp_path: Path
 ) -> None:
     output, fruit = tmp_path / "output", tmp_path / "ein Korb, früh #1 {x}"
     shutil.copytree(photos, fruit)
-    options: list[str | Path] = ["--input", fruit, "--input", fruit, "--output", output, "--components", "3"]
+    options = ("--input", fruit, "--input", fruit, "--output", output, "--components", "3")
     first = run_docker_sh("--image", image, *options)
     assert first.returncode == 0, first.stderr
     (output / "mine").write_text("not the job's")
@@ -78,7 +78,6 @@ def state(path: Path) -> tuple[int, int, int, int]:
     return about.st_uid, about.st_gid, about.st_mode, about.st_ctime_ns
 
 
-@pytest.mark.docker
 def test_what_is_not_the_jobs_keeps_its_owner(image: str, photos: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "output" / "models" / "theirs"
     theirs.parent.mkdir(parents=True)
@@ -90,7 +89,6 @@ def test_what_is_not_the_jobs_keeps_its_owner(image: str, photos: Path, tmp_path
     assert [state(path) for path in places] == before, "not even for a moment"
 
 
-@pytest.mark.docker
 def test_a_container_may_do_no_more_than_a_pod(image: str, photos: Path, tmp_path: Path) -> None:
     script = f"""
 refused="/ /opt/fruits /usr/lib/spark /var/log {photos}"
@@ -101,21 +99,12 @@ ls /sys/class/net
 for place in $refused; do touch $place/x 2>/dev/null && echo "wrote $place"; done
 for place in $granted; do touch $place/x || echo "did not write $place"; done
 """
-    options: list[str | Path] = [
-        "--image",
-        image,
-        "--shell",
-        "--input",
-        photos,
-        "--output",
-        tmp_path / "output",
-    ]
+    options = ("--image", image, "--shell", "--input", photos, "--output", tmp_path / "output")
     done = run_docker_sh(*options, input=script)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["999", "1000", "CapEff:", "0000000000000000", "NoNewPrivs:", "1", "lo"]
 
 
-@pytest.mark.docker
 def test_credentials_reach_s3_and_no_command_line_or_container(
     image: str, bucket: str, photos: Path, tmp_path: Path, aws_environment: pytest.MonkeyPatch
 ) -> None:
@@ -130,14 +119,7 @@ def test_credentials_reach_s3_and_no_command_line_or_container(
     aws_environment.setenv("PATH", f"{fake}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     aws_environment.setenv("AWS_SECRET_ACCESS_KEY", "none-may-see-this")
     results = make_bucket()
-    options: list[str | Path] = [
-        "--input",
-        f"s3://{bucket}",
-        "--output",
-        f"s3://{results}",
-        "--components",
-        "3",
-    ]
+    options = ("--input", f"s3://{bucket}", "--output", f"s3://{results}", "--components", "3")
     done = run_docker_sh("--image", image, "--network", "host", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(list(photos.rglob('*.jpg')))} photos featurized" in done.stdout
@@ -145,7 +127,6 @@ def test_credentials_reach_s3_and_no_command_line_or_container(
     assert list(store.list_files(f"s3://{results}/photos", ".parquet"))
 
 
-@pytest.mark.docker
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_no_record_and_no_container(
     sign: signal.Signals, image: str, sample: Path, tmp_path: Path
@@ -169,7 +150,6 @@ def test_an_interrupted_run_leaves_no_record_and_no_container(
     assert not output.exists() or {path.lstat().st_uid for path in output.rglob("*")} <= {os.getuid()}
 
 
-@pytest.mark.docker
 def test_a_sign_that_comes_early_leaves_nothing(image: str, photos: Path, tmp_path: Path) -> None:
     # Before the container: docker itself is held up until the sign has come.
     fake, told, go = (tmp_path / name for name in ("bin", "told", "go"))
@@ -189,19 +169,12 @@ def test_a_sign_that_comes_early_leaves_nothing(image: str, photos: Path, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.docker
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
         (["--input", "none-such", "--output", "out"], 2, "none-such"),
-        (["--input", "none", "--output", "out", "--components", "no"], 2, "--components: 'no'"),
         (["--no-such-flag"], 2, "unknown argument '--no-such-flag'"),
-        (
-            ["--image", "fruits:none-such", "--input", "x", "--output", "out"],
-            2,
-            "build it with ./scripts/build-image.sh",
-        ),
-        (["--input", "x", "--output", "/usr/share/out"], 2, "the image has its own folder of that name"),
+        (["--image", "fruits:none-such", "--input", "x", "--output", "out"], 2, "./scripts/build-image.sh"),
         (["--input", "x", "--output", "x"], 2, "is also an input"),
         (["--input", "x", "--output", "out", "--cache", "c"], 2, "the image has its own cache"),
         (["--input", "~nobody-of-that-name/x", "--output", "out"], 2, "nobody here has that home"),

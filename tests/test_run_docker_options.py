@@ -25,9 +25,6 @@ def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
         ("/data/photos", Path("/data/photos")),
         ("/data/2025/../2026", Path("/data/2026")),
         ("file:///data/my%20photos", Path("/data/my photos")),
-        ("file:/data/photos", Path("/data/photos")),
-        ("file://localhost/data", Path("/data")),
-        ("s3://bucket/key", "s3://bucket/key"),
         ("s3a://bucket/key", "s3a://bucket/key"),
         ("/run/media/stick", Path("/run/media/stick")),
         ("/tmp/photos", Path("/tmp/photos")),
@@ -47,18 +44,13 @@ def test_folders_of_the_images_own_are_refused(text: str) -> None:
 
 
 def test_the_environment_counts_as_flags_do() -> None:
-    environment = {
-        "FRUITS_INPUT": "/data",
-        "FRUITS_LIMIT": "5",
-        "FRUITS_CACHE": "/x",
-        "AWS_REGION": "eu-west-1",
-    }
+    flags = {"FRUITS_INPUT": "/data", "FRUITS_LIMIT": "5", "FRUITS_CACHE": "/x"}
+    environment = flags | {"AWS_REGION": "eu-west-1"}
     given, _ = run_docker._parse(["--output", "/out"], environment)
     assert given.input == [Path("/data")]
-    assert "FRUITS_LIMIT" in run_docker._environment(environment, s3=False)
-    assert not {"FRUITS_INPUT", "FRUITS_CACHE", "AWS_REGION"} & set(
-        run_docker._environment(environment, s3=False)
-    )
+    passed_on = set(run_docker._environment(environment, s3=False))
+    assert "FRUITS_LIMIT" in passed_on
+    assert not {"FRUITS_INPUT", "FRUITS_CACHE", "AWS_REGION"} & passed_on
     assert "AWS_REGION" in run_docker._environment(environment, s3=True)
 
 
