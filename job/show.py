@@ -51,7 +51,8 @@ def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
         found = search.find(output, snapshot, selection)
         known = [(file, path) for file, paths in found.paths_of.items() for path in paths]
         photos = [_photo(output, snapshot, file, path) for file, path in known]
-        return photos or [{"path": path, "is_missing": True} for path in _missing(output, selection)]
+        without_row = [path for path in _missing(output, selection) if path not in found.paths()]
+        return [*photos, *({"path": path, "is_missing": True} for path in without_row)]
 
     return claim.read(output, look)
 

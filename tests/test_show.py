@@ -68,7 +68,10 @@ def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Made
     with writer.writing(output.location, "killed", "run", lambda _: []) as pruning:
         listed = pa.Table.from_pylist([{"path": "/pruned.jpg", "outcome": "featurized"}], schema.MISSING)
         missing.write(pruning, listed.to_batches())
-    assert of(output, paths=["/pruned.jpg"]) == [{"path": "/pruned.jpg", "is_missing": True}]
+    pruned = {"path": "/pruned.jpg", "is_missing": True}
+    assert of(output, paths=["/pruned.jpg"]) == [pruned]
+    (good, last) = of(output, paths=["/pruned.jpg", output.good[0]])
+    assert (good["path"], last) == (output.good[0], pruned), "each photo that is asked for is told"
 
 
 def test_hashes_and_paths_lead_to_their_photos(output: Made) -> None:
