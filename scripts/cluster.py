@@ -19,6 +19,7 @@ from job.errors import UsageError
 from scripts import cloud, cluster_commands, cluster_down, cluster_status, cluster_templates, cluster_up
 from scripts.cloud import Parser, hanging_up
 from scripts.cluster_commands import Hands
+from scripts.cluster_down import Down
 from scripts.cluster_state import Aws
 from scripts.cluster_steps import Up
 from scripts.stage import STAGES, Stage
@@ -75,8 +76,8 @@ def _do(
     if given.command == "status":
         return cluster_status.status(hands, aws, as_json=given.json)
     if given.command == "down":
-        wanted = cluster_down.Wish(given.delete_data, given.without_kubectl)
-        return cluster_down.down(hands, aws, wanted, yes=given.yes, ask=ask)
+        step = Down(hands, aws, given.delete_data, given.without_kubectl)
+        return cluster_down.down(step, yes=given.yes, ask=ask)
     return cluster_up.up(Up(hands, aws, parameters, public_access), yes=given.yes, ask=ask)
 
 

@@ -20,20 +20,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is wanted beside the ordinary."""
-
-    delete_data: bool = False
-    without_kubectl: bool = False
-
-
-@dataclass(frozen=True)
 class Down:
     """What the steps are handed."""
 
     hands: Hands
     aws: Aws
-    wish: Wish
+    delete_data: bool
+    without_kubectl: bool
 
     @property
     def stage(self) -> Stage:
@@ -41,7 +34,7 @@ class Down:
         return self.hands.stage
 
 
-def down(hands: Hands, aws: Aws, wish: Wish, *, yes: bool, ask: Callable[[str], str]) -> int:
+def down(step: Down, *, yes: bool, ask: Callable[[str], str]) -> int:
     """Remove a stage and return the exit code.
 
     Raises
@@ -49,19 +42,19 @@ def down(hands: Hands, aws: Aws, wish: Wish, *, yes: bool, ask: Callable[[str], 
     JobError
         With the step that failed, and what was done before it.
     """
-    step = Down(hands, aws, wish)
+    hands, aws = step.hands, step.aws
     print(f"stage {step.stage.name}, region {hands.region}, account {aws.account}", flush=True)
     goes = _goes(step)
-    data = cluster_data.found(aws, step.stage) if wish.delete_data else []
+    data = cluster_data.found(aws, step.stage) if step.delete_data else []
     if not goes and not data:
-        print("there is nothing to remove" + ("" if wish.delete_data else _kept(step)))
+        print("there is nothing to remove" + ("" if step.delete_data else _kept(step)))
         return 0
-    if wish.delete_data:
+    if step.delete_data:
         cluster_data.refuse_if_used(aws, step.stage)
     print("down removes:" if goes or data else "")
     for one in [*goes, *data]:
         print(f"  {one}")
-    if not wish.delete_data:
+    if not step.delete_data:
         print("it keeps the account's stack (buckets, key, images, roles) and logs: they cost what they hold")
     if not hands.dry_run:
         if data:
@@ -70,10 +63,10 @@ def down(hands: Hands, aws: Aws, wish: Wish, *, yes: bool, ask: Callable[[str], 
         else:
             confirm("Remove it? [y/N]", yes=yes, ask=ask)
     again = f"./scripts/cluster.sh down --stage {step.stage.name}"
-    again += " --delete-data" if wish.delete_data else ""
+    again += " --delete-data" if step.delete_data else ""
     walk(_steps(step), again)
     print("\ndry run: nothing was changed" if hands.dry_run else f"\nstage {step.stage.name} is down")
-    print("" if wish.delete_data else _kept(step).removeprefix("; "), end="" if wish.delete_data else "\n")
+    print("" if step.delete_data else _kept(step).removeprefix("; "), end="" if step.delete_data else "\n")
     return 0
 
 
@@ -86,7 +79,7 @@ def _steps(step: Down) -> list[Step]:
         Step("trust", partial(trust_policy, step)),
         Step("network", partial(cluster_stacks.remove, step.hands, step.aws, step.stage.network_stack)),
     ]
-    if step.wish.delete_data:
+    if step.delete_data:
         steps += [
             Step("data", partial(cluster_data.empty_all, step.hands, step.aws)),
             Step("account", partial(cluster_stacks.remove, step.hands, step.aws, step.stage.account_stack)),
@@ -175,7 +168,7 @@ def virtual_clusters(step: Down) -> bool:
 def namespace(step: Down) -> bool:
     """Delete the namespace and the pools, so that nodes go while there is a cluster that can end them."""
     hands, found = step.hands, cluster_state.cluster(step.aws, step.stage)
-    if found is None or found["status"] not in ("ACTIVE", "UPDATING") or step.wish.without_kubectl:
+    if found is None or found["status"] not in ("ACTIVE", "UPDATING") or step.without_kubectl:
         return False
     hands.kubeconfig.parent.mkdir(exist_ok=True)
     hands.aws("eks", "update-kubeconfig", "--name", step.stage.cluster, "--alias", step.stage.cluster,
@@ -211,7 +204,7 @@ def cluster(step: Down) -> bool:
             _standing(step)
         # Nodes are gone, or not to be waited for: pods that may not be disrupted do not keep the cluster.
         # Without an API to ask, eksctl would stop at the services whose load balancers it looks for.
-        forced = ("--force",) if step.wish.without_kubectl else ()
+        forced = ("--force",) if step.without_kubectl else ()
         hands.eksctl("delete", "cluster", "--name", name, "--region", hands.region, "--wait",
                      "--disable-nodegroup-eviction", *forced)  # fmt: skip
         if not hands.dry_run and _standing(step) is not None:

@@ -12,8 +12,6 @@ from scripts.stage import Stage
 
 # A first creation that failed leaves a stack that is empty, in the way, and good for nothing but deletion.
 EMPTY: Final = ("ROLLBACK_COMPLETE",)
-# A deletion that was asked for again after it failed may succeed.
-BROKEN: Final = ("CREATE_FAILED", "ROLLBACK_FAILED", "DELETE_FAILED", "UPDATE_ROLLBACK_FAILED")
 # CloudFormation deletes a VPC's endpoints in minutes, and EKS makes a control plane in ten to fifteen.
 MINUTES: Final = 40
 

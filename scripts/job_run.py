@@ -60,7 +60,7 @@ class Plan:
             "RunName": self.run_id,
             "ClientToken": self.token,
             "VirtualClusterId": self.virtual_cluster,
-            "ReleaseLabel": release_label(),
+            "ReleaseLabel": f"emr-{release('EMR_RELEASE')}-latest",
             "Stage": self.stage,
             "Region": self.region,
             "Image": self.image,
@@ -77,11 +77,6 @@ class Plan:
             "ExecutorOverhead": sizes.EXECUTOR_OVERHEAD,
             "Attempts": size.attempts,
         }
-
-
-def release_label() -> str:
-    """Return EMR's name of the release that the image is built on."""
-    return f"emr-{release('EMR_RELEASE')}-latest"
 
 
 def request(plan: Plan) -> dict[str, Any]:

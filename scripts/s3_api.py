@@ -26,7 +26,7 @@ UNKNOWN: Final = frozenset(
     }
 )
 KEY: Final = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
-RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)\Z")
+RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)\Z")
 
 
 class Asked(NamedTuple):
@@ -130,7 +130,6 @@ def _get(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
     etag = bucket.etag(asked.key)
     headers: dict[str, Any] = {
         "Content-Type": "binary/octet-stream",
-        **stored.headers,
         "ETag": f'"{etag}"',
         "Last-Modified": formatdate(stored.modified, usegmt=True),
         "Accept-Ranges": "bytes",
@@ -138,15 +137,10 @@ def _get(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
     }
     if asked.headers.get("if-match", etag).strip('"') not in (etag, "*"):
         return error(412, "PreconditionFailed")
-    if asked.headers.get("if-none-match", "").strip('"') in (etag, "*"):
-        return Answer(304, {"ETag": f'"{etag}"'})
     wanted = RANGE.match(asked.headers.get("range", ""))
-    if not wanted or not any(wanted.groups()):
+    if not wanted:
         return Answer(200, headers, data)
-    if not wanted[1]:
-        first, end = max(0, stored.size - int(wanted[2])), stored.size
-    else:
-        first, end = int(wanted[1]), min(stored.size, int(wanted[2]) + 1 if wanted[2] else stored.size)
+    first, end = int(wanted[1]), min(stored.size, int(wanted[2]) + 1 if wanted[2] else stored.size)
     if first >= end:
         return error(416, "InvalidRange")
     headers |= {"Content-Range": f"bytes {first}-{end - 1}/{stored.size}", "Content-Length": end - first}
@@ -154,43 +148,20 @@ def _get(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
 
 
 def _put(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
-    if "x-amz-copy-source" in asked.headers:
+    if {"if-match", "x-amz-copy-source"} & asked.headers.keys():
         return error(501, "NotImplemented")
-    if refused := _refused(bucket, asked):
-        return refused
-    return Answer(200, {"ETag": f'"{bucket.put(asked.key, asked.body, _kept(asked))}"'})
+    if asked.headers.get("if-none-match") == "*" and asked.key in bucket.objects:
+        return error(412, "PreconditionFailed")
+    return Answer(200, {"ETag": f'"{bucket.put(asked.key, asked.body)}"'})
 
 
 def _delete(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
-    if refused := _refused(bucket, asked):
-        return refused
     bucket.delete(asked.key)
     return Answer(204)
 
 
 def _unknown(_: Buckets, __: Bucket, ___: Asked) -> Answer:
     return error(501, "NotImplemented")
-
-
-def _refused(bucket: Bucket, asked: Asked) -> Answer | None:
-    """Return why a write that has a condition is not done."""
-    there = asked.key in bucket.objects
-    if asked.headers.get("if-none-match") == "*" and there:
-        return error(412, "PreconditionFailed")
-    wanted = asked.headers.get("if-match")
-    if wanted and not there:
-        return error(404, "NoSuchKey")
-    if wanted and wanted.strip('"') not in ("*", bucket.etag(asked.key)):
-        return error(412, "PreconditionFailed")
-    return None
-
-
-def _kept(asked: Asked) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in asked.headers.items()
-        if name.startswith("x-amz-meta-") or name == "content-type"
-    }
 
 
 def _iso(moment: float) -> str:

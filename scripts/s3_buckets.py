@@ -17,13 +17,12 @@ LAST: Final = chr(0x10FFFF)
 
 
 class Stored(NamedTuple):
-    """An object: its bytes, or the file that has them; the headers it was put with are given back."""
+    """An object: its bytes, or the file that has them."""
 
     content: bytes | Path
     size: int
     modified: float
     etag: str | None
-    headers: Mapping[str, str] = {}
 
     def read(self) -> bytes:
         """Return the whole content."""
@@ -45,12 +44,12 @@ class Bucket:
         self.objects: dict[str, Stored] = dict(_files(folder)) if folder else {}
         self.keys = sorted(self.objects)
 
-    def put(self, key: str, data: bytes, headers: Mapping[str, str] | None = None) -> str:
+    def put(self, key: str, data: bytes) -> str:
         """Keep an object, and return its etag: the MD5 of its bytes."""
         if key not in self.objects:
             bisect.insort(self.keys, key)
         etag = md5(data)
-        self.objects[key] = Stored(data, len(data), time.time(), etag, headers or {})
+        self.objects[key] = Stored(data, len(data), time.time(), etag)
         return etag
 
     def etag(self, key: str) -> str:

@@ -1,4 +1,7 @@
-"""HTTP as far as the small S3 server needs it: bytes that have arrived to a request, an answer to bytes."""
+"""HTTP as far as the small S3 server needs it: bytes that have arrived to a request, an answer to bytes.
+
+A request's body comes whole, with its length; neither boto3 nor obstore sends chunks over plain HTTP.
+"""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -23,18 +26,10 @@ def headers_in(received: bytearray) -> dict[str, str] | None:
 def take(received: bytearray, headers: Mapping[str, str]) -> Asked | None:
     """Take a request, whose headers have arrived, out of what has arrived; None if it is not complete."""
     start = received.find(END) + len(END)
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        body, end = _unchunked(received, start)
-        if body is not None:  # trailers, each a line, end with an empty one
-            end = end + 2 if received[end : end + 2] == b"\r\n" else received.find(END, end) + len(END)
-    else:
-        end = start + int(headers.get("content-length", 0))
-        body = bytes(received[start:end]) if len(received) >= end else None
-    if body is None or end < start:
+    end = start + int(headers.get("content-length", 0))
+    if len(received) < end:
         return None
-    # Chunks inside of the body, each perhaps with a signature, and a checksum behind them.
-    if headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
-        body = _unchunked(body, 0)[0] or b""
+    body = bytes(received[start:end])
     method, target, _ = received[: received.find(b"\r\n")].decode("latin-1").split(" ")
     del received[:end]
     path, _, query = target.partition("?")
@@ -50,15 +45,3 @@ def render(given: Answer, method: str) -> tuple[bytes, bytes]:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"HTTP/1.1 {given.status} {REASONS[given.status]}\r\n{lines}\r\n".encode("latin-1")
     return head, b"" if method == "HEAD" else given.body
-
-
-def _unchunked(data: bytes | bytearray, at: int) -> tuple[bytes | None, int]:
-    """Return what chunks hold, None if they are not complete, and where the line of the last one ends."""
-    parts: list[bytes] = []
-    while (line := data.find(b"\r\n", at)) >= 0:
-        size = int(bytes(data[at:line]).partition(b";")[0], 16)
-        if size == 0:
-            return b"".join(parts), line + 2
-        at = line + 2 + size + 2
-        parts.append(bytes(data[line + 2 : at - 2]))
-    return None, 0

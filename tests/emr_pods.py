@@ -1,40 +1,16 @@
 """The pods that EMR and Spark make for a run, as far as they are known from outside.
 
 Labels: EMR's own samples and blogs (`resource.type`, `component`); roles: Spark's documentation. Requests of
-the log sidecars: EMR on EKS Development Guide (no CPU for drivers and executors). Security context: objects
-that others have dumped. What nobody has published, the job-runner's own requests, is given in each way it may
-be.
+the log sidecars: EMR on EKS Development Guide (no CPU for drivers and executors). What nobody has published,
+the job-runner's own requests, is given in each way it may be.
 """
 
 from typing import Any, Final
 
 from scripts import manifests
-from scripts.sizes import (
-    EXECUTOR_CORES,
-    EXECUTOR_CPU,
-    EXECUTOR_HEAP,
-    EXECUTOR_OVERHEAD,
-    SIDECAR_GIB,
-    SIZES,
-)
+from scripts.sizes import EXECUTOR_CPU, EXECUTOR_HEAP, EXECUTOR_OVERHEAD, SIDECAR_GIB, SIZES
 
 RUN: Final = "20261121T210500Z-3f9a1c"
-# No seccomp profile: nobody has shown one, so `restricted` is not to be relied on.
-CONFINED: Final = {
-    "readOnlyRootFilesystem": True,
-    "allowPrivilegeEscalation": False,
-    "privileged": False,
-    "runAsNonRoot": True,
-    "runAsUser": 999,
-    "runAsGroup": 1000,
-    "capabilities": {"drop": ["ALL"]},
-}
-VOLUMES: Final = [
-    {"name": "emr-container-communicate", "emptyDir": {}},
-    {"name": "spark-defaults", "configMap": {"name": "spark-defaults"}},
-    {"name": "emr-container-s3-token", "secret": {"secretName": "token"}},
-    {"name": "aws-iam-token", "projected": {"sources": []}},
-]
 Pod = dict[str, Any]
 
 
@@ -43,7 +19,7 @@ def gib(size: float) -> str:
     return f"{int(size * 1024)}Mi"
 
 
-def pod(name: str, component: str, *containers: dict[str, Any], **spec: Any) -> Pod:
+def pod(name: str, component: str, *containers: dict[str, Any]) -> Pod:
     """Make a pod of EMR's."""
     labels = {
         "emr-containers.amazonaws.com/resource.type": "job.run",
@@ -54,12 +30,7 @@ def pod(name: str, component: str, *containers: dict[str, Any], **spec: Any) -> 
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "fruits", "labels": labels},
-        "spec": {
-            "containers": [{**one, "image": "image", "securityContext": CONFINED} for one in containers],
-            "volumes": VOLUMES,
-            "securityContext": {"fsGroup": 65534},
-            **spec,
-        },
+        "spec": {"containers": [{**one, "image": "image"} for one in containers]},
     }
 
 
@@ -104,14 +75,5 @@ def _templated(role: str, cpu: str, memory: str) -> Pod:
     made = pod(f"spark-{role}", role, main, sidecar(memory=gib(SIDECAR_GIB)))
     made["metadata"]["labels"] |= {"spark-role": role, **ours["metadata"]["labels"]}
     made["metadata"]["annotations"] = ours["metadata"].get("annotations", {})
-    return {
-        **made,
-        "spec": {
-            **made["spec"],
-            **{key: value for key, value in ours["spec"].items() if key != "containers"},
-        },
-    }
-
-
-# Spark starts as many workers in an executor as it has cores, whatever CPU the pod asks for.
-assert EXECUTOR_CPU <= EXECUTOR_CORES
+    made["spec"] |= {key: value for key, value in ours["spec"].items() if key != "containers"}
+    return made

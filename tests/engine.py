@@ -77,16 +77,8 @@ def running() -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one engine at a time keeps its data there: others wait
         stack.callback(_unmount, folder)
         socket = f"unix://{folder}/docker.sock"
-        places = [
-            "--data-root",
-            str(KEPT),
-            "--exec-root",
-            f"{folder}/exec",
-            "-p",
-            f"{folder}/pid",
-            "-H",
-            socket,
-        ]
+        places = ["--data-root", str(KEPT), "--exec-root", f"{folder}/exec"]
+        places += ["-p", f"{folder}/pid", "-H", socket]
         offline = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
         log = stack.enter_context(Path(folder, "log").open("wb"))
         process = subprocess.Popen(["/usr/sbin/dockerd", *offline, *places], stdout=log, stderr=log)
@@ -169,15 +161,6 @@ def emr_base() -> str:
         for folder in ("bin", "jars", "python"):
             tar.add(spark / folder, f"spark/{folder}")
     name = f"{BASE}:{distribution('pyspark').version}"
-    docker(
-        "build",
-        "--network",
-        "host",
-        "--build-arg",
-        f"DEBIAN={debian()}",
-        "--tag",
-        name,
-        "-",
-        data=sink.getvalue(),
-    )
+    made_on = f"DEBIAN={debian()}"
+    docker("build", "--network", "host", "--build-arg", made_on, "--tag", name, "-", data=sink.getvalue())
     return name

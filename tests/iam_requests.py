@@ -75,7 +75,6 @@ NAMES: Final = {
     "another-role": f"arn:aws:iam::{ACCOUNT_ID}:role/admin",
     "cluster": f"arn:aws:eks:eu-west-1:{ACCOUNT_ID}:cluster/fruits-dev",
     "cluster-elsewhere": f"arn:aws:eks:eu-west-1:{ACCOUNT_ID}:cluster/website",
-    "instance": f"arn:aws:ec2:eu-west-1:{ACCOUNT_ID}:instance/i-1",
     "every": "*",
 }
 SSE: Final = "s3:x-amz-server-side-encryption"

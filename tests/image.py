@@ -50,15 +50,8 @@ def image(built: str) -> str:
 
 def build(root: Path, name: str, base: str, *options: str) -> str:
     """Run a checkout's build-image.sh on a base; the build itself needs the network of the machine."""
-    command = [
-        str(root / "scripts" / "build-image.sh"),
-        "--base",
-        base,
-        "--name",
-        name,
-        "--no-check",
-        *options,
-    ]
+    script = str(root / "scripts" / "build-image.sh")
+    command = [script, "--base", base, "--name", name, "--no-check", *options]
     environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull}
     done = subprocess.run(
         [*command, "--", "--network", "host"], capture_output=True, text=True, check=False, env=environment

@@ -8,10 +8,8 @@ from typing import Any, Final
 import boto3
 
 from scripts import submit
-from scripts.job_run import Plan
-from scripts.sizes import SIZES
 from scripts.stage import NAMESPACE, Stage, outputs
-from tests.cloud import REGION, Cloud
+from tests.cloud import Cloud
 
 K8S: Final = Path(__file__).parents[1] / "k8s"
 DEV: Final = Stage("dev")
@@ -31,12 +29,6 @@ class Made:
     def submit(self, *arguments: str) -> int:
         """Run submit.sh's Python here; what it waits for passes at once."""
         return submit.main([*arguments], wait=self.waited.append)
-
-    def plan(self, run_id: str = "monday", size: str = "small", *arguments: str) -> Plan:
-        """Return the plan of a run."""
-        return Plan(
-            run_id, "dev", REGION, SIZES[size], self.virtual_cluster, self.image, self.outputs, arguments
-        )
 
     def log(
         self, run_id: str, *lines: dict[str, Any] | str, pod: str = "spark-x-driver", kind: str = "stdout"
@@ -87,9 +79,9 @@ def make_virtual_cluster(namespace: str = NAMESPACE) -> str:
     return made
 
 
-def push(repository: str, tag: str, manifest: str = MANIFEST) -> str:
+def push(repository: str, tag: str) -> str:
     """Put an image into ECR, and return its digest."""
     ecr = boto3.client("ecr")
-    image = ecr.put_image(repositoryName=repository, imageManifest=manifest + " " * len(tag), imageTag=tag)
+    image = ecr.put_image(repositoryName=repository, imageManifest=MANIFEST + " " * len(tag), imageTag=tag)
     digest: str = image["image"]["imageId"]["imageDigest"]
     return digest

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-from job.errors import UsageError
 from scripts import manifests
 from tests.eksctl import CLUSTER_CONFIG
 from tests.schemas import KUBERNETES, STAGES, faults, of_kind, rendered
@@ -41,12 +40,6 @@ def test_eksctl_would_refuse_a_slip(config: Config) -> None:
     config["autoModeConfig"]["nodepools"] = config["autoModeConfig"].pop("nodePools")
     config["metadata"]["version"] = 1.35
     assert len(faults(config, CLUSTER_CONFIG)) == 2
-
-
-def test_a_value_that_nobody_gives_is_named() -> None:
-    template = manifests.load("cluster.yaml")
-    with pytest.raises(UsageError, match="PrivateSubnetC"):
-        manifests.fill(template, {key: value for key, value in VALUES.items() if key != "PrivateSubnetC"})
 
 
 def test_the_cluster_is_in_the_eu_private_and_encrypted(config: Config) -> None:

@@ -1,17 +1,14 @@
 """What a stage costs: the sums, and what status adds up of what runs."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from job.errors import UsageError
 from scripts import cluster_templates, prices
 from scripts.cluster_status import amount
-from tests.cloud import ACCOUNT, Cloud
-from tests.recorders.desk import sit
+from tests.recorders.desk import Desk
 
 
 def node(name: str, cpu: str, memory: str, capacity: str) -> dict[str, Any]:
@@ -86,17 +83,9 @@ def test_a_parameter_goes_to_the_template_that_takes_it() -> None:
     assert found == {"account.yaml": {"PhotoDays": "30"}, "network.yaml": {"Nat": "yes"}}
 
 
-def test_status_adds_up_what_runs(
-    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    desk = sit(cloud, tmp_path, monkeypatch, capsys)
-    desk.build()
-    (virtual,) = cloud.virtual_clusters()
-    boto3.client("emr-containers").start_job_run(
-        virtualClusterId=virtual.id, name="apples", clientToken="a", releaseLabel="emr-7.13.0-latest",
-        executionRoleArn=f"arn:aws:iam::{ACCOUNT}:role/fruits-dev-job",
-        jobDriver={"sparkSubmitJobDriver": {"entryPoint": "local:///opt/fruits/job/main.py"}},
-    )  # fmt: skip
+@pytest.mark.usefixtures("standing")
+def test_status_adds_up_what_runs(desk: Desk) -> None:
+    desk.start("apples")
     desk.memory.put("nodes", [node("i-1", "8", "32Gi", "on-demand"), node("i-2", "8", "32Gi", "spot")])
     running = pod("Running", ("4", "6Gi"), ("100m", "256Mi"))
     desk.memory.put("pods", [running, running, pod("Pending", ("4", "6Gi"))])

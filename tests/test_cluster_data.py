@@ -28,10 +28,7 @@ def test_delete_data_deletes_every_version_and_the_key(desk: Desk) -> None:
     done = desk("down", "--yes", "--delete-data")
     assert (done.code, done.err) == (0, "")
     assert f"s3://{PHOTOS} is deleted: no command of the CLI does that\n  5 deleted\n" in done.out
-    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == [
-        "somebodys",
-        ARCHIVE,
-    ]
+    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["somebodys", ARCHIVE]
     state = boto3.client("kms").describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"]
     assert state == "PendingDeletion" and stacks() == []
     assert logs.describe_log_groups()["logGroups"] == []
@@ -54,14 +51,12 @@ def test_data_is_deleted_only_if_the_stages_name_is_typed(
     "command", ["schedule-key-deletion", "delete-stack --stack-name fruits-dev ", "delete-bucket"]
 )
 def test_a_deletion_of_data_that_was_ended_is_said_by_up_and_goes_on(command: str, desk: Desk) -> None:
-    desk.interrupt(command, after=True)
+    desk.interrupt(command)
     assert desk("down", "--yes", "--delete-data").code == 130
     done = desk("up", "--yes")
     if command == "schedule-key-deletion":
-        assert (
-            done.code == 2
-            and "is PendingDeletion, a removal was left half-done: to keep the data, aws kms" in done.err
-        )
+        says = "is PendingDeletion, a removal was left half-done: to keep the data, aws kms"
+        assert done.code == 2 and says in done.err
     assert desk("down", "--yes", "--delete-data").code == 0
     assert boto3.client("s3").list_buckets()["Buckets"] == [] and stacks() == []
 

@@ -8,28 +8,11 @@ import pytest
 
 from scripts import cluster_state
 from scripts.cluster_commands import Done
-from tests.cloud import ACCOUNT, Request
+from tests.cloud import Request
 from tests.recorders.desk import Desk
 from tests.recorders.emulator import stacks
 
-PHOTOS = f"fruits-dev-photos-{ACCOUNT}"
-
-
 pytestmark = pytest.mark.usefixtures("standing")
-
-
-def start(desk: Desk, name: str) -> Any:
-    """Start a run, and return moto's."""
-    emr = boto3.client("emr-containers")
-    emr.start_job_run(
-        virtualClusterId=desk.cloud.virtual_clusters()[0].id,
-        name=name,
-        executionRoleArn=f"arn:aws:iam::{ACCOUNT}:role/fruits-dev-job",
-        releaseLabel="emr-7.13.0-latest",
-        jobDriver={"sparkSubmitJobDriver": {"entryPoint": "local:///opt/fruits/job/main.py"}},
-        clientToken=name,
-    )
-    return desk.cloud.runs()[-1]
 
 
 def later(desk: Desk, run: Any, polls: int) -> None:
@@ -47,7 +30,7 @@ def later(desk: Desk, run: Any, polls: int) -> None:
 
 
 def test_runs_are_cancelled_and_waited_for_before_their_cluster_goes(desk: Desk) -> None:
-    first, second, ended = start(desk, "one"), start(desk, "two"), start(desk, "three")
+    first, second, ended = desk.start("one"), desk.start("two"), desk.start("three")
     ended.state, second.state = "COMPLETED", "PENDING"
     later(desk, first, 4)
     done = desk("down", "--yes")
@@ -61,12 +44,11 @@ def test_runs_are_cancelled_and_waited_for_before_their_cluster_goes(desk: Desk)
 
 
 def test_a_run_that_does_not_end_keeps_its_cluster(desk: Desk) -> None:
-    later(desk, start(desk, "stuck"), 10_000)
+    later(desk, desk.start("stuck"), 10_000)
     done = desk("down", "--yes")
     assert done.code == 1 and len(desk.waited) == 80
-    assert done.err.startswith(
-        "error: step runs: waited 20 minutes until the runs have ended, in vain; nothing"
-    )
+    says = "error: step runs: waited 20 minutes until the runs have ended, in vain; nothing"
+    assert done.err.startswith(says)
     assert boto3.client("eks").list_clusters()["clusters"] == ["fruits-dev"]
 
 
@@ -92,7 +74,7 @@ def test_nodes_go_before_their_cluster(desk: Desk) -> None:
 def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_down_goes_on(
     command: str, step: str, desk: Desk
 ) -> None:
-    desk.interrupt(command, after=True)
+    desk.interrupt(command)
     done = desk("down", "--yes")
     assert done.code == 130 and done.err.startswith(f"error: step {step}: interrupted")
     assert done.err.endswith("./scripts/cluster.sh down --stage dev goes on from there\n")
@@ -159,17 +141,11 @@ def test_a_stack_that_cannot_go_says_which_resource_keeps_it(desk: Desk) -> None
 
 
 def test_a_run_that_ends_before_it_is_cancelled_is_no_error(desk: Desk) -> None:
-    emr = boto3.client("emr-containers")
-    (cluster,) = desk.cloud.virtual_clusters()
-    emr.start_job_run(
-        virtualClusterId=cluster.id, clientToken="a", releaseLabel="emr-7.13.0-latest", name="monday",
-        executionRoleArn=f"arn:aws:iam::{ACCOUNT}:role/fruits-dev-job",
-        jobDriver={"sparkSubmitJobDriver": {"entryPoint": "local:///x"}},
-    )  # fmt: skip
+    run = desk.start("monday")
 
     def end(line: str) -> None:
         if "cancel-job-run" in line:
-            desk.cloud.runs()[0].state = "COMPLETED"
+            run.state = "COMPLETED"
 
     desk.before.append(end)
     done = desk("down", "--yes")

@@ -18,13 +18,6 @@ UNREACHABLE: Final = "Unable to connect to the server: dial tcp: lookup A1B2.gr7
 pytestmark = pytest.mark.usefixtures("standing")
 
 
-def is_whole(desk: Desk) -> bool:
-    """Finish an up, and tell whether there is one of everything."""
-    done = desk("up", "--yes")
-    running = [one for one in desk.cloud.virtual_clusters() if one.state == "RUNNING"]
-    return "\nstage dev is complete" in done.out and len(running) == 1
-
-
 def eks(desk: Desk, *states: str) -> Any:
     """Let EKS say these states of the cluster, one after another; the last one stays."""
     cluster, left = eks_backends[ACCOUNT][REGION].clusters["fruits-dev"], list(states)
@@ -58,7 +51,7 @@ def test_a_failed_cluster_is_said_to_be_one(desk: Desk) -> None:
     eks(desk, "FAILED")
     desk.memory.put("objects", [])  # it never took any
     assert desk("down", "--yes").code == 0
-    assert is_whole(desk)
+    assert desk.is_whole()
 
 
 def test_logs_of_the_control_plane_get_an_end(desk: Desk) -> None:
@@ -67,7 +60,7 @@ def test_logs_of_the_control_plane_get_an_end(desk: Desk) -> None:
     assert desk("up", "--yes").code == 0
     (group,) = logs.describe_log_groups(logGroupNamePrefix="/aws/eks/fruits-dev")["logGroups"]
     assert group["retentionInDays"] == 90
-    assert is_whole(desk)
+    assert desk.is_whole()
 
 
 def test_an_api_that_does_not_answer_is_asked_again_and_then_named(desk: Desk) -> None:
@@ -93,7 +86,7 @@ def test_a_virtual_cluster_of_another_name_is_used_and_gets_the_stages_tags(desk
     other.name, other.tags = "somebodys", {}
     done = desk("up", "--yes")
     assert f"virtual cluster {other.id} (somebodys) is RUNNING" in done.out
-    assert other.tags == {"project": "fruits", "stage": "dev"} and is_whole(desk)
+    assert other.tags == {"project": "fruits", "stage": "dev"} and desk.is_whole()
 
 
 @pytest.mark.parametrize("lost", ["arrested", "of a cluster that is gone"])
@@ -105,12 +98,12 @@ def test_a_virtual_cluster_that_lost_its_cluster_makes_room(lost: str, desk: Des
         old.created_at = old.created_at.replace(year=2020)
     done = desk("up", "--yes")
     assert done.code == 0 and f"{old.id} (fruits-dev) has lost its cluster: it makes room" in done.out
-    assert old.state == "TERMINATED" and is_whole(desk)
+    assert old.state == "TERMINATED" and desk.is_whole()
 
 
 def test_a_retried_creation_sends_the_same_token(desk: Desk, tmp_path: Path) -> None:
     desk.cloud.virtual_clusters()[0].state = "TERMINATED"
-    desk.interrupt("create-virtual-cluster", after=True)
+    desk.interrupt("create-virtual-cluster")
     assert desk("up", "--yes").code == 130
     made = desk.cloud.virtual_clusters()[1]
     made.container_provider["id"] = "unseen"  # EMR's list does not have it yet

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cloud import Answer, Cloud
 from tests.conftest import ROOT
-from tests.recorders import fake_eksctl, fake_kubectl
+from tests.recorders import fake_kubectl
 from tests.recorders.arguments import Memory
 from tests.recorders.desk import HERE, Desk
 
@@ -94,24 +94,6 @@ def test_without_a_terminal_nobody_is_asked_and_nothing_is_done(command: str, de
     assert done.code == 2 and done.commands == []
     says = "there is no terminal to ask at: say --yes to go ahead, or --dry-run to look"
     assert done.err == f"error: {says}\n"
-
-
-@pytest.mark.parametrize(
-    ("tool", "line", "says"),
-    [
-        ("eksctl", "create cluster -f - --write-kubeconfig=false --zone a", "Error: unknown flag: --zone"),
-        ("eksctl", "delete cluster --name", "Error: flag needs an argument: --name"),
-        ("eksctl", "make cluster", 'Error: unknown command "make cluster" for "eksctl"'),
-        ("eksctl", "delete cluster --name x --region eu-west-1 --wait", "unable to describe cluster control"),
-        ("kubectl", "get nodes", "error: stat .: no such file"),
-        ("kubectl", "make nodes", 'error: unknown command "make nodes" for "kubectl"'),
-    ],
-)
-def test_the_recorders_refuse_what_the_tools_do(
-    tool: str, line: str, says: str, desk: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert desk and {"eksctl": fake_eksctl, "kubectl": fake_kubectl}[tool].main(line.split(), sys.stdin) == 1
-    assert says in capsys.readouterr().err
 
 
 def test_what_is_told_to_kubectl_is_what_the_real_one_takes(desk: Desk) -> None:

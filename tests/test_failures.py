@@ -22,18 +22,12 @@ from tests.stages import Made, line
     [
         ("An error occurred (AccessDenied) when calling the AssumeRoleWithWebIdentity operation", "trust"),
         ("Back-off pulling image: ImagePullBackOff", "cannot fetch the image"),
-        ("exec /usr/bin/entrypoint.sh: exec format error", "--platform linux/amd64"),
         ("The executor with id 3 exited with exit code 137(SIGKILL)", "out of memory"),
         ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
         ("0/3 nodes are available: 3 Insufficient cpu.", "kubectl get nodeclaims"),
-        ("Job start timeout of 1200 s", "found no node in time"),
-        ("Could not load pod from template file.", "submissions/"),
-        ("The specified log group does not exist.", "log group"),
         ("pods is forbidden: User emr-containers cannot create", "access entry"),
         ("AccessDenied: not authorized to perform s3:GetObject", "may not use a bucket"),
-        ("software.amazon.awssdk: NoSuchBucket", "names after --input"),
-        ("CLUSTER_UNAVAILABLE", "could not reach the cluster"),
     ],
 )
 def test_each_sign_has_its_advice(said: str, advice: str) -> None:

@@ -58,13 +58,6 @@ def test_sizes_grow_and_each_does_its_photos_within_a_working_day() -> None:
     assert all(size.hours(size.photos) < 8 for size in sizes)
 
 
-def test_two_executors_fit_a_node_of_8_cpus_and_16_gib() -> None:
-    one, two = SIZES["small"], replace(SIZES["small"], executors=4)
-    # EKS keeps 90m of 8 vCPU and about 1.1 GiB of 16; sidecars and the node's own pods ask for the rest.
-    assert two.cpu - one.cpu <= 7.9 - 0.5
-    assert two.memory - one.memory <= 14.5
-
-
 def test_nothing_that_emr_does_not_support_is_set() -> None:
     settings = spark(job_run.request(plan()))
     forbidden = {
@@ -104,15 +97,6 @@ def test_the_entry_point_and_pythons_are_where_the_image_has_them() -> None:
         ("FRUITS_CACHE", settings["spark.kubernetes.driverEnv.FRUITS_CACHE"]),
     ):
         assert f"{name}={value}" in dockerfile
-
-
-def test_the_job_runner_stands_where_the_driver_stands() -> None:
-    request = job_run.request(plan())
-    classes = {one["classification"]: one["properties"]
-               for one in request["configurationOverrides"]["applicationConfiguration"]}  # fmt: skip
-    driver = yaml.safe_load(job_run.pod_templates(plan())["driver-pod.yaml"])
-    pool = driver["spec"]["nodeSelector"]["fruits/pool"]
-    assert classes["emr-job-submitter"]["jobsubmitter.node.selector.fruits/pool"] == pool
 
 
 def test_acks_resource_is_that_of_the_same_request() -> None:

@@ -54,4 +54,5 @@ def test_a_stage_at_rest_costs_what_is_said() -> None:
     assert (
         f"| 6 interface endpoints in 2 zones | {each['network']:.3f} | {each['network'] * 730:.0f} |" in TEXT
     )
+    assert f"| S3, a GB (photos, tables, logs) | | {prices.STORAGE.usd} |" in TEXT
     assert f"| key | {each['account']:.3f} | {each['account'] * 730:.0f} |" in TEXT

@@ -58,12 +58,6 @@ def test_each_pod_has_its_pools_and_no_others(stage: str) -> None:
         assert {name for name, pool in found.items() if takes(pool, pod)} == where
 
 
-def test_an_executor_without_its_toleration_has_no_node() -> None:
-    pod = executor()
-    del pod["spec"]["tolerations"]
-    assert not any(takes(pool, pod) for pool in pools().values())
-
-
 def test_a_pod_that_says_nothing_is_kept_off_the_executors_nodes() -> None:
     assert {name for name, pool in pools().items() if takes(pool, {"spec": {}})} == {"drivers"}
 

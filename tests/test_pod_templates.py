@@ -4,8 +4,6 @@ from typing import Final
 
 import pytest
 
-from job.errors import UsageError
-from scripts import manifests
 from tests.emr_pods import RUN, driver, template
 from tests.network_policy import selects
 from tests.schemas import core_faults, of_kind, rendered
@@ -74,6 +72,3 @@ def test_prometheus_is_sent_to_the_port_that_it_is_let_in_to() -> None:
 
 def test_the_run_is_named_in_both() -> None:
     assert {template(role)["metadata"]["labels"]["fruits/run"] for role in ROLES} == {RUN}
-    for role in ROLES:
-        with pytest.raises(UsageError, match="RunName"):
-            manifests.fill(manifests.load(f"emr/{role}-pod.yaml"), {})

@@ -20,7 +20,6 @@ from scripts import push_image
 from tests import registries
 from tests.engine import docker
 from tests.registries import Checkout, Recorder, Registry, refused, running_ecr, running_registry
-from tests.s3_servers import REGION
 
 
 @pytest.fixture
@@ -70,17 +69,6 @@ def test_a_push_makes_the_repository_and_prints_the_digest(release: Checkout, ec
     (image,) = boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"]
     assert (image["imageTags"], image["imageDigest"]) == ([release.tag], digest)
     assert ecr.address not in " ".join(release.names()), "the engine keeps its own names only"
-
-
-@pytest.mark.docker
-def test_what_was_pushed_can_be_pulled_by_the_printed_name(release: Checkout, ecr: Registry) -> None:
-    (image,) = release.images()
-    name = release.push().stdout.splitlines()[-1]
-    docker("rmi", release.image)
-    assert not release.images()
-    with push_image._login(ecr.address, REGION, None) as environment:
-        subprocess.run(["docker", "pull", name], check=True, capture_output=True, env=environment)
-    assert release.images() == [image]
 
 
 @pytest.mark.docker

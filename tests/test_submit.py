@@ -158,10 +158,8 @@ def test_runs_are_listed_newest_first(made: Made, capsys: pytest.CaptureFixture[
     assert made.submit("list") == 0
     assert [text.split()[-1] for text in capsys.readouterr().out.splitlines()] == ["tuesday", "monday"]
     assert made.submit("list", "--json") == 0
-    assert [json.loads(text)["name"] for text in capsys.readouterr().out.splitlines()] == [
-        "tuesday",
-        "monday",
-    ]
+    listed = [json.loads(text)["name"] for text in capsys.readouterr().out.splitlines()]
+    assert listed == ["tuesday", "monday"]
 
 
 def test_json_is_one_object_a_line(made: Made, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,9 @@ import pytest
 from tests.stages import Made
 from tests.test_submit_errors import refused
 
+ECR = "123456789012.dkr.ecr.{}.amazonaws.com"
+DIGEST = "sha256:" + "0" * 64
+
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-2"])
 @pytest.mark.parametrize("option", ["--input", "--output"])
@@ -37,16 +40,10 @@ def test_a_region_that_the_job_excludes_is_refused_with_4(
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [
-        (
-            "123456789012.dkr.ecr.us-east-1.amazonaws.com/fruits@sha256:" + "0" * 64,
-            "the image is in us-east-1",
-        ),
-        ("public.ecr.aws/fruits/fruits@sha256:" + "0" * 64, "is not one of ECR's by digest"),
-        (
-            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/x --conf a=b@sha256:" + "0" * 64,
-            "is not one of ECR's by digest",
-        ),
-        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/fruits:latest", "is not one of ECR's by digest"),
+        (f"{ECR.format('us-east-1')}/fruits@{DIGEST}", "the image is in us-east-1"),
+        (f"public.ecr.aws/fruits/fruits@{DIGEST}", "is not one of ECR's by digest"),
+        (f"{ECR.format('eu-west-1')}/x --conf a=b@{DIGEST}", "is not one of ECR's by digest"),
+        (f"{ECR.format('eu-west-1')}/fruits:latest", "is not one of ECR's by digest"),
     ],
 )
 def test_an_image_outside_the_eu_is_refused_with_4(

@@ -5,7 +5,9 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -18,20 +20,15 @@ ROOT = Path(__file__).parents[1]
 
 
 class Interrupt:
-    """Stands in for waiting: presses Ctrl-C the first times."""
+    """Stands in for waiting: presses Ctrl-C the first time."""
 
-    def __init__(self, times: int) -> None:
-        self.left = times
+    def __init__(self) -> None:
+        self.left = 1
 
     def __call__(self, _: float) -> None:
         if self.left:
             self.left -= 1
             raise KeyboardInterrupt
-
-
-def watch(made: Made, times: int = 1) -> int:
-    made.cloud.states += [{"state": "PENDING"}, {"state": "RUNNING"}]
-    return submit.main(["--run-id", "monday"], wait=Interrupt(times))
 
 
 @pytest.fixture
@@ -40,45 +37,39 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_only_watching_stops_at_enter(
-    made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    terminal.setattr("builtins.input", lambda: "")
-    assert watch(made) == 130
-    said = capsys.readouterr().err
-    assert "cancel run monday (c), or only stop watching (Enter)?" in said
-    assert "it goes on: ./scripts/submit.sh follow monday" in said
-    assert made.cloud.runs()[0].state != "CANCELLED"
-
-
 def test_c_cancels_and_waits_for_the_end(
     made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal.setattr("builtins.input", lambda: "c")
     made.cloud.states.append({"state": "PENDING"})
-    assert submit.main(["--run-id", "monday"], wait=Interrupt(1)) == 5
+    assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 5
     assert made.cloud.runs()[0].state == "CANCELLED"
     assert "run monday was cancelled" in capsys.readouterr().err
 
 
-def test_a_second_ctrl_c_only_stops_watching(
-    made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def press(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "answer"),
+    [(True, lambda: ""), (True, press), (False, lambda: pytest.fail("nobody is there to answer"))],
+    ids=["Enter", "a second Ctrl-C", "no terminal"],
+)
+def test_only_watching_stops_unless_somebody_says_c(
+    made: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_terminal: bool,
+    answer: Callable[[], str],
 ) -> None:
-    def press() -> str:
-        raise KeyboardInterrupt
-
-    terminal.setattr("builtins.input", press)
-    assert watch(made) == 130
-    assert "./scripts/submit.sh follow monday" in capsys.readouterr().err
-    assert made.cloud.runs()[0].state != "CANCELLED"
-
-
-def test_without_a_terminal_nothing_is_asked_and_nothing_cancelled(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-    assert watch(made) == 130
-    assert "./scripts/submit.sh follow monday" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    made.cloud.states += [{"state": "PENDING"}, {"state": "RUNNING"}]
+    assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 130
+    said = capsys.readouterr().err
+    assert ("cancel run monday (c), or only stop watching (Enter)?" in said) == is_terminal
+    assert "it goes on: ./scripts/submit.sh follow monday" in said
     assert made.cloud.runs()[0].state != "CANCELLED"
 
 
@@ -154,9 +145,6 @@ def test_a_log_that_may_not_be_read_does_not_end_the_watch(
 def test_an_interrupt_before_the_start_starts_nothing(
     made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def press(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("scripts.submission.image", press)
     assert made.submit("--run-id", "monday") == 130
     assert capsys.readouterr().err == "error: interrupted\n"
@@ -172,7 +160,7 @@ def test_a_run_that_ends_while_it_is_cancelled_is_told_as_it_ended(
 
     terminal.setattr("builtins.input", answer)
     made.cloud.states.append({"state": "PENDING"})
-    assert submit.main(["--run-id", "monday"], wait=Interrupt(1)) == 0
+    assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 0
     assert "COMPLETED" in capsys.readouterr().out
 
 
@@ -201,12 +189,10 @@ def test_a_line_that_is_late_is_waited_for(made: Made, capsys: pytest.CaptureFix
 
 def test_a_second_attempt_is_judged_by_its_own_words(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     first = [line("run_started", "run monday"), line("run_failed", "S3 failed", exit_code=3)]
+    again = line("run_started", "again")
     made.cloud.states += [
         {"state": "RUNNING", "then": lambda: made.log("monday", *first)},
-        {
-            "state": "RUNNING",
-            "then": lambda: made.log("monday", line("run_started", "again"), pod="y-driver"),
-        },
+        {"state": "RUNNING", "then": lambda: made.log("monday", again, pod="y-driver")},
         {"state": "FAILED", "state_details": "OOMKilled"},
     ]
     assert made.submit("--run-id", "monday") == 1

@@ -5,10 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-# What ends a tool in the middle, for tests: the name of a point in its work.
-ENDS: Final = "ends"
+from typing import Any
 
 
 class Refused(Exception):  # noqa: N818 (said to the user, as the tool says it)
@@ -84,6 +81,6 @@ class Memory:
 
     def ends_at(self, point: str) -> None:
         """End here as Ctrl-C does, if a test wants that, once."""
-        if self.get(ENDS) == point:
-            self.put(ENDS, None)
+        if self.get("ends") == point:
+            self.put("ends", None)
             raise KeyboardInterrupt

@@ -83,12 +83,28 @@ class Desk:
             follow(line)
         return Done(code, out.getvalue(), err.getvalue())
 
+    def is_whole(self) -> bool:
+        """Finish an up, and tell whether there is one of everything."""
+        done = self("up", "--yes")
+        running = [one for one in self.cloud.virtual_clusters() if one.state == "RUNNING"]
+        return "\nstage dev is complete" in done.out and len(running) == 1
+
+    def start(self, name: str) -> Any:
+        """Start a run, and return moto's."""
+        boto3.client("emr-containers").start_job_run(
+            virtualClusterId=self.cloud.virtual_clusters()[0].id,
+            name=name,
+            clientToken=name,
+            executionRoleArn="arn:aws:iam::123456789012:role/fruits-dev-job",
+            releaseLabel="emr-7.13.0-latest",
+            jobDriver={"sparkSubmitJobDriver": {"entryPoint": "local:///opt/fruits/job/main.py"}},
+        )
+        return self.cloud.runs()[-1]
+
     def build(self) -> None:
         """Make what ``up`` makes, without it and in less time."""
-        stacks, parameters = (
-            boto3.client("cloudformation"),
-            [{"ParameterKey": "Stage", "ParameterValue": "dev"}],
-        )
+        stacks = boto3.client("cloudformation")
+        parameters: Any = [{"ParameterKey": "Stage", "ParameterValue": "dev"}]
         for name, body in (("fruits-dev", ACCOUNT), ("fruits-dev-network", NETWORK)):
             stacks.create_stack(StackName=name, TemplateBody=body, Parameters=parameters)
         made = {
@@ -123,13 +139,13 @@ class Desk:
         )
         emr.list_virtual_clusters()  # by which it gets its age
 
-    def refuse(self, part: str, says: str, code: int = 255) -> None:
+    def refuse(self, part: str, says: str) -> None:
         """Let the first command with some words in it fail."""
-        left = [Done(code, f"\n{says}\n")]
+        left = [Done(255, f"\n{says}\n")]
         self.before.append(lambda line: left.pop() if left and part in line else None)
 
-    def interrupt(self, part: str, *, after: bool = False) -> None:
-        """Press Ctrl-C at the first command with some words in it, before or after it did its work."""
+    def interrupt(self, part: str) -> None:
+        """Press Ctrl-C when the first command with some words in it has done its work."""
         left = [True]
 
         def press(line: str) -> None:
@@ -137,7 +153,7 @@ class Desk:
                 left.pop()
                 raise KeyboardInterrupt
 
-        (self.after if after else self.before).append(press)
+        self.after.append(press)
 
 
 @cache

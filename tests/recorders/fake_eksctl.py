@@ -40,9 +40,6 @@ def main(arguments: Sequence[str], source: IO[str]) -> int:
         }
         if tuple(line.words) not in work:
             raise Refused(f'Error: unknown command "{" ".join(line.words)}" for "eksctl"')
-        if refusal := memory.get("eksctl-says"):
-            memory.put("eksctl-says", None)
-            raise Refused(refusal)
         work[tuple(line.words)](line, memory, source)  # type: ignore[index]
     except Refused as refused:
         print(refused, file=sys.stderr)
@@ -123,9 +120,6 @@ def _delete(line: Line, memory: Memory, _: IO[str]) -> None:
         raise Refused('Error: cannot list Kubernetes Services: Get "https://x/api/v1/services": i/o timeout')
     if memory.get("objects"):
         raise Refused("here: there are pools of nodes left, so EKS would leave a security group")
-    if cluster.get("deletionProtection"):
-        said = "InvalidRequestException: Cluster has deletion protection"
-        raise Refused(f"Error: operation error EKS: DeleteCluster, {said}")
     issuer = cluster["identity"]["oidc"]["issuer"].removeprefix("https://")
     iam = clients.client("iam")
     for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
@@ -137,7 +131,7 @@ def _delete(line: Line, memory: Memory, _: IO[str]) -> None:
     print("2026-11-22 11:00:00 [✔]  all cluster resources were deleted")
 
 
-def _associate(line: Line, memory: Memory, _: IO[str]) -> None:
+def _associate(line: Line, _: Memory, __: IO[str]) -> None:
     line.take("cluster", "region", "approve", "profile")
     if line.flags.get("approve") != "true":
         print("[!]  no changes were applied, run again with '--approve' to apply the changes")
@@ -145,7 +139,6 @@ def _associate(line: Line, memory: Memory, _: IO[str]) -> None:
     clients = boto3.Session(region_name=line.flags["region"])
     _described(clients, line.flags["cluster"])
     _provide(clients, line.flags["cluster"])
-    memory.ends_at("associated")
 
 
 def _described(clients: boto3.Session, name: str) -> Any:

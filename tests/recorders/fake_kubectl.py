@@ -40,7 +40,6 @@ def main(arguments: Sequence[str], source: IO[str]) -> int:
         if not line.words or line.words[0] not in work:
             raise Refused(f'error: unknown command "{" ".join(line.words)}" for "kubectl"')
         _reach(line, memory)
-        memory.ends_at(line.words[0])
         return work[line.words[0]](line, memory) or 0
     except Refused as refused:
         print(refused, file=sys.stderr)
@@ -62,8 +61,6 @@ def _reach(line: Line, memory: Memory) -> None:
     if memory.get("unreachable"):
         memory.put("unreachable", memory.get("unreachable") - 1)
         raise Refused(UNREACHABLE)
-    if (refusal := memory.get("kubectl-says")) and line.words[0] == refusal[0]:
-        raise Refused(refusal[1])
 
 
 @cache
