@@ -58,11 +58,6 @@ def test_pixels_are_a_contiguous_square_of_bytes() -> None:
         assert pixels.flags.c_contiguous
 
 
-def test_a_photo_of_the_final_size_is_not_resampled() -> None:
-    picture = drawn(SIDE, SIDE)
-    assert np.array_equal(decode(encoded(picture, "PNG")).pixels, np.asarray(picture))
-
-
 def test_limits_are_inclusive_and_refuse_with_the_numbers() -> None:
     data = encoded(drawn(60, 48), "JPEG")
     decode(data, Limits(max_bytes=len(data), max_pixels=60 * 48))
