@@ -119,9 +119,8 @@ class Pipeline:
         def admit(found: Snapshot | None) -> list[Action]:
             nonlocal is_overwriting
             actions = claim.admit_run(output, found, made_from, settings.overwrite)
-            is_overwriting = settings.overwrite and bool(actions)
             # An earlier layout that is still there was admitted: its deletion was broken off.
-            is_overwriting |= claim.is_of_the_earlier_layout(output)
+            is_overwriting = (settings.overwrite and bool(actions)) or claim.is_of_the_earlier_layout(output)
             return actions
 
         with ExitStack() as stack:

@@ -82,7 +82,7 @@ def more_photos(sample: Path, tmp_path: Path) -> Callable[..., list[Path]]:
     waiting = sorted(sample.rglob("*.jpg"))
     random.Random(5).shuffle(waiting)
 
-    def put(number: int | None = None) -> list[Path]:
+    def put(number: int) -> list[Path]:
         put_now = []
         for photo in waiting[:number]:
             target = tmp_path / "photos" / photo.relative_to(sample)
