@@ -7,7 +7,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +90,10 @@ class Hands:
 
     stage: Stage
     region: str
-    profile: str | None = None
-    dry_run: bool = False
-    run: Run = run
-    pause: Callable[[float], None] = time.sleep
+    profile: str | None
+    dry_run: bool
+    run: Run
+    pause: Callable[[float], None]
 
     @property
     def kubeconfig(self) -> Path:

@@ -1,6 +1,6 @@
 """CloudFormation stacks for cluster.sh: brought to what their templates say, or removed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from job.errors import JobError
@@ -23,7 +23,7 @@ class Wanted:
     name: str
     file: str
     stage: Stage
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str]
 
     def is_met(self, aws: Aws, found: StackState | None) -> bool:
         """Tell whether the stack stands, of this very template and with these parameters."""

@@ -1,7 +1,7 @@
 """What there is of a stage on AWS: read with boto3, never changed here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -60,8 +60,8 @@ class StackState:
 
     name: str
     status: str
-    outputs: dict[str, str] = field(default_factory=dict)
-    parameters: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str]
+    parameters: dict[str, str]
 
     @property
     def is_ready(self) -> bool:

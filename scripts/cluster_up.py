@@ -30,7 +30,7 @@ PARTS: Final = (
 )
 
 
-def up(step: Up, *, yes: bool, ask: Callable[[str], str] = input) -> int:
+def up(step: Up, *, yes: bool, ask: Callable[[str], str]) -> int:
     """Make a stage, or what it lacks, and return the exit code.
 
     Raises

@@ -1,7 +1,6 @@
 """Following a run: its states with their times, the job's own lines as they come, and how it ended."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -98,7 +97,7 @@ class Follower:
     run: str
     show: Show
     poll: float
-    wait: Callable[[float], None] = time.sleep
+    wait: Callable[[float], None]
     _found: Followed | None = None
     _blind: bool = False
     _late: int = LATE_LOOKS

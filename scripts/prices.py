@@ -17,7 +17,6 @@ class Price:
     usd: float
     unit: str
     source: str
-    verified: bool = True  # for Ireland; otherwise another region's figure stands in for it
 
 
 CONTROL_PLANE: Final = Price(0.10, "hour", "EKS price list, the same in every region, 2026-03")
@@ -25,10 +24,10 @@ CONTROL_PLANE: Final = Price(0.10, "hour", "EKS price list, the same in every re
 ENDPOINT: Final = Price(0.011, "hour and zone", "a published bill of an account in Ireland, 2026")
 NAT: Final = Price(0.048, "hour", "EC2 price list of eu-west-1, 2026-09-25")
 KEY: Final = Price(1.0, "month", "KMS price list, the same in every region, 2026")
-STORAGE: Final = Price(0.023, "GB and month", "S3 price list of us-east-1, 2026", verified=False)
+STORAGE: Final = Price(0.023, "GB and month", "S3 price list of us-east-1, 2026")
 # On top of the nodes, for what the pods of a run ask for: by the second, a minute at least.
-EMR_VCPU: Final = Price(0.01012, "vCPU-hour", "EMR price list, example without a region", verified=False)
-EMR_GB: Final = Price(0.00111125, "GB-hour", "EMR price list, example without a region", verified=False)
+EMR_VCPU: Final = Price(0.01012, "vCPU-hour", "EMR price list, example without a region")
+EMR_GB: Final = Price(0.00111125, "GB-hour", "EMR price list, example without a region")
 # By memory per vCPU: c7i.xlarge 0.19152, m5.xlarge 0.214, r6i.xlarge 0.282 an hour, a quarter of each.
 EC2: Final = "EC2 on demand in eu-west-1, apache-libcloud's price data, 2025-03"
 COMPUTE: Final = Price(0.04788, "vCPU-hour", EC2)

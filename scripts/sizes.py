@@ -17,8 +17,6 @@ be started again.
 from dataclasses import dataclass
 from typing import Final
 
-# Photos a second that one core was seen to featurize (README's figures: 161 on two).
-PHOTOS_A_CORE: Final = 80
 EXECUTOR_CORES: Final = 4
 EXECUTOR_CPU: Final = 3.6
 EXECUTOR_HEAP: Final = 2
@@ -58,10 +56,6 @@ class Size:
         """GiB that the pods ask for, when all are there, sidecars included."""
         executor = EXECUTOR_HEAP + EXECUTOR_OVERHEAD + SIDECAR_GIB
         return self.executors * executor + self.driver_heap + self.driver_overhead + SIDECAR_GIB
-
-    def hours(self, photos: int) -> float:
-        """Return how long photos take, starting and reducing left out."""
-        return photos / (self.cores * PHOTOS_A_CORE) / 3600
 
 
 # A small run is over in minutes: it is cheaper to start it again by hand than to repeat a mistake.
