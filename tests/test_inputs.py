@@ -27,6 +27,7 @@ def test_overlapping_inputs_list_a_photo_once(tmp_path: Path) -> None:
     taken, rows = take(tmp_path / "in", tmp_path / "in/a", tmp_path / "alias", to=tmp_path)
     assert sorted(Path(row["path"]).name for row in rows) == ["1.jpg", "2.jpg", "3.jpg"]
     assert (taken.photos, taken.skipped) == (3, 1)
+    assert take(tmp_path / "in/b", tmp_path / "alias", to=tmp_path)[0].photos == 1
 
 
 def test_overlapping_prefixes_list_a_photo_once(bucket: str, tmp_path: Path) -> None:
