@@ -112,14 +112,9 @@ _networks: dict[str, Network] = {}
 
 
 def network(engine: str, key: str, payload: Callable[[], bytes | Weights]) -> Network:
-    """Return this process's network for a payload, built on first use and kept.
+    """Return this process's network for a :class:`Backbone`'s engine and key, built on first use and kept.
 
-    Parameters
-    ----------
-    engine, key
-        As in :class:`Backbone`.
-    payload : callable
-        Returns the payload; only called when the network must be built.
+    The payload is only asked for when the network must be built.
     """
     if key not in _networks:
         build = _litert_network if engine == "litert" else _keras_network
@@ -134,17 +129,9 @@ def forget() -> None:
 
 
 def keras_model(arrays: Weights) -> Any:
-    """Build Keras's MobileNetV2 without its top.
+    """Build Keras's MobileNetV2 without its top, from its 260 arrays of weights.
 
-    Parameters
-    ----------
-    arrays : list of 260 arrays
-        The weights.
-
-    Returns
-    -------
-    keras.Model
-        ``(n, 224, 224, 3)`` scaled to [-1, 1] → ``(n, 1280)``.
+    It takes ``(n, 224, 224, 3)`` scaled to [-1, 1] and gives ``(n, 1280)``.
     """
     model = _tensorflow().keras.applications.MobileNetV2(
         weights=None, include_top=False, pooling="avg", input_shape=(SIDE, SIDE, 3)

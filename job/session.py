@@ -62,12 +62,7 @@ _drafts: list[Path] = []  # the class archive that this process's JVM writes whe
 def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     """Start the session, or take the one that spark-submit has prepared.
 
-    Parameters
-    ----------
-    environment : mapping
-        The process's environment variables.
-    cache : Path
-        Where the JVM's class archive is kept, see :func:`class_archive`.
+    The cache is where the JVM's class archive is kept, see :func:`class_archive`.
     """
     # Imported here: --help and wrong flags answer without loading Spark.
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415

@@ -102,10 +102,8 @@ def jpeg_is_cut(data: bytes) -> bool:
 def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:
     """Read the size a PNG or a WebP declares in its first chunk (RFC 2083, 4.1.1; RFC 9649, 2.5 to 2.7).
 
-    Returns
-    -------
-    (width, height) in pixels, or None when the first chunk has no such header. Always None for a JPEG, which
-    says its size somewhere behind its metadata.
+    It is (width, height) in pixels, or None when the first chunk has no such header. It is always None for a
+    JPEG, which says its size somewhere behind its metadata.
     """
     chunk = data[12:16]
     if kind == "PNG" and chunk == b"IHDR" and len(data) >= 24:
@@ -173,16 +171,9 @@ def in_eight_bits(colour: int | tuple[int, ...], depth: int) -> int | tuple[int,
 
 
 def orientation(exif: object) -> int:
-    """Read the orientation out of an EXIF block, and nothing else.
+    """Read the orientation out of an EXIF block as an image library hands it over, and nothing else.
 
-    Parameters
-    ----------
-    exif
-        The block as an image library hands it over; anything that is not one counts as no orientation.
-
-    Returns
-    -------
-    1 to 8 (EXIF 2.32, tag 0x0112), how the photo was stored; 1, upright, where that is not readable.
+    It is 1 to 8 (EXIF 2.32, tag 0x0112), how the photo was stored; 1, upright, where that is not readable.
     """
     if not isinstance(exif, bytes):
         return 1
