@@ -29,9 +29,9 @@ from job.log import Log
 from job.moments import Moments
 from job.pipeline import Pipeline
 from job.settings import parse
-from job.table import commits, files, layout, schema
-from job.table.commits import Snapshot
+from job.table import files, layout, schema
 from job.table.layout import DataFile
+from tests.tables import snapshot
 
 RUN_IDS: Final = ("20260101T060000Z-00000a", "20260102T060000Z-00000b")
 DIRECTIONS: Final = np.random.default_rng(0).normal(size=(20, FEATURES))
@@ -168,21 +168,14 @@ def features_of(path: str) -> NDArray[np.float32]:
     return row.astype(np.float32)
 
 
-def snapshot_of(location: str) -> Snapshot:
-    """Return the table as it is."""
-    found = commits.load(location)
-    assert found is not None
-    return found
-
-
 def moments_of(location: str) -> Moments:
     """Return the moments of the featurized photos, in order of the files."""
-    return summing.of_files(location, snapshot_of(location).of(layout.FEATURIZED))
+    return summing.of_files(location, snapshot(location).of(layout.FEATURIZED))
 
 
 def rows_of(location: str, outcome: str) -> list[dict[str, Any]]:
     """Return the table's rows of an outcome, by their paths."""
-    found = [files.read(files.location(location, file.path)) for file in snapshot_of(location).of(outcome)]
+    found = [files.read(files.location(location, file.path)) for file in snapshot(location).of(outcome)]
     return sorted(chain.from_iterable(table.to_pylist() for table in found), key=lambda row: row["path"])
 
 

@@ -9,7 +9,8 @@ from job.compare import Comparison
 from job.errors import DataError, JobError, UsageError
 from job.report import Counts
 from job.walk import walk
-from tests.outputs import NETWORK, Made, snapshot_of
+from tests import tables
+from tests.outputs import NETWORK, Made
 
 COUNTS = Counts(10, 0, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
 
@@ -18,7 +19,7 @@ def compared(output: Made, backbone: str = NETWORK) -> Comparison:
     """Compare photos with an output that knows as many and one more."""
     listed = sorted(walk(output.source, output.location, set()))
     assert len(listed) == 63
-    with Comparison(listed, output.location, snapshot_of(output.location), backbone) as found:
+    with Comparison(listed, output.location, tables.snapshot(output.location), backbone) as found:
         return found
 
 

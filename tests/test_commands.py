@@ -12,7 +12,8 @@ import pytest
 
 from job import commands, exits, main, residency, summing
 from job.table import layout, writer
-from tests.outputs import Made, snapshot_of
+from tests import tables
+from tests.outputs import Made
 from tests.s3_servers import make_bucket
 from tests.tables import tree
 from tests.test_erase import assert_derived, assert_right, traces_of
@@ -67,7 +68,7 @@ def test_show_of_an_unknown_photo_ends_with_3(output: Made, capsys: pytest.Captu
 
 
 def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Made) -> None:
-    old = [Path(output.location, layout.PHOTOS, file) for file in snapshot_of(output.location).files]
+    old = [Path(output.location, layout.PHOTOS, file) for file in tables.snapshot(output.location).files]
     words = ["compact", "--output", output.location]
     for _ in range(2):
         assert main.main([*words, "--keep-versions", "0.5"]) == 0

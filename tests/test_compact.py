@@ -12,8 +12,8 @@ from job import compact, summing
 from job.compact import grouped
 from job.table import files, layout, sweep, writer
 from job.table.layout import DataFile
-from tests import outputs
-from tests.outputs import Made, make, matrix_of, photos, rows_of, snapshot_of
+from tests import outputs, tables
+from tests.outputs import Made, make, matrix_of, photos, rows_of
 from tests.tables import tree
 from tests.test_erase import LOG, assert_derived, assert_right
 from tests.test_erase_faults import Killed, at_step, kill
@@ -37,7 +37,7 @@ def moments_of(place: str) -> bytes:
 
 
 def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Made) -> None:
-    before, many = rows_in(output.location), snapshot_of(output.location)
+    before, many = rows_in(output.location), tables.snapshot(output.location)
     moments = moments_of(output.location)
     done = do(output.location)
     assert compact.summary(done) == (
@@ -46,7 +46,7 @@ def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Made) 
     )
     assert rows_in(output.location) == before
     assert moments_of(output.location) == moments, "they were not summed up again"
-    for file in snapshot_of(output.location).files:
+    for file in tables.snapshot(output.location).files:
         paths = files.read(files.location(output.location, file))["path"].to_pylist()
         assert paths == sorted(paths)
     assert_right(output, [])
@@ -55,7 +55,7 @@ def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Made) 
 def test_a_second_compaction_changes_nothing(output: Made) -> None:
     do(output.location, rows=20)
     before = tree(output.location)
-    assert len(snapshot_of(output.location).of(layout.FEATURIZED)) > 1
+    assert len(tables.snapshot(output.location).of(layout.FEATURIZED)) > 1
     assert compact.summary(do(output.location, rows=20)) == (
         "nothing to do: there are no small files to merge"
     )
@@ -72,9 +72,9 @@ def test_only_small_files_are_merged_with_their_neighbours_and_no_file_becomes_t
 
 
 def test_readers_of_every_version_see_each_photo_once(output: Made) -> None:
-    first, table = snapshot_of(output.location).version + 1, f"{output.location}/{layout.PHOTOS}"
+    first, table = tables.snapshot(output.location).version + 1, f"{output.location}/{layout.PHOTOS}"
     do(output.location, rows=20, keep_versions=HOURS)
-    last = snapshot_of(output.location).version
+    last = tables.snapshot(output.location).version
     assert last - first > 4, "each group is a commit of its own"
     for version in range(first, last + 1):
         read = [files.read(file, ["path"])["path"] for file in DeltaTable(table, version).file_uris()]
@@ -118,7 +118,7 @@ def test_in_s3_the_same_comes_of_it(bucket: str, tmp_path: Path, monkeypatch: py
     before = rows_in(place)
     do(place)
     assert rows_in(place) == before
-    snapshot = snapshot_of(place)
+    snapshot = tables.snapshot(place)
     assert len(snapshot.of(layout.FEATURIZED)) == 1
     assert sweep.unnamed(place, sweep.listed(place), snapshot) == []
     assert_derived(place)

@@ -20,8 +20,8 @@ from job.log import Log
 from job.search import Selection
 from job.table import layout, schema, sweep
 from job.table import missing as missing_photos
-from tests import outputs
-from tests.outputs import Made, make, matrix_of, moments_of, photos, rows_of, snapshot_of
+from tests import outputs, tables
+from tests.outputs import Made, make, matrix_of, moments_of, photos, rows_of
 from tests.tables import tree
 
 LOG = Log("erasure-1", out=io.StringIO(), err=io.StringIO())
@@ -63,7 +63,7 @@ def missing(made: Made) -> list[str]:
 
 def assert_derived(location: str) -> None:
     """See to it that moments and matrix are of the table's files, and are what these make."""
-    featurized = snapshot_of(location).of(layout.FEATURIZED)
+    featurized = tables.snapshot(location).of(layout.FEATURIZED)
     kept, whole = summing.load(location), moments_of(location)
     assert kept is not None
     assert kept.files == {file.path: file.rows for file in featurized}
@@ -89,7 +89,7 @@ def assert_derived(location: str) -> None:
 
 def assert_right(made: Made, gone: list[str]) -> None:
     """See to it that an output is what it would be without some photos, and holds nothing else."""
-    snapshot = snapshot_of(made.location)
+    snapshot = tables.snapshot(made.location)
     assert snapshot.writer == snapshot.ended
     assert traces_of(made, gone) == []
     assert sweep.unnamed(made.location, sweep.listed(made.location), snapshot) == []
@@ -171,7 +171,7 @@ def test_all_photos_can_go(output: Made) -> None:
     everything = [*output.good, *output.bad]
     assert do(output, paths=everything)["rows"]["featurized"] == len(output.good)
     assert traces_of(output, everything) == []
-    assert snapshot_of(output.location).files == {}
+    assert tables.snapshot(output.location).files == {}
     assert_derived(output.location)
 
 

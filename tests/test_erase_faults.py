@@ -12,8 +12,8 @@ import pytest
 from job import compact, store
 from job.table import files, layout, removal, writer
 from job.table.writer import Overtaken
-from tests import outputs
-from tests.outputs import Made, rows_of, snapshot_of
+from tests import outputs, tables
+from tests.outputs import Made, rows_of
 from tests.test_erase import LOG, assert_derived, assert_right, do, traces_of
 
 
@@ -143,7 +143,7 @@ def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
         before_each_step(patch, fail)
         do(output, paths=gone)
     assert traces_of(output, gone) == [], "what has left the table is deleted all the same"
-    snapshot = snapshot_of(output.location)
+    snapshot = tables.snapshot(output.location)
     assert snapshot.writer == snapshot.ended
     do(output, paths=gone)
     assert_right(output, gone)
@@ -180,7 +180,7 @@ def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
 def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_what_that_has_erased(
     output: Made, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    file = min(snapshot_of(output.location).of(layout.FEATURIZED)).path
+    file = min(tables.snapshot(output.location).of(layout.FEATURIZED)).path
     gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
     with monkeypatch.context() as patch, pytest.raises(Overtaken):
         other = partial(do, output, paths=gone)
@@ -194,7 +194,7 @@ def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_wha
 def test_a_command_that_wakes_leaves_alone_what_the_one_that_took_over_is_making(
     output: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = min(snapshot_of(output.location).of(layout.FEATURIZED)).path
+    file = min(tables.snapshot(output.location).of(layout.FEATURIZED)).path
     gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
     asleep = writer.Writer(output.location, "asleep", "erase")
     asleep.begin(lambda _: [], print)

@@ -11,7 +11,8 @@ from job import retention
 from job.arguments import EU_REGIONS
 from job.retention import Sources
 from job.search import Selection
-from tests.outputs import Made, snapshot_of
+from tests import tables
+from tests.outputs import Made
 from tests.s3_servers import Answer, ScriptedS3, error_body, make_bucket
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
@@ -91,4 +92,4 @@ def test_records_that_name_an_erased_place_as_their_input_are_counted(
     output: Made, below: str, records: int
 ) -> None:
     selection = Selection(prefixes=(output.source.removesuffix("/photos") + below,))
-    assert retention.records_naming(output.location, snapshot_of(output.location), selection) == records
+    assert retention.records_naming(output.location, tables.snapshot(output.location), selection) == records

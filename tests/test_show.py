@@ -13,8 +13,8 @@ import pytest
 from job import compact, search, show, store
 from job.search import Selection
 from job.table import layout, missing, schema, sweep, writer
-from tests import outputs
-from tests.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Made, rows_of, snapshot_of
+from tests import outputs, tables
+from tests.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Made, rows_of
 from tests.tables import tree
 from tests.test_erase import LOG
 
@@ -46,7 +46,7 @@ def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Mad
     assert photo == {
         "path": path,
         "outcome": "featurized",
-        "table_version": snapshot_of(output.location).version,
+        "table_version": tables.snapshot(output.location).version,
         "model_id": sweep.current_model(output.location),
         "components": COMPONENTS,
         "first_components": projected[path],
