@@ -109,7 +109,7 @@ _READERS: Final[dict[sniff.Format, Callable[[BytesIO], ImageFile.ImageFile]]] = 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
     """Decode one photo, turn it upright, put it on white and resize it as ``Image.resize((224, 224))`` does.
 
-    The data is a whole file, and its content tells the format; the limits hold before any pixel is decoded. Of
+    The data is a whole file, and its content tells the format; limits hold before any pixel is decoded. Of
     an animation or a phone's MPO the first picture counts. A photo is whole or refused: JPEG without its end
     marker, PNG without IEND, WebP shorter than it says are truncated.
 
