@@ -19,12 +19,10 @@ from scripts.s3_buckets import Bucket, Buckets, md5
 REGION: Final = "eu-west-1"
 MOST_LISTED: Final = 1000
 # Other things than the object itself that S3 answers under its name.
-UNKNOWN: Final = frozenset(
-    {
-        *("acl", "attributes", "legal-hold", "partNumber", "retention", "select", "tagging", "torrent"),
-        *("uploadId", "uploads"),
-    }
-)
+UNKNOWN: Final = {
+    *("acl", "attributes", "legal-hold", "partNumber", "retention", "select", "tagging", "torrent"),
+    *("uploadId", "uploads"),
+}
 KEY: Final = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
 RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)\Z")
 
@@ -52,13 +50,11 @@ def answer(buckets: Buckets, asked: Asked) -> Answer:
     """Do what is asked."""
     bucket = buckets.get(asked.bucket)
     if bucket is None:
-        if asked.method == "PUT" and not asked.key:
-            buckets[asked.bucket] = Bucket()
-            return Answer()
         return error(404, "NoSuchBucket")
+    if UNKNOWN & asked.query.keys():
+        return error(501, "NotImplemented")
     of_object = {"GET": _get, "HEAD": _get, "PUT": _put, "DELETE": _delete}
-    do = of_object.get(asked.method, _unknown) if asked.key else _of_bucket
-    return (_unknown if UNKNOWN & asked.query.keys() else do)(buckets, bucket, asked)
+    return (of_object.get(asked.method, _unknown) if asked.key else _of_bucket)(bucket, asked)
 
 
 def error(status: int, code: str) -> Answer:
@@ -71,13 +67,11 @@ def _xml(name: str, inner: str, status: int = 200) -> Answer:
     return Answer(status, {"Content-Type": "application/xml"}, body.encode())
 
 
-def _of_bucket(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
+def _of_bucket(bucket: Bucket, asked: Asked) -> Answer:
     if asked.method == "HEAD":
         return Answer(200, {"x-amz-bucket-region": REGION})
     if asked.method == "GET" and asked.query.get("list-type") == "2":
         return _list(bucket, asked.query)
-    if asked.method == "GET" and "location" in asked.query:
-        return _xml("LocationConstraint", REGION)
     if asked.method == "POST" and "delete" in asked.query:
         keys = [html.unescape(key) for key in KEY.findall(asked.body.decode())]
         for key in keys:
@@ -120,7 +114,7 @@ def _list(bucket: Bucket, query: Mapping[str, str]) -> Answer:
     )
 
 
-def _get(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
+def _get(bucket: Bucket, asked: Asked) -> Answer:
     stored = bucket.objects.get(asked.key)
     if stored is None:
         return error(404, "NoSuchKey")
@@ -147,7 +141,7 @@ def _get(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
     return Answer(206, headers, data[first:end])
 
 
-def _put(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
+def _put(bucket: Bucket, asked: Asked) -> Answer:
     if {"if-match", "x-amz-copy-source"} & asked.headers.keys():
         return error(501, "NotImplemented")
     if asked.headers.get("if-none-match") == "*" and asked.key in bucket.objects:
@@ -155,12 +149,12 @@ def _put(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
     return Answer(200, {"ETag": f'"{bucket.put(asked.key, asked.body)}"'})
 
 
-def _delete(_: Buckets, bucket: Bucket, asked: Asked) -> Answer:
+def _delete(bucket: Bucket, asked: Asked) -> Answer:
     bucket.delete(asked.key)
     return Answer(204)
 
 
-def _unknown(_: Buckets, __: Bucket, ___: Asked) -> Answer:
+def _unknown(_: Bucket, __: Asked) -> Answer:
     return error(501, "NotImplemented")
 
 
