@@ -110,9 +110,8 @@ def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
 def list_files(location: str, suffix: str = "", after: str = "") -> Iterator[tuple[str, int]]:
     """Yield ``(location, bytes)`` of the files below, sorted, without names that begin with ``_`` or ``.``.
 
-    Nothing there is no error. What may not be listed is: a part of a table must not be missed in silence.
-
-    Only names after `after` that end with `suffix`; S3 is not asked to list those before.
+    Only those that end with `suffix`, after `after`: S3 is not asked for those before. Nothing there is no
+    error. What may not be listed is: a part of a table must not be missed in silence.
     """
     above = location.rstrip("/")
     found: Iterator[Any] = s3.list_objects(location, after) if is_s3(location) else _local_files(above)
