@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from job import backbone
-from job.weights import FINGERPRINT
+from job.network import backbone
+from job.network.weights import FINGERPRINT
 
 WHEN: Final = 0  # one time for all builds: the same network is the same layer
 

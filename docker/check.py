@@ -18,8 +18,8 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.containers import RIGHTS, ContainerError, docker  # noqa: E402
-from scripts.trial_run import trial_run  # noqa: E402
+from scripts.image.containers import RIGHTS, ContainerError, docker  # noqa: E402
+from scripts.image.trial_run import trial_run  # noqa: E402
 
 PYTHON: Final = "/opt/fruits/venv/bin/python"
 WANTED_ENV: Final = {

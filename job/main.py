@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Final
 if __package__ in (None, ""):  # started as a file: make the package that it is part of importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from job import commands, exits, report, session
-from job.pipeline import Pipeline
-from job.settings import Settings, new_run_id, parse
+from job.cli import exits
+from job.cli.settings import Settings, new_run_id, parse
+from job.commands import command_line
+from job.run import run_record
+from job.run.pipeline import Pipeline
+from job.spark import session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     `argv` has no program's name; by default it is the process's own.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments and arguments[0] in commands.COMMANDS:
-        return commands.main(arguments, os.environ)
+    if arguments and arguments[0] in command_line.COMMANDS:
+        return command_line.main(arguments, os.environ)
     log = exits.log_of(arguments, os.environ, new_run_id())
     pipeline: Pipeline | None = None
 
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pipeline = Pipeline(settings, log, lambda: _start(settings))
         run = pipeline.run()
         exits.ignore_signals()  # it is committed
-        log.summary(report.summary(run), **run)
+        log.summary(run_record.summary(run), **run)
 
     try:
         return exits.run(log, "run", work, INTERRUPTION, lambda: GONE if _spark_is_gone(pipeline) else None)

@@ -7,4 +7,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 make_venv .venv requirements-local.lock
-exec .venv/bin/python scripts/push_image.py "$@"
+exec .venv/bin/python -m scripts.image.push "$@"

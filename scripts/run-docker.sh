@@ -12,4 +12,4 @@ if [[ "$* ${FRUITS_INPUT:-} ${FRUITS_OUTPUT:-}" =~ [sS]3[aA]?:/|--profile ]]; th
 else
   python="$(find_python)"
 fi
-exec "$python" -B "$root/scripts/run_docker.py" "$@"
+exec "$python" -B "$root/scripts/image/run.py" "$@"

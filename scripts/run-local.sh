@@ -38,7 +38,7 @@ find_java .venv
 
 extra=()
 if ! has_option --input "$@" && [[ -z "${FRUITS_INPUT:-}" ]]; then
-  .venv/bin/python scripts/draw_fruit.py build/drawn-fruit
+  .venv/bin/python -m scripts.fruit.draw build/drawn-fruit
   extra+=(--input "$root/build/drawn-fruit")
 fi
 if ! has_option --output "$@" && [[ -z "${FRUITS_OUTPUT:-}" ]]; then

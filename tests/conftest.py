@@ -12,13 +12,13 @@ from typing import Any, Final
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from job import aws, s3
-from scripts.draw_fruit import draw_set
-from tests import cloud as clouds
-from tests import outputs, stages
-from tests.checked import requests
-from tests.recorders.desk import Desk, sit
-from tests.s3_servers import REGION, Moto, ScriptedS3, make_bucket, running_moto, running_scripted_s3
+from job.storage import aws, s3
+from scripts.fruit.draw import draw_set
+from tests.support import aws_emulator as clouds
+from tests.support import cloud_stage, outputs
+from tests.support.checked import requests
+from tests.support.recorders.desk import Desk, sit
+from tests.support.s3_servers import REGION, Moto, ScriptedS3, make_bucket, running_moto, running_scripted_s3
 
 ROOT: Final = Path(__file__).parents[1]
 DUMMY: Final = {
@@ -110,9 +110,9 @@ def cloud(
 
 
 @pytest.fixture
-def made(cloud: clouds.Cloud) -> stages.Made:
+def made(cloud: clouds.Cloud) -> cloud_stage.Made:
     """Make the stage ``dev`` in the emulator."""
-    return stages.make(cloud)
+    return cloud_stage.make(cloud)
 
 
 @pytest.fixture

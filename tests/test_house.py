@@ -17,12 +17,12 @@ JOB: Final = [path for path in FILES if path.is_relative_to(ROOT / "job")]
 LINES: Final = 450
 FUNCTION_LINES: Final = 60
 # What a worker imports with its pure rooms; Spark and TensorFlow would cost it seconds and a gigabyte.
-PURE: Final = ("job.decode", "job.sniff", "job.moments", "job.checkpoint")
+PURE: Final = ("job.photos.decode", "job.photos.formats", "job.maths.moments", "job.network.keras_files")
 # Where a worker begins, and what it must do without: the driver alone reads the log, joins and converts.
-WORKERS: Final = ("job.featurize", "job.passes")
+WORKERS: Final = ("job.run.featurize", "job.model.passes")
 DRIVERS: Final = {"deltalake", "duckdb", "tensorflow", "keras", "boto3", "pandas"}
 # All that the table stands on.
-BELOW_THE_TABLE: Final = {"job", "job.errors", "job.store"}
+BELOW_THE_TABLE: Final = {"job", "job.errors", "job.storage.store"}
 
 
 def name_of(file: Path) -> str:
@@ -62,13 +62,17 @@ def test_the_job_imports_downwards_only(name: str) -> None:
     modules = imported(MODULES[name])
     assert not packages(modules) & {"scripts", "tests"}
     if name not in ("job.main", "job.__main__"):
-        assert not modules & {"job.main", "job.pipeline"}, "no step knows the pipeline"
+        assert not modules & {"job.main", "job.run.pipeline"}, "no step knows the pipeline"
     if name.startswith("job.table"):
         others = {other for other in modules & MODULES.keys() if not other.startswith("job.table")}
         assert others <= BELOW_THE_TABLE, "the table knows no step"
     if name in PURE:
         assert not packages(modules) & {"pyspark", *DRIVERS}
-    if name not in ("job.main", "job.session", "job.backbone"):  # the last sets what TensorFlow reads
+    if name not in (
+        "job.main",
+        "job.spark.session",
+        "job.network.backbone",
+    ):  # the last sets what TensorFlow reads
         assert "os.environ" not in MODULES[name].read_text(), "settings are handed down"
 
 
@@ -80,4 +84,4 @@ def test_workers_load_nothing_that_only_the_driver_needs() -> None:
         modules = imported(MODULES[name])
         assert not packages(modules) & DRIVERS, name
         ahead |= (modules & MODULES.keys()) - reached
-    assert {"job.fetch", "job.table.files", "job.s3"} <= reached, "imports are followed"
+    assert {"job.photos.fetch", "job.table.files", "job.storage.s3"} <= reached, "imports are followed"

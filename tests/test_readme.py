@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from job.settings import _parser
-from tests.spark_session import ROOT, Run
+from job.cli.settings import _parser
+from tests.support.spark_session import ROOT, Run
 
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 TEXT = "\n".join(file.read_text() for file in READMES)

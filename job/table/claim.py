@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from job import store
 from job.errors import JobError, UsageError
+from job.storage import store
 from job.table import commits, layout
 from job.table.commits import Action, Snapshot
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from job import store
 from job.errors import JobError
+from job.storage import store
 from job.table import layout, schema
 from job.table.layout import DataFile
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from job import store
+from job.storage import store
 from job.table import layout, schema
 from job.table.layout import DataFile
 

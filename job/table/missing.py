@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from job import store
+from job.storage import store
 from job.table import files, layout, schema, sweep
 from job.table.writer import Writer
 

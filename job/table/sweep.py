@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
-from job import store
+from job.storage import store
 from job.table import commits, layout
 from job.table.commits import Snapshot
 

@@ -1,0 +1,1 @@
+"""The command line: options, settings, log, progress and exit codes."""

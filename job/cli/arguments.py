@@ -1,0 +1,133 @@
+"""The command line: a parser whose errors are one sentence, and what the options accept.
+
+Flags win over ``FRUITS_*`` environment variables. ``settings`` and the other commands build their parsers of
+this.
+"""
+
+import argparse
+import contextlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+from job.errors import UsageError
+from job.storage.locations import normalise
+
+T = TypeVar("T")
+
+# The EU's own regions. London (eu-west-2) and Zurich (eu-central-2) are in Europe and outside the EU.
+EU_REGIONS: Final = ("eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2")
+BOOLEANS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence, left to ``main`` to print."""
+
+    def __init__(self, prog: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            argument_default=argparse.SUPPRESS,  # whoever takes the options has the defaults
+            allow_abbrev=False,
+        )
+
+    def read(self, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options that the command line or the environment gives, by their names."""
+        return vars(self.parse_args([*self._from_environment(argv, environment), *argv]))
+
+    def _from_environment(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+        """Turn ``FRUITS_*`` variables into flags, leaving out what the command line says itself."""
+        flags: list[str] = []
+        said = {word.split("=", 1)[0] for word in argv}
+        if said & {"-h", "--help", "--version"}:  # these answer whatever the environment holds
+            return flags
+        # The two ways to choose k are one choice: a flag for either silences the variable of both.
+        if said & {"--components", "--variance"}:
+            said |= {"--components", "--variance"}
+        for action in self._actions:
+            flag = action.option_strings[-1]
+            variable = "FRUITS_" + flag[2:].replace("-", "_").upper()
+            value = environment.get(variable, "")
+            if not value or flag in {*said, "--help", "--version"}:
+                continue
+            if action.nargs == 0:
+                if value.lower() not in BOOLEANS:
+                    raise UsageError(f"{variable}: {value!r} is not {', '.join(BOOLEANS)} ({action.help})")
+                flags += [flag] if BOOLEANS[value.lower()] else []
+                continue
+            flags.append(f"{flag}={value}")
+            try:
+                self.parse_args(flags[-1:])
+            except UsageError as error:
+                raise UsageError(str(error).replace(flag, variable, 1)) from None
+        return flags
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's complaint as a sentence."""
+        name, _, fault = message.removeprefix("argument ").partition(": ")
+        if name == "unrecognized arguments":
+            raise UsageError(f"unknown argument {fault!r}: --help lists the options")
+        meaning = next((action.help for action in self._actions if name in action.option_strings), "help")
+        raise UsageError(f"{name}: {fault} ({meaning})" if " argument" in fault else f"{name}: {fault}")
+
+
+def location(text: str) -> str:
+    """Return a location."""
+    try:
+        return normalise(text)
+    except (UsageError, RuntimeError) as error:  # the second when ~ stands for nothing
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def local(text: str) -> Path:
+    """Return a path on this machine."""
+    place = location(text)
+    if place.startswith("s3://"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not on this machine: give a path")
+    return Path(place)
+
+
+def _matching(pattern: str, convert: Callable[[str], T], meaning: str) -> Callable[[str], T]:
+    """Return what converts a text of a pattern, and says of any other what it is not."""
+
+    def read(text: str) -> T:
+        if re.fullmatch(pattern, text):
+            return convert(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not {meaning}")
+
+    return read
+
+
+count = _matching("0*[1-9][0-9]{0,14}", int, "a whole number of at least 1 and at most 15 digits")
+hours = _matching(r"[0-9]{1,5}(\.[0-9]{1,3})?", float, "a number of hours, as 0 or 168")
+run_id = _matching(
+    "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str, "a letter or digit and up to 63 more, or . or _ or -"
+)
+sha256 = _matching("[0-9a-fA-F]{64}", str.lower, "64 hexadecimal digits")
+
+
+def fraction(text: str) -> float:
+    """Return a number from 0 to 1."""
+    with contextlib.suppress(ValueError):
+        if 0.0 <= float(text) <= 1.0:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+
+
+def share(text: str) -> float:
+    """Return a number above 0 and up to 1."""
+    if some := fraction(text):
+        return some
+    raise argparse.ArgumentTypeError("0 keeps nothing, give a number above 0 and up to 1")
+
+
+def regions(text: str) -> tuple[str, ...]:
+    """Return AWS regions, all of the EU."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    outside = ", ".join(name for name in names if name not in EU_REGIONS)
+    if names and not outside:
+        return names
+    raise argparse.ArgumentTypeError(f"{outside or 'nothing'} is not one of {', '.join(EU_REGIONS)}")

@@ -1,0 +1,1 @@
+"""What there is to do: photos listed, compared with the table, and cut into tasks."""

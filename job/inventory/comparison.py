@@ -1,0 +1,187 @@
+"""What is new: the photos that are listed against those that the table holds, in one join.
+
+A photo is unchanged if its path is known with the same etag and size, and if it was judged by this run's
+network and decoder. DuckDB joins both sides as they stream past, and spills what does not fit into its memory
+to the disk; of the features nothing is read. Where nothing is known yet, nothing is joined.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import chain, islice
+from types import TracebackType
+from typing import Final, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from job.inventory import database
+from job.inventory.database import Database
+from job.inventory.folders import Listed
+from job.storage import store
+from job.table import files, layout
+from job.table.commits import Snapshot
+from job.table.layout import DataFile
+
+FILES_AHEAD: Final = 16  # of some 100 KB of columns each
+
+_LISTED: Final = pa.schema(
+    {
+        "path": pa.string(),
+        "bytes": pa.int64(),
+        "etag": pa.string(),
+        "modified": pa.int64(),  # microseconds since 1970
+    }
+)
+_KNOWN: Final = pa.schema(
+    {
+        **dict(zip(_LISTED.names, _LISTED.types, strict=True)),
+        "current": pa.bool_(),  # judged by the network and the decoder of this run
+        "file": pa.int32(),
+    }
+)
+# A list without etags is asked for the time of change; of one that has neither, the size alone decides.
+JOIN: Final = """
+    CREATE TEMP TABLE difference AS
+    SELECT coalesce(listed.path, known.path) AS path, listed.bytes, listed.etag, listed.modified, known.file,
+           known.current, listed.path IS NULL AS is_missing, known.path IS NULL AS is_new
+    FROM listed FULL JOIN known ON listed.path = known.path
+    WHERE listed.path IS NULL OR known.path IS NULL OR NOT (
+        known.current
+        AND NOT ($retry AND known.file >= $first_rejected)
+        AND coalesce(listed.bytes = known.bytes, false)
+        AND CASE WHEN coalesce(listed.etag, '') != '' THEN coalesce(listed.etag = known.etag, false)
+                 ELSE listed.modified IS NULL OR coalesce(listed.modified = known.modified, false) END)
+"""
+
+COUNTS: Final = """
+    SELECT count(*) FILTER (NOT is_missing), count(*) FILTER (is_missing),
+           count(*) FILTER (is_missing AND NOT current AND file < $first_rejected),
+           count(*) FILTER (file >= $first_rejected)
+    FROM difference WHERE NOT is_new
+"""
+
+
+class Comparison:
+    """One comparison, which is made when it is entered, as long as anything is known.
+
+    Parameters
+    ----------
+    listed : iterable of Listed
+        The photos, in order of their paths.
+    output : str
+    snapshot : Snapshot
+        The table that they are compared with.
+    backbone : str
+        Name of this run's network and decoder.
+    retry_rejected : bool
+        Take rejected photos for changed even if they are what they were.
+
+    Attributes
+    ----------
+    known, changed, missing : int
+        Photos of the table; of these, those to be judged again, and those that are not listed.
+    outdated : int
+        Of the missing, the featurized that are of another network or decoder.
+    unchanged, unchanged_rejected : int
+        Photos that are known as they are listed, and of these the rejected.
+    """
+
+    def __init__(
+        self,
+        listed: Iterable[Listed],
+        output: str,
+        snapshot: Snapshot,
+        backbone: str,
+        retry_rejected: bool = False,
+    ) -> None:
+        self._listed, self._output, self._backbone, self._retry = listed, output, backbone, retry_rejected
+        good, bad = snapshot.of(layout.FEATURIZED), snapshot.of(layout.REJECTED)
+        self._files, self._first_rejected = [*good, *bad], len(good)
+        self.known = self.unchanged = sum(file.rows for file in self._files)
+        self.unchanged_rejected = sum(file.rows for file in bad)
+        self.changed = self.missing = self.outdated = 0
+        self._stack = ExitStack()
+        self._database: Database | None = None
+
+    def __enter__(self) -> Self:
+        if self.known:
+            with ExitStack() as stack:
+                self._join(stack)
+                self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def new(self) -> Iterator[Listed]:
+        """Yield the photos that are not known at all, in order of their paths."""
+        if self._database is None:
+            yield from self._listed
+            return
+        query = "SELECT path, bytes, etag, modified FROM difference WHERE is_new ORDER BY path"
+        for batch in self._rows(query):
+            yield from database.photos(batch["path"].to_pylist(), batch)
+
+    def changed_photos(self) -> Iterator[tuple[Listed, DataFile]]:
+        """Yield the known photos to be judged again, and the file of each, file by file."""
+        query = """SELECT path, bytes, etag, modified, file FROM difference
+                   WHERE NOT is_new AND NOT is_missing ORDER BY file, path"""
+        for batch in self._rows(query):
+            photos = database.photos(batch["path"].to_pylist(), batch)
+            for photo, file in zip(photos, batch["file"].to_pylist(), strict=True):
+                yield photo, self._files[file]
+
+    def missing_photos(self) -> Iterator[pa.RecordBatch]:
+        """Yield the known photos that are not listed: ``path``, ``outcome`` and ``file``, file by file."""
+        for batch in self._rows("SELECT path, file FROM difference WHERE is_missing ORDER BY file, path"):
+            found = [self._files[file] for file in batch["file"].to_pylist()]
+            columns = {
+                "path": batch["path"],
+                "outcome": pa.array([file.outcome for file in found], pa.string()),
+                "file": pa.array([file.path for file in found], pa.string()),
+            }
+            yield pa.record_batch(columns)
+
+    def _rows(self, query: str) -> Iterator[pa.RecordBatch]:
+        if self._database is not None:
+            yield from self._database.rows(query)
+
+    def _join(self, stack: ExitStack) -> None:
+        self._database = stack.enter_context(database.opened())
+        pool = stack.enter_context(ThreadPoolExecutor(FILES_AHEAD))
+        listed = iter(self._listed)
+        # A list is read and put in order before it tells the first: here, where a signal ends that.
+        first = list(islice(listed, 1))
+        self._database.feed("listed", _LISTED, self._listed_batches(chain(first, listed)))
+        self._database.feed("known", _KNOWN, self._known_batches(pool))
+        self._database.run(JOIN, {"retry": self._retry, "first_rejected": self._first_rejected})
+        [(self.changed, self.missing, self.outdated, rejected)] = self._database.run(
+            COUNTS, {"first_rejected": self._first_rejected}
+        )
+        self.unchanged -= self.changed + self.missing
+        self.unchanged_rejected -= rejected
+
+    def _listed_batches(self, photos: Iterator[Listed]) -> Iterator[pa.RecordBatch]:
+        while block := list(islice(photos, database.ROWS_PER_BATCH)):
+            paths, sizes, etags, moments, *_ = zip(*block, strict=True)
+            yield pa.record_batch([paths, sizes, etags, database.microseconds(moments)], schema=_LISTED)
+
+    def _known_batches(self, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
+        numbered = iter(enumerate(self._files))
+        ahead = [pool.submit(self._read, *pair) for pair in islice(numbered, FILES_AHEAD)]
+        while ahead:
+            yield ahead.pop(0).result()
+            ahead += [pool.submit(self._read, *pair) for pair in islice(numbered, 1)]
+
+    def _read(self, number: int, file: DataFile) -> pa.RecordBatch:
+        with store.open_columns(files.location(self._output, file.path), file.bytes) as source:
+            columns = [*_LISTED.names, "backbone"]
+            table = pq.ParquetFile(source, pre_buffer=True).read(columns, use_threads=False)
+        current = pc.fill_null(pc.equal(table["backbone"], self._backbone), False)
+        whole = [*(table[column.name].cast(column.type) for column in _LISTED), current]
+        arrays = [column.combine_chunks() for column in whole]
+        return pa.record_batch([*arrays, pa.repeat(pa.scalar(number, pa.int32()), len(table))], schema=_KNOWN)

@@ -1,0 +1,203 @@
+"""``--manifest``: the photos as a list tells them, in place of a listing; ``inventory`` cuts them into tasks.
+
+Rows are checked and brought to the inventory's types some ten thousand at a time, as whole Arrow columns:
+single values are looked at only where one is unusual, or wrong. DuckDB then puts them in order. So a list may
+be as long as the disk is large, and need not be in any order: S3 Inventory promises none.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache, reduce
+from itertools import chain, pairwise
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from job.errors import DataError, UsageError
+from job.inventory import database, manifest_files
+from job.inventory.folders import Listed
+from job.inventory.manifest_files import ListFile
+from job.storage import store
+from job.storage.locations import normalise
+
+# Paths that are taken as they are: an object's, and an absolute one without detours.
+OBJECT: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?s:.)"
+DETOUR: Final = r"//|/\.{1,2}/|/\.{0,2}\z|\x00"
+BUCKET: Final = r"^(?P<bucket>s3://[^/]*)/"
+MOMENT: Final = pa.timestamp("us", tz="UTC")
+# The years that Python knows.
+FIRST: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), MOMENT)
+LAST: Final = pa.scalar(datetime(9999, 12, 31, tzinfo=UTC), MOMENT)
+# Arrow's text cannot hold a name that is not UTF-8; as bytes, paths sort as they do.
+ROWS: Final = pa.schema(
+    {"path": pa.binary(), "bytes": pa.int64(), "etag": pa.string(), "modified": pa.int64(), "row": pa.int64()}
+)
+ORDER: Final = "SELECT * FROM rows ORDER BY path, modified NULLS FIRST, row"
+
+
+def read(
+    location: str, inputs: tuple[str, ...], admit: Callable[[str], object] = lambda _: None
+) -> Iterator[Listed]:
+    """Yield what a list names, in order of the paths, each path once: as it was modified last.
+
+    Of rows of one path and one time, or none, the last listed counts. Versions that are not the latest,
+    delete markers and the empty objects that stand for folders are left out. Keys are taken to the letter,
+    other paths as on the command line; nobody looks whether the photos are there.
+
+    Parameters
+    ----------
+    location : str
+        A Parquet or CSV file, a folder of them, or the ``manifest.json`` of an S3 Inventory.
+    inputs : tuple of str
+        Only what is below one of these, if there are any.
+    admit : callable
+        Called once with each ``s3://bucket`` that the list or a photo in it is in, before anything there
+        is read or yielded; may raise.
+
+    Raises
+    ------
+    UsageError
+        If there is no such list, or it lacks a column.
+    DataError
+        If a file is damaged, or a row cannot be a photo's; with the file and the row, counted from 1
+        without the header.
+    JobError
+        If S3 fails.
+    """
+    with database.opened() as sorting:
+        sorting.feed("rows", ROWS, _rows(location, inputs, cache(admit)))
+        photos = chain.from_iterable(map(_photos, sorting.rows(ORDER)))
+        for photo, following in pairwise(chain(photos, [None])):
+            if photo is not None and (following is None or following.path != photo.path):
+                yield photo
+
+
+def _photos(batch: pa.RecordBatch) -> Iterator[Listed]:
+    return database.photos(
+        [path.decode("utf-8", "surrogatepass") for path in batch["path"].to_pylist()], batch
+    )
+
+
+def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that count, as they are listed."""
+    folders = [_encoded(f"{one.rstrip('/')}/") for one in inputs]
+    number = 0
+    for file in manifest_files.find(location, admit):
+        before = 0
+        for batch in manifest_files.batches(file):
+            rows = _checked(batch, file, before)
+            before += len(batch)
+            if folders:
+                rows = rows.filter(reduce(pc.or_, (pc.starts_with(rows["path"], one) for one in folders)))
+            # An empty object of such a name stands for a folder.
+            rows = rows.filter(
+                pc.or_(pc.invert(pc.ends_with(rows["path"], b"/")), pc.greater(rows["bytes"], 0))
+            )
+            for bucket in pc.unique(pc.extract_regex(rows["path"], BUCKET).drop_null().field("bucket")):
+                admit(bucket.as_py().decode())
+            numbers = pa.array(range(number, number + len(rows)), pa.int64())
+            number += len(rows)
+            yield rows.append_column("row", numbers).cast(ROWS)
+
+
+def _checked(batch: pa.RecordBatch, file: ListFile, before: int) -> pa.RecordBatch:
+    """Return the current objects among some rows of a file, which has so many `before` them."""
+    try:
+        return _current(batch, are_encoded=file.names is not None)
+    except UsageError as error:
+        raise UsageError(f"{file.location}: {error}") from None
+    except _Fault as fault:
+        if half := len(batch) // 2:  # one of them holds the first row at fault
+            _checked(batch[:half], file, before)
+            _checked(batch[half:], file, before + half)
+        raise DataError(f"{file.location}, row {before + 1}: {fault}: mend the list") from None
+
+
+class _Fault(Exception):  # noqa: N818 (what is wrong with one of some rows)
+    pass
+
+
+def _current(rows: pa.RecordBatch, are_encoded: bool) -> pa.RecordBatch:
+    for name, past in (("latest", "false"), ("deleted", "true")):
+        is_past = pc.equal(pc.utf8_lower(_cast(rows, name, pa.string())), past)
+        rows = rows.filter(pc.invert(is_past.fill_null(False)))
+    sizes = _cast(rows, "bytes", pa.int64())
+    _refuse(pc.less(sizes, 0), "its size is missing or below 0")
+    etags = pc.utf8_trim(_cast(rows, "etag", pa.string()), characters='"').fill_null("")
+    columns = {"path": _paths(rows, are_encoded), "bytes": sizes, "etag": etags, "modified": _moments(rows)}
+    return pa.record_batch(columns)
+
+
+def _paths(rows: pa.RecordBatch, are_encoded: bool) -> pa.Array:
+    """Return the paths as bytes."""
+    if not pa.types.is_null(rows["path"].type):
+        paths = pc.replace_substring_regex(_cast(rows, "path", pa.string()), "^(?i:s3a?)://", "s3://")
+        _refuse(pc.equal(paths, ""), "its path is missing")
+    else:
+        keys = _cast(rows, "key", pa.string())
+        _refuse(pc.equal(keys, ""), "its key is missing")
+        if are_encoded:  # with a plus sign for a space
+            keys = _mended(keys, pc.match_substring_regex(keys, "[%+]"), unquote_plus)
+        buckets = _cast(rows, "bucket", pa.string()).fill_null("")
+        paths = pc.binary_join_element_wise("s3://", buckets, "/", keys, "")
+    is_straight = pc.and_(pc.starts_with(paths, "/"), pc.invert(pc.match_substring_regex(paths, DETOUR)))
+    is_odd = pc.invert(pc.or_(pc.match_substring_regex(paths, OBJECT), is_straight))
+    return _mended(paths.cast(pa.binary()), is_odd, lambda path: _encoded(_straight(path.decode())))
+
+
+def _moments(rows: pa.RecordBatch) -> pa.Array:
+    kind = rows["modified"].type
+    if pa.types.is_temporal(kind):
+        # What is finer than a microsecond is cut off; what does not fit in 64 bits is refused.
+        moments = _cast(rows, "modified", MOMENT, safe=getattr(kind, "unit", "") != "ns")
+        is_known = pc.and_(pc.greater_equal(moments, FIRST), pc.less_equal(moments, LAST))
+        return pc.if_else(is_known, moments, None)
+    texts = _cast(rows, "modified", pa.string())
+    try:
+        return texts.cast(MOMENT)  # S3's own form
+    except pa.ArrowInvalid:  # missing, without a zone, or finer than a microsecond
+        return pa.array(map(_moment, texts.to_pylist()), MOMENT)
+
+
+def _cast(rows: pa.RecordBatch, name: str, wanted: pa.DataType, safe: bool = True) -> pa.Array:
+    values = rows[name]
+    try:
+        return values.cast(wanted, safe=safe)
+    except pa.ArrowNotImplementedError:
+        raise UsageError(f"column {name} is of type {values.type}: write {wanted}") from None
+    except pa.ArrowInvalid:
+        raise _Fault(f"{name} is {values[0].as_py()!r}, not {wanted}") from None
+
+
+def _mended(values: pa.Array, mask: pa.Array, mend: Callable[[Any], object]) -> pa.Array:
+    """Replace the values under a mask, each by what is made of it."""
+    return pc.replace_with_mask(
+        values, mask, pa.array(map(mend, values.filter(mask).to_pylist()), values.type)
+    )
+
+
+def _refuse(bad: pa.Array, fault: str) -> None:
+    if pc.any(bad.fill_null(True)).as_py():
+        raise _Fault(fault)
+
+
+def _straight(path: str) -> str:
+    with contextlib.suppress(UsageError, RuntimeError):  # the second when ~ stands for nothing
+        if not store.is_s3(path):
+            return normalise(path)
+    raise _Fault(f"{path!r} is neither a path nor an object's s3://bucket/key")
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise _Fault(f"modified is {text!r}, which is no time in ISO 8601") from None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _encoded(path: str) -> bytes:
+    return path.encode("utf-8", "surrogatepass")

@@ -1,0 +1,163 @@
+"""The files of a ``--manifest``: which they are, whether they are whole, and their rows under our names.
+
+``manifest`` reads them, and says what they raise. A list is Parquet, CSV, or an S3 Inventory, whose
+``manifest.json`` names its files, their columns and their MD5. Of a folder on this machine or in S3 every
+file of a known ending is read.
+"""
+
+import csv
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv as arrow_csv
+
+from job.errors import DataError, JobError, UsageError
+from job.storage import store
+
+ENDINGS: Final = (".parquet", ".csv", ".csv.gz")
+READ_ROWS: Final = 65_536
+HEADER_BYTES: Final = 2**16  # the longest first line
+GZIP: Final = b"\x1f\x8b"
+# Our columns by what a list may call them, in lower case and without underscores; the later name wins.
+NAMES: Final = {
+    "path": "path",
+    "bucket": "bucket",
+    "key": "key",
+    "size": "bytes",
+    "bytes": "bytes",
+    "etag": "etag",
+    "lastmodifieddate": "modified",
+    "modified": "modified",
+    "islatest": "latest",
+    "isdeletemarker": "deleted",
+}
+
+
+class ListFile(NamedTuple):
+    """A file of a list. The rest is what an S3 Inventory says of it.
+
+    `names` are the columns of a CSV file that has no header; its keys are URL-encoded.
+    """
+
+    location: str
+    is_parquet: bool
+    names: list[str] | None = None
+    md5: str | None = None
+
+
+def find(location: str, admit: Callable[[str], object]) -> Iterator[ListFile]:
+    """Yield the files of a list; `admit` is told each ``s3://bucket`` before it is asked for anything."""
+    if store.is_s3(location):
+        admit("/".join(location.split("/")[:3]))
+    try:
+        if location.endswith("/manifest.json"):
+            yield from _inventory(location, admit)
+            return
+        found = [name for name, _ in store.list_files(location)] or [location]
+    except OSError as error:
+        raise _unread(location, error) from None
+    lists = [name for name in found if name.lower().endswith(ENDINGS) and not Path(name).is_dir()]
+    if not lists:
+        raise UsageError(
+            f"manifest {location} is no file that ends in {', '.join(ENDINGS)} and has none below it: "
+            "name one, a folder of them, or the manifest.json of an S3 Inventory"
+        )
+    yield from (ListFile(name, name.lower().endswith(".parquet")) for name in lists)
+
+
+def _inventory(location: str, admit: Callable[[str], object]) -> Iterator[ListFile]:
+    """Yield the files of an S3 Inventory, which lie in its destination bucket."""
+    try:
+        said = json.loads(store.read_bytes(location))
+        form, bucket = said["fileFormat"].lower(), said["destinationBucket"].rpartition(":")[2]
+        names = said["fileSchema"].split(",") if form == "csv" else None
+        files = [
+            ListFile(f"s3://{bucket}/{file['key']}", names is None, names, file["MD5checksum"].lower())
+            for file in said["files"]
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise DataError(f"{location} is not the manifest.json of an S3 Inventory: name one") from None
+    if form not in ("csv", "parquet"):
+        raise UsageError(f"{location} is of an S3 Inventory in {form.upper()}: set it to Parquet or CSV")
+    admit(f"s3://{bucket}")
+    yield from files
+
+
+def batches(file: ListFile) -> Iterator[pa.RecordBatch]:
+    """Yield a file's rows under our names: in CSV as text, and as nothing where it has no such column."""
+    try:
+        with store.open_input(file.location) as source:
+            if file.md5 is not None:
+                _check(file.md5, file.location, source)
+            columns, rows = (_parquet if file.is_parquet else _csv)(file, source)
+            for batch in rows:
+                nothing = pa.nulls(len(batch))
+                yield pa.record_batch(
+                    {ours: batch[columns[ours]] if ours in columns else nothing for ours in NAMES.values()}
+                )
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        raise _unread(file.location, error) from None
+
+
+def _check(md5: str, location: str, source: BinaryIO) -> None:
+    content: Any = source  # a reader that fills buffers, which BinaryIO does not say
+    if hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest() != md5:
+        raise DataError(
+            f"{location} is not the file that its manifest.json means (another MD5): name a newer inventory"
+        )
+    source.seek(0)
+
+
+def _unread(location: str, error: Exception) -> JobError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return UsageError(f"manifest {location} does not exist: check --manifest")
+    if isinstance(error, PermissionError):
+        return UsageError(f"manifest {location} may not be read: check its permissions")
+    if isinstance(error, OSError) and error.errno:  # Arrow's own have none
+        return JobError(f"manifest {location} cannot be read: {error.strerror}")
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"{location} cannot be read, write it again: {reason}")
+
+
+def _parquet(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
+    table = pq.ParquetFile(source)
+    columns = _columns(table.schema_arrow.names, file)
+    return columns, table.iter_batches(READ_ROWS, columns=list(columns.values()))
+
+
+def _csv(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
+    is_zipped = source.read(2) == GZIP
+    source.seek(0)
+    # GzipFile leaves the file under it open, as Arrow's streams do not.
+    header = (gzip.GzipFile(fileobj=source) if is_zipped else source).readline(HEADER_BYTES)
+    source.seek(0)
+    if file.names is not None and not header:
+        return {}, ()
+    columns = _columns(file.names or next(csv.reader([header.decode("utf-8-sig", "replace")]), []), file)
+    wanted = list(columns.values())
+    # One thread, so that an error knows its row.
+    return columns, arrow_csv.open_csv(
+        pa.input_stream(source, compression="gzip" if is_zipped else None),
+        arrow_csv.ReadOptions(use_threads=False, column_names=file.names),
+        arrow_csv.ParseOptions(newlines_in_values=True),
+        arrow_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())),
+    )
+
+
+def _columns(names: list[str], file: ListFile) -> dict[str, str]:
+    """Return what a file calls our columns."""
+    plain = {name.strip().lower().replace("_", ""): name for name in reversed(names)}
+    columns = {ours: plain[theirs] for theirs, ours in NAMES.items() if theirs in plain}
+    if "path" not in columns and not {"bucket", "key"} <= columns.keys():
+        raise UsageError(f"{file.location} has no column path, nor bucket and key: add one to the list")
+    if "bytes" not in columns:
+        raise UsageError(f"{file.location} has no column bytes or size: add it to the list")
+    return columns

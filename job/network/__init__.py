@@ -1,0 +1,1 @@
+"""MobileNetV2: its weights, and the program that workers run."""

@@ -1,0 +1,1 @@
+"""Photos: fetched, judged and decoded."""

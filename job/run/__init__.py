@@ -1,0 +1,1 @@
+"""A run: the order of its steps, what it checks, and its record."""

@@ -1,0 +1,266 @@
+"""The order of the steps, and nothing else: from photos to a committed run."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from job.cli import exits
+from job.cli.log import Log
+from job.cli.progress import Progress
+from job.cli.settings import Settings
+from job.inventory import listing
+from job.inventory.listing import Inventory, Source
+from job.maths.moments import Moments
+from job.model import incremental_moments, passes, projection, refit, saved_model
+from job.model.refit import Fitted
+from job.network import backbone
+from job.photos.decode import Limits
+from job.run import checks, featurize, run_record
+from job.storage import residency, store
+from job.table import claim, layout, sweep, writer
+from job.table.commits import Action, Snapshot
+from job.table.writer import Writer
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class Pipeline:
+    """One run of the job.
+
+    Parameters
+    ----------
+    settings : Settings
+    log : Log
+    start_spark : callable
+        Returns the session; called once there is something to compute, so that what a user got wrong is told
+        at once, and a run with nothing new does without.
+
+    Attributes
+    ----------
+    spark : SparkSession or None
+        The session, once it is started; whoever made the pipeline stops it.
+    """
+
+    def __init__(self, settings: Settings, log: Log, start_spark: "Callable[[], SparkSession]") -> None:
+        self.settings, self.log, self._start_spark = settings, log, start_spark
+        self.spark: SparkSession | None = None
+        self.seconds: dict[str, float] = {}
+        self.first_photo: float | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Run every step in order and return the record of the committed run.
+
+        Raises
+        ------
+        JobError
+            With one sentence; nothing is committed then.
+        """
+        start = time.monotonic()
+        settings = self.settings
+        manifest = [settings.manifest] if settings.manifest else []
+        residency.check([*settings.inputs, *manifest, settings.output], settings.regions)
+        source = Source(settings.inputs, settings.output, settings.limit, settings.manifest, settings.regions)
+        if not settings.manifest or settings.overwrite:  # a long list is not read twice without need
+            listing.check(source)
+        with self.writing() as writing:
+            current = self.current_model()
+            taken = self.take_inventory(source, writing)
+            network = self.load_backbone() if taken.todo else None
+            found = self.featurize(writing, taken, network) if network is not None else Counter[str]()
+            counts = run_record.count(taken, found, writing.snapshot.rows(layout.FEATURIZED))
+            self.tell(counts)
+            writing.check()
+            moments = self.sum_up(writing)
+            fitted = self.fit_pca(moments, current)
+            self.save_model(fitted)
+            rows, projected = self.project(writing, fitted)
+            checks.check_same(counts, moments.n, rows)
+            writing.commit()  # makes sure that the table is still this run's
+            self.seconds["total"] = round(time.monotonic() - start, 3)
+            name = self.record_name(writing)
+            run = run_record.record(
+                settings,
+                name,
+                writing.snapshot.version,
+                taken,
+                counts,
+                refit.told(fitted, projected),
+                self.seconds,
+                self.spark,
+                self.first_photo,
+            )
+            run_record.write(settings.output, name, run)
+        return run
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """Be the writer of the output; what is made of another input is refused, or overwritten."""
+        settings, output = self.settings, self.settings.output
+        made_from = claim.made_from(settings.inputs, settings.limit)
+        is_overwriting = False
+
+        def say(text: str) -> None:
+            self.log.info("waiting", text)
+
+        def admit(found: Snapshot | None) -> list[Action]:
+            nonlocal is_overwriting
+            actions = claim.admit_run(output, found, made_from, settings.overwrite)
+            # An earlier layout that is still there was admitted: its deletion was broken off.
+            is_overwriting = (settings.overwrite and bool(actions)) or claim.is_of_the_earlier_layout(output)
+            return actions
+
+        with ExitStack() as stack:
+            with claim.sentences(output):
+                writing = stack.enter_context(
+                    writer.writing(output, settings.run_id, "run", admit, say, settings.keep_versions)
+                )
+                if is_overwriting:
+                    claim.delete_what_was_overwritten(output)
+            yield writing
+
+    def current_model(self) -> str:
+        """Return the id of the model that there is; refuse one that is to stay and is not as asked for."""
+        current = sweep.current_model(self.settings.output)
+        refit.check(self.settings, current)
+        return current
+
+    def take_inventory(self, source: Source, writing: Writer) -> Inventory:
+        """List the photos, and compare them with those that are known."""
+        settings = self.settings
+        with self._step("inventory"):
+            taken = listing.take(
+                source,
+                writing,
+                backbone.name(settings.engine),
+                os.cpu_count() or 1,
+                settings.wave,
+                retry_rejected=settings.retry_rejected,
+                prune=settings.prune,
+                admit=lambda found: checks.check_missing(found, settings.prune, settings.max_pruned),
+            )
+        text = f"{taken.photos:,} photos listed, {taken.skipped:,} other files skipped"
+        if taken.unchanged or taken.missing:
+            text += f"; {taken.unchanged:,} unchanged, {taken.missing:,} not there any more"
+        figures = ("photos", "skipped", "bytes", "unchanged", "missing", "todo")
+        self.log.info("photos_listed", text, **{name: getattr(taken, name) for name in figures})
+        if not taken.todo:
+            self.log.info("nothing_new", "nothing new: no photo is read, and no network loaded")
+        checks.check_components(settings.components, taken.photos + taken.missing - taken.pruned)
+        return taken
+
+    def load_backbone(self) -> backbone.Backbone:
+        """Get, verify and convert the network."""
+        with self._step("backbone"):
+            network = backbone.load(self.settings.engine, self.settings.weights, self.settings.cache)
+        text = f"network from {network.source}"
+        self.log.info("backbone_ready", text, backbone=network.name, source=network.source)
+        return network
+
+    def start(self) -> "SparkSession":
+        """Start Spark, unless it is started."""
+        if self.spark is not None:
+            return self.spark
+        with self._step("spark"):
+            self.spark = self._start_spark()
+        cores = self.spark.sparkContext.defaultParallelism
+        text = f"Spark {self.spark.version} on {cores} cores"
+        self.log.info("spark_ready", text, version=self.spark.version, cores=cores)
+        local = [at for at in (*self.settings.inputs, self.settings.output) if not store.is_s3(at)]
+        if local and not str(self.spark.sparkContext.master).startswith("local"):
+            text = f"{', '.join(local)}: on a cluster, a folder must be mounted on every executor; s3:// is"
+            self.log.warning("local_on_a_cluster", text, locations=local)
+        return self.spark
+
+    def featurize(self, writing: Writer, taken: Inventory, network: backbone.Backbone) -> Counter[str]:
+        """Turn photos into rows of the table, each read and inferred once; check them."""
+        where, spark = self.settings.output, self.start()
+        limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
+        before = {path: file.rows for path, file in writing.snapshot.files.items()}
+        run_id, number = self.settings.run_id, writing.number
+        work, reports = featurize.plan(spark, taken.tasks, where, network, limits, run_id, number)
+        with (
+            self._step("featurize"),
+            Progress(self.log, taken.todo, lambda: sum(run_record.photos for run_record in reports())),
+            writing.waves(reports, spark.sparkContext.cancelAllJobs),
+        ):
+            work()
+        self.first_photo = min((run_record.first for run_record in reports()), default=None)
+        with self._step("reconcile"):
+            replaced = {path: before[path] for one in reports() for path in one.replaced}
+            return passes.outcomes(spark, where, taken.tasks, reports(), replaced)
+
+    def tell(self, counts: run_record.Counts) -> None:
+        """Say what became of the photos, and end here if too many are bad."""
+        text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
+        self.log.info("photos_featurized", text, **asdict(counts))
+        checks.check_rejected(counts, self.settings.max_rejected, self.settings.output)
+
+    def sum_up(self, writing: Writer) -> Moments:
+        """Merge the moments of what is new with those that are known."""
+        output = self.settings.output
+        with self._step("moments"):
+            moments, anew = incremental_moments.sum_up(
+                output,
+                writing.snapshot.of(layout.FEATURIZED),
+                lambda files: passes.moments(self.start(), output, files),
+            )
+        if anew:
+            self.log.info("moments_anew", "the moments were summed up anew: the kept ones were of other rows")
+        return moments
+
+    def fit_pca(self, moments: Moments, current: str) -> Fitted:
+        """Keep the model that there is, or solve for the components."""
+        with self._step("pca"):
+            fitted = refit.choose(self.settings, current, moments)
+        text = f"{fitted.pca.k} components keep {fitted.kept_now:.2%} of the variance"
+        self.log.info(
+            "pca_fitted" if fitted.is_new else "pca_kept",
+            text if fitted.is_new else f"{text}: model {current} stays",
+            components=fitted.pca.k,
+            variance_kept=fitted.kept_now,
+            model_id=fitted.pca.model_id,
+        )
+        return fitted
+
+    def save_model(self, fitted: Fitted) -> None:
+        """Write a new model for Spark and for NumPy."""
+        location = self._at(layout.MODELS, fitted.pca.model_id)
+        facts = {**refit.facts(self.settings), "run_id": self.settings.run_id}
+        with self._step("model"):
+            if fitted.is_new:
+                saved_model.save(fitted.pca, location, facts)
+
+    def project(self, writing: Writer, fitted: Fitted) -> tuple[int, int]:
+        """Write the reduced matrix, as Parquet and as CSV: what is new, or all of it for a new model."""
+        output = self.settings.output
+        with self._step("project"):
+            return projection.write(
+                output,
+                writing.snapshot.of(layout.FEATURIZED),
+                fitted.pca,
+                lambda files: passes.project(self.start(), output, files, fitted.pca),
+            )
+
+    def record_name(self, writing: Writer) -> str:
+        """Return where the record goes: Kubernetes may start a driver again under the same run id."""
+        name = f"{layout.RUNS}/{self.settings.run_id}.json"
+        taken = store.list_files(self._at(layout.RUNS), f"{self.settings.run_id}.json")
+        if any(location == self._at(name) for location, _ in taken):
+            return f"{layout.RUNS}/{self.settings.run_id}.{writing.number}.json"
+        return name
+
+    def _at(self, *names: str) -> str:
+        return store.join(self.settings.output, *names)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        exits.end_if_interrupted()
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 3)
+        exits.end_if_interrupted()

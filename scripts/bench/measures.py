@@ -1,0 +1,177 @@
+"""What the benchmark measures: a function a letter, each with both sides of its figure, taken in one run."""
+
+import shutil
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from scripts.bench.daily import comparison, increment, latency, long_comparison, nothing_new, opening
+from scripts.bench.figures import Measurement
+from scripts.bench.process import BenchError
+from scripts.bench.sides import SMALL, Bench, JobRun
+from scripts.bench.targets import listed, measured
+
+MEGABYTE: Final = 1_000_000
+AGREEMENT: Final = 1e-6  # of the explained variance ratios of two PCAs of the same numbers
+SAME_TASK: Final = 1e-3  # of the variance that two PCAs of two networks' features keep
+
+
+def ceiling(bench: Bench) -> Measurement:
+    """Measure (a), what the machine does at best: read, decode and infer, without Spark."""
+    spent = bench.ceilings or [bench.ceiling() for _ in range(bench.repeat)]
+    rate = bench.count() / statistics.mean(spent)
+    detail = f"{bench.count():,} photos, {bench.cores} processes: {listed(spent)} s"
+    return measured("a", "photos/s", other=rate, detail=detail)
+
+
+def throughput(bench: Bench) -> Measurement:
+    """Measure (b), the job's featurization against the ceiling, which is taken before and after each run."""
+    count = bench.count()
+    around, spent = [bench.ceiling()], []
+    for _ in range(bench.repeat):
+        bench.say(f"(b) the job on {count:,} photos")
+        done = bench.job(count)
+        bench.saw("job", done.ran)
+        spent.append(done.seconds("featurize"))
+        around.append(bench.ceiling())
+    ours, other = count / statistics.median(spent), count / statistics.mean(around)
+    detail = f"{count:,} photos: job {listed(spent)} s, ceiling around it {listed(around)} s"
+    return measured("b", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
+
+
+def textbook(bench: Bench) -> Measurement:
+    """Measure (c), the whole command against the textbook's, with the job before and after it."""
+    count, partitions = bench.sizes.textbook, str(bench.sizes.partitions)
+    k = str(min(bench.sizes.components, count - 1, len(bench.photos()[0]) - 1))
+    folder, output = bench.folder(count), bench.scratch / "textbook"
+    flags = ["--cache", bench.cache, "--components", k, "--partitions", partitions]
+
+    def job() -> JobRun:
+        bench.say(f"(c) the job on {count:,} photos")
+        done = bench.job(count, "--components", k)
+        ours.append(done.ran.seconds)
+        return done
+
+    ours: list[float] = []
+    other: list[float] = []
+    bench.warm_up()
+    for _ in range(bench.repeat):
+        done = job()
+        bench.script("bench_textbook", folder, output, *flags, "--prepare")
+        bench.say(f"(c) the textbook on {count:,} photos")
+        ran = bench.script("bench_textbook", folder, output, *flags)
+        shutil.rmtree(output)
+        bench.saw("textbook", ran)
+        other.append(ran.seconds)
+    if bench.sizes.again:
+        done = job()
+    steps = ", ".join(f"{step} {spent:.1f}" for step, spent in ran.result()["seconds"].items())
+    kept = (float(done.record["model"]["variance_kept"]), float(ran.result()["variance_kept"]))
+    same = ran.result()["photos"] == count and abs(kept[0] - kept[1]) <= SAME_TASK
+    detail = f"{count:,} photos, k {k}: job {listed(ours)} s, textbook {listed(other)} s ({steps}); "
+    detail += f"variance kept {kept[0]:.4f} and {kept[1]:.4f}" + ("" if same else ": NOT the same task")
+    mine, theirs = statistics.mean(ours), statistics.median(other)
+    return measured("c", "s", ours=mine, other=theirs, ratio=theirs / mine, detail=detail, holds=same)
+
+
+def pca_fit(bench: Bench) -> Measurement:
+    """Measure (d), one pass and an eigendecomposition against Spark's class; the best of each."""
+    sizes, scratch = bench.sizes, bench.scratch / "pca"
+    bench.say(f"(d) PCA of {sizes.pca_rows:,} rows, both ways")
+    times = max(sizes.pca_times, bench.repeat)
+    flags = ["--rows", sizes.pca_rows, "--files", sizes.pca_files, "--components", sizes.pca_components]
+    found = bench.script("bench_pca", scratch, *flags, "--times", times).result()
+    shutil.rmtree(scratch)
+    ours, other, difference = min(found["ours"]), min(found["other"]), float(found["difference"])
+    detail = f"{sizes.pca_rows:,} x 1280, k {sizes.pca_components}: ours {listed(found['ours'])} s, "
+    detail += f"Spark {listed(found['other'])} s; explained variance differs by {difference:.0e}"
+    agrees = difference <= AGREEMENT
+    detail += "" if agrees else f", which is more than {AGREEMENT:g}"
+    return measured("d", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=agrees)
+
+
+def memory(bench: Bench) -> Measurement:
+    """Measure (e), the largest Python worker of (b)'s job, beside that of the textbook."""
+    if not sys.platform.startswith("linux"):
+        return measured("e", "MB", detail="not measured: only Linux tells a process's peak (VmHWM)")
+    if "job" not in bench.peaks:
+        bench.say(f"(e) the job on {bench.count():,} photos")
+        bench.saw("job", bench.job(bench.count()).ran)
+    job, book = bench.peaks["job"], bench.peaks.get("textbook")
+    if job is None:
+        raise BenchError(
+            "no Python worker of the job was seen: its daemon has another name than pyspark.daemon"
+        )
+    detail = "VmHWM, the largest of all workers of the job of (b), over all its steps"
+    if book is None:
+        detail += "; the textbook's is measured with (c)"
+        return measured("e", "MB", ours=job / MEGABYTE, detail=detail)
+    return measured("e", "MB", ours=job / MEGABYTE, other=book / MEGABYTE, ratio=book / job, detail=detail)
+
+
+def growth(bench: Bench) -> Measurement:
+    """Measure (f), what one more photo costs in a large run, against a small one; both in the ceiling's time.
+
+    Machines drift within minutes by more than the target allows. So the ceiling is taken beside every run of
+    the job, and the sizes are gone through upwards and downwards again.
+    """
+    sizes = bench.sizes.growth
+    totals: dict[int, list[float]] = {size: [] for size in sizes}
+    plain: dict[int, list[float]] = {size: [] for size in sizes}
+
+    def job(size: int) -> None:
+        bench.say(f"(f) the job on {size:,} photos")
+        totals[size].append(bench.job(size).seconds("total"))
+
+    for _ in range(bench.repeat):
+        for size in sizes:
+            plain[size].append(bench.ceiling(size))
+            job(size)
+        for size in reversed(sizes):
+            if size != sizes[-1]:
+                job(size)
+            plain[size].append(bench.ceiling(size))
+    detail = "; ".join(
+        f"T({size:,}) {listed(totals[size])} s, ceiling {listed(plain[size])} s" for size in sizes
+    )
+    ours, ideal = ([statistics.mean(side[size]) for size in sizes] for side in (totals, plain))
+    first, last = ((ours[i + 1] - ours[i], ideal[i + 1] - ideal[i]) for i in (0, 1))
+    if min(*first, *last) <= 0:
+        detail += "; not measured: noise is larger than the differences"
+        return measured("f", "ceilings", detail=detail)
+    small, large = first[0] / first[1], last[0] / last[1]
+    return measured("f", "ceilings", ours=large, other=small, ratio=large / small, detail=detail)
+
+
+def start(bench: Bench) -> Measurement:
+    """Measure (g), from the start of the command to the first photo done: in every run with warm caches."""
+    bench.warm_up()
+    while len(bench.starts) < bench.sizes.starts:
+        bench.say(f"(g) the job on {SMALL} photos")
+        bench.job(SMALL)
+    told = [spent for spent in bench.starts if spent is not None]
+    if not told:
+        return measured("g", "s", detail="not measured: the job does not say when its first photo was done")
+    detail = (
+        f"runs: {listed(told)} s, from the start of the command to the worker that has a photo's features"
+    )
+    return measured("g", "s", ours=statistics.median(told), detail=detail)
+
+
+# In the order in which they run: (a), (e), (g), (i) and (j) take what the others leave them.
+MEASURES: Final[dict[str, Callable[[Bench], Measurement]]] = {
+    "b": throughput,
+    "a": ceiling,
+    "c": textbook,
+    "d": pca_fit,
+    "f": growth,
+    "j": nothing_new,
+    "i": increment,
+    "h": latency,
+    "k": comparison,
+    "l": long_comparison,
+    "m": opening,
+    "e": memory,
+    "g": start,
+}

@@ -1,0 +1,181 @@
+"""The benchmark's S3: servers on loopback, with and without latency, and Spark's own reader beside the job.
+
+As a script it reads photos with ``spark.read.format("binaryFile")`` through Hadoop's S3A, which Spark fetches
+by itself. Run by ``bench``: ``python -m scripts.bench.s3 PREFIX BUCKET=URL …`` prints ``{"photos": …,
+"bytes": …, "seconds": {BUCKET: …}}``.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from scripts.bench.process import PROC, BenchError, last_words, process
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LATENCY_MS: Final = 30.0
+PREFIX: Final = "photos"  # where a bucket has the photos
+TABLES: Final = "tables"  # a bucket that begins empty
+REGION: Final = "eu-west-1"
+KEYS: Final = ("testing", "testing")  # nobody looks at them
+# S3A of the Hadoop that is in PySpark 3.5.
+PACKAGES: Final = "org.apache.hadoop:hadoop-aws:3.3.4,com.amazonaws:aws-java-sdk-bundle:1.12.262"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server in a process of its own; its bucket of photos has its name."""
+
+    name: str
+    url: str
+    pid: int
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment that leads the job here, with nothing of the user's own for AWS."""
+        return {
+            **{name: value for name, value in base.items() if not name.startswith("AWS_")},
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": KEYS[0],
+            "AWS_SECRET_ACCESS_KEY": KEYS[1],
+            "AWS_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+        }
+
+    def requests(self) -> list[tuple[str, str, str]]:
+        """Return method, bucket and key of every request since :meth:`forget`."""
+        return [tuple(one) for one in json.loads(self._ask("_requests"))]
+
+    def forget(self) -> None:
+        """Forget the requests."""
+        self._ask("_forget", "POST")
+
+    def cpu_seconds(self) -> float | None:
+        """Return the processor time that it has used, where ``/proc`` tells; see proc_pid_stat(5)."""
+        with suppress(OSError):
+            fields = (PROC / str(self.pid) / "stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return None
+
+    def _ask(self, what: str, method: str = "GET") -> bytes:
+        asked = urllib.request.Request(f"{self.url}/{what}", method=method)  # noqa: S310 (ours)
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(asked) as answer:
+            said: bytes = answer.read()
+        return said
+
+
+@contextmanager
+def serving(
+    name: str, photos: Path, latency_ms: float, scratch: Path, environment: Mapping[str, str]
+) -> Iterator[Server]:
+    """Serve a folder of photos as ``s3://NAME/photos``, and an empty bucket ``tables``.
+
+    Parameters
+    ----------
+    name : str
+        Of the bucket.
+    photos : Path
+        Only read.
+    latency_ms : float
+        Before the first byte of every answer.
+    scratch : Path
+        A folder for the link that stands for the bucket.
+    environment : mapping
+        Of the process.
+
+    Raises
+    ------
+    BenchError
+        If it does not start.
+    """
+    root = scratch / f"s3-{name}"
+    (root / name).mkdir(parents=True, exist_ok=True)
+    if not (root / name / PREFIX).is_symlink():
+        (root / name / PREFIX).symlink_to(photos)
+    command = [sys.executable, "-m", "scripts.s3_server", "--root", str(root), "--bucket", TABLES]
+    command += ["--latency-ms", str(latency_ms)]
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(reading) as said,
+        os.fdopen(writing, "w") as output,
+        tempfile.TemporaryFile("w+") as errors,
+        process(command, dict(environment), output, errors) as (running, _),
+    ):
+        output.close()  # ours; so the line ends if the server does
+        url = said.readline().strip()
+        if not url:
+            errors.seek(0)
+            raise BenchError(f"the S3 server did not start: {last_words('', errors.read())}")
+        yield Server(name, url, running.pid)
+
+
+def read(spark: "SparkSession", location: str) -> tuple[int, int, float]:
+    """Read all files below a location as ``binaryFile``; return how many, their bytes, and the seconds.
+
+    The seconds are of the reading alone: the files are listed before.
+    """
+    from pyspark.sql import functions as F  # noqa: N812, PLC0415
+
+    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(location)
+    sizes = files.select(F.length("content").alias("size")).agg(F.count("size"), F.sum("size"))
+    start = time.monotonic()
+    count, size = sizes.collect()[0]
+    return count, size or 0, time.monotonic() - start
+
+
+def start(urls: Mapping[str, str]) -> "SparkSession":
+    """Start a session with Spark's defaults, whose S3A finds each bucket at its own URL."""
+    from pyspark.sql import SparkSession  # noqa: PLC0415
+
+    settings: dict[str, Any] = {
+        "spark.jars.packages": PACKAGES,
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
+        "spark.hadoop.fs.s3a.endpoint.region": REGION,
+        "spark.hadoop.fs.s3a.access.key": KEYS[0],
+        "spark.hadoop.fs.s3a.secret.key": KEYS[1],
+        **{f"spark.hadoop.fs.s3a.bucket.{name}.endpoint": url for name, url in urls.items()},
+    }
+    builder = SparkSession.builder.appName("binaryFile")
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read every bucket in turn and print the figures as JSON."""
+    parser = argparse.ArgumentParser(prog="bench_s3", description="Time Spark's binaryFile on S3.")
+    parser.add_argument("prefix", help="where the photos are in each bucket")
+    parser.add_argument("buckets", nargs="+", metavar="BUCKET=URL")
+    given = parser.parse_args(arguments)
+    urls = dict(one.split("=", 1) for one in given.buckets)
+    spark = start(urls)
+    read(spark, f"s3a://{next(iter(urls))}/{given.prefix}")  # the JVM is warm then
+    found = {name: read(spark, f"s3a://{name}/{given.prefix}") for name in urls}
+    spark.stop()
+    photos, size = min((count, size) for count, size, _ in found.values())
+    seconds = {name: round(spent, 3) for name, (_, _, spent) in found.items()}
+    print(json.dumps({"photos": photos, "bytes": size, "seconds": seconds}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

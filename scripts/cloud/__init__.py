@@ -1,0 +1,1 @@
+"""What the commands for AWS share: sessions, stages, sizes, prices and manifests."""

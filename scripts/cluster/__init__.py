@@ -1,0 +1,1 @@
+"""cluster.sh: a stage on AWS, made, shown and removed."""

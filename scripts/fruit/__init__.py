@@ -1,0 +1,1 @@
+"""Drawn photos of fruit."""

@@ -1,0 +1,1 @@
+"""The Docker image: run here, and pushed to ECR."""

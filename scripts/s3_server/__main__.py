@@ -1,0 +1,94 @@
+"""A small S3 server on loopback, for tests and benchmarks: fast, or as slow and as faulty as it is told.
+
+It runs in a process of its own (``python -m scripts.s3_server``) or in a thread (:func:`running`). It notes
+every request and can wait before each answer; in a thread it can fail: at random, or where a test says. Only
+paths name buckets (``http://127.0.0.1:port/bucket/key``), and nothing is kept when it ends.
+
+A process is asked what it was asked with ``GET /_requests``; ``POST /_forget`` forgets.
+"""
+
+import argparse
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from scripts.s3_server.buckets import Buckets
+from scripts.s3_server.faults import Faults
+from scripts.s3_server.server import Connection, Server
+
+BACKLOG: Final = 1024
+START_SECONDS: Final = 30
+
+
+async def serve(server: Server, ready: Callable[[], None], stop: asyncio.Event) -> None:
+    """Serve until told to stop; connections that are open then are closed."""
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: Connection(server, loop), "127.0.0.1", 0, backlog=BACKLOG)
+    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    ready()
+    await stop.wait()
+    listening.close()
+    for transport in list(server.connections):
+        transport.abort()
+    await asyncio.sleep(0)  # what was aborted is closed in the next turn
+
+
+@contextmanager
+def running(
+    folders: Mapping[str, Path] | None = None,
+    buckets: tuple[str, ...] = (),
+    latency_ms: float = 0,
+    faults: Faults | None = None,
+) -> Iterator[Server]:
+    """Run a server in a thread of this process.
+
+    Parameters
+    ----------
+    folders : mapping
+        Buckets that begin with the files of a folder, which stays as it is.
+    buckets : tuple of str
+        Buckets that begin empty.
+    latency_ms : float
+        Wait so long before each answer.
+    faults : Faults
+        What goes wrong at random; :meth:`Server.on` says what goes wrong where.
+    """
+    server = Server(Buckets(folders or {}, buckets), latency_ms, faults or Faults())
+    ready, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve(server, ready.set, stop)))
+    thread.start()
+    assert ready.wait(START_SECONDS)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+async def _main(server: Server) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(server, lambda: print(server.url, flush=True), stop)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a server until it is terminated; its URL is the only line that it prints."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.s3_server", description=__doc__)
+    add = parser.add_argument
+    add("--root", type=Path, help="each folder in it is a bucket, of which nothing is changed")
+    add("--bucket", action="append", default=[], help="a bucket that begins empty; can be repeated")
+    add("--latency-ms", type=float, default=0, help="wait so long before each answer")
+    given = parser.parse_args(arguments)
+    folders = {path.name: path for path in sorted(given.root.iterdir())} if given.root else {}
+    buckets = Buckets({name: path for name, path in folders.items() if path.is_dir()}, tuple(given.bucket))
+    asyncio.run(_main(Server(buckets, given.latency_ms, Faults())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""HTTP as far as the small S3 server needs it: bytes that have arrived to a request, an answer to bytes.
+
+A request's body comes whole, with its length; neither boto3 nor obstore sends chunks over plain HTTP.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import unquote, unquote_plus
+
+from scripts.s3_server.api import Answer, Asked
+
+REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+END: Final = b"\r\n\r\n"
+
+
+def headers_in(received: bytearray) -> dict[str, str] | None:
+    """Return the headers that have arrived, names in lower case; None if they are not complete."""
+    end = received.find(END)
+    if end < 0:
+        return None
+    pairs = (line.partition(":") for line in received[:end].decode("latin-1").split("\r\n")[1:])
+    return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def take(received: bytearray, headers: Mapping[str, str]) -> Asked | None:
+    """Take a request, whose headers have arrived, out of what has arrived; None if it is not complete."""
+    start = received.find(END) + len(END)
+    end = start + int(headers.get("content-length", 0))
+    if len(received) < end:
+        return None
+    body = bytes(received[start:end])
+    method, target, _ = received[: received.find(b"\r\n")].decode("latin-1").split(" ")
+    del received[:end]
+    path, _, query = target.partition("?")
+    bucket, _, key = path[1:].partition("/")
+    words = (word.partition("=") for word in query.split("&") if word)
+    asked = {unquote_plus(name): unquote_plus(value) for name, _, value in words}
+    return Asked(method, unquote(bucket), unquote(key), asked, headers, body)
+
+
+def render(given: Answer, method: str) -> tuple[bytes, bytes]:
+    """Return the head and the body of an answer to a method."""
+    headers = {"Content-Length": len(given.body), "Server": "s3_server", **given.headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"HTTP/1.1 {given.status} {REASONS[given.status]}\r\n{lines}\r\n".encode("latin-1")
+    return head, b"" if method == "HEAD" else given.body

@@ -1,0 +1,176 @@
+"""Start a run on EMR on EKS, follow, cancel or list runs: see ``--help``."""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from job.cli.arguments import EU_REGIONS
+from job.cli.settings import new_run_id
+from job.errors import UsageError
+from scripts.cloud import aws_session
+from scripts.cloud.aws_session import CancelledError, Hangup, Parser, hanging_up
+from scripts.cloud.sizes import SIZES
+from scripts.cloud.stage import STAGES
+from scripts.submit import ending
+from scripts.submit.submitter import Submitter
+
+EXAMPLE: Final = """\
+examples:
+  ./scripts/submit.sh                                    all photos of the stage's photos bucket
+  ./scripts/submit.sh --size medium -- --variance 0.9    what follows -- goes to the job
+  ./scripts/submit.sh --run-id monday --detach           the same name again is the same run
+  ./scripts/submit.sh follow monday                      also after a lost connection
+the job needs nothing more for its Delta table; a Spark job on EMR that reads the table needs this:
+  --jars local:///usr/share/aws/delta/lib/delta-spark.jar,local:///usr/share/aws/delta/lib/delta-storage.jar
+  --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension
+  --conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog
+exit codes: 0 completed, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU,
+            5 cancelled, 6 AWS refused or did not answer, 130 no longer watched
+"""
+INTERRUPTED: Final = 130
+COMMANDS: Final = ("follow", "cancel", "list")
+
+
+def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
+    """Do what is asked, and return the exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; the process's own by default.
+    wait : callable
+        Is handed the seconds until AWS is asked again.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        with hanging_up():
+            return aws_session.answer(lambda: _main(words, wait))
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _main(arguments: list[str], wait: Callable[[float], None]) -> int:
+    given = _parse(arguments)
+    submitter = Submitter(given, aws_session.session(given.profile, given.region), wait)
+    if given.command == "list":
+        return submitter.show_runs()
+    if given.command == "submit":
+        started = submitter.submit(given.job)
+        return 0 if started is None else watch(submitter, started)
+    run = submitter.find(given.run)
+    if given.command == "follow":
+        return watch(submitter, run)
+    submitter.cancel(run)
+    try:
+        return watch(submitter, run)
+    except CancelledError:  # as it was meant
+        return 0
+
+
+def watch(submitter: Submitter, run: dict[str, Any]) -> int:
+    """Follow a run to its end; Ctrl-C asks what is meant."""
+    asked = False
+    while True:
+        try:
+            if asked:
+                asked = False
+                submitter.ask_to_cancel(run)
+            ended = submitter.follow(run)
+            break
+        except KeyboardInterrupt as sign:
+            if isinstance(sign, Hangup) or not _wants_cancel(submitter.name(run)):
+                print(f"no longer watched, and it goes on: {submitter.again(run)}", file=sys.stderr)
+                return INTERRUPTED
+            asked = True
+        except BaseException:
+            print(f"the run goes on: {submitter.again(run)}", file=sys.stderr)
+            raise
+    return ending.tell(submitter, ended)
+
+
+def _wants_cancel(name: str) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    # Asked on stderr: stdout may be read by a program.
+    print(f"\ncancel run {name} (c), or only stop watching (Enter)? ", end="", file=sys.stderr, flush=True)
+    try:
+        answer = input()
+    except (KeyboardInterrupt, EOFError):
+        return False
+    return answer.strip().lower() in ("c", "cancel")
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else "submit"
+    ours, job = _split(arguments[1:] if command in COMMANDS else arguments)
+    parser = Parser(
+        prog="./scripts/submit.sh",
+        usage="%(prog)s [options] [-- job options]\n       %(prog)s follow RUN | cancel RUN | list [options]",
+        description="Start the featurization and PCA run on EMR on EKS, and follow it.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    if command in ("follow", "cancel"):
+        add("run", metavar="RUN", type=_name, help="a run's name, or EMR's id of it")
+    _where(add)
+    if command == "submit":
+        _what(add)
+    given = parser.parse_args(ours)
+    given.command, given.job = command, job
+    if given.stage not in STAGES:
+        raise UsageError(f"FRUITS_STAGE is {given.stage!r}, not one of {', '.join(STAGES)}")
+    if job and command != "submit":
+        raise UsageError(f"{command} takes no job options: {' '.join(job)}")
+    return given
+
+
+def _where(add: Callable[..., Any]) -> None:
+    region = aws_session.default_region()
+    add("--stage", choices=STAGES, default=os.environ.get("FRUITS_STAGE") or "dev", help="default dev")
+    add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
+    add("--region", default=region, help=f"one of {', '.join(EU_REGIONS)} (default {region})")
+    add("--virtual-cluster", metavar="ID", help="where the stage has more than one")
+    add("--json", action="store_true", help="one JSON object a line instead of text")
+    add("--poll", type=_seconds, default=5.0, metavar="S", help="seconds between two questions (default 5)")
+
+
+def _what(add: Callable[..., Any]) -> None:
+    sizes = [f"{size.name}: to {size.photos:,} photos on {size.cores} cores" for size in SIZES.values()]
+    add("--size", choices=tuple(SIZES), default="small", help="; ".join(sizes) + " (default small)")
+    add("--image", metavar="TAG", help="tag or digest in the stage's repository (default the newest)")
+    add("--run-id", type=_name, metavar="NAME", default=new_run_id(), help="the run's name (default: time …)")
+    add("--attempts", type=int, choices=range(1, 10), help="starts of the driver (default by size)")
+    add("--detach", action="store_true", help="start the run, say how to follow it, and end")
+    add("--dry-run", action="store_true", help="check everything, print the request, start nothing")
+    add("--ack", action="store_true", help="print the run for ACK's controller, and upload its pod templates")
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    if "--" not in arguments:
+        return arguments, []
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
+
+
+def _name(text: str) -> str:
+    # It is the value of a label in Kubernetes, and names the run for the job and for EMR.
+    if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 63 letters and digits, with . _ - between them")
+
+
+def _seconds(text: str) -> float:
+    if re.fullmatch(r"\d{1,4}(\.\d+)?", text) and 1 <= float(text) <= 3600:
+        return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 1 to 3600")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The same run as a resource of ACK's EMR controller, for those who apply everything with kubectl (GitOps).
+
+ACK's JobRun has neither a retry policy nor a client token: the resource's name is the token, and deleting it
+cancels the run. What EMR's API calls ``configurationOverrides`` is here a text, with PascalCase keys.
+Source: aws-controllers-k8s/emrcontainers-controller v1.4.1, ``emrcontainers.services.k8s.aws_jobruns.yaml``.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from scripts.cloud import manifests
+from scripts.cloud.stage import NAMESPACE
+
+API: Final = "emrcontainers.services.k8s.aws/v1alpha1"
+# The names of settings are the user's words, not the API's.
+VERBATIM: Final = ("properties",)
+
+
+def job_run(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JobRun resource of a StartJobRun request."""
+    driver = request["jobDriver"]["sparkSubmitJobDriver"]
+    return {
+        "apiVersion": API,
+        "kind": "JobRun",
+        "metadata": {"name": _resource_name(request["name"]), "namespace": NAMESPACE},
+        "spec": {
+            "name": request["name"],
+            "virtualClusterID": request["virtualClusterId"],
+            "executionRoleARN": request["executionRoleArn"],
+            "releaseLabel": request["releaseLabel"],
+            "jobDriver": {"sparkSubmitJobDriver": dict(driver)},
+            "configurationOverrides": manifests.dump(_pascal(request["configurationOverrides"])),
+            "tags": dict(request["tags"]),
+        },
+    }
+
+
+def _pascal(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key[0].upper() + key[1:]: inner if key in VERBATIM else _pascal(inner)
+            for key, inner in value.items()
+        }
+    return [_pascal(item) for item in value] if isinstance(value, list) else value
+
+
+def _resource_name(name: str) -> str:
+    """Return a name that Kubernetes takes: lower-case letters, digits and hyphens."""
+    return name if "${" in name else re.sub("[^a-z0-9-]+", "-", name.lower()).strip("-")
+
+
+HEADER: Final = """\
+# A run for ACK's EMR controller, and as much a template as k8s/emr/job-run.yaml, of which
+# `.venv/bin/python -m scripts.submit.ack` makes it. `./scripts/submit.sh --ack` fills it in. None of its
+# fields can be changed later: one resource a run, and deleting it cancels the run.
+# yamllint disable rule:line-length
+"""
+
+
+if __name__ == "__main__":
+    print(HEADER + manifests.dump(job_run(manifests.load("emr/job-run.yaml"))), end="")

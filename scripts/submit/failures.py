@@ -1,0 +1,123 @@
+"""What to do about a run that failed: the signs that EMR, Kubernetes and the driver give.
+
+The signs are words of AWS's troubleshooting pages for EMR on EKS, and of Kubernetes's and Spark's own
+messages.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+
+class Advice(NamedTuple):
+    """What mends a failure, and the signs of it, looked for without regard to case."""
+
+    what: str
+    signs: tuple[str, ...]
+
+
+# The first that has a sign is told. The job's own sentences come first: they can mean nothing else.
+KNOWN: Final = (
+    Advice(
+        "one command at a time writes to an output: ./scripts/submit.sh list shows the runs; start this one "
+        "again when the other has ended",
+        ("is being written by", "has taken it over"),
+    ),
+    Advice(
+        "nothing reads the earlier tables any more: give the job --overwrite, which reads every photo again, "
+        "or another --output",
+        ("was made by an earlier version of this job",),
+    ),
+    Advice(
+        "the job's role does not trust this cluster: ./scripts/cluster.sh up writes its trust policy again",
+        ("AssumeRoleWithWebIdentity", "WebIdentityErr", "InvalidIdentityToken"),
+    ),
+    Advice(
+        "the nodes cannot fetch the image: look whether it is still in ECR, in this region and account",
+        ("ImagePullBackOff", "ErrImagePull", "manifest unknown", "no basic auth credentials"),
+    ),
+    Advice(
+        "the image is for another processor: ./scripts/build-image.sh --platform linux/amd64",
+        ("exec format error",),
+    ),
+    Advice(
+        "a container ran out of memory: choose a larger --size for the driver's sake, or raise "
+        "EXECUTOR_OVERHEAD in scripts/cloud/sizes.py for the executors'",
+        (
+            "exit code 137",
+            "exitCode: 137",
+            "exited with code 137",
+            "OOMKilled",
+            "OutOfMemoryError",
+            "insufficient memory for the Java Runtime",
+            "Python worker exited unexpectedly",
+        ),
+    ),
+    Advice(
+        "a node's disk is full: look in the logs for what grows without end",
+        ("No space left on device",),
+    ),
+    Advice(
+        "the namespace's quota refuses the pods: choose a smaller --size, or raise it in k8s/overlays",
+        ("exceeded quota", "failed quota", "must specify limits", "LimitRange"),
+    ),
+    Advice(
+        "the namespace's Pod Security refuses EMR's pods: it must enforce baseline, not restricted",
+        ("violates PodSecurity",),
+    ),
+    Advice(
+        "no node was found for a pod: kubectl get nodeclaims says whether EC2 refuses, or a pool is full",
+        ("Insufficient cpu", "Insufficient memory", "FailedScheduling", "Unschedulable"),
+    ),
+    Advice(
+        "the driver found no node in time: kubectl get events --namespace fruits tells why",
+        ("job-start-timeout", "start timeout"),
+    ),
+    Advice(
+        "EMR could not use a pod template: the job's role must read submissions/ of the results bucket",
+        ("podTemplateFile", "Could not load pod from template", "pod template"),
+    ),
+    Advice(
+        "EMR could not write logs: ./scripts/cluster.sh up makes the log group and the role's rights again",
+        ("log group", "PutLogEvents"),
+    ),
+    Advice(
+        "EMR may not act in the namespace: ./scripts/cluster.sh up makes its access entry",
+        ("service account", "serviceaccounts", "is forbidden: User"),
+    ),
+    Advice(
+        "the job's role may not use a bucket: it reads photos/ of the stage's photos bucket, and writes "
+        "results/ of its results bucket",
+        ("AccessDenied", "Access Denied", "status code: 403", "lack s3:ListBucket"),
+    ),
+    Advice(
+        "a bucket is not there: look at the names after --input and --output",
+        ("NoSuchBucket", "there is no bucket"),
+    ),
+    Advice(
+        "EMR could not reach the cluster: ./scripts/cluster.sh status; a cluster that was made anew needs a "
+        "new virtual cluster, which up makes",
+        ("CLUSTER_UNAVAILABLE",),
+    ),
+)
+EARLY: Final = (
+    "the driver wrote nothing: kubectl get events --namespace fruits, and the job-runner's log in the logs "
+    "bucket, tell what happened before it started"
+)
+OTHERWISE: Final = "the driver's own last words say why; its whole log is in the logs bucket"
+
+
+def advice(said: Iterable[str], wrote: bool) -> str:
+    """Say what to do.
+
+    Parameters
+    ----------
+    said : iterable of str
+        What EMR and the driver said.
+    wrote : bool
+        Whether the driver wrote anything at all.
+    """
+    text = "\n".join(said).casefold()
+    for known in KNOWN:
+        if any(sign.casefold() in text for sign in known.signs):
+            return known.what
+    return OTHERWISE if wrote else EARLY

@@ -1,0 +1,125 @@
+"""What ``show`` tells of a photo, and that it changes nothing and waits for nobody."""
+
+import io
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from job.commands import compact, search, show
+from job.commands.search import Selection
+from job.storage import store
+from job.table import layout, missing, schema, sweep, writer
+from tests.job.commands.test_erase import LOG
+from tests.support import outputs, tables
+from tests.support.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Made, rows_of
+from tests.support.tables import tree
+
+MOVED = ("file", "pca", "pca_csv", "table_version")
+
+
+def of(output: Made, **chosen: Any) -> list[dict[str, Any]]:
+    fields: Any = {name: frozenset(values) for name, values in chosen.items()}
+    photos: list[dict[str, Any]] = show.run(output.location, Selection(**fields), LOG)["photos"]
+    return photos
+
+
+def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Made) -> None:
+    before, path = tree(output.location), output.changed[0]
+    (photo,) = of(output, paths=[path])
+    assert tree(output.location) == before
+    (row,) = (row for row in rows_of(output.location, layout.FEATURIZED) if row["path"] == path)
+    for name in row.keys() - {"path", "features", "reason", "detail"}:
+        assert photo.pop(name) == row[name]
+    assert (row["sha256"], row["backbone"]) == (output.sha256[path], NETWORK)
+    assert row["run_id"] == RUN_IDS[1], "the run that has made the row that is there now"
+    file, matrix, csv = (Path(photo.pop(name)) for name in ("file", "pca", "pca_csv"))
+    assert Path(output.location, file).exists()
+    assert file.stem == matrix.stem == csv.stem
+    projected = {row["path"]: row["pca"] for row in outputs.matrix_of(output.location)[0]}
+    numbers = outputs.features_of(path).astype(float)
+    figures = {"min": numbers.min(), "max": numbers.max(), "norm": np.linalg.norm(numbers)}
+    assert photo.pop("features") == pytest.approx({"count": FEW, **figures}, 1e-5)
+    assert photo == {
+        "path": path,
+        "outcome": "featurized",
+        "table_version": tables.snapshot(output.location).version,
+        "model_id": sweep.current_model(output.location),
+        "components": COMPONENTS,
+        "first_components": projected[path],
+        "is_missing": False,
+    }
+
+
+def test_a_rejected_photo_is_shown_with_its_reason_and_what_it_has_not_is_not_shown(output: Made) -> None:
+    (photo,) = of(output, paths=output.bad[:1])
+    assert (photo["outcome"], photo["reason"]) == ("rejected", "truncated")
+    assert photo["sha256"] == output.sha256[output.bad[0]]
+    assert not {"features", "width", "model_id", "first_components", "pca"} & photo.keys()
+
+
+def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Made) -> None:
+    (photo,) = of(output, paths=output.missing)
+    assert photo["is_missing"]
+    assert photo["outcome"] == "featurized", "its row stays"
+    with writer.writing(output.location, "killed", "run", lambda _: []) as pruning:
+        listed = pa.Table.from_pylist([{"path": "/pruned.jpg", "outcome": "featurized"}], schema.MISSING)
+        missing.write(pruning, listed.to_batches())
+    pruned = {"path": "/pruned.jpg", "is_missing": True}
+    assert of(output, paths=["/pruned.jpg"]) == [pruned]
+    (good, last) = of(output, paths=["/pruned.jpg", output.good[0]])
+    assert (good["path"], last) == (output.good[0], pruned), "each photo that is asked for is told"
+
+
+def test_hashes_and_paths_lead_to_their_photos(output: Made) -> None:
+    one, other = output.good[5], output.bad[1]
+    photos = of(output, paths=[other], sha256=[output.sha256[one]])
+    assert sorted(photo["path"] for photo in photos) == sorted([one, other])
+
+
+def test_people_read_one_line_for_each_thing(output: Made) -> None:
+    path = output.missing[0]
+    known = show.run(output.location, Selection(frozenset([path])), LOG)
+    lines = show.summary(known).splitlines()
+    assert f"{'path':<20} {path}" in lines
+    assert f"{'sha256':<20} {output.sha256[path]}" in lines
+    assert f"{'is_missing':<20} yes" in lines
+    assert any(line.startswith(f"{'features':<20} count {FEW}, min ") for line in lines)
+
+
+@pytest.mark.parametrize("file", range(0, 12, 2))
+def test_a_photo_is_shown_whole_whenever_its_file_is_merged_while_it_is_looked_for(
+    output: Made, monkeypatch: pytest.MonkeyPatch, file: int
+) -> None:
+    (before,) = of(output, paths=output.changed)
+    reads, open_input = count(), store.open_input
+
+    def open_late(place: str) -> Any:
+        if next(reads) == file:
+            compact.run(output.location, LOG)
+        return open_input(place)
+
+    monkeypatch.setattr(search, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(store, "open_input", open_late)
+    (photo,) = of(output, paths=output.changed)
+    assert photo == {**before, **{name: photo.get(name) for name in MOVED}}
+    assert all(photo[name] != before[name] for name in MOVED)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "may_be"),
+    [("/a", "/l", False), ("/a", "/m", True), ("/m", "/z", True), ("/n", "/z", False)],
+)
+def test_only_files_whose_statistics_leave_room_for_a_photo_are_read(
+    first: str, last: str, may_be: bool
+) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"path": [first, last]}), sink)
+    group = pq.ParquetFile(sink).metadata.row_group(0)
+    assert Selection(frozenset(["/m"])).may_be_in(group) == may_be
+    assert Selection(frozenset(["/m"]), prefixes=("/",)).may_be_in(group)
+    assert Selection(frozenset(["/m"]), sha256=frozenset(["0"])).may_be_in(group)

@@ -1,0 +1,192 @@
+"""DuckDB for one question: bounded, loaded only for it, gone after it, and silent about itself."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pytest
+
+from job.errors import DataError, JobError, UsageError
+from job.inventory import database
+from tests.support.listings import bytes_in, temporary
+
+ROWS: Final = pa.schema({"path": pa.string()})
+ENDLESS: Final = "SELECT count(*) FROM rows, range(1000000000000) AS numbers WHERE numbers.range % 7 = 3"
+
+
+@pytest.fixture
+def spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return temporary(tmp_path, monkeypatch)
+
+
+def batches(count: int, failure: BaseException | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield so many batches of long paths, in no order."""
+    for number in range(count):
+        paths = [f"/{row * 7919 % 10_007:05}/{number:05}/{'long ' * 40}" for row in range(1_000)]
+        yield pa.record_batch([paths], schema=ROWS)
+    if failure is not None:
+        raise failure
+
+
+@pytest.mark.parametrize("query", ["SELECT * FROM rows", "SELECT * FROM rows ORDER BY path"])
+@pytest.mark.parametrize(
+    "failure", [UsageError("its own"), OSError("x"), DataError("x"), KeyboardInterrupt()]
+)
+def test_what_a_stream_raises_comes_out_as_itself(spilled: Path, query: str, failure: BaseException) -> None:
+    with pytest.raises(type(failure)) as caught, database.opened() as asked:
+        asked.feed("rows", ROWS, batches(30, failure))
+        list(asked.rows(query))
+    assert caught.value is failure
+    with pytest.raises(type(failure)) as caught, database.opened() as asked:
+        asked.feed("rows", ROWS, batches(30, failure))
+        asked.run("CREATE TABLE answer AS SELECT * FROM rows WHERE path != $no", {"no": ""})
+    assert caught.value is failure
+    assert list(spilled.iterdir()) == []
+
+
+def test_what_the_memory_does_not_hold_is_spilled_and_gone_when_nobody_wants_more(
+    spilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MEMORY", "64MB")
+    monkeypatch.setattr(database, "THREADS", 1)
+    with database.opened() as asked:
+        asked.feed("rows", ROWS, batches(300))
+        rows = asked.rows("SELECT path FROM rows ORDER BY path")
+        first = next(rows)["path"].to_pylist()
+        assert first == sorted(first)
+        assert len(first) == database.ROWS_PER_BATCH
+        assert bytes_in(spilled) > 2**20
+    assert list(spilled.iterdir()) == []
+
+
+def test_a_question_for_which_there_is_no_room_is_refused_with_what_to_set(
+    spilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MEMORY", "1MB")
+    with (
+        pytest.raises(
+            JobError, match=r"^the photos cannot be put in order \(.*\): let TMPDIR name"
+        ) as caught,
+        database.opened() as asked,
+    ):
+        asked.feed("rows", ROWS, batches(100))
+        list(asked.rows("SELECT * FROM rows ORDER BY path"))
+    assert "\n" not in str(caught.value)
+    assert list(spilled.iterdir()) == []
+
+
+def test_a_question_that_is_wrong_is_loud() -> None:
+    with pytest.raises(Exception, match="does not exist") as caught, database.opened() as asked:
+        list(asked.rows("SELECT * FROM rowz"))
+    assert not isinstance(caught.value, JobError)
+
+
+def interrupted(folder: Path, program: str) -> str:
+    """Run a program, send it SIGINT once it has said that it is ready, and return what it says then."""
+    words = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            child.send_signal(signal.SIGINT)
+            return child.communicate(timeout=30)[0]
+        finally:
+            child.kill()
+
+
+ASKING: Final = """
+import os, sys, tempfile
+import pyarrow as pa
+from job.inventory import database
+tempfile.tempdir = sys.argv[1]
+rows = pa.schema({"path": pa.string()})
+
+def told():
+    yield pa.record_batch([["/a"]], schema=rows)
+    print("ready", flush=True)
+
+threads = len(os.listdir("/proc/self/task"))
+try:
+    with database.opened() as asked:
+        asked.feed("rows", rows, told())
+        ASK
+except KeyboardInterrupt:
+    print("interrupted", len(os.listdir("/proc/self/task")) - threads, os.listdir(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("ask", ["asked.run(query, {})", "list(asked.rows(query))"])
+def test_an_interruption_ends_a_long_question_and_every_thread_of_it(tmp_path: Path, ask: str) -> None:
+    assert interrupted(tmp_path, ASKING.replace("ASK", ask.replace("query", repr(ENDLESS)))) == (
+        "interrupted 0 []\n"
+    )
+
+
+# An endless listing; and one that has an endless question of its own, as a long list has before it tells any.
+LISTINGS: Final = (
+    """
+def listing():
+    for number in itertools.count():
+        if number == 30_000:
+            print("ready", flush=True)
+        yield listed(f"/{number:09}")
+""",
+    """
+def told():
+    yield pa.record_batch([["/a"]], schema=rows)
+    print("ready", flush=True)
+
+def listing():
+    with database.opened() as asked:
+        asked.feed("rows", rows, told())
+        yield from asked.rows(QUERY)
+""",
+)
+COMPARING: Final = """
+import itertools, os, sys, tempfile
+import pyarrow as pa
+from job.inventory import database
+from job.inventory.comparison import Comparison
+from tests.support.listings import NETWORK, ONE, known, listed
+tempfile.tempdir = sys.argv[1]
+table = known(sys.argv[1] + "/out", {ONE: ["/a"]})
+rows = pa.schema({"path": pa.string()})
+LISTING
+try:
+    with Comparison(listing(), sys.argv[1] + "/out", table, NETWORK):
+        pass
+except KeyboardInterrupt:
+    print("interrupted", os.listdir(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("listing", LISTINGS, ids=["a listing", "a list"])
+def test_an_interruption_ends_a_long_comparison(tmp_path: Path, listing: str) -> None:
+    program = COMPARING.replace("LISTING", listing.replace("QUERY", repr(ENDLESS)))
+    assert interrupted(tmp_path, program) == "interrupted ['out']\n"
+
+
+FIRST_RUN: Final = """
+from tests.support.listings import make, take
+make(folder / "in", "1.jpg")
+assert take(folder / "in", to=folder / "out")[0].photos == 1
+"""
+HELP: Final = """
+from job.main import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+"""
+
+
+@pytest.mark.parametrize("program", [FIRST_RUN, HELP], ids=["a first listing", "--help"])
+def test_duckdb_and_deltalake_are_loaded_only_where_they_are_needed(tmp_path: Path, program: str) -> None:
+    told = "print({'duckdb', 'deltalake', 'tensorflow'} & set(sys.modules))"
+    whole = f"import sys; from pathlib import Path; folder = Path(sys.argv[1])\n{program}\n{told}"
+    words: list[Any] = [sys.executable, "-c", whole, tmp_path]
+    assert subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.endswith("set()\n")

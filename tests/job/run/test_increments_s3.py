@@ -1,0 +1,125 @@
+"""Daily runs on S3, photos and tables both: what is read is counted at the server."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyspark
+import pytest
+from pyspark.sql import SparkSession
+
+from scripts.bench.s3 import PACKAGES
+from tests.support.s3_runs import BUCKET, Job, job_on_s3
+from tests.support.spark_session import Run
+from tests.support.tables import FEATURIZED, assert_whole, counts, snapshot
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def job(aws_environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path) -> Iterator[Job]:
+    with job_on_s3(aws_environment, spark, run, sample) as made:
+        yield made
+
+
+def test_each_run_reads_exactly_what_is_new_or_changed(job: Job, tmp_path: Path) -> None:
+    old = job.put(150)
+    assert counts(job.run("--wave", 20)) == (150, 0, 150, 0, 0)
+    assert job.photos_read() == sorted(old), "each once"
+
+    new = job.put(50)
+    contents = job.server.contents(BUCKET)
+    changed, removed, bad = old[:20], old[20:30], [f"{key}.bad.jpg" for key in old[:5]]
+    for key, other in zip(changed, new, strict=False):
+        job.server.put(BUCKET, key, contents[other])
+    for key in bad:
+        job.server.put(BUCKET, key, contents[old[0]][:400])
+    with job.server.buckets.lock:
+        for key in removed:
+            job.server.buckets[BUCKET].delete(key)
+    assert counts(job.run("--wave", 20)) == (150 + 50 - 10 + 5, 150 - 20 - 10, 70, 5, 10)
+    assert job.photos_read() == sorted([*new, *changed, *bad])
+    assert sorted(job.table(FEATURIZED).index) == sorted([*old, *new])
+    assert_whole(job.copy(tmp_path))
+
+    found = job.run("--prune")["counts"]
+    assert job.photos_read() == []
+    assert (found["unchanged"], found["rejected_before"], found["pruned"]) == (195, 5, 10)
+    assert sorted(job.table(FEATURIZED).index) == sorted({*old, *new} - {*removed})
+
+
+def test_a_run_with_nothing_new_asks_s3_for_no_more_than_it_needs(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needed(*_: object) -> None:
+        raise AssertionError("it was not needed")
+
+    job.put(40)
+    job.run("--components", 3)
+    files = snapshot(f"s3://{BUCKET}/out").files
+    monkeypatch.setattr("job.network.backbone.load", needed)
+    monkeypatch.setattr("job.run.pipeline.Pipeline.start", needed)
+    record = job.run("--components", 3)
+    version = record["table_version"]
+    model = f"out/models/{record['model']['model_id']}"
+    log = "out/photos/_delta_log"
+    assert Counter(f"{one.method} {one.key}" for one in job.server.requests) == {
+        # Listed: the photos, twice; the log; tasks, to be deleted; the matrix, in two folders; the records;
+        # and five folders, for files that the table does not lead to.
+        "GET ": 14,
+        "GET out/_input.json": 2,  # of the earlier layout
+        f"GET {log}/_last_checkpoint": 1,
+        f"GET {log}/{version - 2:020}.checkpoint.parquet": 1,
+        **{f"GET out/photos/{path}": 1 for path in files},  # four columns of each, to compare
+        "GET out/moments/moments.npz": 1,
+        "GET out/models/current.json": 3,
+        f"GET {model}/model.json": 1,
+        f"GET {model}/pca.npz": 1,
+        **{f"PUT {log}/{version + step:020}.json": 1 for step in (-1, 0, 1)},  # begun, whole, ended
+        f"PUT out/runs/{record['run_id']}.json": 1,
+        "POST ": 1,  # tasks are deleted
+    }
+
+
+READ_THROUGH_S3A = """
+import sys
+import numpy as np
+from pyspark.ml import PipelineModel
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import SparkSession
+url, packages, output = sys.argv[1:4]
+spark = (
+    SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    .config("spark.jars.packages", packages)
+    .config("spark.hadoop.fs.s3a.endpoint", url)
+    .config("spark.hadoop.fs.s3a.path.style.access", "true")
+    .config("spark.hadoop.fs.s3a.connection.ssl.enabled", "false")
+    .getOrCreate()
+)
+photos = spark.read.parquet(output + "/photos").where("outcome = 'featurized'")
+rows = photos.withColumn("features", array_to_vector("features"))
+kept = {row["path"]: row for row in spark.read.parquet(output + "/pca").collect()}
+model = PipelineModel.load(output + "/models/" + next(iter(kept.values()))["model_id"] + "/spark")
+made = {row["path"]: row["pca"].toArray() for row in model.transform(rows).collect()}
+assert made.keys() == kept.keys()
+print(len(made), max(float(np.abs(made[path] - np.array(kept[path]["pca"])).max()) for path in made))
+"""
+
+
+@pytest.mark.skipif(not pyspark.__version__.startswith("3.5"), reason="S3A is of one Hadoop, that of 3.5")
+def test_plain_spark_reads_tables_and_model_through_hadoops_s3a(job: Job, tmp_path: Path) -> None:
+    job.put(20)
+    job.run("--components", 4)
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
+    command = [sys.executable, "-c", READ_THROUGH_S3A, job.server.url, PACKAGES, f"s3a://{BUCKET}/out"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=400,
+        env=given | {"PYSPARK_PYTHON": sys.executable},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    count, error = done.stdout.split()[-2:]
+    assert int(count) == 20
+    assert float(error) <= 1e-5

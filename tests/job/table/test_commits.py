@@ -1,0 +1,205 @@
+"""The log: a commit is one exclusive write, and any reader of Delta tables sees just what was committed."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from job.errors import JobError
+from job.storage import store
+from job.table import commits, schema
+from job.table.layout import FEATURIZED, REJECTED
+from scripts.s3_server.server import Server
+from tests.support.chaos_s3 import BUCKET, chaos
+from tests.support.tables import BAD, LOG, A, B, C, foreign, make, photos, rows, snapshot, writing, written
+
+AT_ONCE: Final = 8
+
+
+@pytest.fixture
+def server(aws_environment: pytest.MonkeyPatch) -> Iterator[Server]:
+    with chaos(aws_environment) as started:
+        yield started
+
+
+@pytest.fixture(params=["folder", "s3"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return an output that does not exist yet."""
+    if request.param == "folder":
+        return str(tmp_path / "out")
+    assert request.getfixturevalue("server")
+    return f"s3://{BUCKET}/out"
+
+
+def log(output: str) -> Path:
+    return Path(output, LOG)
+
+
+def test_of_threads_that_commit_a_version_at_once_exactly_one_does(output: str) -> None:
+    assert (commits.load(output), commits.has(output, 0)) == (None, False)
+    make(output, A)
+    version, start = snapshot(output).version + 1, threading.Barrier(AT_ONCE)
+
+    def commit(number: int) -> bool:
+        start.wait()
+        return commits.put(output, version, [commits.number(commits.WRITER, number)], {"run": number})
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        landed = list(pool.map(commit, range(AT_ONCE)))
+    assert landed.count(True) == 1
+    assert commits.about(output, version)["run"] == snapshot(output).writer == landed.index(True)
+    assert (commits.has(output, version), commits.has(output, version + 1)) == (True, False)
+
+
+def test_a_commit_is_one_request_and_deltalake_sends_none(server: Server) -> None:
+    output, prefix = f"s3://{BUCKET}/out", f"out/{LOG}/"
+    make(output, A)
+    last = snapshot(output).version
+
+    def asked() -> Counter[tuple[str, str]]:
+        found = Counter((one.method, one.key.removeprefix(prefix)) for one in server.requests)
+        server.requests.clear()
+        return found
+
+    asked()
+    assert commits.put(output, last + 1, [commits.number(commits.WRITER, 9)], {})
+    assert asked() == {("PUT", f"{last + 1:020}.json"): 1}
+    assert snapshot(output).writer == 9
+    checkpoint = f"{last:020}{commits.CHECKPOINT}"
+    wanted = [
+        ("GET", ""),
+        ("GET", commits.LAST_CHECKPOINT),
+        ("GET", checkpoint),
+        ("GET", f"{last + 1:020}.json"),
+    ]
+    assert asked() == Counter(wanted)
+    commits.checkpoint(output)
+    written_ones = {("PUT", f"{last + 1:020}{commits.CHECKPOINT}"), ("PUT", commits.LAST_CHECKPOINT)}
+    assert {one for one in asked() if one[0] != "GET"} == written_ones
+
+
+def test_a_table_opens_from_its_last_checkpoint_and_the_commits_after_it_alone(output: str) -> None:
+    wanted = make(output, A, B, BAD)
+    last = wanted.version
+    store.delete_files([store.join(output, LOG, f"{version:020}.json") for version in range(last + 1)])
+    assert snapshot(output) == wanted
+    make(output, C)
+    assert photos(output) == [A, B, BAD, C]
+    assert (snapshot(output).writer, snapshot(output).ended) == (2, 2)
+    assert snapshot(output).configuration == wanted.configuration
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 0}', b'{"version": 99}'])
+def test_what_names_the_last_checkpoint_may_be_torn_or_wrong(tmp_path: Path, content: bytes) -> None:
+    output = str(tmp_path)
+    make(output, A)
+    wanted = make(output, B)
+    (log(output) / commits.LAST_CHECKPOINT).write_bytes(content)
+    assert snapshot(output) == wanted
+    (log(output) / commits.LAST_CHECKPOINT).unlink()
+    assert snapshot(output) == wanted
+
+
+def test_the_last_checkpoints_stay(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commits, "CHECKPOINTS_KEPT", 2)
+    make(output, A)
+    for version in range(snapshot(output).version + 1, snapshot(output).version + 5):
+        commits.put(output, version, [], {})
+        commits.checkpoint(output)
+    left = [location for location, _ in store.list_files(store.join(output, LOG), commits.CHECKPOINT)]
+    assert left == [
+        store.join(output, LOG, f"{number:020}{commits.CHECKPOINT}") for number in (version - 1, version)
+    ]
+    last = json.loads(store.read_bytes(store.join(output, LOG, commits.LAST_CHECKPOINT)))
+    assert last["version"] == version
+    assert photos(output) == [A]
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {"minReaderVersion": 2, "minWriterVersion": 5},
+        {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["appendOnly"]},
+        {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["new"], "writerFeatures": ["new"]},
+    ],
+)
+def test_a_table_with_features_that_are_not_known_is_refused(
+    tmp_path: Path, protocol: dict[str, object]
+) -> None:
+    output = str(tmp_path)
+    make(output, A)
+    assert commits.put(output, snapshot(output).version + 1, [{"protocol": protocol}], {})
+    with pytest.raises(
+        JobError, match=f"{output}/photos(/_delta_log cannot be read| was given Delta features)"
+    ) as caught:
+        commits.load(output)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("torn", [b'{"add": {"pa', b'{"commitInfo": {}}\n{"add"', b"\xff\xfe", None])
+def test_a_torn_or_missing_commit_is_told_in_a_sentence(tmp_path: Path, torn: bytes | None) -> None:
+    output = str(tmp_path)
+    make(output, A)
+    version = snapshot(output).version + 1
+    looks: list[Callable[[], object]] = [lambda: commits.load(output)]
+    if torn is None:
+        commits.put(output, version + 1, [], {})
+    else:
+        (log(output) / f"{version:020}.json").write_bytes(torn)
+        looks.append(lambda: commits.about(output, version))
+        assert commits.has(output, version), "whoever watches sees that somebody is writing"
+    for look in looks:
+        with pytest.raises(JobError, match=f"{log(output)}.*(cannot be read|is torn)") as caught:
+            look()
+        assert "\n" not in str(caught.value)
+
+
+def test_deltalake_and_polars_see_just_what_was_committed_whoever_did_and_at_any_version(
+    tmp_path: Path,
+) -> None:
+    output, table = str(tmp_path), str(tmp_path / "photos")
+    good, bad, other = [(A, FEATURIZED), (B, FEATURIZED)], [(BAD, REJECTED)], [(C, FEATURIZED)]
+    with writing(output) as own:
+        kept = written(output, own.number, A, B)
+        own.commit([kept])
+        written(output, own.number, C)
+        Path(table, "outcome=featurized/stray.parquet").write_bytes(b"x")
+        own.commit([written(output, own.number, BAD, outcome=REJECTED)], [kept.path])
+        commits.checkpoint(output)
+        foreign(output, C)
+        own.commit([kept])
+        assert own.snapshot == snapshot(output)
+        for version, wanted in enumerate(([], good, bad, [*bad, *other], [*good, *bad, *other])):
+            read = DeltaTable(table, version=version).to_pandas(columns=["path", "outcome"])
+            assert sorted(read.itertuples(index=False, name=None)) == sorted(wanted)
+            seen = pl.read_delta(table, version=version).select("path", "outcome").rows()
+            assert sorted(seen) == sorted(wanted)
+    assert {f"{table}/{file}" for file in snapshot(output).files} == set(DeltaTable(table).file_uris())
+    whole = pl.read_delta(table).to_arrow().select(schema.PHOTOS.names).cast(schema.PHOTOS).sort_by("path")
+    parts = [rows(A, B), rows(BAD, outcome=REJECTED), rows(C)]
+    assert whole.equals(pa.concat_tables(parts).sort_by("path"))
+
+
+def test_no_photo_and_no_hash_is_in_the_log_whoever_writes_to_it(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    make(output, A, B, BAD)
+    foreign(output, C)
+    with writing(output) as own:
+        own.commit([written(output, own.number, A)], [file.path for file in own.snapshot.of(FEATURIZED)[:1]])
+        commits.checkpoint(output)
+        told = b"".join(path.read_bytes() for path in log(output).iterdir())
+        told += b"".join(
+            pl.read_parquet(path).write_ndjson().encode() for path in log(output).glob("*.parquet")
+        )
+    assert b"numRecords" in told
+    for secret in (A, B, C, BAD, *rows(A, B, C, BAD)["sha256"].to_pylist()):
+        assert secret.encode() not in told
+        assert secret.rpartition("/")[2].encode() not in told

@@ -1,0 +1,106 @@
+"""Who reads the table: pandas, Polars, DuckDB, Spark and plain Parquet see the same photos, at any moment."""
+
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from job.table import commits, files, layout, schema, writer
+from tests.support import delta_spark
+from tests.support.tables import compact_table, counts, erase_photos, snapshot
+
+pytestmark = pytest.mark.spark
+
+Daily = Callable[..., dict[str, Any]]
+MorePhotos = Callable[..., list[Path]]
+COLUMNS: Final = pa.schema([*schema.PHOTOS, pa.field("outcome", pa.string())])
+
+
+def expected(output: Path) -> list[dict[str, Any]]:
+    """Return the rows of the files that the newest version names, in order of their paths."""
+    rows = [
+        {**row, "outcome": file.outcome}
+        for file in snapshot(output).files.values()
+        for row in files.read(files.location(str(output), file.path)).to_pylist()
+    ]
+    return in_order(rows)
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted([{name: row[name] for name in COLUMNS.names} for row in rows], key=itemgetter("path"))
+
+
+def readings(output: Path) -> Iterator[tuple[str, pa.Table]]:
+    """Yield what each reader of this process sees."""
+    table = str(output / "photos")
+    uris = DeltaTable(table).file_uris()
+    yield "pandas", pa.Table.from_pandas(DeltaTable(table).to_pandas(), preserve_index=False)
+    yield "Polars", pl.read_delta(table).to_arrow()
+    yield "Polars, lazily", pl.scan_delta(table).filter(pl.col("path") != "").collect().to_arrow()
+    yield "DuckDB", duckdb.read_parquet(uris, hive_partitioning=True).to_arrow_table()
+    plain = pd.read_parquet(table).astype({"outcome": str})  # no command is running, and none has died
+    yield "plain Parquet", pa.Table.from_pandas(plain, preserve_index=False)
+
+
+def assert_all_see_the_same(output: Path) -> list[dict[str, Any]]:
+    rows = expected(output)
+    for name, seen in readings(output):
+        assert in_order(seen.select(COLUMNS.names).cast(COLUMNS).to_pylist()) == rows, name
+    return rows
+
+
+def test_all_readers_see_the_same_photos_after_a_run_a_compaction_and_an_erasure(
+    daily: Daily, more_photos: MorePhotos, tmp_path: Path
+) -> None:
+    out, photos = tmp_path / "out", more_photos(40)
+    photos[0].write_bytes(b"no photo")
+    assert counts(daily("--wave", 8, "--components", 3)) == (40, 0, 39, 1, 0)
+    assert [row["path"] for row in assert_all_see_the_same(out)] == sorted(map(str, photos))
+    assert compact_table(out)["files_after"] == {layout.FEATURIZED: 1, layout.REJECTED: 1}
+    assert len(assert_all_see_the_same(out)) == 40
+    erase_photos(out, photos[:3])
+    rows = assert_all_see_the_same(out)
+    assert [row["path"] for row in rows] == sorted(map(str, photos[3:]))
+    assert in_order(delta_spark.read(out / "photos", COLUMNS.names)) == rows
+
+
+def test_spark_never_sees_a_photo_twice_or_a_known_one_missing_whatever_goes_on(
+    daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(writer, "WAVE_SECONDS", 0)
+    out, known = tmp_path / "out", more_photos(40)
+    daily("--wave", 8, "--components", 3)
+    with delta_spark.reading(out / "photos", [str(photo) for photo in known[3:]]) as reader:
+        new = more_photos(200)
+        for photo, other in zip(known[10:20], new, strict=False):
+            photo.write_bytes(other.read_bytes())
+        assert counts(daily("--wave", 8, "--components", 3)) == (240, 30, 210, 0, 0)
+        compact_table(out)
+        erase_photos(out, [*known[:3], *new[:3]])
+        version = plant(out, twice=str(known[4]), missing=str(known[5]))
+        report = reader.stop()
+    planted = [f"1 twice: ['{known[4]}']", f"1 missing: ['{known[5]}']"]
+    assert report.violations == [f"version {version}: {one}" for one in planted], "and nothing else"
+    assert len(report.versions) >= 3
+    assert report.snapshots > len(report.versions)
+
+
+def plant(output: Path, twice: str, missing: str) -> int:
+    """Commit a file in which a photo is twice and another is not, and return the version."""
+    now = snapshot(output)
+    (old,) = now.of(layout.FEATURIZED)
+    left = files.rows_without(files.location(str(output), old.path), [missing])
+    again = left.filter(files.are_of(left, [twice]))
+    path = layout.data_path(layout.FEATURIZED, now.writer, 0, 0)
+    new = files.write(str(output), path, pa.concat_tables([left, again]))
+    actions = [commits.add(new, True), commits.remove(old, True)]
+    assert commits.put(str(output), now.version + 1, actions, {})
+    return now.version + 1

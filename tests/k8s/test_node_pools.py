@@ -1,0 +1,138 @@
+"""The pools of nodes: who stands where, what is never taken away, and what goes when it is idle."""
+
+from typing import Any
+
+import pytest
+
+from scripts.cloud import manifests
+from tests.support.emr_pods import Pod, driver, executor, job_runner
+from tests.support.schemas import STAGES, of_kind, rendered
+
+Pool = dict[str, Any]
+# EKS User Guide, "Create a Node Pool for EKS Auto Mode". It does not know those of Karpenter by itself,
+# karpenter.k8s.aws/.
+AUTO_MODE = {
+    "karpenter.sh/capacity-type",
+    "kubernetes.io/arch",
+    "topology.kubernetes.io/zone",
+    "eks.amazonaws.com/instance-category",
+    "eks.amazonaws.com/instance-generation",
+    "eks.amazonaws.com/instance-cpu",
+}
+SPOT, ON_DEMAND = "executors-spot", "executors-on-demand"
+
+
+def pools(stage: str = "prod") -> dict[str, Pool]:
+    return of_kind(rendered(stage), "NodePool")
+
+
+def requirements(pool: Pool) -> dict[str, list[str]]:
+    return {one["key"]: one["values"] for one in pool["spec"]["template"]["spec"]["requirements"]}
+
+
+def takes(pool: Pool, pod: Pod) -> bool:
+    """Tell whether a pod may stand on a pool's nodes: it selects them, and tolerates their taints."""
+    has = {
+        **requirements(pool),
+        **{key: [value] for key, value in pool["spec"]["template"]["metadata"]["labels"].items()},
+    }
+    selected = all(value in has.get(key, ()) for key, value in pod["spec"].get("nodeSelector", {}).items())
+    tolerated = all(
+        any(
+            (one["key"], one["effect"], one["value"]) == (taint["key"], taint["effect"], taint["value"])
+            for one in pod["spec"].get("tolerations", [])
+        )
+        for taint in pool["spec"]["template"]["spec"].get("taints", [])
+    )
+    return selected and tolerated
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_pod_has_its_pools_and_no_others(stage: str) -> None:
+    found = pools(stage)
+    for pod, where in (
+        (job_runner(), {"drivers"}),
+        (driver("xlarge"), {"drivers"}),
+        (executor(), {SPOT, ON_DEMAND}),
+    ):
+        assert {name for name, pool in found.items() if takes(pool, pod)} == where
+
+
+def test_a_pod_that_says_nothing_is_kept_off_the_executors_nodes() -> None:
+    assert {name for name, pool in pools().items() if takes(pool, {"spec": {}})} == {"drivers"}
+
+
+def test_the_job_runner_selects_what_its_classification_says() -> None:
+    configuration = manifests.load("emr/job-run.yaml")["configurationOverrides"]["applicationConfiguration"]
+    (submitter,) = [
+        one["properties"] for one in configuration if one["classification"] == "emr-job-submitter"
+    ]
+    prefix = "jobsubmitter.node.selector."
+    selector = {key.removeprefix(prefix): one for key, one in submitter.items() if key.startswith(prefix)}
+    assert selector == job_runner()["spec"]["nodeSelector"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_drivers_are_on_demand_and_their_nodes_go_only_when_empty(stage: str) -> None:
+    pool = pools(stage)["drivers"]
+    assert requirements(pool)["karpenter.sh/capacity-type"] == ["on-demand"]
+    assert budgets(pool) == {"Empty": "100%", "Drifted": "0", "Underutilized": "0"}
+    assert pool["spec"]["disruption"]["consolidationPolicy"] == "WhenEmpty"
+    # Auto Mode's own limit is 21 days.
+    assert hours(pool["spec"]["template"]["spec"]["expireAfter"]) < 21 * 24
+
+
+def budgets(pool: Pool) -> dict[str, str]:
+    return {why: one["nodes"] for one in pool["spec"]["disruption"]["budgets"] for why in one["reasons"]}
+
+
+def hours(text: str) -> float:
+    return int(text[:-1]) * {"h": 1, "m": 1 / 60, "s": 1 / 3600}[text[-1]]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_executors_are_on_spot_first_and_on_demand_when_it_has_none(stage: str) -> None:
+    spot, on_demand = pools(stage)[SPOT], pools(stage)[ON_DEMAND]
+    assert requirements(spot)["karpenter.sh/capacity-type"] == ["spot"]
+    assert requirements(on_demand)["karpenter.sh/capacity-type"] == ["on-demand"]
+    assert spot["spec"].pop("weight") > on_demand["spec"].pop("weight")
+    for pool in (spot, on_demand):
+        del pool["metadata"]["name"], pool["spec"]["limits"]
+        pool["spec"]["template"]["spec"]["requirements"][0]["values"] = []
+    assert spot == on_demand
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_executors_nodes_are_many_kinds_and_never_packed_tighter(stage: str) -> None:
+    pool = pools(stage)[SPOT]
+    found = requirements(pool)
+    assert found["eks.amazonaws.com/instance-category"] == ["c", "m", "r"]
+    assert len(found["eks.amazonaws.com/instance-cpu"]) >= 3
+    assert found["kubernetes.io/arch"] == ["amd64"]
+    assert budgets(pool) == {"Empty": "100%", "Drifted": "10%", "Underutilized": "0"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_idle_nodes_outlive_idle_executors(stage: str) -> None:
+    configuration = manifests.load("emr/job-run.yaml")["configurationOverrides"]["applicationConfiguration"]
+    (spark,) = [one["properties"] for one in configuration if one["classification"] == "spark-defaults"]
+    idle = hours(spark["spark.dynamicAllocation.executorIdleTimeout"])
+    for pool in pools(stage).values():
+        assert hours(pool["spec"]["disruption"]["consolidateAfter"]) > idle
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_nodes_are_chosen_by_labels_that_auto_mode_has(stage: str) -> None:
+    for pool in pools(stage).values():
+        assert set(requirements(pool)) <= AUTO_MODE
+        assert requirements(pool)["eks.amazonaws.com/instance-generation"] == ["5"]
+
+
+def test_drivers_come_first_and_nobody_evicts() -> None:
+    found = of_kind(rendered("prod"), "PriorityClass")
+    of_driver = found[driver("small")["spec"]["priorityClassName"]]
+    of_executor = found[executor()["spec"]["priorityClassName"]]
+    # 0 is what a pod without a class has: EMR's job-runner.
+    assert of_driver["value"] > 0 > of_executor["value"]
+    for one in found.values():
+        assert (one["preemptionPolicy"], one["globalDefault"]) == ("Never", False)

@@ -1,0 +1,74 @@
+"""The pod templates: what EMR takes of them, and what ours say."""
+
+from typing import Final
+
+import pytest
+
+from tests.support.emr_pods import RUN, driver, template
+from tests.support.network_policy import selects
+from tests.support.schemas import core_faults, of_kind, rendered
+
+ROLES: Final = ("driver", "executor")
+# The fields that EMR takes; it refuses others in its job-runner, when the run has begun. EMR on EKS
+# Development Guide, "Using pod templates".
+SPEC: Final = """
+activeDeadlineSeconds affinity containers enableServiceLinks ephemeralContainers hostAliases hostname
+imagePullSecrets initContainers nodeName nodeSelector overhead preemptionPolicy priority priorityClassName
+readinessGates restartPolicy runtimeClassName schedulerName subdomain terminationGracePeriodSeconds
+tolerations topologySpreadConstraints volumes
+"""
+CONTAINER: Final = """
+env envFrom lifecycle livenessProbe name readinessProbe resources startupProbe stdin stdinOnce
+terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts workingDir
+"""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_emr_takes_the_template(role: str) -> None:
+    made = template(role)
+    assert (made["apiVersion"], made["kind"]) == ("v1", "Pod")
+    assert set(made) <= {"apiVersion", "kind", "metadata", "spec"}
+    assert set(made["spec"]) <= set(SPEC.split())
+    (main,) = made["spec"]["containers"]
+    # The guide has a plural that does not work (aws/aws-emr-containers-best-practices #87).
+    assert main["name"] == f"spark-kubernetes-{role}"
+    assert set(main) <= set(CONTAINER.split())
+    # All else that Pod Security's baseline forbids EMR does not take either.
+    assert not any("hostPath" in volume for volume in made["spec"].get("volumes", []))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_kubernetes_takes_what_becomes_of_it(role: str) -> None:
+    pod = template(role)
+    pod["metadata"]["name"] = "a"
+    pod["spec"]["containers"][0]["image"] = "a"
+    assert core_faults(pod) == []
+    pod["spec"]["nodeSelectors"] = {}
+    assert core_faults(pod)
+
+
+def test_an_executor_stands_in_the_zone_of_its_own_driver() -> None:
+    affinity = template("executor")["spec"]["affinity"]["podAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "topology.kubernetes.io/zone"
+    own = driver("small")["metadata"]["labels"]
+    assert selects(term["labelSelector"], own)
+    assert not selects(term["labelSelector"], {**own, "fruits/run": "another"})
+    assert not selects(term["labelSelector"], {**own, "spark-role": "executor"})
+
+
+def test_a_driver_keeps_its_node_and_an_executor_goes_before_spot_takes_its_own() -> None:
+    assert template("driver")["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
+    assert "karpenter.sh/do-not-disrupt" not in template("executor")["metadata"].get("annotations", {})
+    assert template("executor")["spec"]["terminationGracePeriodSeconds"] < 120
+
+
+def test_prometheus_is_sent_to_the_port_that_it_is_let_in_to() -> None:
+    annotations = template("driver")["metadata"]["annotations"]
+    rule = of_kind(rendered("dev"), "NetworkPolicy")["allow-driver"]["spec"]["ingress"][1]
+    assert [annotations["prometheus.io/port"]] == [str(one["port"]) for one in rule["ports"]]
+    assert annotations["prometheus.io/scrape"] == "true"
+
+
+def test_the_run_is_named_in_both() -> None:
+    assert {template(role)["metadata"]["labels"]["fruits/run"] for role in ROLES} == {RUN}

@@ -1,0 +1,60 @@
+"""What Spark makes of our templates and settings: nothing of ours is lost, and the rest of k8s/ knows it."""
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.support import emr_pods
+from tests.support.admission import quantity, refusals
+from tests.support.emr_pods import Pod
+from tests.support.schemas import core_faults, of_kind, rendered
+from tests.support.spark_pods import pods
+
+
+@pytest.fixture(scope="module")
+def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pod]:
+    """Make a medium run's driver and an executor."""
+    return pods(spark, tmp_path_factory.mktemp("templates"), "medium")
+
+
+ROLES = ("driver", "executor")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_spark_keeps_what_the_template_says(made: dict[str, Pod], role: str) -> None:
+    pod, ours = made[role], emr_pods.template(role)
+    for key, value in ours["spec"].items():
+        if key == "tolerations":
+            assert value[0] in pod["spec"][key]
+        elif key != "containers":
+            assert pod["spec"][key] == value
+    for part in ("labels", "annotations"):
+        assert ours["metadata"].get(part, {}).items() <= pod["metadata"].get(part, {}).items()
+    assert pod["spec"]["containers"][0]["name"] == f"spark-kubernetes-{role}"
+    pod["metadata"].pop("ownerReferences", None)  # to a driver that no Kubernetes has given a uid
+    assert core_faults(pod) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_pods_that_other_tests_go_by_are_as_spark_makes_them(made: dict[str, Pod], role: str) -> None:
+    assumed = emr_pods.driver("medium") if role == "driver" else emr_pods.executor()
+    assert made[role]["metadata"]["labels"]["spark-role"] == role
+    real, guess = (one["spec"]["containers"][0]["resources"] for one in (made[role], assumed))
+    as_numbers = [
+        {
+            kind: {name: quantity(value) for name, value in one[kind].items()}
+            for kind in ("requests", "limits")
+        }
+        for one in (real, guess)
+    ]
+    assert as_numbers[0] == as_numbers[1]
+    assert set(real["limits"]) == {"memory"}
+
+
+def test_the_drivers_ports_are_those_of_the_network_policy(made: dict[str, Pod]) -> None:
+    ports = {one["containerPort"] for one in made["driver"]["spec"]["containers"][0]["ports"]}
+    policy = of_kind(rendered("dev"), "NetworkPolicy")["allow-driver"]
+    assert {one["port"] for rule in policy["spec"]["ingress"] for one in rule["ports"]} == ports
+
+
+def test_the_namespace_admits_them(made: dict[str, Pod]) -> None:
+    assert refusals(made.values(), rendered("dev")) == []

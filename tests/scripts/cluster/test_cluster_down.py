@@ -1,0 +1,152 @@
+"""cluster.sh down: runs, half-made stages, data, and what stands in the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+
+from scripts.cluster import stage_state
+from scripts.cluster.cluster_tools import Done
+from tests.support.aws_emulator import Request
+from tests.support.recorders.desk import Desk
+from tests.support.recorders.emulator import stacks
+
+pytestmark = pytest.mark.usefixtures("standing")
+
+
+def later(desk: Desk, run: Any, polls: int) -> None:
+    """Let a run that is cancelled take so many looks at it to end."""
+    left = [polls]
+
+    def rule(request: Request) -> None:
+        if run.state == "CANCELLED" and left[0] == polls:
+            run.state = "CANCEL_PENDING"
+        if run.state == "CANCEL_PENDING" and "/jobruns?" in request.path:
+            left[0] -= 1
+            run.state = "CANCEL_PENDING" if left[0] > 0 else "CANCELLED"
+
+    desk.cloud.rules.append(rule)
+
+
+def test_runs_are_cancelled_and_waited_for_before_their_cluster_goes(desk: Desk) -> None:
+    first, second, ended = desk.start("one"), desk.start("two"), desk.start("three")
+    ended.state, second.state = "COMPLETED", "PENDING"
+    later(desk, first, 4)
+    done = desk("down", "--yes")
+    assert (done.code, done.err) == (0, "")
+    assert f"run {first.id} (one), RUNNING: it is cancelled" in done.out and ended.id not in done.out
+    assert [line.split()[2] for line in done.commands[:3]] == [
+        "cancel-job-run", "cancel-job-run", "delete-virtual-cluster",
+    ]  # fmt: skip
+    assert (first.state, second.state, ended.state) == ("CANCELLED", "CANCELLED", "COMPLETED")
+    assert "waiting until the runs have ended (0 min)" in done.out and desk.waited
+
+
+def test_a_run_that_does_not_end_keeps_its_cluster(desk: Desk) -> None:
+    later(desk, desk.start("stuck"), 10_000)
+    done = desk("down", "--yes")
+    assert done.code == 1 and len(desk.waited) == 80
+    says = "error: step runs: waited 20 minutes until the runs have ended, in vain; nothing"
+    assert done.err.startswith(says)
+    assert boto3.client("eks").list_clusters()["clusters"] == ["fruits-dev"]
+
+
+def test_nodes_go_before_their_cluster(desk: Desk) -> None:
+    node = [{"metadata": {"name": "i-1"}}]
+    desk.memory.put("nodes", [node, node, []])
+    done = desk("down", "--yes")
+    assert done.code == 0 and "waiting until the nodes are gone (0 min)" in done.out
+    order = [line for line in desk.ran if "get nodes" in line or line.startswith("eksctl delete")]
+    assert len(order) == 4 and order[-1].startswith("eksctl delete")
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [
+        ("delete-virtual-cluster", "virtual cluster"),
+        ("delete -k", "namespace"),
+        ("eksctl delete", "cluster"),
+        ("update-assume-role-policy", "trust"),
+        ("delete-stack", "network"),
+    ],
+)
+def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_down_goes_on(
+    command: str, step: str, desk: Desk
+) -> None:
+    desk.interrupt(command)
+    done = desk("down", "--yes")
+    assert done.code == 130 and done.err.startswith(f"error: step {step}: interrupted")
+    assert done.err.endswith("./scripts/cluster.sh down --stage dev goes on from there\n")
+    assert desk("down", "--yes").code == 0
+    assert [one.name for one in stacks()] == ["fruits-dev"]
+    assert desk("status").out.count("none") >= 5
+
+
+def test_eksctls_stack_without_its_cluster_is_removed_too(desk: Desk) -> None:
+    desk.memory.put("ends", "cluster")
+    assert desk("down", "--yes").code == 130
+    done = desk("down", "--yes")
+    assert done.code == 0
+    assert "aws cloudformation delete-stack --stack-name eksctl-fruits-dev-cluster" in done.out
+
+
+def test_a_cluster_that_cannot_be_reached_is_removed_only_if_that_is_said(desk: Desk) -> None:
+    desk.memory.put("unreachable", 1000)
+    done = desk("down", "--yes")
+    assert done.code == 1 and "step namespace: kubectl does not reach EKS cluster fruits-dev (" in done.err
+    assert "say --without-kubectl, and look for what is left in EC2" in done.err
+    desk.memory.put("objects", [])
+    assert desk("down", "--yes", "--without-kubectl").code == 0
+    assert boto3.client("eks").list_clusters()["clusters"] == []
+
+
+def test_a_protected_cluster_is_unprotected_after_the_question(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_state, "cluster", protected(stage_state.cluster))
+    line = "+ aws eks update-cluster-config --name fruits-dev --no-deletion-protection --region eu-west-1\n"
+    assert line in desk("down", "--dry-run").out
+
+
+def protected(cluster: Callable[..., Any]) -> Callable[..., Any]:
+    """Let EKS say of a cluster what moto does not know."""
+    return lambda *about: {**(cluster(*about) or {}), "deletionProtection": True}
+
+
+def test_a_dry_run_shows_what_would_go_and_changes_nothing(desk: Desk) -> None:
+    shown = desk("down", "--dry-run", "--delete-data")
+    assert shown.code == 0 and shown.out.rstrip().endswith("dry run: nothing was changed")
+    assert desk.cloud.virtual_clusters()[0].state == "RUNNING" and len(stacks()) == 3
+    done = desk("down", "--yes", "--delete-data")
+    assert [line.split()[:3] for line in shown.commands] == [line.split()[:3] for line in done.commands]
+
+
+def test_a_stack_that_cannot_go_says_which_resource_keeps_it(desk: Desk) -> None:
+    def refuse(line: str) -> Any:
+        if "delete-stack --stack-name fruits-dev-network" not in line:
+            return None
+        (stack,) = [one for one in stacks() if one.name == "fruits-dev-network"]
+        stack._add_stack_event("DELETE_FAILED", resource_status_reason="The subnet has dependencies.")
+        stack.events[-1].logical_resource_id = "A"
+        stack.status = "DELETE_FAILED"
+        return Done(0, "")
+
+    desk.before.append(refuse)
+    done = desk("down", "--yes")
+    assert done.code == 6
+    assert "stack fruits-dev-network is in DELETE_FAILED: A: The subnet has dependencies; done" in done.err
+    desk.before.clear()
+    assert desk("down", "--yes").code == 0
+
+
+def test_a_run_that_ends_before_it_is_cancelled_is_no_error(desk: Desk) -> None:
+    run = desk.start("monday")
+
+    def end(line: str) -> None:
+        if "cancel-job-run" in line:
+            run.state = "COMPLETED"
+
+    desk.before.append(end)
+    done = desk("down", "--yes")
+    assert done.code == 0 and "it has ended meanwhile" in done.out

@@ -1,0 +1,145 @@
+"""cluster.sh: what it does not begin, in one sentence; and itself, as people call it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support.aws_emulator import Answer, Cloud
+from tests.support.recorders import fake_kubectl
+from tests.support.recorders.arguments import Memory
+from tests.support.recorders.desk import HERE, Desk
+
+TOOLS: Final = {"aws", "eksctl", "kubectl"}
+
+
+@pytest.mark.parametrize("missing", sorted(TOOLS))
+def test_a_missing_tool_is_named_with_where_to_get_it(
+    missing: str, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in TOOLS - {missing}:
+        (tools / name).symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(tools))
+    for command in ("up", "down"):
+        done = desk(command, "--yes")
+        assert done.code == 2 and done.err.startswith(
+            f"error: {missing} not found, install it ({missing}: https"
+        )
+    assert desk("up", "--dry-run").code == 0, "looking needs none"
+
+
+@pytest.mark.parametrize(
+    ("tool", "version", "says"),
+    [
+        ("eksctl", "0.190.0", "eksctl 0.190.0 is too old, 0.195.0 or newer is needed"),
+        ("kubectl", "v1.29.3", "kubectl 1.29.3 is too old, 1.34.0 or newer is needed"),
+        ("kubectl", "what", "kubectl version --client -o json does not say its version"),
+    ],
+)
+def test_a_tool_that_is_too_old_is_refused(tool: str, version: str, says: str, desk: Desk) -> None:
+    desk.memory.put(f"{tool}-version", version)
+    done = desk("up", "--yes")
+    assert done.code == 2 and done.err.startswith(f"error: {says}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["up", "--region", "us-east-1"], 4, "region us-east-1 is not one of the EU's"),
+        (["down", "--region", "eu-west-2"], 4, "region eu-west-2 is not one of the EU's"),
+        (["up", "--region", "eu-central-1"], 2, "k8s/ is written for eu-west-1, not for eu-central-1"),
+        (["up", "--stage", "test"], 2, "argument --stage: invalid choice: 'test'"),
+        (["up", "--delete-data"], 2, "unrecognized arguments: --delete-data"),
+        (["up", "--parameter", "Nothing=1"], 2, "--parameter Nothing=1: give Name=Value"),
+        (["up", "--public-access", "here"], 2, "--public-access here: 'here' does not appear to be an IPv4"),
+        (["status", "--profile", "nobody"], 6, "no AWS credentials (ProfileNotFound): log in"),
+        ([], 2, "the following arguments are required: up|status|down"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(arguments: list[str], code: int, says: str, desk: Desk) -> None:
+    done = desk(*arguments)
+    assert done.code == code and done.err.startswith(f"error: {says}") and done.err.count("\n") == 1
+    assert desk.cloud.requests == []
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_no_credentials_and_old_ones_are_one_sentence(
+    command: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b"<ErrorResponse><Error><Code>ExpiredToken</Code><Message>m</Message></Error></ErrorResponse>"
+    expired = Answer(403, body, (("Content-Type", "text/xml"),))
+    desk.cloud.fail_once(lambda request: request.action == "GetCallerIdentity", expired)
+    done = desk(command)
+    assert done.code == 6
+    assert done.err == "error: AWS says that the credentials have expired (GetCallerIdentity): log in again\n"
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    done = desk(command)
+    assert done.code == 6
+    says = "no AWS credentials (NoCredentialsError): log in, or name a profile with --profile"
+    assert done.err == f"error: {says}\n"
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_without_a_terminal_nobody_is_asked_and_nothing_is_done(command: str, desk: Desk) -> None:
+    if command == "down":
+        desk.build()
+    done = desk(command)
+    assert done.code == 2 and done.commands == []
+    says = "there is no terminal to ask at: say --yes to go ahead, or --dry-run to look"
+    assert done.err == f"error: {says}\n"
+
+
+def test_what_is_told_to_kubectl_is_what_the_real_one_takes(desk: Desk) -> None:
+    desk("up", "--yes")
+    desk("status")
+    desk("down", "--yes")
+    told = {
+        (words[words.index(one)], flag.partition("=")[0])
+        for tool, *words in Memory.here().calls()
+        if tool == "kubectl"
+        for one in ("get", "diff", "apply", "wait", "delete", "version")
+        if one in words
+        for flag in words
+        if flag.startswith("--")
+    }
+    assert len(told) > 10
+    options = subprocess.run(
+        [fake_kubectl.REAL, "options"], capture_output=True, text=True, check=True
+    ).stdout
+    for command, flag in told:
+        helped = subprocess.run(
+            [fake_kubectl.REAL, command, "--help"], capture_output=True, text=True, check=True
+        )
+        assert f"{flag}=" in helped.stdout or f"{flag}=" in options, (command, flag)
+
+
+def test_cluster_sh_itself_makes_a_stage_of_the_real_files_and_removes_it(
+    cloud: Cloud, desk: Desk, tmp_path: Path
+) -> None:
+    home = tmp_path / "fruits"
+    for folder in ("job", "scripts", "k8s"):
+        shutil.copytree(ROOT / folder, home / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (home / "docker").mkdir()
+    shutil.copy(ROOT / "docker" / "release.env", home / "docker")
+    shutil.copy(ROOT / "requirements-local.lock", home)
+    (home / ".venv").symlink_to(ROOT / ".venv")
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(home / "scripts" / "cluster.sh"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+    assert str(HERE) in os.environ["PATH"] and desk.cloud is cloud
+    made = call("up", "--yes")
+    assert (made.returncode, made.stderr) == (0, "") and "stage dev is complete\n" in made.stdout
+    assert "  Successfully created/updated stack - fruits-dev\n" in made.stdout
+    again = call("up")
+    assert again.returncode == 0 and "stage dev is complete: nothing was changed" in again.stdout
+    gone = call("down", "--yes")
+    assert (gone.returncode, gone.stderr) == (0, "") and gone.stdout.splitlines()[-2] == "stage dev is down"

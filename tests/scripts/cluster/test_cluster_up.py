@@ -1,0 +1,117 @@
+"""cluster.sh up: ended at each step, refused at each step, and what it finds half-made."""
+
+from typing import Any, Final
+
+import boto3
+import pytest
+
+from scripts.cluster.cluster_tools import Done
+from tests.support.recorders.desk import NETWORK, Desk
+from tests.support.recorders.emulator import stacks
+
+STAGE: Final[Any] = {"ParameterKey": "Stage", "ParameterValue": "dev"}
+GOES_ON: Final = "./scripts/cluster.sh up --stage dev goes on from there\n"
+# The command that begins each step, the step, and the steps before it.
+STEPS: Final = (
+    ("deploy --stack-name fruits-dev ", "account", "nothing was done before it"),
+    ("deploy --stack-name fruits-dev-network", "network", "done before it: account"),
+    ("eksctl create", "cluster", "done before it: account, network"),
+    ("update-kubeconfig", "namespace", "done before it: account, network, cluster"),
+    ("apply", "namespace", "done before it: account, network, cluster"),
+    ("create-virtual-cluster", "virtual cluster", "done before it: account, network, cluster, namespace"),
+    ("update-role-trust-policy", "trust", "account, network, cluster, namespace, virtual cluster"),
+)
+
+
+@pytest.mark.parametrize(("command", "step", "before"), STEPS)
+def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_up_goes_on(
+    command: str, step: str, before: str, desk: Desk
+) -> None:
+    desk.interrupt(command)
+    done = desk("up", "--yes")
+    assert done.code == 130
+    assert done.err.startswith(f"error: step {step}: interrupted") and done.err.endswith(GOES_ON)
+    assert before in done.err
+    assert ("AWS may go on" in done.err) == (step in ("account", "network", "cluster", "virtual cluster"))
+    assert desk.is_whole()
+
+
+@pytest.mark.parametrize("point", ["stack", "cluster"])
+def test_an_eksctl_that_was_ended_in_the_middle_is_mended(point: str, desk: Desk) -> None:
+    desk.memory.put("ends", point)
+    assert desk("up", "--yes").code == 130
+    if point == "stack":  # which then fails, as nobody is there to make what comes next
+        (left,) = [one for one in stacks() if one.name == "eksctl-fruits-dev-cluster"]
+        left.status = "ROLLBACK_COMPLETE"
+    assert desk.is_whole()
+    assert len(boto3.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "says", "code", "sentence"),
+    [
+        ("deploy", "An error occurred (AccessDenied) when calling the CreateChangeSet operation: no", 6,
+         "step account: aws says: An error occurred (AccessDenied) when calling the CreateChangeSet"),
+        ("update-role-trust", "An error occurred (LimitExceeded) when calling the UpdateAssumeRolePolicy "
+         "operation: Cannot exceed quota for ACLSizePerRole: 2048", 6, "ACLSizePerRole: 2048; done before"),
+        ("eksctl create",
+         "2026-11-22 10:00:00 [✖]  AWS::EKS::Cluster/ControlPlane: CREATE_FAILED - \"no room\"\n"
+         "Error: failed to create cluster \"fruits-dev\"", 6,
+         "step cluster: eksctl says: AWS::EKS::Cluster/ControlPlane: CREATE_FAILED - \"no room\"; done"),
+        ("apply", "error: no matches for kind \"NodePool\" in version \"karpenter.sh/v1\"", 1,
+         "step namespace: kubectl says: no matches for kind \"NodePool\""),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_one_sentence_with_the_reason(
+    command: str, says: str, code: int, sentence: str, desk: Desk
+) -> None:
+    desk.refuse(command, says)
+    done = desk("up", "--yes")
+    assert done.code == code and done.err.count("\n") == 1
+    assert sentence in done.err and done.err.endswith(GOES_ON)
+
+
+def fail(name: str) -> None:
+    """Let a stack's creation end as CloudFormation ends one in which two resources failed."""
+    stack = next(one for one in stacks() if one.name == name)
+    for resource, reason in (("Vpc", "The maximum number of VPCs is reached."), ("A", "creation cancelled")):
+        stack._add_stack_event("CREATE_FAILED", resource_status_reason=reason)
+        stack.events[-1].logical_resource_id = resource
+    stack.status = "ROLLBACK_COMPLETE"
+
+
+def test_a_stack_that_failed_says_which_resource_and_why_and_is_made_anew(desk: Desk) -> None:
+    def deploy(line: str) -> Done | None:
+        if "deploy --stack-name fruits-dev-network" not in line:
+            return None
+        boto3.client("cloudformation").create_stack(StackName="fruits-dev-network", TemplateBody=NETWORK,
+                                                    Parameters=[STAGE])  # fmt: skip
+        fail("fruits-dev-network")
+        return Done(255, "Failed to create/update the stack. Run the following command")
+
+    desk.before.append(deploy)
+    done = desk("up", "--yes")
+    reason = "Vpc: The maximum number of VPCs is reached"
+    assert done.code == 6
+    assert f"step network: stack fruits-dev-network is in ROLLBACK_COMPLETE: {reason}; done" in done.err
+    desk.before.clear()
+    again = desk("up", "--yes")
+    assert again.code == 0
+    assert f"an earlier creation failed ({reason}) and left an empty stack" in again.out
+    assert [line.split()[2] for line in again.commands[:2]] == ["delete-stack", "deploy"]
+
+
+def test_a_stack_in_trouble_is_not_touched(desk: Desk) -> None:
+    desk("up", "--yes")
+    next(one for one in stacks() if one.name == "fruits-dev-network").status = "UPDATE_ROLLBACK_FAILED"
+    done = desk("up", "--yes")
+    assert done.code == 6 and "aws cloudformation" not in done.out
+    assert "step network: stack fruits-dev-network is in UPDATE_ROLLBACK_FAILED" in done.err
+
+
+def test_a_changed_template_or_parameter_is_deployed(desk: Desk) -> None:
+    desk("up", "--yes")
+    done = desk("up", "--yes", "--parameter", "Nat=yes")
+    assert done.code == 0 and "Stage=dev Nat=yes" in done.commands[0] and len(done.commands) == 2
+    stacks = boto3.client("cloudformation").describe_stacks(StackName="fruits-dev-network")["Stacks"]
+    assert stacks[0]["StackStatus"] == "UPDATE_COMPLETE"

@@ -1,0 +1,169 @@
+"""build-image.sh: what it takes, what it makes, and what a change of one line costs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from job.network.weights import FINGERPRINT
+from tests.support.engine import docker
+from tests.support.image import ROOT, build
+
+SCRIPT: Final = ROOT / "scripts" / "build-image.sh"
+DOCKERFILE: Final = (ROOT / "docker" / "Dockerfile").read_text()
+MEGABYTE: Final = 1_000_000
+
+
+def bash(*options: str, root: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(root / "scripts" / "build-image.sh"), *options]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+def inspect(image: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
+    return found
+
+
+def git(root: Path, *words: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", "-C", str(root), *identity, *words], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a clean checkout of the files as they are now, with a revision of its own."""
+    root = tmp_path / "checkout"
+    names = git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in names:
+        if (ROOT / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "all")
+    return root
+
+
+@pytest.mark.docker
+def test_a_change_of_one_line_makes_one_small_layer_anew(image: str, checkout: Path, base: str) -> None:
+    revision = git(checkout, "rev-parse", "HEAD")
+    said = build(checkout, "fruits-line", base)
+    assert f"image   fruits-line:{revision[:12]}\n" in said
+    before = inspect("fruits-line:latest")
+    assert before["RootFS"]["Layers"] == inspect(image)["RootFS"]["Layers"], "same inputs, same layers"
+    assert before["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
+    with (checkout / "job" / "pca.py").open("a") as file:
+        file.write("# a new line\n")
+    said = build(checkout, "fruits-line", base)
+    assert f"image   fruits-line:{revision[:12]}-dirty\n" in said
+    after = inspect("fruits-line:latest")
+    assert after["RootFS"]["Layers"][:-1] == before["RootFS"]["Layers"][:-1]
+    assert after["RootFS"]["Layers"][-1] != before["RootFS"]["Layers"][-1]
+    history = docker("history", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", "fruits-line:latest")
+    (size,) = (int(line.split()[0]) for line in history.splitlines() if "/opt/fruits/job" in line)
+    assert 0 < size < 5 * MEGABYTE
+
+
+@pytest.mark.docker
+def test_the_sbom_names_what_the_lock_names_and_every_licence_is_told(image: str) -> None:
+    sbom = json.loads((ROOT / "build" / "image" / "sbom.cdx.json").read_text())
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {(re.sub("[-_.]+", "-", one["name"].lower()), one["version"]) for one in sbom["components"]}
+    lock = (ROOT / "requirements.lock").read_text()
+    locked = re.findall(r"^([\w.-]+)==([\w.]+)", lock, re.MULTILINE)
+    assert listed <= {(re.sub("[-_.]+", "-", name), version) for name, version in locked}
+    assert {"tensorflow-cpu", "numpy", "pyarrow", "deltalake", "duckdb"} <= {name for name, _ in listed}
+    told = (ROOT / "build" / "image" / "licences.txt").read_text().splitlines()
+    assert len(told) == len(listed) + 2 and all(line.partition(": ")[2] for line in told)
+    inside = docker("run", "--rm", "--network", "none", image, "cat", "/opt/fruits/materials/licences.txt")
+    assert inside.splitlines() == told
+
+
+@pytest.mark.docker
+def test_labels_say_what_it_is_made_of(image: str, base: str) -> None:
+    labels = inspect(image)["Config"]["Labels"]
+    prefix = "org.opencontainers.image"
+    assert labels[f"{prefix}.base.name"] == base
+    assert labels[f"{prefix}.base.digest"] == inspect(base)["Id"], "no registry knows the stand-in"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", labels[f"{prefix}.created"])
+    assert labels[f"{prefix}.revision"].startswith(git(ROOT, "rev-parse", "HEAD"))
+
+
+@pytest.mark.docker
+def test_only_what_the_build_reads_is_sent_to_it(checkout: Path, base: str) -> None:
+    for folder in (checkout / "job", checkout / "job" / "table"):
+        (folder / "__pycache__").mkdir()
+        (folder / "__pycache__" / "x.pyc").touch()
+    (checkout / ".aws").mkdir()
+    (checkout / ".aws" / "credentials").touch()
+    lines = f"FROM {base}\nCOPY . /tmp/context\n"
+    (checkout / "Dockerfile.list").write_text(lines)
+    docker("build", "--file", checkout / "Dockerfile.list", "--tag", "fruits-context", checkout)
+    try:
+        words = ["run", "--rm", "--network", "none", "fruits-context", "find", "/tmp/context", "-type", "f"]
+        sent = {name.removeprefix("/tmp/context/") for name in docker(*words).splitlines()}
+    finally:
+        docker("rmi", "fruits-context")
+    job = set(git(checkout, "ls-files", "job").splitlines())
+    others = {"requirements.lock", "requirements-sbom.lock", "docker/bake.py", "docker/licences.py"}
+    assert sent == job | others
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_a_release_takes_a_clean_tree_and_a_base_with_a_digest(checkout: Path, base: str) -> None:
+    done = bash("--release", "--base", base, root=checkout)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: the base {base} cannot be pulled")
+    (checkout / "new").touch()
+    done = bash("--release", "--base", base, root=checkout)
+    assert done.returncode == 1 and "files differ from revision" in done.stderr
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_a_base_that_cannot_be_had_is_one_sentence(checkout: Path) -> None:
+    done = bash("--base", "127.0.0.1:9/none:latest", root=checkout)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1 and "127.0.0.1:9/none:latest cannot be pulled" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--nonsense"], "unknown option '--nonsense'"),
+        (["--platform", "linux/sparc"], "--platform is linux/amd64 or linux/arm64"),
+        (["--base"], "--base needs a value"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(options: list[str], said: str) -> None:
+    done = bash(*options)
+    assert done.returncode == 2
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
+    done = bash(DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert done.returncode == 1 and done.stderr.startswith("error: no Docker engine answers")
+
+
+def test_help_names_the_base() -> None:
+    done = bash("--help")
+    assert done.returncode == 0 and "public.ecr.aws/emr-on-eks/spark/emr-7.13.0:latest" in done.stdout
+
+
+def test_one_fact_is_the_same_wherever_it_stands() -> None:
+    release = dict(re.findall(r"^(\w+)=(\S+)$", (ROOT / "docker" / "release.env").read_text(), re.MULTILINE))
+    assert re.findall(r"^ARG EMR_RELEASE=(\S+)", DOCKERFILE, re.MULTILINE) == [release["EMR_RELEASE"]]
+    lock = (ROOT / "requirements-local.lock").read_text()
+    assert re.findall(r"^pyspark==(\S+)", lock, re.MULTILINE) == [release["SPARK_VERSION"]]
+    assert f'"{FINGERPRINT}"' in (ROOT / "docker" / "check.py").read_text()

@@ -1,0 +1,237 @@
+"""push-image.sh: what is pushed to ECR, what is refused, and who sees the password."""
+
+import base64
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import Mock
+
+import boto3
+import pytest
+from moto.core.exceptions import JsonRESTError
+from moto.ecr.responses import ECRResponse
+
+from job.errors import UsageError
+from scripts.image import push
+from tests.support import registries
+from tests.support.engine import docker
+from tests.support.registries import Checkout, Recorder, Registry, refused, running_ecr, running_registry
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, aws_environment: pytest.MonkeyPatch) -> Checkout:
+    """Make a checkout; nothing answers for AWS."""
+    aws_environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    aws_environment.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    aws_environment.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return Checkout(tmp_path / "checkout")
+
+
+@pytest.fixture
+def release(engine: str, checkout: Checkout) -> Iterator[Checkout]:
+    """Make a checkout and the image of its revision."""
+    assert engine
+    checkout.build()
+    yield checkout
+    for image in checkout.images():
+        docker("rmi", "--force", image)
+
+
+@pytest.fixture
+def ecr(release: Checkout, aws_environment: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """Run ECR, which has no repository yet."""
+    folder = release.root.with_name("registry")
+    with running_registry(folder) as registry, running_ecr(registry, aws_environment):
+        yield registry
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Put a docker first on the PATH that writes down what it is told."""
+    return Recorder(tmp_path / "recorder", monkeypatch)
+
+
+@pytest.mark.docker
+def test_a_push_makes_the_repository_and_prints_the_digest(release: Checkout, ecr: Registry) -> None:
+    done = release.push()
+    assert done.returncode == 0, done.stderr
+    (repository,) = boto3.client("ecr").describe_repositories()["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
+    manifest, digest = ecr.manifest("fruits", release.tag)
+    assert digest == f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+    made = "made repository fruits: immutable tags, scan on push"
+    assert done.stdout.splitlines() == [made, f"{ecr.address}/fruits@{digest}"]
+    (image,) = boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"]
+    assert (image["imageTags"], image["imageDigest"]) == ([release.tag], digest)
+    assert ecr.address not in " ".join(release.names()), "the engine keeps its own names only"
+
+
+@pytest.mark.docker
+def test_a_second_push_pushes_nothing(release: Checkout, ecr: Registry, recorder: Recorder) -> None:
+    first = release.push()
+    assert "push" in recorder.told()
+    release.build()  # other bytes, and yet the revision that is in ECR
+    assert recorder.told() == ["import"]
+    done = release.push()
+    assert done.returncode == 0 and done.stderr == ""
+    there = f"{ecr.address}/fruits:{release.tag} is there already; nothing is pushed"
+    assert done.stdout.splitlines() == [there, first.stdout.splitlines()[-1]]
+    assert recorder.told() == ["image"], "it looks, and neither tags nor pushes"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("made", [False, True])
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
+    made: bool, release: Checkout, ecr: Registry, recorder: Recorder
+) -> None:
+    client = boto3.client("ecr")
+    if made:
+        client.create_repository(repositoryName="fruits", imageTagMutability="IMMUTABLE")
+    before = client.describe_repositories()["repositories"]
+    done = release.push("--dry-run")
+    assert done.returncode == 0 and done.stderr == ""
+    would = [] if made else ["would make repository fruits: immutable tags, scan on push"]
+    where = f"{ecr.address}/fruits" if made else "fruits"
+    assert done.stdout.splitlines() == [*would, f"would push {release.image} to {where}:{release.tag}"]
+    assert client.describe_repositories()["repositories"] == before
+    assert recorder.told() == ["image"] and ecr.tags("fruits") == []
+
+
+@pytest.mark.docker
+def test_an_image_that_already_has_ecrs_name_keeps_it(release: Checkout, ecr: Registry) -> None:
+    docker("tag", release.image, f"{ecr.address}/fruits:{release.tag}")
+    assert release.push("--name", f"{ecr.address}/fruits").returncode == 0
+    assert f"{ecr.address}/fruits:{release.tag}" in release.names()
+
+
+@pytest.mark.docker
+def test_the_password_is_in_no_file_and_on_no_command_line(
+    release: Checkout, ecr: Registry, recorder: Recorder, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    done = release.push(HOME=str(home), TMPDIR=str(home))
+    assert done.returncode == 0 and ecr.tags("fruits") == [release.tag], done.stderr
+    user, password = registries.credentials()
+    secrets = [word.encode() for word in (password, base64.b64encode(f"{user}:{password}".encode()).decode())]
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    settings = {path.name for path in files if path.parent == recorder.folder / "config"}
+    assert settings == {"config.json", "docker-credential-fruits-ecr"}
+    said = [*files.values(), done.stdout.encode(), done.stderr.encode()]
+    assert not any(secret in text for text in said for secret in secrets)
+    assert not list(home.iterdir()), "docker's settings are gone"
+
+
+@pytest.mark.docker
+def test_docker_logs_in_with_the_named_profile(release: Checkout, ecr: Registry, tmp_path: Path) -> None:
+    keys = "aws_access_key_id = testing\naws_secret_access_key = testing\n"
+    (tmp_path / "config").write_text(f"[profile pusher]\n{keys}")
+    others = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_DEFAULT_REGION"), "")
+    done = release.push("--profile", "pusher", AWS_CONFIG_FILE=str(tmp_path / "config"), **others)
+    assert done.returncode == 0 and ecr.tags("fruits") == [release.tag], done.stderr
+
+
+@pytest.mark.docker
+def test_without_the_right_password_no_image_reaches_ecr(
+    release: Checkout, ecr: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = f"{ecr.address}/fruits:{release.tag}"
+    ecr.require("AWS", "another")
+    refused(release.push(), 1, f"docker could not push {target}")
+    denied = Mock(side_effect=JsonRESTError("AccessDeniedException", "not you"))
+    monkeypatch.setattr(ECRResponse, "get_authorization_token", lambda _: denied())
+    done = release.push()
+    refused(done, 1, f"docker could not push {target}")
+    assert "ECR gives no password (AccessDeniedException)" in done.stderr
+    monkeypatch.setattr(ECRResponse, "describe_repositories", lambda _: denied())
+    refused(release.push(), 1, "ECR refuses DescribeRepositories: AccessDeniedException")
+    assert boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"] == []
+    assert ecr.address not in " ".join(release.names())
+
+
+@pytest.mark.docker
+def test_a_push_that_ecr_does_not_know_of_is_no_success(
+    release: Checkout, ecr: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registries, "_take_over", lambda *_: None)
+    refused(release.push(), 1, "was pushed, and ECR does not know it")
+    assert ecr.tags("fruits") == [release.tag]
+
+
+@pytest.mark.docker
+def test_movable_tags_are_refused_with_the_command_that_mends_them(release: Checkout, ecr: Registry) -> None:
+    boto3.client("ecr").create_repository(repositoryName="fruits")
+    done = release.push()
+    refused(done, 2, "can be moved")
+    assert ecr.tags("fruits") == []
+    words = shlex.split(done.stderr[done.stderr.index("aws ecr") :])
+    aws = Path(sys.executable).with_name(words[0])
+    elsewhere = os.environ | {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
+    subprocess.run([aws, *words[1:]], check=True, capture_output=True, env=elsewhere)
+    assert release.push().returncode == 0
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("revision", "base", "said"),
+    [
+        ("f" * 40, registries.BASE, f"is of revision {'f' * 40}"),
+        ("{0}-dirty", registries.BASE, "-dirty: build it again"),
+        ("{0}", "base:latest", "a base without a digest"),
+    ],
+)
+def test_another_image_is_refused(revision: str, base: str, said: str, release: Checkout) -> None:
+    release.build(revision.format(release.revision), base)
+    refused(release.push(), 2, said)
+
+
+@pytest.mark.parametrize("config", ['{"Labels": null}', "{}"])  # older and newer engines
+def test_an_image_without_labels_is_refused(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push, "docker", lambda *_: f'[{{"Config": {config}}}]')
+    with pytest.raises(UsageError, match="of revision None"):
+        push._require("fruits:0", "0")
+
+
+@pytest.mark.docker
+def test_a_missing_image_is_refused(release: Checkout) -> None:
+    refused(release.push("--name", "none-such"), 2, f"there is no image none-such:{release.tag}: build it")
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("option", [[], ["--profile", "nobody"]])
+def test_without_credentials_it_tells_to_log_in(option: list[str], release: Checkout) -> None:
+    refused(release.push(*option, AWS_ACCESS_KEY_ID=""), 1, "log in, name a profile")
+
+
+@pytest.mark.parametrize("region", ["eu-west-2", "us-east-1"])
+def test_a_region_outside_the_eu_is_refused(region: str, checkout: Checkout) -> None:
+    refused(checkout.push("--region", region), 4, f"region {region} is not one of the EU's")
+    refused(checkout.push(AWS_REGION=region), 4, f"region {region} is not one of the EU's")
+
+
+@pytest.mark.parametrize("words", [["--dry"], ["--repository", "Fruits"], ["--repository", "f"]])
+def test_a_mistake_is_one_sentence(words: list[str], checkout: Checkout) -> None:
+    refused(checkout.push(*words), 2, " ".join(words))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("echo >> job/maths/pca.py", "files differ from revision"),
+        ("touch job/new.py", "files differ from revision"),
+        ("rm -r .git", "no git checkout"),
+    ],
+)
+def test_files_that_no_revision_has_are_refused(change: str, said: str, checkout: Checkout) -> None:
+    subprocess.run(change, shell=True, check=True, cwd=checkout.root)
+    refused(checkout.push(), 2, said)
+
+
+def test_the_shell_script_answers_help() -> None:
+    said = subprocess.check_output([registries.ROOT / "scripts" / "push-image.sh", "--help"], text=True)
+    assert "--dry-run" in said

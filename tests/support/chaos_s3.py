@@ -1,0 +1,67 @@
+"""AWS clients of this process pointed at the small S3 server, with waits that take no time."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+from botocore.loaders import JSONFileLoader
+
+from job.storage import aws
+from job.storage.aws import Patience
+from scripts.s3_server import running
+from scripts.s3_server.faults import Faults
+from scripts.s3_server.server import Server
+
+BUCKET: Final = "photos"
+_loader: Any = JSONFileLoader()
+# botocore's models are read once, and not for each test's clients.
+_load: Final = cache(_loader._load_file)
+
+
+class Waits:
+    """A clock that moves only when it is waited for."""
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+
+    def patience(self, seconds: float = 60) -> Patience:
+        """Return a patience that goes by this clock."""
+        return Patience(seconds, wait=self.wait, clock=lambda: sum(self.waited))
+
+
+@contextmanager
+def chaos(
+    environment: pytest.MonkeyPatch,
+    *,
+    silence: float = 1,
+    faults: Faults | None = None,
+    patience: Patience | None = None,
+) -> Iterator[Server]:
+    """Run the server with an empty bucket, ``photos``.
+
+    Parameters
+    ----------
+    environment : MonkeyPatch
+        The fixture ``aws_environment``.
+    silence : float
+        Seconds without a byte until a client gives up; every other wait takes no time.
+    faults : Faults
+        What goes wrong at random.
+    patience : Patience
+        That of reads and writes.
+    """
+    with running(buckets=(BUCKET,), faults=faults) as server:
+        environment.setenv("AWS_ENDPOINT_URL", server.url)
+        for name in ("READ_SECONDS", "WRITE_SECONDS", "LISTING_SECONDS"):
+            environment.setattr(aws, name, silence)
+        environment.setattr(aws, "PATIENCE", patience or Waits().patience())
+        environment.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
+        environment.setattr(JSONFileLoader, "_load_file", lambda _, *words: _load(*words))
+        yield server

@@ -1,0 +1,79 @@
+"""The pods that EMR and Spark make for a run, as far as they are known from outside.
+
+Labels: EMR's own samples and blogs (`resource.type`, `component`); roles: Spark's documentation. Requests of
+the log sidecars: EMR on EKS Development Guide (no CPU for drivers and executors). What nobody has published,
+the job-runner's own requests, is given in each way it may be.
+"""
+
+from typing import Any, Final
+
+from scripts.cloud import manifests
+from scripts.cloud.sizes import EXECUTOR_CPU, EXECUTOR_HEAP, EXECUTOR_OVERHEAD, SIDECAR_GIB, SIZES
+
+RUN: Final = "20261121T210500Z-3f9a1c"
+Pod = dict[str, Any]
+
+
+def gib(size: float) -> str:
+    """Write GiB as Kubernetes does."""
+    return f"{int(size * 1024)}Mi"
+
+
+def pod(name: str, component: str, *containers: dict[str, Any]) -> Pod:
+    """Make a pod of EMR's."""
+    labels = {
+        "emr-containers.amazonaws.com/resource.type": "job.run",
+        "emr-containers.amazonaws.com/component": component,
+        "emr-containers.amazonaws.com/job.id": "0000000312345678abc",
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "fruits", "labels": labels},
+        "spec": {"containers": [{**one, "image": "image"} for one in containers]},
+    }
+
+
+def sidecar(**requests: str) -> dict[str, Any]:
+    """EMR's log sidecar, which has no limit."""
+    return {"name": "emr-container-fluentd", "resources": {"requests": requests}}
+
+
+def job_runner(resources: dict[str, Any] | None = None) -> Pod:
+    """Return the pod that starts a driver: no template reaches it, a node selector does."""
+    main = {"name": "job-runner", "resources": resources or {}}
+    made = pod("job-runner", "job.submitter", main, sidecar(cpu="100m", memory=gib(SIDECAR_GIB)))
+    made["spec"]["nodeSelector"] = {"fruits/pool": "drivers"}
+    return made
+
+
+def driver(size: str) -> Pod:
+    """Return the driver of a run of a size, with our template in it."""
+    chosen = SIZES[size]
+    memory = gib(chosen.driver_heap + chosen.driver_overhead)
+    return _templated("driver", str(chosen.driver_cores), memory)
+
+
+def executor() -> Pod:
+    """Return an executor, with our template in it."""
+    return _templated("executor", f"{EXECUTOR_CPU * 1000:.0f}m", gib(EXECUTOR_HEAP + EXECUTOR_OVERHEAD))
+
+
+def template(role: str) -> Pod:
+    """Return our template, filled in."""
+    filled: Pod = manifests.fill(manifests.load(f"emr/{role}-pod.yaml"), {"RunName": RUN})
+    return filled
+
+
+def _templated(role: str, cpu: str, memory: str) -> Pod:
+    # Spark sets limits of memory, and none of CPU.
+    main = {
+        "name": f"spark-kubernetes-{role}",
+        "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}},
+    }
+    ours = template(role)
+    made = pod(f"spark-{role}", role, main, sidecar(memory=gib(SIDECAR_GIB)))
+    made["metadata"]["labels"] |= {"spark-role": role, **ours["metadata"]["labels"]}
+    made["metadata"]["annotations"] = ours["metadata"].get("annotations", {})
+    made["spec"] |= {key: value for key, value in ours["spec"].items() if key != "containers"}
+    return made

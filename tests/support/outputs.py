@@ -1,0 +1,242 @@
+"""Outputs of runs that need no Spark, no network and no photo that anything could decode.
+
+A run is the job's own but for what workers do: that is done here, in this process, and of a photo neither
+pixels nor features are computed. These are drawn from its path: one photo has the same in any output.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from job.cli.log import Log
+from job.cli.settings import parse
+from job.maths.moments import Moments
+from job.model import incremental_moments, projection
+from job.network import backbone
+from job.network.backbone import FEATURES, Backbone
+from job.run import checks, featurize
+from job.run.featurize import Outcome
+from job.run.pipeline import Pipeline
+from job.storage import store
+from job.table import files, layout, schema
+from job.table.layout import DataFile
+from tests.support.tables import snapshot
+
+RUN_IDS: Final = ("20260101T060000Z-00000a", "20260102T060000Z-00000b")
+DIRECTIONS: Final = np.random.default_rng(0).normal(size=(20, FEATURES))
+NETWORK: Final = backbone.name("litert")
+COMPONENTS: Final = 3
+FEW: Final = 32
+
+
+@dataclass(frozen=True)
+class Made:
+    """An output and what is in it.
+
+    Attributes
+    ----------
+    location, source : str
+    good, bad : list of str
+        Photos that are featurized, and that are rejected, in order.
+    sha256 : dict
+        Of all of them, by path.
+    changed, missing : list of str
+        Of the good: those whose rows the second run has replaced, and those that it did not find.
+    """
+
+    location: str
+    source: str
+    good: list[str]
+    bad: list[str]
+    sha256: dict[str, str]
+    changed: list[str]
+    missing: list[str]
+
+
+def quick(patch: pytest.MonkeyPatch) -> None:
+    """For speed, let a photo have 32 features, where the job has 1280, and wait for no disk."""
+    patch.setattr(os, "fsync", lambda _: None)
+    for module in (checks, projection, incremental_moments, sys.modules[__name__]):
+        patch.setattr(module, "FEATURES", FEW)
+
+
+def photos(folder: Path, count: int) -> str:
+    """Write files that are listed as photos, each of its own bytes, and return the folder."""
+    for number in range(count):
+        below = folder / ("Training" if number % 4 else "Test") / f"Fruit {number * 7 // max(count, 1)}"
+        below.mkdir(parents=True, exist_ok=True)
+        (below / f"photo-{number:05}-{number * 2654435761 % 2**32:08x}.jpg").write_bytes(b"photo %d" % number)
+    return str(folder)
+
+
+def make(
+    location: str,
+    source: str,
+    cores: int = 4,
+    rejected: int = 3,
+    missing: int = 1,
+    without: Collection[str] = (),
+) -> Made:
+    """Make an output by two runs on the photos of a folder; each reads every other photo.
+
+    Parameters
+    ----------
+    location, source : str
+        The output, and a folder that :func:`photos` has filled, with at least 32 photos.
+    cores : int
+        Each run writes about so many files of featurized photos; more if there are many photos for each.
+    rejected : int
+        So many of the photos are bad.
+    missing : int
+        So many photos of the first run are gone by the second; one other has changed.
+    without : collection of str
+        Paths that are left out, as if they had never been there.
+    """
+    every = sorted(str(file) for file in Path(source).rglob("*.jpg"))
+    listed = [path for path in every if path not in without]
+    sha256 = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in listed}
+    bad = sorted(sorted(listed, key=_digest)[:rejected])
+    good = [path for path in listed if path not in bad]
+    changed, *others = (path for path in listed[::2] if path in good)
+    made = Made(location, source, good, bad, sha256, [changed], others[:missing])
+    os.utime(changed, (0, 0))
+    run(made, "--run-id", RUN_IDS[0], cores=cores, gone=[*without, *listed[1::2]])
+    os.utime(changed, (1, 1))
+    for path in made.missing:
+        Path(path).unlink()
+    run(made, "--run-id", RUN_IDS[1], cores=cores, gone=without)
+    return made
+
+
+def copied(made: Made, location: str) -> Made:
+    """Return a copy, of links: no file is ever changed in its place."""
+    shutil.copytree(made.location, location, copy_function=os.link)
+    return replace(made, location=location)
+
+
+def run(made: Made, *options: str, cores: int = 2, gone: Collection[str] = ()) -> dict[str, Any]:
+    """Run the job and return its record; the photos of `gone` are not there while it runs.
+
+    The record tells of a number of cores if workers were needed.
+    """
+    words = ["--input", made.source, "--output", made.location, "--components", str(COMPONENTS)]
+    settings = parse([*words, "--max-rejected", "1", "--refit", "never", *options], {})
+    log = Log("a run", out=io.StringIO(), err=io.StringIO())
+    network = Backbone("litert", b"", "", NETWORK, "nowhere")
+
+    def outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
+        for path in listed.column("path").to_pylist():
+            sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            if path in made.bad:
+                yield Outcome(sha256=sha256, reason="truncated", detail="the file ends too early")
+            else:
+                yield Outcome(features_of(path), sha256, 100, 80)
+
+    with _hidden(gone), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: cores)
+        patch.setattr(backbone, "load", lambda *_: network)
+        patch.setattr(backbone, "network", lambda *_: None)
+        patch.setattr(featurize, "outcomes", outcomes)
+        return Pipeline(settings, log, _session).run()
+
+
+def add_file(location: str, number: int, rows: int = 6) -> DataFile:
+    """Write a file of made-up photos ``/number/row``, which no commit names."""
+    paths = [f"/{number}/{row}" for row in range(rows)]
+    made = [{"path": path, "features": features_of(path)} for path in paths]
+    name = layout.data_path(layout.FEATURIZED, 1, number, 0)
+    return files.write(location, name, pa.Table.from_pylist(made, schema.PHOTOS))
+
+
+def features_of(path: str) -> NDArray[np.float32]:
+    """Return the features that a photo has in every output."""
+    draw = np.random.default_rng(int(_digest(path), 16))
+    row = (
+        draw.normal(size=len(DIRECTIONS)) @ DIRECTIONS[:, :FEATURES] + draw.normal(size=FEATURES) * 0.1 + 3.0
+    )
+    return row.astype(np.float32)
+
+
+def moments_of(location: str) -> Moments:
+    """Return the moments of the featurized photos, in order of the files."""
+    return incremental_moments.of_files(location, snapshot(location).of(layout.FEATURIZED))
+
+
+def rows_of(location: str, outcome: str) -> list[dict[str, Any]]:
+    """Return the table's rows of an outcome, by their paths."""
+    found = [files.read(files.location(location, file.path)) for file in snapshot(location).of(outcome)]
+    return sorted(chain.from_iterable(table.to_pylist() for table in found), key=lambda row: row["path"])
+
+
+def matrix_of(location: str) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the rows of ``pca``, and the lines of ``pca_csv`` without headings, by their paths."""
+    parts = [files.read(file).to_pylist() for file, _ in store.list_files(f"{location}/{layout.PCA}")]
+    csv = [store.read_bytes(file) for file, _ in store.list_files(f"{location}/{layout.PCA_CSV}")]
+    lines = chain.from_iterable(data.splitlines()[1:] for data in csv)
+    return sorted(chain.from_iterable(parts), key=lambda row: row["path"]), sorted(lines)
+
+
+def _digest(path: str) -> str:
+    """Return a digest of the path's end, which is the same wherever the photos lie."""
+    return hashlib.sha256("/".join(path.rsplit("/", 3)[1:]).encode()).hexdigest()
+
+
+@contextmanager
+def _hidden(paths: Collection[str]) -> Iterator[None]:
+    there = [Path(path) for path in paths if Path(path).exists()]
+    for path in there:
+        path.rename(f"{path}.hidden")
+    try:
+        yield
+    finally:
+        for path in there:
+            Path(f"{path}.hidden").rename(path)
+
+
+def _session() -> Any:
+    """Return what stands in for Spark: it does in this process, and at once, what workers are given."""
+    context = SimpleNamespace(
+        master="local",
+        defaultParallelism=2,
+        broadcast=lambda value: SimpleNamespace(value=value),
+        accumulator=_Reports,
+        range=lambda count, **_: _Work(range(count)),
+        cancelAllJobs=lambda: None,
+    )
+    return SimpleNamespace(version="none", sparkContext=context)
+
+
+class _Reports:
+    def __init__(self, value: list[Any], _: object) -> None:
+        self.value = value
+
+    def add(self, term: list[Any]) -> None:
+        self.value += term
+
+
+class _Work:
+    def __init__(self, items: Collection[Any]) -> None:
+        self._items = items
+
+    def foreach(self, work: Callable[[Any], None]) -> None:
+        self.map(work)
+
+    def map(self, work: Callable[[Any], Any]) -> "_Work":
+        return _Work([work(item) for item in self._items])
+
+    def collect(self) -> list[Any]:
+        return list(self._items)

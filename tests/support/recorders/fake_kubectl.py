@@ -1,0 +1,145 @@
+"""kubectl and the API behind it, as far as cluster.sh uses them; kustomize is the real kubectl's."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, Final
+
+import boto3
+import yaml
+from botocore.exceptions import ClientError
+
+from tests.support.recorders.arguments import Line, Memory, Refused, read
+
+REAL: Final = Path(sys.executable).with_name("kubectl")
+VERSION: Final = "v1.35.2"
+SWITCHES: Final = ("client", "server-side", "ignore-not-found", "force-conflicts")
+SHORT: Final = {"k": "kustomize", "o": "output", "l": "selector", "n": "namespace"}
+GLOBAL: Final = ("kubeconfig", "request-timeout")
+UNREACHABLE: Final = (
+    "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com: i/o timeout"
+)
+# Kinds of k8s/ that have no namespace; NodePools are known a little after the cluster is there.
+NODE_POOLS: Final = "nodepools.karpenter.sh"
+
+
+def main(arguments: Sequence[str], source: IO[str]) -> int:
+    """Do as kubectl does, and return its exit code."""
+    del source
+    memory = Memory.here()
+    memory.note("kubectl", arguments)
+    try:
+        line = read(arguments, SWITCHES, SHORT)
+        if line.words == ["version"]:
+            print(json.dumps({"clientVersion": {"gitVersion": memory.get("kubectl-version", VERSION)}}))
+            return 0
+        work = {"get": _get, "diff": _diff, "apply": _apply, "wait": _wait, "delete": _delete}
+        if not line.words or line.words[0] not in work:
+            raise Refused(f'error: unknown command "{" ".join(line.words)}" for "kubectl"')
+        _reach(line, memory)
+        return work[line.words[0]](line, memory) or 0
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return 1
+
+
+def _reach(line: Line, memory: Memory) -> None:
+    """Fail as kubectl does without a kubeconfig, a cluster, or a way to it."""
+    file = Path(line.flags.get("kubeconfig", ""))
+    if not file.is_file():
+        raise Refused(f"error: stat {file}: no such file or directory")
+    config = yaml.safe_load(file.read_text())
+    (context,) = [one for one in config["contexts"] if one["name"] == config["current-context"]]
+    arn = context["context"]["cluster"]
+    try:
+        boto3.client("eks", region_name=arn.split(":")[3]).describe_cluster(name=arn.rpartition("/")[2])
+    except ClientError:
+        raise Refused(UNREACHABLE) from None
+    if memory.get("unreachable"):
+        memory.put("unreachable", memory.get("unreachable") - 1)
+        raise Refused(UNREACHABLE)
+
+
+@cache
+def _kustomized(folder: str) -> str:
+    done = subprocess.run([REAL, "kustomize", folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Refused(done.stderr.strip())
+    return done.stdout
+
+
+def _rendered(line: Line) -> list[Any]:
+    return list(yaml.safe_load_all(_kustomized(line.flags["kustomize"])))
+
+
+def _mine(line: Line) -> None:
+    if line.flags.get("server-side") != "true" or line.flags.get("field-manager") != "fruits":
+        raise Refused("here: apply and diff server-side, and as one manager")
+
+
+def _get(line: Line, memory: Memory) -> int:
+    line.take(*GLOBAL, "output", "ignore-not-found", "selector", "namespace")
+    kind, objects = line.words[1], memory.get("objects", [])
+    if kind == "crd" and line.words[2] == NODE_POOLS:
+        if memory.get("no-pools-yet"):
+            memory.put("no-pools-yet", memory.get("no-pools-yet") - 1)
+            raise Refused(
+                'Error from server (NotFound): customresourcedefinitions.apiextensions.k8s.io "'
+                f'{NODE_POOLS}" not found'
+            )
+        print(f"customresourcedefinition.apiextensions.k8s.io/{NODE_POOLS}")
+    elif kind == "namespace":
+        there = any(
+            one["kind"] == "Namespace" and one["metadata"]["name"] == line.words[2] for one in objects
+        )
+        if there:
+            print('{"status": {"phase": "Active"}}' if line.flags["output"] == "json" else "namespace/fruits")
+        elif "ignore-not-found" not in line.flags:
+            raise Refused(f'Error from server (NotFound): namespaces "{line.words[2]}" not found')
+    elif kind in ("nodes", "pods"):
+        items = memory.get(kind, [])
+        if items and isinstance(
+            items[0], list
+        ):  # a list for each time that it is asked for; the last one stays
+            memory.put(kind, items[1:] or [[]])
+            items = items[0]
+        if line.flags["output"] == "json":
+            print(json.dumps({"items": items}))
+        elif items:
+            print("\n".join(f"node/{one['metadata']['name']}" for one in items))
+    else:
+        raise Refused(f'error: the server doesn\'t have a resource type "{kind}"')
+    return 0
+
+
+def _diff(line: Line, memory: Memory) -> int:
+    line.take(*GLOBAL, "kustomize", "server-side", "field-manager")
+    _mine(line)
+    return 0 if memory.get("objects") == _rendered(line) else 1
+
+
+def _apply(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "kustomize", "server-side", "field-manager")
+    _mine(line)
+    objects = _rendered(line)
+    memory.put("objects", objects)
+    for one in objects:
+        print(f"{one['kind'].lower()}/{one['metadata']['name']} serverside-applied")
+
+
+def _wait(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "for", "timeout")
+    name = line.words[1].removeprefix("namespace/")
+    if not any(one["metadata"]["name"] == name for one in memory.get("objects", [])):
+        raise Refused(f'Error from server (NotFound): namespaces "{name}" not found')
+    print(f"namespace/{name} condition met")
+
+
+def _delete(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout")
+    for one in _rendered(line):
+        print(f'{one["kind"].lower()} "{one["metadata"]["name"]}" deleted')
+    memory.put("objects", [])

@@ -1,0 +1,100 @@
+"""The suite's one Spark session, and the marker of the tests that use it."""
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pyspark.sql import SparkSession
+
+from job.cli.log import Log
+from job.cli.settings import parse
+from job.run.pipeline import Pipeline
+from job.spark import session
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CACHE: Final = ROOT / "build" / "test-cache"
+# What comes late, latest first: in CI, MinIO is being built while the first tests run.
+LATE: Final = ("docker", "spark", "minio")
+
+Run = Callable[..., dict[str, Any]]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C count: a shell that starts the suite in the background has it ignored, by children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Spark, the emulator or MinIO; what is fast comes first, what needs an image last."""
+    for item in items:
+        for name in {"spark", "cloud", "minio"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(name)
+    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in LATE])
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Return the folder of weights and converted network that tests share; git ignores it."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return CACHE
+
+
+@pytest.fixture(scope="session")
+def spark(cache: Path) -> Iterator[SparkSession]:
+    """Return a session on two cores, set up as the job sets up its own."""
+    os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
+    # Without a cache: writing the class archive when the session ends would cost more than it saves here.
+    running = session.start(os.environ, cache / "none")
+    yield running
+    session.stop(running)
+
+
+@pytest.fixture(scope="session")
+def run(spark: SparkSession, cache: Path) -> Run:
+    """Return a function that runs the pipeline with job options and gives the run's record."""
+
+    def run_job(*options: object) -> dict[str, Any]:
+        settings = parse([f"--cache={cache}", *map(str, options)], {})
+        log = Log(settings.run_id, as_json=True, out=StringIO(), err=StringIO())
+        return Pipeline(settings, log, lambda: spark).run()
+
+    return run_job
+
+
+@pytest.fixture(scope="session")
+def whole(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output of one run, named ``whole``, on the whole sample; nobody changes it."""
+    folder = tmp_path_factory.mktemp("sample run é %20 #1")
+    run("--input", sample, "--output", folder, "--run-id", "whole")
+    return folder
+
+
+@pytest.fixture
+def more_photos(sample: Path, tmp_path: Path) -> Callable[..., list[Path]]:
+    """Return a function that puts so many more photos into a folder, in a fixed random order."""
+    waiting = sorted(sample.rglob("*.jpg"))
+    random.Random(5).shuffle(waiting)
+
+    def put(number: int) -> list[Path]:
+        put_now = []
+        for photo in waiting[:number]:
+            target = tmp_path / "photos" / photo.relative_to(sample)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            put_now.append(Path(shutil.copy(photo, target)))
+        del waiting[:number]
+        return put_now
+
+    return put
+
+
+@pytest.fixture
+def daily(run: Run, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function that runs the job on that folder."""
+    return lambda *options: run("--input", tmp_path / "photos", "--output", tmp_path / "out", *options)

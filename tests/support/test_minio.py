@@ -1,0 +1,109 @@
+"""How MinIO comes about for the tests: it is built once, from the known module, and keeps its secrets."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.support import minio_build
+from tests.support.minio import Minio, running
+
+
+class Go:
+    """A stand-in for Go, which builds nothing and notes its calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.kept = folder, folder / "cache" / "fruits-minio"
+        (folder / "go").write_text(FAKE_GO)
+        (folder / "go").chmod(0o755)
+
+    def build(self, **changes: str) -> "subprocess.Popen[str]":
+        """Start a build."""
+        environment = {
+            "PATH": f"{self.folder}:/usr/bin:/bin",
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "CALLS": str(self.folder / "calls"),
+            "FAKE_VERSION": "go1.99 fake",
+            "FAKE_SUM": minio_build.SUM,
+            "FAKE_INSTALL": "sleep 0.2; touch $GOBIN/minio",
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.support.minio_build"], cwd=ROOT, env=environment | changes, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def builds(self) -> int:
+        """Return how often it was told to build."""
+        return (self.folder / "calls").read_text().split().count("install")
+
+
+FAKE_GO: Final = """#!/bin/sh
+echo "$1" >>"$CALLS"
+case "$1" in
+  env) echo "$FAKE_VERSION" ;;
+  mod) echo '{"Sum": "'"$FAKE_SUM"'", "Dir": "/"}' ;;
+  install) eval "$FAKE_INSTALL" ;;
+esac
+"""
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Go:
+    return Go(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_secret_of_a_server_is_on_disk_or_in_a_command(minio: Minio, tmp_path: Path) -> None:
+    with running(minio_build.program(), tmp_path) as server:
+        assert server.url != minio.url
+        server.client.create_bucket(
+            Bucket="photos", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        (process,) = processes_in(tmp_path)
+        files = (*tmp_path.rglob("*"), process / "cmdline")
+        written = [file.read_bytes() for file in files if file.is_file()]
+        for secret in (server.user, server.password):
+            assert not any(secret.encode() in text for text in written)
+            assert secret not in repr(server)
+    assert processes_in(tmp_path) == [], "it has ended"
+    assert not (tmp_path / "data").exists()
+
+
+def processes_in(folder: Path) -> list[Path]:
+    """Return where in /proc the processes are that have a folder in their command."""
+    found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False).stdout
+    return [Path("/proc", pid) for pid in found.split()]
+
+
+def test_two_processes_at_once_build_the_program_once_and_another_go_builds_it_anew(go: Go) -> None:
+    both = [go.build(), go.build()]
+    assert {process.communicate()[0] for process in both} == {
+        f"{go.kept}/minio-{minio_build.VERSION}-go1.99_fake\n"
+    }
+    assert ([process.returncode for process in both], go.builds()) == ([0, 0], 1)
+    assert len(list(go.kept.iterdir())) == 2, "the program and a lock"
+    assert (go.build().wait(), go.build(FAKE_VERSION="go2").wait(), go.builds()) == (0, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "builds"),
+    [
+        ({"FAKE_INSTALL": "echo no space >&2; touch $GOBIN/minio; exit 1"}, "no space", 1),
+        ({"FAKE_SUM": "h1:another"}, f"{minio_build.VERSION} is not what it was", 0),
+    ],
+)
+def test_a_build_that_fails_or_is_of_an_unknown_module_says_so_and_leaves_nothing(
+    go: Go, changes: dict[str, str], says: str, builds: int
+) -> None:
+    assert says in (failing := go.build(**changes)).communicate()[1]
+    assert (failing.returncode, go.builds()) == (1, builds)
+    assert [path.name for path in go.kept.iterdir()] == ["lock"]
+
+
+def test_without_go_there_is_no_program_and_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(minio_build.NoGoError, match="and there is no go"):
+        minio_build.program()
