@@ -12,4 +12,5 @@ if [[ "$* ${FRUITS_INPUT:-} ${FRUITS_OUTPUT:-}" =~ [sS]3[aA]?:/|--profile ]]; th
 else
   python="$(find_python)"
 fi
-exec "$python" -B "$root/scripts/image/run.py" "$@"
+# -P: the paths that the user gives are relative to where the user is, and nothing is imported from there.
+PYTHONPATH="$root" exec "$python" -B -P -m scripts.image.run "$@"

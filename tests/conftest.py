@@ -104,7 +104,7 @@ def cloud(
     calls = tmp_path / "api-calls"
     aws_environment.setenv("AWS_ENDPOINT_URL", _emulator.url)
     aws_environment.setenv("API_CALLS", str(calls))
-    aws_environment.setenv("PYTHONPATH", f"{ROOT / 'tests' / 'checked'}{os.pathsep}{ROOT}")
+    aws_environment.setenv("PYTHONPATH", f"{ROOT / 'tests' / 'support' / 'checked'}{os.pathsep}{ROOT}")
     with requests.installed(calls):
         yield _emulator
 

@@ -1,6 +1,10 @@
 """The house keeps its own rules: small rooms, and imports that point down."""
 
 import ast
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +20,18 @@ FILES: Final = sorted(
 JOB: Final = [path for path in FILES if path.is_relative_to(ROOT / "job")]
 LINES: Final = 450
 FUNCTION_LINES: Final = 60
-# What a worker imports with its pure rooms; Spark and TensorFlow would cost it seconds and a gigabyte.
-PURE: Final = ("job.photos.decode", "job.photos.formats", "job.maths.moments", "job.network.keras_files")
 # Where a worker begins, and what it must do without: the driver alone reads the log, joins and converts.
 WORKERS: Final = ("job.run.featurize", "job.model.passes")
 DRIVERS: Final = {"deltalake", "duckdb", "tensorflow", "keras", "boto3", "pandas"}
-# All that the table stands on.
-BELOW_THE_TABLE: Final = {"job", "job.errors", "job.storage.store"}
+# An import that breaks a contract: where it stands, and what is imported.
+PLANTED: Final = {
+    "upwards": ("job/table/commits.py", "job.run.pipeline"),
+    "from a sibling": ("job/maths/pca.py", "job.storage.store"),
+    "from a sibling command": ("scripts/submit/follow.py", "scripts.cluster.steps"),
+    "of the scripts by the job": ("job/cli/log.py", "scripts.cloud.prices"),
+    "of the network by a command": ("scripts/image/push.py", "job.network.weights"),
+    "of Spark by arrays": ("job/maths/moments.py", "pyspark"),
+}
 
 
 def name_of(file: Path) -> str:
@@ -58,22 +67,35 @@ def test_rooms_and_functions_are_small(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_job_imports_downwards_only(name: str) -> None:
-    modules = imported(MODULES[name])
-    assert not packages(modules) & {"scripts", "tests"}
-    if name not in ("job.main", "job.__main__"):
-        assert not modules & {"job.main", "job.run.pipeline"}, "no step knows the pipeline"
-    if name.startswith("job.table"):
-        others = {other for other in modules & MODULES.keys() if not other.startswith("job.table")}
-        assert others <= BELOW_THE_TABLE, "the table knows no step"
-    if name in PURE:
-        assert not packages(modules) & {"pyspark", *DRIVERS}
-    if name not in (
-        "job.main",
-        "job.spark.session",
-        "job.network.backbone",
-    ):  # the last sets what TensorFlow reads
-        assert "os.environ" not in MODULES[name].read_text(), "settings are handed down"
+def test_settings_are_handed_down(name: str) -> None:
+    # Arguments are read from the environment at the top; the network sets what TensorFlow reads.
+    if name not in ("job.main", "job.spark.session", "job.network.backbone"):
+        assert "os.environ" not in MODULES[name].read_text()
+
+
+def contracts(folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Check the contracts of pyproject.toml on the code in a folder."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_imports_point_down_the_layers() -> None:
+    checked = contracts(ROOT)
+    assert checked.returncode == 0, checked.stdout
+    assert " 0 broken" in checked.stdout
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_an_import_that_breaks_a_contract_is_found(plant: tuple[str, str], tmp_path: Path) -> None:
+    for folder in ("job", "scripts"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    file, module = plant
+    with (tmp_path / file).open("a") as code:
+        code.write(f"import {module}\n")
+    checked = contracts(tmp_path)
+    assert checked.returncode == 1
+    assert re.search(rf"{file.removesuffix('.py').replace('/', '.')}\s+->\s+{module}", checked.stdout)
 
 
 def test_workers_load_nothing_that_only_the_driver_needs() -> None:

@@ -185,11 +185,11 @@ class Pipeline:
         work, reports = featurize.plan(spark, taken.tasks, where, network, limits, run_id, number)
         with (
             self._step("featurize"),
-            Progress(self.log, taken.todo, lambda: sum(run_record.photos for run_record in reports())),
+            Progress(self.log, taken.todo, lambda: sum(report.photos for report in reports())),
             writing.waves(reports, spark.sparkContext.cancelAllJobs),
         ):
             work()
-        self.first_photo = min((run_record.first for run_record in reports()), default=None)
+        self.first_photo = min((report.first for report in reports()), default=None)
         with self._step("reconcile"):
             replaced = {path: before[path] for one in reports() for path in one.replaced}
             return passes.outcomes(spark, where, taken.tasks, reports(), replaced)

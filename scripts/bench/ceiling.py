@@ -73,7 +73,7 @@ def _one(photo: str, network: backbone.Network) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure once and print the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="bench_ceiling", description="Time the photos without Spark.")
+    parser = argparse.ArgumentParser(description="Time the photos without Spark.")
     parser.add_argument("photos", type=Path)
     parser.add_argument("--cache", type=Path, required=True, help="where the converted network is kept")
     parser.add_argument("--cores", type=int, required=True, help="how many processes")

@@ -161,7 +161,7 @@ def _etags(numbers: Numbers) -> pa.Array:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make what is compared, or compare and print the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="bench_compare", description="Time the comparison of a long list.")
+    parser = argparse.ArgumentParser(description="Time the comparison of a long list.")
     add = parser.add_argument
     add("folder", type=Path)
     add("--rows", type=int, required=True, help="photos listed")

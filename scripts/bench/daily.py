@@ -78,7 +78,7 @@ def _binary_file(bench: Bench, near: Server, far: Server) -> str:
     bench.say("(h) Spark's binaryFile on the same photos")
     buckets = (f"{server.name}={server.url}" for server in (near, far))
     try:
-        found = bench.script("bench_s3", PREFIX, *buckets).result()
+        found = bench.script("s3", PREFIX, *buckets).result()
     except BenchError as error:
         return f"Spark's binaryFile was not measured: {error}"
     if found["photos"] != bench.sizes.latency:
@@ -104,7 +104,7 @@ def increment(bench: Bench) -> Measurement:
         bench.say(f"(i) an output of {known:,} known photos is made")
         place = bench.scratch / f"grown-{known}"
         made = [place, place.with_suffix(".parquet"), "--known", known, "--like", like, "--photos", photos]
-        bench.script("bench_growth", *made)
+        bench.script("growth", *made)
     runs: dict[int, list[JobRun]] = {known: [] for known in sizes}
     for _ in range(bench.repeat):
         for known in (*sizes, *reversed(sizes)):
@@ -204,9 +204,9 @@ def _compared(bench: Bench, rows: int, *size: object) -> dict[str, Any]:
     """Make a list of so many rows, and a table that knows it, and return what comparing them tells."""
     folder = bench.scratch / "compared"
     bench.say(f"a list of {rows:,} photos, and a table that knows them, are made")
-    bench.script("bench_compare", folder, "--rows", rows, *size, "--make")
+    bench.script("comparison", folder, "--rows", rows, *size, "--make")
     bench.say("they are compared")
-    found = bench.script("bench_compare", folder, "--rows", rows, "--cores", bench.cores).result()
+    found = bench.script("comparison", folder, "--rows", rows, "--cores", bench.cores).result()
     shutil.rmtree(folder)
     return found
 

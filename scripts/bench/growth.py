@@ -123,7 +123,7 @@ def _etag(number: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the output and the list."""
-    parser = argparse.ArgumentParser(prog="bench_growth", description="Make an output of known photos.")
+    parser = argparse.ArgumentParser(description="Make an output of known photos.")
     add = parser.add_argument
     add("output", type=Path, help="a folder that is not there yet")
     add("list", type=Path, help="a Parquet file to write")

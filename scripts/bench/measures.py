@@ -58,9 +58,9 @@ def textbook(bench: Bench) -> Measurement:
     bench.warm_up()
     for _ in range(bench.repeat):
         done = job()
-        bench.script("bench_textbook", folder, output, *flags, "--prepare")
+        bench.script("textbook", folder, output, *flags, "--prepare")
         bench.say(f"(c) the textbook on {count:,} photos")
-        ran = bench.script("bench_textbook", folder, output, *flags)
+        ran = bench.script("textbook", folder, output, *flags)
         shutil.rmtree(output)
         bench.saw("textbook", ran)
         other.append(ran.seconds)
@@ -81,7 +81,7 @@ def pca_fit(bench: Bench) -> Measurement:
     bench.say(f"(d) PCA of {sizes.pca_rows:,} rows, both ways")
     times = max(sizes.pca_times, bench.repeat)
     flags = ["--rows", sizes.pca_rows, "--files", sizes.pca_files, "--components", sizes.pca_components]
-    found = bench.script("bench_pca", scratch, *flags, "--times", times).result()
+    found = bench.script("pca", scratch, *flags, "--times", times).result()
     shutil.rmtree(scratch)
     ours, other, difference = min(found["ours"]), min(found["other"]), float(found["difference"])
     detail = f"{sizes.pca_rows:,} x 1280, k {sizes.pca_components}: ours {listed(found['ours'])} s, "

@@ -105,7 +105,7 @@ def start() -> "SparkSession":
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the table, compare, and print the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="bench_pca", description="Time two ways to fit a PCA.")
+    parser = argparse.ArgumentParser(description="Time two ways to fit a PCA.")
     parser.add_argument("scratch", type=Path, help="a folder that may be filled")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--files", type=int, default=80)

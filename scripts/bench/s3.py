@@ -162,7 +162,7 @@ def start(urls: Mapping[str, str]) -> "SparkSession":
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read every bucket in turn and print the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="bench_s3", description="Time Spark's binaryFile on S3.")
+    parser = argparse.ArgumentParser(description="Time Spark's binaryFile on S3.")
     parser.add_argument("prefix", help="where the photos are in each bucket")
     parser.add_argument("buckets", nargs="+", metavar="BUCKET=URL")
     given = parser.parse_args(arguments)

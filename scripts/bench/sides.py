@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.bench import samples
-from scripts.bench.process import ROOT, BenchError, Ran, environment, run
+from scripts.bench.process import BenchError, Ran, environment, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Bench:
 
     def script(self, name: str, *arguments: object) -> Ran:
         """Run a neighbour of this file."""
-        command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+        command = [sys.executable, "-m", f"scripts.bench.{name}", *map(str, arguments)]
         return run(command, environment(self.cores), name)
 
     def warm_up(self) -> None:
@@ -223,7 +223,7 @@ class Bench:
         self.warm_up()
         number = count or self.count()
         self.say(f"(a) {self.cores} plain processes on {number:,} photos")
-        ran = self.script("bench_ceiling", self.folder(number), "--cache", self.cache, "--cores", self.cores)
+        ran = self.script("ceiling", self.folder(number), "--cache", self.cache, "--cores", self.cores)
         seconds = float(ran.result()["seconds"])
         if number == self.count():
             self.ceilings.append(seconds)

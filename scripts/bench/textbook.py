@@ -90,7 +90,7 @@ def run(photos: str, output: str, cache: Path, components: int, partitions: int)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run once and print the figures as JSON."""
-    parser = argparse.ArgumentParser(prog="bench_textbook", description="Time the published approach.")
+    parser = argparse.ArgumentParser(description="Time the published approach.")
     parser.add_argument("photos", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--cache", type=Path, required=True, help="where the weights are kept")

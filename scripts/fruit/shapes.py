@@ -1,7 +1,7 @@
 """Kinds of fruit as layers of numbers: where each body is, how high it stands, what colour it has.
 
 A kind is a function from a `View` (one photo's coordinates and random generator) to `Layer`s, back to front;
-light, files and flags are the business of `draw_fruit.py`. Coordinates: the origin is the fruit's middle,
+light, files and flags are the business of `draw.py`. Coordinates: the origin is the fruit's middle,
 x points right, y points down, 1 is about the fruit's half size.
 """
 

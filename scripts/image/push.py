@@ -187,7 +187,8 @@ def _login(registry: str, region: str, profile: str | None) -> Iterator[dict[str
     )
     with tempfile.TemporaryDirectory(prefix="ecr-") as folder:
         helper = Path(folder, f"docker-credential-{HELPER}")
-        command = [sys.executable, "-B", str(ROOT / "scripts" / "ecr_login.py"), region, profile or ""]
+        program = str(Path(__file__).with_name("ecr_login.py"))
+        command = [sys.executable, "-B", program, region, profile or ""]
         helper.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         helper.chmod(0o700)
         Path(folder, "config.json").write_text(json.dumps({"credHelpers": {registry: HELPER}}))

@@ -47,8 +47,7 @@ def _draw(image: str, folder: Path) -> None:
     """Draw fruit with the image's own Python; in and out as streams, so that the files are ours."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w") as tar:
-        for name in ("draw_fruit", "fruit_shapes"):
-            tar.add(ROOT / "scripts" / f"{name}.py", f"scripts/{name}.py")
+        tar.add(ROOT / "scripts" / "fruit", "scripts/fruit")
     script = f"cd /tmp && tar -x && {PYTHON} -m scripts.fruit.draw drawn --photos {EACH} >&2 && tar -c drawn"
     words = ["docker", "run", *RIGHTS, "--interactive", "--tmpfs", "/tmp"]  # noqa: S108 (the container's)
     words += ["--entrypoint", "/bin/sh", image, "-c", script]

@@ -12,7 +12,7 @@ from botocore.loaders import JSONFileLoader
 
 from job.storage import aws
 from job.storage.aws import Patience
-from scripts.s3_server import running
+from scripts.s3_server.__main__ import running
 from scripts.s3_server.faults import Faults
 from scripts.s3_server.server import Server
 

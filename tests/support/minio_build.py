@@ -1,6 +1,6 @@
 """MinIO, a real S3 server, built from its Go module: once for each version of it and of Go.
 
-``python -m tests.support.minio_build`` builds it ahead of the tests, with any Python 3.11: it imports no package.
+``python -m tests.support.minio_build`` builds it ahead of the tests, with any Python 3.11, without packages.
 """
 
 import fcntl

@@ -212,11 +212,11 @@ class Checkout:
         return [*found["RepoTags"], *found["RepoDigests"]]
 
     def push(self, *options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run push_image.py as push-image.sh does, with more of an environment than the test's."""
-        script = str(self.root / "scripts" / "push_image.py")
-        command = [sys.executable, "-B", script, "--name", self.name, *options]
+        """Run scripts.image.push as push-image.sh does, with more of an environment than the test's."""
+        script = "scripts.image.push"
+        command = [sys.executable, "-B", "-m", script, "--name", self.name, *options]
         env = os.environ | environment
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=self.root)
 
     def _git(self, *words: str) -> str:
         done = subprocess.run(["git", "-C", self.root, *words], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from scripts.s3_server import running
+from scripts.s3_server.__main__ import running
 from scripts.s3_server.faults import Faults
 from scripts.s3_server.server import Server
 from tests.support import tables

@@ -31,8 +31,8 @@ class Go:
             "FAKE_INSTALL": "sleep 0.2; touch $GOBIN/minio",
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.support.minio_build"], cwd=ROOT, env=environment | changes, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "tests.support.minio_build"], cwd=ROOT, env=environment | changes,
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     def builds(self) -> int:

@@ -27,15 +27,15 @@ class Found(NamedTuple):
 
 def compared(output: Path | str, table: Snapshot, photos: Iterable[Listed], retry: bool = False) -> Found:
     """Compare, and find the figures to be those of the lists."""
-    with Comparison(photos, str(output), table, NETWORK, retry) as comparison:
-        new = [photo.path for photo in comparison.new()]
-        changed = [(photo.path, file.path) for photo, file in comparison.changed_photos()]
-        rows = [row for batch in comparison.missing_photos() for row in batch.to_pylist()]
+    with Comparison(photos, str(output), table, NETWORK, retry) as against:
+        new = [photo.path for photo in against.new()]
+        changed = [(photo.path, file.path) for photo, file in against.changed_photos()]
+        rows = [row for batch in against.missing_photos() for row in batch.to_pylist()]
     missing = [(row["path"], row["file"]) for row in rows]
     assert all(row["outcome"] in row["file"] for row in rows)
-    assert (comparison.changed, comparison.missing) == (len(changed), len(missing))
-    assert comparison.known == len(changed) + len(missing) + comparison.unchanged
-    return Found(new, changed, missing, comparison.unchanged, comparison.unchanged_rejected)
+    assert (against.changed, against.missing) == (len(changed), len(missing))
+    assert against.known == len(changed) + len(missing) + against.unchanged
+    return Found(new, changed, missing, against.unchanged, against.unchanged_rejected)
 
 
 def test_a_photo_is_unchanged_by_path_etag_size_and_network_or_it_is_judged_again(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_a_photo_is_unchanged_by_path_etag_size_and_network_or_it_is_judged_agai
 def test_a_photo_that_is_judged_again_is_as_it_is_listed_now(tmp_path: Path) -> None:
     table = known(tmp_path, {ONE: ["/a"]})
     photos = [listed("/a", "other", 6, LATER), listed("/b", "", 0, None), listed("/c", "c", 7, LATER)]
-    with Comparison(iter(photos), str(tmp_path), table, NETWORK) as comparison:
-        assert [*comparison.new(), *(photo for photo, _ in comparison.changed_photos())] == [
+    with Comparison(iter(photos), str(tmp_path), table, NETWORK) as against:
+        assert [*against.new(), *(photo for photo, _ in against.changed_photos())] == [
             *photos[1:],
             photos[0],
         ]
@@ -100,8 +100,8 @@ def test_what_is_not_listed_is_missing_and_outdated_if_its_features_are_of_anoth
 ) -> None:
     old = [Row(name, backbone="network-0") for name in ("/old", "/bad")]
     table = known(tmp_path, {ONE: [Row("/a"), Row("/c"), old[0]], BAD: [Row("/b"), old[1]]})
-    with Comparison([listed("/c"), listed("/d")], str(tmp_path), table, NETWORK) as comparison:
-        assert (comparison.missing, comparison.outdated) == (4, 1)
+    with Comparison([listed("/c"), listed("/d")], str(tmp_path), table, NETWORK) as against:
+        assert (against.missing, against.outdated) == (4, 1)
     assert compared(tmp_path, table, []).missing[:2] == [("/a", ONE), ("/c", ONE)]
 
 
@@ -120,8 +120,8 @@ def test_new_photos_come_by_path_as_bytes_sort_and_changed_ones_file_by_file(
 
 def test_the_listing_is_not_held_where_nothing_is_known(tmp_path: Path) -> None:
     listing = iter([listed(f"/{number:05}") for number in range(1_000)])
-    with Comparison(listing, str(tmp_path), Snapshot(), NETWORK) as comparison:
-        new = comparison.new()
+    with Comparison(listing, str(tmp_path), Snapshot(), NETWORK) as against:
+        new = against.new()
         assert [next(new).path for _ in range(5)][-1] == "/00004"
         assert next(listing).path == "/00005"
     assert compared(tmp_path, Snapshot(), []) == Found([], [], [], 0, 0)

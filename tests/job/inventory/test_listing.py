@@ -140,11 +140,11 @@ def table(tmp_path: Path) -> Path:
     """Return an output that knows eight photos of ``in``, of which four are there, one as another."""
     folder, out = tmp_path / "in", tmp_path / "out"
     make(folder, "a.jpg", "b.jpg", "g.jpg", "h.jpg")
-    listing = {listed.path: listed.etag for listed in listing.Listing(Source((str(folder),), "/nowhere"))}
+    etags = {listed.path: listed.etag for listed in listing.Listing(Source((str(folder),), "/nowhere"))}
 
     def rows(*names: str) -> list[Row | str]:
         paths = [f"{folder}/{name}.jpg" for name in names]
-        return [Row(path, "another" if path.endswith("b.jpg") else listing.get(path)) for path in paths]
+        return [Row(path, "another" if path.endswith("b.jpg") else etags.get(path)) for path in paths]
 
     with run(out) as writer:
         whole = {ONE: rows("a", "b", "c"), TWO: rows("d", "e"), THREE: rows("h"), BAD: rows("f", "g")}

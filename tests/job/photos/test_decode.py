@@ -77,7 +77,8 @@ def test_the_size_is_told_from_every_kind_of_header() -> None:
 def test_a_bomb_is_refused_before_pixels_are_decoded_or_memory_is_taken() -> None:
     bombs = [data for data, reason in BAD.values() if reason == "too_large"]
     script = (
-        "import pickle, resource, sys\nfrom PIL import ImageFile\nfrom job.photos.decode import Rejected, decode\n"
+        "import pickle, resource, sys\nfrom PIL import ImageFile\n"
+        "from job.photos.decode import Rejected, decode\n"
         "def load(self): raise AssertionError('pixels were decoded')\n"
         "ImageFile.ImageFile.load = load\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"

@@ -62,7 +62,7 @@ def test_a_change_of_one_line_makes_one_small_layer_anew(image: str, checkout: P
     before = inspect("fruits-line:latest")
     assert before["RootFS"]["Layers"] == inspect(image)["RootFS"]["Layers"], "same inputs, same layers"
     assert before["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
-    with (checkout / "job" / "pca.py").open("a") as file:
+    with (checkout / "job" / "maths" / "pca.py").open("a") as file:
         file.write("# a new line\n")
     said = build(checkout, "fruits-line", base)
     assert f"image   fruits-line:{revision[:12]}-dirty\n" in said

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from scripts.s3_server import running
+from scripts.s3_server.__main__ import running
 from scripts.s3_server.faults import Fault, Faults, Request, When
 from scripts.s3_server.server import Server
 

@@ -78,8 +78,8 @@ def test_a_real_terminal_is_asked(made: Made) -> None:
     made.cloud.states += [{"state": "RUNNING"}]
     ours, its = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-B", ROOT / "scripts" / "submit.py", "--run-id", "monday", "--poll", "60"],
-        stdin=its, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ),
+        [sys.executable, "-B", "-m", "scripts.submit", "--run-id", "monday", "--poll", "60"],
+        stdin=its, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ), cwd=ROOT,
         start_new_session=True, text=True,
     )  # fmt: skip
     os.close(its)
