@@ -3,13 +3,11 @@
 Anything else that goes wrong is a fault of ours or of the machine, keeps its traceback and ends with 1.
 """
 
-from typing import ClassVar
-
 
 class JobError(Exception):
     """An error whose sentence says what is wrong, where, and how to mend it."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class UsageError(JobError):

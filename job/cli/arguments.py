@@ -21,8 +21,16 @@ EU_REGIONS: Final = ("eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu
 BOOLEANS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
-class Parser(argparse.ArgumentParser):
+class SentenceParser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence, left to ``main`` to print."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's complaint as a UsageError."""
+        raise UsageError(f"{message}; --help lists the options")
+
+
+class Parser(SentenceParser):
+    """The parser of the job's commands: every option is also an environment variable ``FRUITS_*``."""
 
     def __init__(self, prog: str, description: str, epilog: str) -> None:
         super().__init__(

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from job.cli import settings
+from job.cli.arguments import SentenceParser
 from job.errors import JobError, UsageError
 from scripts.bench import samples
 from scripts.bench.figures import Measurement, failure, machine, table, write
@@ -30,13 +30,6 @@ OUTPUT = ROOT / "build" / "bench.json"
 DRAWN = ROOT / "build"
 DRAWN_EACH = {False: 40, True: 10}  # of every kind, by --quick: drawing takes longer than inferring
 INTERRUPTED = 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; --help lists the options")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,7 +121,7 @@ def _photos(given: argparse.Namespace, notes: list[str]) -> tuple[list[Path], Pa
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser = _Parser(
+    parser = SentenceParser(
         prog="bench",
         description="Measure the job against what it is measured by.",
         epilog="measures: " + "; ".join(f"{letter} {name}" for letter, name in NAMES.items()),

@@ -3,7 +3,6 @@
 Exit codes: those of the job, and 5 for a run that was cancelled, 6 where AWS refused or did not answer.
 """
 
-import argparse
 import os
 import signal
 import sys
@@ -73,14 +72,6 @@ def hanging_up() -> Iterator[None]:
     finally:
         for sign, handler in before:
             signal.signal(sign, handler)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Refuse the arguments."""
-        raise UsageError(f"{message}; --help lists the options")
 
 
 def release(name: str) -> str:

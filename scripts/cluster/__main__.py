@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from job.cli.arguments import SentenceParser
 from job.errors import UsageError
 from scripts.cloud import aws_session
-from scripts.cloud.aws_session import Parser, hanging_up
+from scripts.cloud.aws_session import hanging_up
 from scripts.cloud.stage import STAGES, Stage
 from scripts.cluster import cluster_tools, down, stack_templates, status, up
 from scripts.cluster.cluster_tools import Hands
@@ -90,18 +91,18 @@ def _networks(given: str | None) -> tuple[str, ...] | None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     region = aws_session.default_region()
-    parser = Parser(
+    parser = SentenceParser(
         prog="./scripts/cluster.sh",
         description="Make, show and remove a stage of Fruits! on AWS.",
         epilog=EXAMPLES,
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|status|down")
-    every = Parser(add_help=False, allow_abbrev=False)
+    every = SentenceParser(add_help=False, allow_abbrev=False)
     every.add_argument("--stage", choices=STAGES, default="dev", help="(default dev)")
     every.add_argument("--profile", metavar="NAME", help="AWS profile (default the environment's)")
     every.add_argument("--region", default=region, help=f"(default {region})")
-    acting = Parser(add_help=False, allow_abbrev=False)
+    acting = SentenceParser(add_help=False, allow_abbrev=False)
     acting.add_argument("--yes", action="store_true", help="do not ask")
     acting.add_argument(
         "--dry-run", action="store_true", help="show every command, run none that changes anything"

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from job.errors import JobError
+
 IMAGE: Final = "fruits:latest"
 USER: Final = "999:1000"
 # EMR mounts volumes over these; Spark unpacks native libraries in /tmp and runs them.
@@ -43,7 +45,7 @@ HAND_OVER: Final = (
 )
 
 
-class ContainerError(Exception):
+class ContainerError(JobError):
     """Something a person can mend, in one sentence; `exit_code` says what kind."""
 
     def __init__(self, sentence: str, exit_code: int = 1) -> None:

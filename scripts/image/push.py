@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from job.cli.arguments import EU_REGIONS
+from job.cli.arguments import EU_REGIONS, SentenceParser
 from job.errors import JobError, ResidencyError, UsageError
-from scripts.cloud.aws_session import Parser, default_region
+from scripts.cloud.aws_session import default_region
 from scripts.image.containers import ContainerError, docker
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = _parse(arguments)
         return _push(given)
-    except (JobError, ContainerError) as error:
+    except JobError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -198,7 +198,7 @@ def _login(registry: str, region: str, profile: str | None) -> Iterator[dict[str
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     region = default_region()
-    parser = Parser(
+    parser = SentenceParser(
         prog="./scripts/push-image.sh",
         description="Push the image of this revision to ECR and print its name by digest.",
         allow_abbrev=False,

@@ -10,9 +10,11 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
+from job.cli.arguments import SentenceParser
+from job.errors import JobError
 from scripts.image import containers
 from scripts.image.containers import ContainerError, bind
 from scripts.image.foreground import INTERRUPTED, KILLED, Signs, foreground, handed_over
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given, rest = _parse(sys.argv[1:] if arguments is None else arguments, os.environ)
         containers.require_image(given.image)
         return _run(given, rest)
-    except ContainerError as error:
+    except JobError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
 
@@ -125,7 +127,7 @@ def _environment(environment: Mapping[str, str], s3: bool) -> list[str]:
 
 
 def _parse(words: Sequence[str], environment: Mapping[str, str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = _Parser(
+    parser = SentenceParser(
         prog="./scripts/run-docker.sh",
         description="Run the image on this machine under the constraints of an EMR pod.",
         epilog=EPILOG,
@@ -173,13 +175,6 @@ def _location(text: str, name: str) -> Path | str:
         sentence = f"--{name} {text}: the image has its own folder of that name; choose another"
         raise ContainerError(sentence, 2)
     return path
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one sentence."""
-
-    def error(self, message: str) -> Any:
-        raise ContainerError(f"{message}; --help lists the options", 2)
 
 
 if __name__ == "__main__":

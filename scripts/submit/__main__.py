@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from job.cli.arguments import EU_REGIONS
+from job.cli.arguments import EU_REGIONS, SentenceParser
 from job.cli.settings import new_run_id
 from job.errors import UsageError
 from scripts.cloud import aws_session
-from scripts.cloud.aws_session import CancelledError, Hangup, Parser, hanging_up
+from scripts.cloud.aws_session import CancelledError, Hangup, hanging_up
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import STAGES
 from scripts.submit import ending
@@ -108,7 +108,7 @@ def _wants_cancel(name: str) -> bool:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else "submit"
     ours, job = _split(arguments[1:] if command in COMMANDS else arguments)
-    parser = Parser(
+    parser = SentenceParser(
         prog="./scripts/submit.sh",
         usage="%(prog)s [options] [-- job options]\n       %(prog)s follow RUN | cancel RUN | list [options]",
         description="Start the featurization and PCA run on EMR on EKS, and follow it.",
