@@ -1,6 +1,6 @@
-"""What one run is asked to do: flags first, then ``FRUITS_*`` environment variables, then defaults.
+"""The settings of one run: flags win over ``FRUITS_*`` environment variables, and these over defaults.
 
-Only ``main`` calls :func:`parse`; every later step is handed the frozen :class:`Settings`.
+A run begins by parsing them; every later step receives the frozen :class:`Settings`.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from typing import Final
 from job import __version__
 from job.cli.arguments import (
     EU_REGIONS,
-    Parser,
+    JobParser,
     count,
     fraction,
     hours,
-    local,
     location,
+    path,
     regions,
     run_id,
     share,
 )
 from job.errors import UsageError
-from job.storage.locations import WHERE
+from job.storage.locations import LOCATION_FORMS
 
 EXAMPLE: Final = """\
 example:
@@ -71,28 +71,28 @@ class Settings:
     max_photo_pixels: int = 50_000_000
 
 
-def parse(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Read the settings of a run from a command line and the ``FRUITS_*`` variables of an environment.
+def parse_settings(argv: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Return a run's settings from its command line and the ``FRUITS_*`` variables of `environment`.
 
     Raises
     ------
     UsageError
-        With one sentence that names the option and what it accepts.
+        If an option is missing or wrong; the sentence names it and what it accepts.
     SystemExit
-        With 0, after ``--help`` or ``--version`` has printed.
+        With 0, once ``--help`` or ``--version`` has printed.
     """
-    given = _parser().read(argv, environment)
-    if "manifest" in given:
-        given.setdefault("inputs", [])
+    options = _parser().parse_options(argv, environment)
+    if "manifest" in options:
+        options.setdefault("inputs", [])
     for field, option in (("inputs", "--input"), ("output", "--output")):
-        if field not in given:
-            raise UsageError(f"{option} is missing: give a {WHERE}; --help shows an example")
-    if {"components", "variance"} <= given.keys():
+        if field not in options:
+            raise UsageError(f"{option} is missing: give a {LOCATION_FORMS}; --help shows an example")
+    if {"components", "variance"} <= options.keys():
         raise UsageError("--components and --variance exclude each other: give a count or a share, not both")
-    if given.get("prune") and "limit" in given:
+    if options.get("prune") and "limit" in options:
         raise UsageError("--prune and --limit exclude each other: what lies beyond a limit is not removed")
-    given["inputs"] = tuple(sorted(set(given["inputs"])))
-    return Settings(**{"run_id": new_run_id(), "cache": _default_cache(environment), **given})
+    options["inputs"] = tuple(sorted(set(options["inputs"])))
+    return Settings(**{"run_id": new_run_id(), "cache": _default_cache(environment), **options})
 
 
 def new_run_id() -> str:
@@ -100,16 +100,23 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-def _parser() -> Parser:
-    parser = Parser("job", "Turn fruit photos into MobileNetV2 features and a PCA matrix.", EXAMPLE)
+def _parser() -> JobParser:
+    parser = JobParser("job", "Turn fruit photos into MobileNetV2 features and a PCA matrix.", EXAMPLE)
     add = parser.add_argument
-    add("--input", action="append", dest="inputs", type=location, metavar="URI", help=f"{WHERE}; repeatable")
-    add("--output", type=location, metavar="URI", help=f"{WHERE}, for the tables")
+    add(
+        "--input",
+        action="append",
+        dest="inputs",
+        type=location,
+        metavar="URI",
+        help=f"{LOCATION_FORMS}; repeatable",
+    )
+    add("--output", type=location, metavar="URI", help=f"{LOCATION_FORMS}, for the tables")
     add("--components", type=count, metavar="K", help="keep K principal components")
     add("--variance", type=share, metavar="F", help="keep as many as explain this share (default 0.95)")
     add("--standardize", action="store_true", help="divide each feature by its standard deviation before PCA")
     add("--engine", choices=("litert", "tensorflow"), help="network runtime (default litert)")
-    add("--weights", type=local, metavar="FILE", help="Keras HDF5 file of MobileNetV2's ImageNet weights")
+    add("--weights", type=path, metavar="FILE", help="Keras HDF5 file of MobileNetV2's ImageNet weights")
     add("--max-rejected", type=fraction, metavar="F", help="largest share refused (default 0.05)")
     add("--limit", type=count, metavar="N", help="only the first N photos, in order of their paths")
     add("--manifest", type=location, metavar="URI", help="a list of photos instead of a listing")
@@ -127,7 +134,7 @@ def _parser() -> Parser:
     add("--overwrite", action="store_true", help="replace the tables of another input in --output")
     add("--log-format", choices=("text", "json"), help="json: one object a line on stdout (default text)")
     add("--run-id", type=run_id, metavar="ID", help="name of this run (default: time and a random part)")
-    add("--cache", type=local, metavar="FOLDER", help="for weights and network (default ~/.cache/fruits)")
+    add("--cache", type=path, metavar="FOLDER", help="for weights and network (default ~/.cache/fruits)")
     add("--regions", type=regions, metavar="R,R", help="where data may be (default: all AWS has in the EU)")
     add("--max-photo-bytes", type=count, metavar="N", help="larger files are refused (default 67108864)")
     add("--max-photo-pixels", type=count, metavar="N", help="larger images too (default 50000000)")
@@ -136,6 +143,6 @@ def _parser() -> Parser:
 
 
 def _default_cache(environment: Mapping[str, str]) -> Path:
-    with contextlib.suppress(RuntimeError):  # a numeric user without a home, as containers have them
+    with contextlib.suppress(RuntimeError):  # a container's numeric user has no home
         return Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "fruits"
     return Path(tempfile.gettempdir()) / f"fruits-{os.getuid()}"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from job.cli import exits
-from job.cli.arguments import Parser, count, hours, location, regions, sha256
+from job.cli.arguments import JobParser, count, hours, location, regions, sha256
 from job.cli.settings import new_run_id
 from job.commands import compact, erase, show
 from job.commands.search import Selection
 from job.errors import UsageError
 from job.storage import store
-from job.storage.locations import WHERE, object_location
+from job.storage.locations import LOCATION_FORMS, object_location
 
 REQUESTED_BY: Final = 200  # characters
 EXITS: Final = """
@@ -66,23 +66,23 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command, which is the first of the arguments, and return its exit code."""
     name, *words = arguments
     command = COMMANDS[name]
-    log = exits.log_of(words, environment, new_run_id())
+    log = exits.initial_log(words, environment, new_run_id())
 
     def work() -> None:
-        given = _given(name, _parser(name).read(words, environment))
+        given = _given(name, _parser(name).parse_options(words, environment))
         log.as_json = given.pop("log_format", "text") == "json"
-        exits.end_on_signals()
+        exits.interrupt_on_signals()
         result = command.run(log=log, **given)
         log.summary(command.summary(result), **result)
 
-    return exits.run(log, name, work, f"interrupted: {command.again}")
+    return exits.run_command(log, name, work, f"interrupted: {command.again}")
 
 
-def _parser(name: str) -> Parser:
+def _parser(name: str) -> JobParser:
     command = COMMANDS[name]
-    parser = Parser(f"job {name}", command.about, f"example:\n  {command.example}\n{EXITS}")
+    parser = JobParser(f"job {name}", command.about, f"example:\n  {command.example}\n{EXITS}")
     add = parser.add_argument
-    add("--output", type=location, metavar="URI", help=f"{WHERE}, of the tables")
+    add("--output", type=location, metavar="URI", help=f"{LOCATION_FORMS}, of the tables")
     if name != "compact":
         content = "photos of this content, 64 hexadecimal digits; repeatable"
         add("--path", action="append", type=_path, metavar="P", help="a photo; repeatable")
@@ -103,7 +103,7 @@ def _parser(name: str) -> Parser:
 def _given(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return a command's options, complete; the photos selected are one of them."""
     if "output" not in given:
-        raise UsageError(f"--output is missing: give a {WHERE}; --help shows an example")
+        raise UsageError(f"--output is missing: give a {LOCATION_FORMS}; --help shows an example")
     if name != "compact":
         paths, prefixes, hashes = (given.pop(option, []) for option in ("path", "prefix", "sha256"))
         if not paths + prefixes + hashes:

@@ -43,7 +43,7 @@ def run(
         If the output is none of ours, is elsewhere, or is being written to.
     """
     residency.check([output], regions)
-    with writer.writing(
+    with writer.exclusive_writer(
         output,
         log.run_id,
         "compact",
@@ -52,7 +52,7 @@ def run(
         keep_versions,
     ) as writing:
         before = _count(writing.snapshot)
-        current = saved_model.load(output, sweep.current_model(output))
+        current = saved_model.load(output, sweep.current_model_id(output))
         for outcome in OUTCOMES:
             _compact(writing, outcome, rows, current[0] if current else None)
         after = _count(writing.snapshot)
@@ -86,7 +86,7 @@ def grouped(found: Iterable[tuple[str, DataFile]], most: int) -> Iterator[list[D
 
 def _compact(writing: Writer, outcome: str, most: int, model: Pca | None) -> None:
     output = writing.output
-    every = writing.snapshot.of(outcome)
+    every = writing.snapshot.files_of(outcome)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         firsts = list(pool.map(lambda file: _first_path(output, file), every))
     names: dict[str, str] = {}
@@ -111,4 +111,4 @@ def _first_path(output: str, file: DataFile) -> str:
 
 
 def _count(snapshot: Snapshot) -> dict[str, int]:
-    return {outcome: len(snapshot.of(outcome)) for outcome in OUTCOMES}
+    return {outcome: len(snapshot.files_of(outcome)) for outcome in OUTCOMES}

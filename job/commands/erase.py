@@ -42,9 +42,9 @@ def run(
     """
     residency.check([output], regions)
     if dry_run:
-        found = claim.read(output, lambda table: search.find(output, table, selection))
+        found = claim.read_table(output, lambda table: search.find(output, table, selection))
         return {"output": output, "dry_run": True, "rows": _counts(output, found, selection)}
-    with writer.writing(
+    with writer.exclusive_writer(
         output,
         log.run_id,
         "erase",
@@ -54,7 +54,7 @@ def run(
         found = search.find(output, writing.snapshot, selection)
         rows = _counts(output, found, selection)
         _erase_missing(writing, selection, found)
-        replaced = removal.remove(writing, found.paths_of)
+        replaced = removal.remove_photos(writing, found.paths_of)
         moments, projected = _made_anew(writing)
         same = Selection(sha256=frozenset(found.sha256))
         copies = search.find(output, writing.snapshot, same) if found.sha256 else Found()
@@ -128,7 +128,7 @@ def _counts(output: str, found: Found, selection: Selection) -> dict[str, int]:
 
 
 def _selected(listed: pa.Table, selection: Selection, found: Found) -> pa.ChunkedArray:
-    return pc.or_(selection.by_path(listed["path"]), files.are_of(listed, found.paths()))
+    return pc.or_(selection.by_path(listed["path"]), files.photo_mask(listed, found.paths()))
 
 
 def _erase_missing(writing: Writer, selection: Selection, found: Found) -> None:
@@ -141,7 +141,7 @@ def _erase_missing(writing: Writer, selection: Selection, found: Found) -> None:
 
 def _made_anew(writing: Writer) -> tuple[str, int]:
     """Bring moments and matrix up to date; return what became of the first, and the rows projected."""
-    output, featurized = writing.output, writing.snapshot.of(layout.FEATURIZED)
+    output, featurized = writing.output, writing.snapshot.files_of(layout.FEATURIZED)
     before = incremental_moments.load(output)
     if before is None:
         text = "none were kept"
@@ -152,7 +152,7 @@ def _made_anew(writing: Writer) -> tuple[str, int]:
             output, featurized, lambda some: incremental_moments.of_files(output, some)
         )
         text = "summed up anew" if anew else "brought up to date, exactly"
-    model = saved_model.load(output, sweep.current_model(output))
+    model = saved_model.load(output, sweep.current_model_id(output))
     if model is None:
         return text, 0
     _, projected = projection.write(

@@ -82,7 +82,7 @@ def sources(paths: Iterable[str], regions: Sequence[str]) -> Sources:
 
 def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
     """Return how many records name a selected place as their input, the table's own among them."""
-    inputs = [claim.inputs_of(table).get("inputs", [])]
+    inputs = [claim.saved_claim(table).get("inputs", [])]
     for file, _ in store.list_files(store.join(output, layout.RUNS), ".json"):
         with contextlib.suppress(FileNotFoundError, ValueError):
             inputs.append(json.loads(store.read_bytes(file)).get("input", []))
@@ -99,9 +99,9 @@ def _bucket(path: str) -> str:
 def _exists(path: str) -> bool | None:
     try:
         if not store.is_s3(path):
-            return Path(store.unprinted(path)).exists()
+            return Path(store.original_path(path)).exists()
         bucket, key = s3.split(path)
-        aws.tried(partial(s3.client(bucket, 0).head_object, Bucket=bucket, Key=key), path)
+        aws.retry(partial(s3.client(bucket, 0).head_object, Bucket=bucket, Key=key), path)
     except FileNotFoundError:
         return False
     except (OSError, JobError):
@@ -115,7 +115,7 @@ def _days_kept(output: str) -> int | None:
 
     bucket, key = s3.split(output)
     client = s3.client(bucket, 0)
-    versioning: Any = aws.tried(partial(client.get_bucket_versioning, Bucket=bucket), output)
+    versioning: Any = aws.retry(partial(client.get_bucket_versioning, Bucket=bucket), output)
     if not versioning.get("Status"):
         return 0
 
@@ -127,7 +127,7 @@ def _days_kept(output: str) -> int | None:
                 return []
             raise
 
-    found = [_days(rule, f"{key}/") for rule in aws.tried(rules, output)]
+    found = [_days(rule, f"{key}/") for rule in aws.retry(rules, output)]
     return min((days for days in found if days is not None), default=None)
 
 

@@ -55,7 +55,7 @@ def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
         without_row = [path for path in _missing(output, selection) if path not in found.paths()]
         return [*photos, *({"path": path, "is_missing": True} for path in without_row)]
 
-    return claim.read(output, look)
+    return claim.read_table(output, look)
 
 
 def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, A
     if features is not None:
         known["features"] = _figures(np.asarray(features, np.float64))
     known |= {"file": f"{layout.PHOTOS}/{file}", "table_version": snapshot.version}
-    model_id = sweep.current_model(output)
+    model_id = sweep.current_model_id(output)
     matrix, csv = layout.matrix_paths(file, model_id)
     try:
         numbers = _rows(store.join(output, matrix), path)[0]["pca"]
         known |= {"model_id": model_id, "components": len(numbers), "first_components": numbers[:5]}
         known |= {"pca": matrix, "pca_csv": csv}
     except FileNotFoundError:
-        if file not in claim.existing(output).files:
+        if file not in claim.existing_table(output).files:
             raise
     known["is_missing"] = bool(_missing(output, Selection(frozenset([path]))))
     return {name: value for name, value in known.items() if value is not None}
@@ -81,7 +81,7 @@ def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, A
 
 def _rows(place: str, path: str) -> list[dict[str, Any]]:
     table = files.read(place)
-    rows: list[dict[str, Any]] = table.filter(files.are_of(table, [path])).to_pylist()
+    rows: list[dict[str, Any]] = table.filter(files.photo_mask(table, [path])).to_pylist()
     return rows
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from job.inventory import database
 from job.inventory.database import Database
-from job.inventory.folders import Listed
+from job.inventory.folders import ListedFile
 from job.storage import store
 from job.table import files, layout
 from job.table.commits import Snapshot
@@ -68,7 +68,7 @@ class Comparison:
 
     Parameters
     ----------
-    listed : iterable of Listed
+    listed : iterable of ListedFile
         The photos, in order of their paths.
     output : str
     snapshot : Snapshot
@@ -90,14 +90,14 @@ class Comparison:
 
     def __init__(
         self,
-        listed: Iterable[Listed],
+        listed: Iterable[ListedFile],
         output: str,
         snapshot: Snapshot,
         backbone: str,
         retry_rejected: bool = False,
     ) -> None:
         self._listed, self._output, self._backbone, self._retry = listed, output, backbone, retry_rejected
-        good, bad = snapshot.of(layout.FEATURIZED), snapshot.of(layout.REJECTED)
+        good, bad = snapshot.files_of(layout.FEATURIZED), snapshot.files_of(layout.REJECTED)
         self._files, self._first_rejected = [*good, *bad], len(good)
         self.known = self.unchanged = sum(file.rows for file in self._files)
         self.unchanged_rejected = sum(file.rows for file in bad)
@@ -117,7 +117,7 @@ class Comparison:
     ) -> None:
         self._stack.close()
 
-    def new(self) -> Iterator[Listed]:
+    def new_photos(self) -> Iterator[ListedFile]:
         """Yield the photos that are not known at all, in order of their paths."""
         if self._database is None:
             yield from self._listed
@@ -126,7 +126,7 @@ class Comparison:
         for batch in self._rows(query):
             yield from database.photos(batch["path"].to_pylist(), batch)
 
-    def changed_photos(self) -> Iterator[tuple[Listed, DataFile]]:
+    def changed_photos(self) -> Iterator[tuple[ListedFile, DataFile]]:
         """Yield the known photos to be judged again, and the file of each, file by file."""
         query = """SELECT path, bytes, etag, modified, file FROM difference
                    WHERE NOT is_new AND NOT is_missing ORDER BY file, path"""
@@ -151,7 +151,7 @@ class Comparison:
             yield from self._database.rows(query)
 
     def _join(self, stack: ExitStack) -> None:
-        self._database = stack.enter_context(database.opened())
+        self._database = stack.enter_context(database.open_database())
         pool = stack.enter_context(ThreadPoolExecutor(FILES_AHEAD))
         listed = iter(self._listed)
         # A list is read and put in order before it tells the first: here, where a signal ends that.
@@ -165,7 +165,7 @@ class Comparison:
         self.unchanged -= self.changed + self.missing
         self.unchanged_rejected -= rejected
 
-    def _listed_batches(self, photos: Iterator[Listed]) -> Iterator[pa.RecordBatch]:
+    def _listed_batches(self, photos: Iterator[ListedFile]) -> Iterator[pa.RecordBatch]:
         while block := list(islice(photos, database.ROWS_PER_BATCH)):
             paths, sizes, etags, moments, *_ = zip(*block, strict=True)
             yield pa.record_batch([paths, sizes, etags, database.microseconds(moments)], schema=_LISTED)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from job.errors import JobError
-from job.inventory.folders import Listed
+from job.inventory.folders import ListedFile
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,7 +27,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Database:
-    """A database in memory; :func:`opened` makes it."""
+    """A database in memory; :func:`open_database` makes it."""
 
     def __init__(self, connection: "DuckDBPyConnection", thread: ThreadPoolExecutor) -> None:
         self._connection, self._thread = connection, thread
@@ -49,18 +49,18 @@ class Database:
 
     def run(self, statement: str, parameters: Mapping[str, object]) -> list[Any]:
         """Run a statement, and return its few rows."""
-        answer: list[Any] = self._ask(
+        answer: list[Any] = self._interruptible(
             lambda: self._connection.execute(statement, dict(parameters)).fetchall()
         )
         return answer
 
     def rows(self, query: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of an answer."""
-        reader = self._ask(lambda: self._connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
-        while (batch := self._ask(lambda: next(reader, None))) is not None:
+        reader = self._interruptible(lambda: self._connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
+        while (batch := self._interruptible(lambda: next(reader, None))) is not None:
             yield batch
 
-    def _ask(self, question: Callable[[], Any]) -> Any:
+    def _interruptible(self, question: Callable[[], Any]) -> Any:
         """Let another thread ask, for in DuckDB no signal would be seen; here one ends the question."""
         import duckdb  # noqa: PLC0415 (30 MB, which only a question needs)
 
@@ -82,7 +82,7 @@ class Database:
 
 
 @contextmanager
-def opened() -> Iterator[Database]:
+def open_database() -> Iterator[Database]:
     """Open a database, and leave nothing of what it has spilled."""
     import duckdb  # noqa: PLC0415 (as above)
 
@@ -103,8 +103,8 @@ def microseconds(moments: Iterable[datetime | None]) -> pa.Array:
     return pa.array([moment and moment - EPOCH for moment in moments], pa.duration("us")).cast(pa.int64())
 
 
-def photos(paths: Iterable[str], batch: pa.RecordBatch) -> Iterator[Listed]:
+def photos(paths: Iterable[str], batch: pa.RecordBatch) -> Iterator[ListedFile]:
     """Return photos, of which a batch has ``bytes``, ``etag`` and ``modified``, in microseconds."""
     spans = batch["modified"].cast(pa.duration("us")).to_numpy(zero_copy_only=False).tolist()
     moments = (None if span is None else EPOCH + span for span in spans)
-    return map(Listed, paths, batch["bytes"].to_pylist(), batch["etag"].to_pylist(), moments)
+    return map(ListedFile, paths, batch["bytes"].to_pylist(), batch["etag"].to_pylist(), moments)

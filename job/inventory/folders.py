@@ -14,7 +14,7 @@ from typing import NamedTuple
 from job.errors import UsageError
 
 
-class Listed(NamedTuple):
+class ListedFile(NamedTuple):
     """One file as its store lists it. Not `regular` are pipes, sockets and devices."""
 
     path: str
@@ -24,7 +24,7 @@ class Listed(NamedTuple):
     regular: bool = True
 
 
-def walk(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
+def walk(source: str, without: str, seen: set[str]) -> Iterator[ListedFile]:
     """List the files below a folder, but for those in `without`, however a path comes to it.
 
     `seen` are the real paths of the folders listed so far, which are not listed again; it is added to.
@@ -99,7 +99,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _file(path: str) -> Listed | None:
+def _file(path: str) -> ListedFile | None:
     """Describe a file. A link that leads nowhere is described itself; fetch will find that it is gone."""
     try:
         try:
@@ -116,7 +116,7 @@ def _file(path: str) -> Listed | None:
         modified = datetime.fromtimestamp(status.st_mtime, UTC)
     except (OverflowError, ValueError):  # a file system can say any year
         modified = None
-    return Listed(path, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", modified, regular)
+    return ListedFile(path, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", modified, regular)
 
 
 def _slashed(folder: str) -> str:

@@ -13,7 +13,7 @@ def label_and_split(path: str) -> tuple[str | None, str | None]:
 @lru_cache(maxsize=1024)
 def _of_folder(folder: str) -> tuple[str | None, str | None]:
     # The first part is a bucket's name, or the empty string before the root: neither is a folder.
-    names = store.unprinted(folder).removeprefix("s3://").split("/")[1:]
+    names = store.original_path(folder).removeprefix("s3://").split("/")[1:]
     # A name that is not UTF-8 cannot stand in a table.
     label = names[-1].encode("utf-8", "backslashreplace").decode() if names else None
     split = names[-2] if len(names) > 1 and names[-2] in ("Training", "Test") else None

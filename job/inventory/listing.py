@@ -15,7 +15,7 @@ from job.errors import DataError, JobError, UsageError
 from job.inventory import manifest as manifests
 from job.inventory import tasks
 from job.inventory.comparison import Comparison
-from job.inventory.folders import Listed, walk
+from job.inventory.folders import ListedFile, walk
 from job.inventory.tasks import Photo, Tasks
 from job.storage import residency, s3, store
 from job.table import layout, missing, removal
@@ -93,7 +93,7 @@ class Listing:
         self._source = source
         self.photos = self.bytes = self.skipped = 0
 
-    def __iter__(self) -> Iterator[Listed]:
+    def __iter__(self) -> Iterator[ListedFile]:
         for listed in islice(self._photos(), self._source.limit):
             self.photos += 1
             self.bytes += listed.bytes
@@ -103,13 +103,13 @@ class Listing:
             endings = ", ".join(PHOTO_ENDINGS)
             raise DataError(f"no photos in {where}: none of {self.skipped:,} files ends in {endings}")
 
-    def _photos(self) -> Iterator[Listed]:
+    def _photos(self) -> Iterator[ListedFile]:
         source = self._source
         seen: set[str] = set()
         if source.manifest is not None:
-            streams = [_told(source, source.manifest)]
+            streams = [_manifest_photos(source, source.manifest)]
         else:
-            streams = [_list(one, source.without, seen) for one in source.inputs]
+            streams = [_input_files(one, source.without, seen) for one in source.inputs]
         last = ""
         for listed in heapq.merge(*streams, key=attrgetter("path")):
             if listed.path == last:
@@ -125,7 +125,7 @@ class Listing:
                 self.skipped += 1
 
 
-def check(source: Source) -> None:
+def check_inputs(source: Source) -> None:
     """Make sure that there is something to read before anything is written, or deleted to make room.
 
     Every input is opened, so that the first does not hide what is wrong with the others. Raises as
@@ -134,7 +134,7 @@ def check(source: Source) -> None:
     next(iter(Listing(source)))
 
 
-def take(
+def take_inventory(
     source: Source,
     writer: Writer,
     backbone: str,
@@ -170,10 +170,10 @@ def take(
     listing, output = Listing(source), writer.output
     with Comparison(listing, output, writer.snapshot, backbone, retry_rejected) as comparison:
         admit(comparison)
-        pruned = removal.remove(writer, _by_file(comparison)) if prune else {}
+        pruned = removal.remove_photos(writer, _missing_by_file(comparison)) if prune else {}
         changed = (Photo(photo, pruned.get(file.path) or file) for photo, file in comparison.changed_photos())
         location = store.join(output, layout.TASKS, str(writer.number))
-        todo = tasks.write(comparison.new(), changed, location, cores, wave)
+        todo = tasks.write(comparison.new_photos(), changed, location, cores, wave)
         missing.write(writer, [] if prune else comparison.missing_photos())
         return Inventory(
             photos=listing.photos,
@@ -187,7 +187,7 @@ def take(
         )
 
 
-def _by_file(comparison: Comparison) -> dict[str, list[str]]:
+def _missing_by_file(comparison: Comparison) -> dict[str, list[str]]:
     """Return the photos that are not listed any more, by their files."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for batch in comparison.missing_photos():
@@ -196,10 +196,10 @@ def _by_file(comparison: Comparison) -> dict[str, list[str]]:
     return found
 
 
-def _list(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
+def _input_files(source: str, without: str, seen: set[str]) -> Iterator[ListedFile]:
     """List an input in order of the paths, as they stand in tables."""
     if not store.is_s3(source):
-        yield from _in_order(walk(source, without, seen))
+        yield from _sorted_by_path(walk(source, without, seen))
         return
     own = f"{without}/"
     if f"{source}/".startswith(own):
@@ -209,21 +209,21 @@ def _list(source: str, without: str, seen: set[str]) -> Iterator[Listed]:
         nothing = False
         if name.startswith(own) or (not size and name.endswith("/")):  # what stands for a folder in S3
             continue
-        yield Listed(name, size, etag, modified)  # type: ignore[arg-type]
+        yield ListedFile(name, size, etag, modified)  # type: ignore[arg-type]
     if nothing:
         raise DataError(f"nothing in {source}: check the bucket and the prefix")
 
 
-def _told(source: Source, manifest: str) -> Iterator[Listed]:
+def _manifest_photos(source: Source, manifest: str) -> Iterator[ListedFile]:
     """Read a list, without what lies in the output."""
     own = f"{source.without}/"
     told = manifests.read(manifest, source.inputs, lambda place: residency.check([place], source.regions))
-    return _in_order(listed for listed in told if not listed.path.startswith(own))
+    return _sorted_by_path(listed for listed in told if not listed.path.startswith(own))
 
 
-def _in_order(files: Iterable[Listed]) -> Iterator[Listed]:
+def _sorted_by_path(files: Iterable[ListedFile]) -> Iterator[ListedFile]:
     """Put files whose names no table can hold where their URIs belong: after all paths of a folder."""
-    odd: list[Listed] = []
+    odd: list[ListedFile] = []
     for file in files:
         path = store.printable(file.path)
         if path is not file.path:

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from job.errors import DataError, UsageError
 from job.inventory import database, manifest_files
-from job.inventory.folders import Listed
-from job.inventory.manifest_files import ListFile
+from job.inventory.folders import ListedFile
+from job.inventory.manifest_files import ManifestFile
 from job.storage import store
 from job.storage.locations import normalise
 
@@ -27,10 +27,10 @@ from job.storage.locations import normalise
 OBJECT: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?s:.)"
 DETOUR: Final = r"//|/\.{1,2}/|/\.{0,2}\z|\x00"
 BUCKET: Final = r"^(?P<bucket>s3://[^/]*)/"
-MOMENT: Final = pa.timestamp("us", tz="UTC")
+TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 # The years that Python knows.
-FIRST: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), MOMENT)
-LAST: Final = pa.scalar(datetime(9999, 12, 31, tzinfo=UTC), MOMENT)
+FIRST: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP)
+LAST: Final = pa.scalar(datetime(9999, 12, 31, tzinfo=UTC), TIMESTAMP)
 # Arrow's text cannot hold a name that is not UTF-8; as bytes, paths sort as they do.
 ROWS: Final = pa.schema(
     {"path": pa.binary(), "bytes": pa.int64(), "etag": pa.string(), "modified": pa.int64(), "row": pa.int64()}
@@ -40,7 +40,7 @@ ORDER: Final = "SELECT * FROM rows ORDER BY path, modified NULLS FIRST, row"
 
 def read(
     location: str, inputs: tuple[str, ...], admit: Callable[[str], object] = lambda _: None
-) -> Iterator[Listed]:
+) -> Iterator[ListedFile]:
     """Yield what a list names, in order of the paths, each path once: as it was modified last.
 
     Of rows of one path and one time, or none, the last listed counts. Versions that are not the latest,
@@ -67,15 +67,15 @@ def read(
     JobError
         If S3 fails.
     """
-    with database.opened() as sorting:
+    with database.open_database() as sorting:
         sorting.feed("rows", ROWS, _rows(location, inputs, cache(admit)))
-        photos = chain.from_iterable(map(_photos, sorting.rows(ORDER)))
+        photos = chain.from_iterable(map(_decoded_photos, sorting.rows(ORDER)))
         for photo, following in pairwise(chain(photos, [None])):
             if photo is not None and (following is None or following.path != photo.path):
                 yield photo
 
 
-def _photos(batch: pa.RecordBatch) -> Iterator[Listed]:
+def _decoded_photos(batch: pa.RecordBatch) -> Iterator[ListedFile]:
     return database.photos(
         [path.decode("utf-8", "surrogatepass") for path in batch["path"].to_pylist()], batch
     )
@@ -85,10 +85,10 @@ def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]
     """Yield the rows that count, as they are listed."""
     folders = [_encoded(f"{one.rstrip('/')}/") for one in inputs]
     number = 0
-    for file in manifest_files.find(location, admit):
+    for file in manifest_files.find_files(location, admit):
         before = 0
         for batch in manifest_files.batches(file):
-            rows = _checked(batch, file, before)
+            rows = _valid_rows(batch, file, before)
             before += len(batch)
             if folders:
                 rows = rows.filter(reduce(pc.or_, (pc.starts_with(rows["path"], one) for one in folders)))
@@ -103,99 +103,104 @@ def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]
             yield rows.append_column("row", numbers).cast(ROWS)
 
 
-def _checked(batch: pa.RecordBatch, file: ListFile, before: int) -> pa.RecordBatch:
+def _valid_rows(batch: pa.RecordBatch, file: ManifestFile, before: int) -> pa.RecordBatch:
     """Return the current objects among some rows of a file, which has so many `before` them."""
     try:
-        return _current(batch, are_encoded=file.names is not None)
+        return _current_objects(batch, are_encoded=file.names is not None)
     except UsageError as error:
         raise UsageError(f"{file.location}: {error}") from None
-    except _Fault as fault:
+    except _RowError as fault:
         if half := len(batch) // 2:  # one of them holds the first row at fault
-            _checked(batch[:half], file, before)
-            _checked(batch[half:], file, before + half)
+            _valid_rows(batch[:half], file, before)
+            _valid_rows(batch[half:], file, before + half)
         raise DataError(f"{file.location}, row {before + 1}: {fault}: mend the list") from None
 
 
-class _Fault(Exception):  # noqa: N818 (what is wrong with one of some rows)
+class _RowError(Exception):
     pass
 
 
-def _current(rows: pa.RecordBatch, are_encoded: bool) -> pa.RecordBatch:
+def _current_objects(rows: pa.RecordBatch, are_encoded: bool) -> pa.RecordBatch:
     for name, past in (("latest", "false"), ("deleted", "true")):
-        is_past = pc.equal(pc.utf8_lower(_cast(rows, name, pa.string())), past)
+        is_past = pc.equal(pc.utf8_lower(_cast_column(rows, name, pa.string())), past)
         rows = rows.filter(pc.invert(is_past.fill_null(False)))
-    sizes = _cast(rows, "bytes", pa.int64())
-    _refuse(pc.less(sizes, 0), "its size is missing or below 0")
-    etags = pc.utf8_trim(_cast(rows, "etag", pa.string()), characters='"').fill_null("")
-    columns = {"path": _paths(rows, are_encoded), "bytes": sizes, "etag": etags, "modified": _moments(rows)}
+    sizes = _cast_column(rows, "bytes", pa.int64())
+    _refuse_rows(pc.less(sizes, 0), "its size is missing or below 0")
+    etags = pc.utf8_trim(_cast_column(rows, "etag", pa.string()), characters='"').fill_null("")
+    columns = {
+        "path": _paths(rows, are_encoded),
+        "bytes": sizes,
+        "etag": etags,
+        "modified": _timestamps(rows),
+    }
     return pa.record_batch(columns)
 
 
 def _paths(rows: pa.RecordBatch, are_encoded: bool) -> pa.Array:
     """Return the paths as bytes."""
     if not pa.types.is_null(rows["path"].type):
-        paths = pc.replace_substring_regex(_cast(rows, "path", pa.string()), "^(?i:s3a?)://", "s3://")
-        _refuse(pc.equal(paths, ""), "its path is missing")
+        paths = pc.replace_substring_regex(_cast_column(rows, "path", pa.string()), "^(?i:s3a?)://", "s3://")
+        _refuse_rows(pc.equal(paths, ""), "its path is missing")
     else:
-        keys = _cast(rows, "key", pa.string())
-        _refuse(pc.equal(keys, ""), "its key is missing")
+        keys = _cast_column(rows, "key", pa.string())
+        _refuse_rows(pc.equal(keys, ""), "its key is missing")
         if are_encoded:  # with a plus sign for a space
-            keys = _mended(keys, pc.match_substring_regex(keys, "[%+]"), unquote_plus)
-        buckets = _cast(rows, "bucket", pa.string()).fill_null("")
+            keys = _replaced(keys, pc.match_substring_regex(keys, "[%+]"), unquote_plus)
+        buckets = _cast_column(rows, "bucket", pa.string()).fill_null("")
         paths = pc.binary_join_element_wise("s3://", buckets, "/", keys, "")
     is_straight = pc.and_(pc.starts_with(paths, "/"), pc.invert(pc.match_substring_regex(paths, DETOUR)))
     is_odd = pc.invert(pc.or_(pc.match_substring_regex(paths, OBJECT), is_straight))
-    return _mended(paths.cast(pa.binary()), is_odd, lambda path: _encoded(_straight(path.decode())))
+    return _replaced(paths.cast(pa.binary()), is_odd, lambda path: _encoded(_normalised(path.decode())))
 
 
-def _moments(rows: pa.RecordBatch) -> pa.Array:
+def _timestamps(rows: pa.RecordBatch) -> pa.Array:
     kind = rows["modified"].type
     if pa.types.is_temporal(kind):
         # What is finer than a microsecond is cut off; what does not fit in 64 bits is refused.
-        moments = _cast(rows, "modified", MOMENT, safe=getattr(kind, "unit", "") != "ns")
+        moments = _cast_column(rows, "modified", TIMESTAMP, safe=getattr(kind, "unit", "") != "ns")
         is_known = pc.and_(pc.greater_equal(moments, FIRST), pc.less_equal(moments, LAST))
         return pc.if_else(is_known, moments, None)
-    texts = _cast(rows, "modified", pa.string())
+    texts = _cast_column(rows, "modified", pa.string())
     try:
-        return texts.cast(MOMENT)  # S3's own form
+        return texts.cast(TIMESTAMP)  # S3's own form
     except pa.ArrowInvalid:  # missing, without a zone, or finer than a microsecond
-        return pa.array(map(_moment, texts.to_pylist()), MOMENT)
+        return pa.array(map(_timestamp, texts.to_pylist()), TIMESTAMP)
 
 
-def _cast(rows: pa.RecordBatch, name: str, wanted: pa.DataType, safe: bool = True) -> pa.Array:
+def _cast_column(rows: pa.RecordBatch, name: str, wanted: pa.DataType, safe: bool = True) -> pa.Array:
     values = rows[name]
     try:
         return values.cast(wanted, safe=safe)
     except pa.ArrowNotImplementedError:
         raise UsageError(f"column {name} is of type {values.type}: write {wanted}") from None
     except pa.ArrowInvalid:
-        raise _Fault(f"{name} is {values[0].as_py()!r}, not {wanted}") from None
+        raise _RowError(f"{name} is {values[0].as_py()!r}, not {wanted}") from None
 
 
-def _mended(values: pa.Array, mask: pa.Array, mend: Callable[[Any], object]) -> pa.Array:
+def _replaced(values: pa.Array, mask: pa.Array, mend: Callable[[Any], object]) -> pa.Array:
     """Replace the values under a mask, each by what is made of it."""
     return pc.replace_with_mask(
         values, mask, pa.array(map(mend, values.filter(mask).to_pylist()), values.type)
     )
 
 
-def _refuse(bad: pa.Array, fault: str) -> None:
+def _refuse_rows(bad: pa.Array, fault: str) -> None:
     if pc.any(bad.fill_null(True)).as_py():
-        raise _Fault(fault)
+        raise _RowError(fault)
 
 
-def _straight(path: str) -> str:
+def _normalised(path: str) -> str:
     with contextlib.suppress(UsageError, RuntimeError):  # the second when ~ stands for nothing
         if not store.is_s3(path):
             return normalise(path)
-    raise _Fault(f"{path!r} is neither a path nor an object's s3://bucket/key")
+    raise _RowError(f"{path!r} is neither a path nor an object's s3://bucket/key")
 
 
-def _moment(text: str | None) -> datetime | None:
+def _timestamp(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:
-        raise _Fault(f"modified is {text!r}, which is no time in ISO 8601") from None
+        raise _RowError(f"modified is {text!r}, which is no time in ISO 8601") from None
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -41,7 +41,7 @@ NAMES: Final = {
 }
 
 
-class ListFile(NamedTuple):
+class ManifestFile(NamedTuple):
     """A file of a list. The rest is what an S3 Inventory says of it.
 
     `names` are the columns of a CSV file that has no header; its keys are URL-encoded.
@@ -53,34 +53,34 @@ class ListFile(NamedTuple):
     md5: str | None = None
 
 
-def find(location: str, admit: Callable[[str], object]) -> Iterator[ListFile]:
+def find_files(location: str, admit: Callable[[str], object]) -> Iterator[ManifestFile]:
     """Yield the files of a list; `admit` is told each ``s3://bucket`` before it is asked for anything."""
     if store.is_s3(location):
         admit("/".join(location.split("/")[:3]))
     try:
         if location.endswith("/manifest.json"):
-            yield from _inventory(location, admit)
+            yield from _s3_inventory_files(location, admit)
             return
         found = [name for name, _ in store.list_files(location)] or [location]
     except OSError as error:
-        raise _unread(location, error) from None
+        raise _read_error(location, error) from None
     lists = [name for name in found if name.lower().endswith(ENDINGS) and not Path(name).is_dir()]
     if not lists:
         raise UsageError(
             f"manifest {location} is no file that ends in {', '.join(ENDINGS)} and has none below it: "
             "name one, a folder of them, or the manifest.json of an S3 Inventory"
         )
-    yield from (ListFile(name, name.lower().endswith(".parquet")) for name in lists)
+    yield from (ManifestFile(name, name.lower().endswith(".parquet")) for name in lists)
 
 
-def _inventory(location: str, admit: Callable[[str], object]) -> Iterator[ListFile]:
+def _s3_inventory_files(location: str, admit: Callable[[str], object]) -> Iterator[ManifestFile]:
     """Yield the files of an S3 Inventory, which lie in its destination bucket."""
     try:
         said = json.loads(store.read_bytes(location))
         form, bucket = said["fileFormat"].lower(), said["destinationBucket"].rpartition(":")[2]
         names = said["fileSchema"].split(",") if form == "csv" else None
         files = [
-            ListFile(f"s3://{bucket}/{file['key']}", names is None, names, file["MD5checksum"].lower())
+            ManifestFile(f"s3://{bucket}/{file['key']}", names is None, names, file["MD5checksum"].lower())
             for file in said["files"]
         ]
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -91,23 +91,23 @@ def _inventory(location: str, admit: Callable[[str], object]) -> Iterator[ListFi
     yield from files
 
 
-def batches(file: ListFile) -> Iterator[pa.RecordBatch]:
+def batches(file: ManifestFile) -> Iterator[pa.RecordBatch]:
     """Yield a file's rows under our names: in CSV as text, and as nothing where it has no such column."""
     try:
         with store.open_input(file.location) as source:
             if file.md5 is not None:
-                _check(file.md5, file.location, source)
-            columns, rows = (_parquet if file.is_parquet else _csv)(file, source)
+                _check_md5(file.md5, file.location, source)
+            columns, rows = (_parquet_rows if file.is_parquet else _csv_rows)(file, source)
             for batch in rows:
                 nothing = pa.nulls(len(batch))
                 yield pa.record_batch(
                     {ours: batch[columns[ours]] if ours in columns else nothing for ours in NAMES.values()}
                 )
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-        raise _unread(file.location, error) from None
+        raise _read_error(file.location, error) from None
 
 
-def _check(md5: str, location: str, source: BinaryIO) -> None:
+def _check_md5(md5: str, location: str, source: BinaryIO) -> None:
     content: Any = source  # a reader that fills buffers, which BinaryIO does not say
     if hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest() != md5:
         raise DataError(
@@ -116,7 +116,7 @@ def _check(md5: str, location: str, source: BinaryIO) -> None:
     source.seek(0)
 
 
-def _unread(location: str, error: Exception) -> JobError:
+def _read_error(location: str, error: Exception) -> JobError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return UsageError(f"manifest {location} does not exist: check --manifest")
     if isinstance(error, PermissionError):
@@ -127,13 +127,13 @@ def _unread(location: str, error: Exception) -> JobError:
     return DataError(f"{location} cannot be read, write it again: {reason}")
 
 
-def _parquet(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
+def _parquet_rows(file: ManifestFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
     table = pq.ParquetFile(source)
-    columns = _columns(table.schema_arrow.names, file)
+    columns = _column_names(table.schema_arrow.names, file)
     return columns, table.iter_batches(READ_ROWS, columns=list(columns.values()))
 
 
-def _csv(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
+def _csv_rows(file: ManifestFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
     is_zipped = source.read(2) == GZIP
     source.seek(0)
     # GzipFile leaves the file under it open, as Arrow's streams do not.
@@ -141,7 +141,7 @@ def _csv(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.
     source.seek(0)
     if file.names is not None and not header:
         return {}, ()
-    columns = _columns(file.names or next(csv.reader([header.decode("utf-8-sig", "replace")]), []), file)
+    columns = _column_names(file.names or next(csv.reader([header.decode("utf-8-sig", "replace")]), []), file)
     wanted = list(columns.values())
     # One thread, so that an error knows its row.
     return columns, arrow_csv.open_csv(
@@ -152,7 +152,7 @@ def _csv(file: ListFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.
     )
 
 
-def _columns(names: list[str], file: ListFile) -> dict[str, str]:
+def _column_names(names: list[str], file: ManifestFile) -> dict[str, str]:
     """Return what a file calls our columns."""
     plain = {name.strip().lower().replace("_", ""): name for name in reversed(names)}
     columns = {ours: plain[theirs] for theirs, ours in NAMES.items() if theirs in plain}

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from job.inventory import labels
-from job.inventory.folders import Listed
+from job.inventory.folders import ListedFile
 from job.storage import store
 from job.table import schema
 from job.table.layout import DataFile
@@ -31,7 +31,7 @@ BUFFER: Final = 51_200  # listed photos that are held to plan the last tasks: ab
 class Photo(NamedTuple):
     """A photo to be judged, and the file of the table whose row of it is to be replaced, if there is one."""
 
-    listed: Listed
+    listed: ListedFile
     replaces: DataFile | None = None
 
 
@@ -44,12 +44,12 @@ class Tasks:
     tasks: int
 
 
-def write(new: Iterable[Listed], changed: Iterable[Photo], location: str, cores: int, wave: int) -> Tasks:
+def write(new: Iterable[ListedFile], changed: Iterable[Photo], location: str, cores: int, wave: int) -> Tasks:
     """Cut photos into tasks, and write these.
 
     Parameters
     ----------
-    new : iterable of Listed
+    new : iterable of ListedFile
         Photos of which there is no row, in order of their paths; taken to its end before `changed` is begun.
     changed : iterable of Photo
         Photos that replace rows, file by file: all of a file are in one task.
@@ -61,11 +61,11 @@ def write(new: Iterable[Listed], changed: Iterable[Photo], location: str, cores:
         Most photos in a task; of large photos fewer. The changed photos of one file are never parted.
     """
     store.delete_tree(location)
-    pieces = ([Photo(listed) for listed in piece] for piece in cut(new, cores, wave))
+    pieces = ([Photo(listed) for listed in piece] for piece in split_into_tasks(new, cores, wave))
     stream = chain(pieces, _whole_files(changed, wave))
     photos = tasks = 0
     while file := list(islice(stream, TASKS_PER_FILE)):
-        store.write_bytes(_file(location, tasks // TASKS_PER_FILE), _parquet(file))
+        store.write_bytes(_task_file(location, tasks // TASKS_PER_FILE), _task_file_bytes(file))
         photos += sum(len(piece) for piece in file)
         tasks += len(file)
     return Tasks(location, photos, tasks)
@@ -74,16 +74,16 @@ def write(new: Iterable[Listed], changed: Iterable[Photo], location: str, cores:
 def read(location: str, task: int) -> pa.RecordBatch:
     """Return the rows of one task."""
     file, group = divmod(task, TASKS_PER_FILE)
-    with store.open_input(_file(location, file)) as source:
+    with store.open_input(_task_file(location, file)) as source:
         return next(pq.ParquetFile(source).iter_batches(2**31, row_groups=[group], use_threads=False))
 
 
-def cut(photos: Iterable[Listed], cores: int, wave: int) -> Iterator[list[Listed]]:
+def split_into_tasks(photos: Iterable[ListedFile], cores: int, wave: int) -> Iterator[list[ListedFile]]:
     """Cut a stream of photos into tasks, of even cost at its end and in whole rounds over the cores."""
     stream = iter(photos)
     most = wave * BYTES_PER_PHOTO
     ahead = deque(islice(stream, BUFFER))
-    tasks, piece, cost = 0, list[Listed](), 0
+    tasks, piece, cost = 0, list[ListedFile](), 0
     for photo in stream:  # there are more than the buffer holds: cut the first ones as they come
         ahead.append(photo)
         first = ahead.popleft()
@@ -124,16 +124,16 @@ def _whole_files(changed: Iterable[Photo], wave: int) -> Iterator[list[Photo]]:
         yield piece
 
 
-def _cost(photo: Listed) -> int:
+def _cost(photo: ListedFile) -> int:
     """Return what a photo costs, in bytes: its own, to read and decode, and a mebibyte for the inference."""
     return photo.bytes + BYTES_PER_PHOTO
 
 
-def _file(location: str, number: int) -> str:
+def _task_file(location: str, number: int) -> str:
     return store.join(location, f"part-{number:05}.parquet")
 
 
-def _parquet(tasks: list[list[Photo]]) -> bytes:
+def _task_file_bytes(tasks: list[list[Photo]]) -> bytes:
     """Return a file of one row group a task."""
     photos = [photo.listed for task in tasks for photo in task]
     names, splits = zip(*(labels.label_and_split(photo.path) for photo in photos), strict=True)

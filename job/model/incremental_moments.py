@@ -97,7 +97,7 @@ def load(output: str) -> Sums | None:
             scatter = lower + np.tril(lower, -1).T
             names = dict(json.loads(kept["files"].tobytes()))
             return Sums(Moments(int(kept["n"]), mean, scatter), names)
-    except (FileNotFoundError, *store.DAMAGED):
+    except (FileNotFoundError, *store.DAMAGED_FILE_ERRORS):
         return None
 
 

@@ -120,7 +120,7 @@ def _outcomes_of_task(output: str, location: str, report: Report, before: dict[s
     stayed = 0
     for file in report.written:
         table = files.read(files.location(output, file.path), ["path", "etag", "reason"])
-        mine = table.filter(files.are_of(table, paths))
+        mine = table.filter(files.photo_mask(table, paths))
         stayed += len(table) - len(mine)
         seen.update(zip(mine["path"].to_pylist(), mine["etag"].to_pylist(), strict=True))
         good = file.outcome == layout.FEATURIZED

@@ -53,7 +53,7 @@ def write(
         file for file in featurized if not there.issuperset(layout.matrix_paths(file.path, model.model_id))
     ]
     projected = project(wanted) if wanted else 0
-    if sweep.current_model(output) != model.model_id:
+    if sweep.current_model_id(output) != model.model_id:
         data = json.dumps({"model_id": model.model_id}).encode()
         store.write_bytes(store.join(output, layout.CURRENT_MODEL), data)
     kept = sum(file.rows for file in featurized) - sum(file.rows for file in wanted)
@@ -70,7 +70,7 @@ def project(output: str, path: str, model: Pca) -> int:
     numbers = {f"pc_{number}": column for number, column in enumerate(np.ascontiguousarray(rows.T), 1)}
     csv = io.BytesIO()
     pyarrow.csv.write_csv(pa.table({**dict(zip(NAMES, named.columns, strict=True)), **numbers}), csv)
-    parquet = files.parquet(named.append_column("pca", files.vectors(rows)).cast(schema.PCA))
+    parquet = files.parquet_bytes(named.append_column("pca", files.vectors(rows)).cast(schema.PCA))
     for name, data in zip(layout.matrix_paths(path, model.model_id), (parquet, csv.getvalue()), strict=True):
         store.write_bytes(store.join(output, name), data)
     return len(rows)

@@ -108,7 +108,7 @@ def load(output: str, model_id: str) -> tuple[Pca, dict[str, Any]] | None:
                 n=int(kept["n"]),
                 rank=said["rank"],
             )
-    except (FileNotFoundError, *store.DAMAGED):
+    except (FileNotFoundError, *store.DAMAGED_FILE_ERRORS):
         return None
     return (model, said) if model.model_id == model_id else None
 

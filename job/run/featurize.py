@@ -160,7 +160,7 @@ def _write(
         rest = table
         for file in changed:
             if layout.outcome_of(file) == outcome:
-                mine = files.are_of(rest, changed[file])
+                mine = files.photo_mask(rest, changed[file])
                 left = files.rows_without(files.location(work.output, file), changed[file])
                 whole = pa.concat_tables([left, rest.filter(mine)])
                 rest = rest.filter(pc.invert(mine))

@@ -66,7 +66,7 @@ class Pipeline:
         residency.check([*settings.inputs, *manifest, settings.output], settings.regions)
         source = Source(settings.inputs, settings.output, settings.limit, settings.manifest, settings.regions)
         if not settings.manifest or settings.overwrite:  # a long list is not read twice without need
-            listing.check(source)
+            listing.check_inputs(source)
         with self.writing() as writing:
             current = self.current_model()
             taken = self.take_inventory(source, writing)
@@ -74,7 +74,7 @@ class Pipeline:
             found = self.featurize(writing, taken, network) if network is not None else Counter[str]()
             counts = run_record.count(taken, found, writing.snapshot.rows(layout.FEATURIZED))
             self.tell(counts)
-            writing.check()
+            writing.check_ownership()
             moments = self.sum_up(writing)
             fitted = self.fit_pca(moments, current)
             self.save_model(fitted)
@@ -101,7 +101,7 @@ class Pipeline:
     def writing(self) -> Iterator[Writer]:
         """Be the writer of the output; what is made of another input is refused, or overwritten."""
         settings, output = self.settings, self.settings.output
-        made_from = claim.made_from(settings.inputs, settings.limit)
+        made_from = claim.input_claim(settings.inputs, settings.limit)
         is_overwriting = False
 
         def say(text: str) -> None:
@@ -111,21 +111,21 @@ class Pipeline:
             nonlocal is_overwriting
             actions = claim.admit_run(output, found, made_from, settings.overwrite)
             # An earlier layout that is still there was admitted: its deletion was broken off.
-            is_overwriting = (settings.overwrite and bool(actions)) or claim.is_of_the_earlier_layout(output)
+            is_overwriting = (settings.overwrite and bool(actions)) or claim.has_earlier_layout(output)
             return actions
 
         with ExitStack() as stack:
-            with claim.sentences(output):
+            with claim.write_errors(output):
                 writing = stack.enter_context(
-                    writer.writing(output, settings.run_id, "run", admit, say, settings.keep_versions)
+                    writer.exclusive_writer(output, settings.run_id, "run", admit, say, settings.keep_versions)
                 )
                 if is_overwriting:
-                    claim.delete_what_was_overwritten(output)
+                    claim.delete_overwritten_outputs(output)
             yield writing
 
     def current_model(self) -> str:
         """Return the id of the model that there is; refuse one that is to stay and is not as asked for."""
-        current = sweep.current_model(self.settings.output)
+        current = sweep.current_model_id(self.settings.output)
         refit.check(self.settings, current)
         return current
 
@@ -133,7 +133,7 @@ class Pipeline:
         """List the photos, and compare them with those that are known."""
         settings = self.settings
         with self._step("inventory"):
-            taken = listing.take(
+            taken = listing.take_inventory(
                 source,
                 writing,
                 backbone.name(settings.engine),
@@ -186,7 +186,7 @@ class Pipeline:
         with (
             self._step("featurize"),
             Progress(self.log, taken.todo, lambda: sum(report.photos for report in reports())),
-            writing.waves(reports, spark.sparkContext.cancelAllJobs),
+            writing.committing_reports(reports, spark.sparkContext.cancelAllJobs),
         ):
             work()
         self.first_photo = min((report.first for report in reports()), default=None)
@@ -206,7 +206,7 @@ class Pipeline:
         with self._step("moments"):
             moments, anew = incremental_moments.sum_up(
                 output,
-                writing.snapshot.of(layout.FEATURIZED),
+                writing.snapshot.files_of(layout.FEATURIZED),
                 lambda files: passes.moments(self.start(), output, files),
             )
         if anew:
@@ -241,7 +241,7 @@ class Pipeline:
         with self._step("project"):
             return projection.write(
                 output,
-                writing.snapshot.of(layout.FEATURIZED),
+                writing.snapshot.files_of(layout.FEATURIZED),
                 fitted.pca,
                 lambda files: passes.project(self.start(), output, files, fitted.pca),
             )
@@ -259,8 +259,8 @@ class Pipeline:
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
-        exits.end_if_interrupted()
+        exits.raise_if_interrupted()
         start = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - start, 3)
-        exits.end_if_interrupted()
+        exits.raise_if_interrupted()

@@ -36,9 +36,9 @@ WRITE_SECONDS: Final = 30.0
 # A page of a listing can take S3 long, where much was deleted.
 LISTING_SECONDS: Final = 30.0
 # Where S3 is asked for a bucket's region if the session has none: botocore would ask in the United States.
-ASKED_IN: Final = "eu-west-1"
-STATUS: Final = re.compile(r"status code: (\d{3})")
-CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+DEFAULT_REGION: Final = "eu-west-1"
+STATUS_CODE: Final = re.compile(r"status code: (\d{3})")
+ERROR_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 # With these every request is refused: it says nothing about the object that was asked for.
 BAD_CREDENTIALS: Final = (
     "ExpiredToken",
@@ -49,7 +49,7 @@ BAD_CREDENTIALS: Final = (
     "TokenRefreshRequired",
 )
 # What may pass although its status is not 5xx; as S3 names them, in an answer or in one that deletes many.
-PASSING: Final = (
+TRANSIENT_CODES: Final = (
     "ConditionalRequestConflict",
     "InternalError",
     "OperationAborted",
@@ -58,14 +58,14 @@ PASSING: Final = (
     "SlowDown",
 )
 # How obstore's errors name the line: a connection refused or reset, an answer cut, late or not coming.
-LINE: Final = "HTTP error: "
+NETWORK_ERROR: Final = "HTTP error: "
 # Answers to a condition, not failures; but for 409, with which S3 asks to try again.
-CONDITIONS: Final = (AlreadyExistsError, PreconditionError)
+CONDITION_ERRORS: Final = (AlreadyExistsError, PreconditionError)
 # Parts of the names of botocore's errors for credentials that are missing, incomplete or out of date.
-NO_CREDENTIALS: Final = ("Credential", "Token", "SSO", "Login")
+CREDENTIAL_ERRORS: Final = ("Credential", "Token", "SSO", "Login")
 # Seconds before the second try of what is about one object, and the most before a later one.
-FIRST_WAIT: Final = 0.2
-LONGEST_WAIT: Final = 10.0
+FIRST_WAIT_SECONDS: Final = 0.2
+LONGEST_WAIT_SECONDS: Final = 10.0
 # Workers are forks of one process: a generator that is seeded once would make them all wait the same times.
 _random: Final = random.SystemRandom()
 
@@ -75,7 +75,7 @@ class TransientError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """No try of what is about one object begins later than so many seconds after the first."""
 
     seconds: float = 60  # S3 needs time to grow with a load it slows down
@@ -83,7 +83,7 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
 
-PATIENCE: Final = Patience()
+RETRY_POLICY: Final = RetryPolicy()
 
 
 @cache
@@ -104,7 +104,7 @@ def session() -> "Session":
 
     try:
         core = botocore.session.get_session()
-        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
         return boto3.Session(botocore_session=core)
     except BotoCoreError as error:
         raise UsageError(f"the AWS configuration cannot be used: {error}") from None
@@ -137,11 +137,13 @@ def bucket_region(bucket: str) -> str:
 
     answer: Any
     try:
-        answer = client(session().region_name or ASKED_IN).head_bucket(Bucket=bucket)["ResponseMetadata"]
+        answer = client(session().region_name or DEFAULT_REGION).head_bucket(Bucket=bucket)[
+            "ResponseMetadata"
+        ]
     except ClientError as error:
         answer = error.response["ResponseMetadata"]
     except (BotoCoreError, ValueError) as error:
-        raise unasked(f"bucket {bucket!r}", error) from None
+        raise connection_error(f"bucket {bucket!r}", error) from None
     status = answer.get("HTTPStatusCode")
     if status == 404:
         raise UsageError(f"there is no bucket {bucket!r}: check the name")
@@ -164,7 +166,7 @@ def system_error(error: Exception, location: str) -> OSError:
     from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004, PLC0415
 
     text = str(error)
-    status, code = STATUS.search(text), CODE.search(text)
+    status, code = STATUS_CODE.search(text), ERROR_CODE.search(text)
     number, name = int(status[1]) if status else 0, code[1] if code else type(error).__name__
     if response := getattr(error, "response", None):
         number, name = response["ResponseMetadata"].get("HTTPStatusCode", 0), response["Error"]["Code"]
@@ -174,13 +176,13 @@ def system_error(error: Exception, location: str) -> OSError:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), location)
     of_the_line = isinstance(error, ConnectionError | HTTPClientError)
     if isinstance(error, BaseError):
-        of_the_line = LINE in text
-    passing = (number >= 500 and number != 501) or number == 429 or name in PASSING or of_the_line
+        of_the_line = NETWORK_ERROR in text
+    passing = (number >= 500 and number != 501) or number == 429 or name in TRANSIENT_CODES or of_the_line
     kind = TransientError if passing else OSError
     return kind(errno.EIO, f"S3 failed with {name}, status {number or 'unknown'}", location)
 
 
-def tried(call: Callable[[], Result], location: str) -> Result:
+def retry(call: Callable[[], Result], location: str) -> Result:
     """Return what a call of obstore or boto3 about one object returns, tried again while its fault may pass.
 
     Waits double, and each is drawn between a half and all of that, so that many workers that failed together
@@ -196,7 +198,7 @@ def tried(call: Callable[[], Result], location: str) -> Result:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     fault: OSError
-    end, longest = PATIENCE.clock() + PATIENCE.seconds, FIRST_WAIT
+    end, longest = RETRY_POLICY.clock() + RETRY_POLICY.seconds, FIRST_WAIT_SECONDS
     while True:
         try:
             return call()
@@ -204,16 +206,16 @@ def tried(call: Callable[[], Result], location: str) -> Result:
             fault = error
         except (BaseError, FileNotFoundError, BotoCoreError, ClientError) as error:
             fault = system_error(error, location)
-            if isinstance(error, CONDITIONS) and not isinstance(fault, TransientError):
+            if isinstance(error, CONDITION_ERRORS) and not isinstance(fault, TransientError):
                 raise
         pause = _random.uniform(longest / 2, longest)
-        if not isinstance(fault, TransientError) or PATIENCE.clock() + pause > end:
+        if not isinstance(fault, TransientError) or RETRY_POLICY.clock() + pause > end:
             raise fault
-        PATIENCE.wait(pause)
-        longest = min(2 * longest, LONGEST_WAIT)
+        RETRY_POLICY.wait(pause)
+        longest = min(2 * longest, LONGEST_WAIT_SECONDS)
 
 
-def unlisted(location: str, error: "ClientError") -> JobError:
+def listing_error(location: str, error: "ClientError") -> JobError:
     """Say why a location could not be listed."""
     code = error.response["Error"]["Code"]
     if code == "NoSuchBucket":
@@ -225,16 +227,16 @@ def unlisted(location: str, error: "ClientError") -> JobError:
     return JobError(f"{location} could not be listed: S3 answers {code}")
 
 
-def unasked(what: str, error: Exception) -> JobError:
+def connection_error(what: str, error: Exception) -> JobError:
     """Say why S3 could not be asked at all."""
     # The name alone: the text can quote what a credential process printed, or an endpoint with a password.
     name = type(error).__name__
-    if any(part in name for part in NO_CREDENTIALS):
+    if any(part in name for part in CREDENTIAL_ERRORS):
         return UsageError(f"no AWS credentials for {what} ({name}): set AWS_PROFILE or log in")
     return JobError(f"S3 could not be asked about {what} ({name}): check the network and AWS_ENDPOINT_URL")
 
 
-def _moment(text: Any) -> datetime:
+def _timestamp(text: Any) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except (TypeError, ValueError):  # the forms that HTTP headers and other services use

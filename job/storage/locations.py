@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from job.errors import UsageError
 
-WHERE: Final = "folder, file:///folder or s3://bucket/prefix"
+LOCATION_FORMS: Final = "folder, file:///folder or s3://bucket/prefix"
 
 # Scheme, host or bucket, path; Hadoop prints file:/folder with one slash.
 _URI: Final = re.compile(r"(file(?=:/[^/])|[A-Za-z][A-Za-z0-9+.-]*(?=://)):(?://([^/]*))?(.*)", re.DOTALL)
@@ -32,15 +32,15 @@ def normalise(uri: str) -> str:
         return _absolute(unquote(path, errors="surrogateescape"))
     parts = [part for part in path.split("/") if part]  # Hadoop, too, takes // for /
     if scheme not in ("s3", "s3a") or not re.fullmatch("[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", host):
-        raise UsageError(f"{uri!r} is no location: give a {WHERE}")
+        raise UsageError(f"{uri!r} is no location: give a {LOCATION_FORMS}")
     if {".", ".."} & set(parts):
-        raise UsageError(f"{uri!r} has a . or .. in it, which S3 does not resolve: give a {WHERE}")
+        raise UsageError(f"{uri!r} has a . or .. in it, which S3 does not resolve: give a {LOCATION_FORMS}")
     return "/".join(["s3:/", host, *parts])
 
 
 def _absolute(text: str) -> str:
     if not text or "\0" in text:
-        raise UsageError(f"{text!r} is no location: give a {WHERE}")
+        raise UsageError(f"{text!r} is no location: give a {LOCATION_FORMS}")
     home = text == "~" or text.startswith("~/")  # ~name is as likely a folder's name as a user's
     path = (Path(text).expanduser() if home else Path(text)).absolute()
     if ".." in path.parts:

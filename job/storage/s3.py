@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
 
 WHOLE_BYTES: Final = 2**20  # a smaller object is read whole: one request instead of three or four
-END_BYTES: Final = 2**17  # the plan of a Parquet file of some thousand photos is a tenth of it
-DELETED_AT_ONCE: Final = 1000  # the most that S3 takes
+FOOTER_BYTES: Final = 2**17  # the plan of a Parquet file of some thousand photos is a tenth of it
+KEYS_PER_REQUEST: Final = 1000  # the most that S3 takes
 # botocore renews credentials ten minutes before their end at the latest: what it hands out is good that long.
-CREDENTIALS_LAST: Final = timedelta(minutes=10)
+CREDENTIALS_LIFETIME: Final = timedelta(minutes=10)
 # What obstore refuses or changes: control characters, and parts that are empty, "." or "..".
-NO_PATH: Final = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|\Z)")
+UNSUPPORTED_KEY: Final = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|\Z)")
 
-_opening = threading.Lock()
+_opening_lock = threading.Lock()
 
 
 def split(location: str) -> tuple[str, str]:
@@ -60,7 +60,7 @@ def store(bucket: str, writing: bool = False) -> "S3Store":
     return S3Store(
         bucket,
         config=where,
-        credential_provider=Boto3CredentialProvider(aws.session(), ttl=CREDENTIALS_LAST),
+        credential_provider=Boto3CredentialProvider(aws.session(), ttl=CREDENTIALS_LIFETIME),
         # A slow line is no error as long as bytes arrive.
         client_options={
             "allow_http": endpoint.startswith("http:"),
@@ -88,23 +88,25 @@ def read(location: str) -> bytes:
     PermissionError
         If it may not be read.
     OSError
-        If S3 has failed for longer than ``aws.PATIENCE``, or does not accept the credentials.
+        If S3 has failed for longer than ``aws.RETRY_POLICY``, or does not accept the credentials.
     """
     bucket, key = split(location)
-    if not NO_PATH.search(key):
-        return aws.tried(lambda: bytes(_opened(bucket).get(key).bytes()), location)
-    with _opening:
+    if not UNSUPPORTED_KEY.search(key):
+        return aws.retry(lambda: bytes(_opened_store(bucket).get(key).bytes()), location)
+    with _opening_lock:
         boto3 = client(bucket, 0)
-    return aws.tried(lambda: boto3.get_object(Bucket=bucket, Key=key)["Body"].read(), location)  # noqa: PLW0108
+    return aws.retry(lambda: boto3.get_object(Bucket=bucket, Key=key)["Body"].read(), location)  # noqa: PLW0108
 
 
 def read_range(location: str, start: int, length: int) -> bytes:
     """Return a part of one of our own objects, whose names obstore takes. Raises as :func:`read` does."""
     bucket, key = split(location)
-    return aws.tried(lambda: bytes(_opened(bucket).get_range(key, start=start, length=length)), location)
+    return aws.retry(
+        lambda: bytes(_opened_store(bucket).get_range(key, start=start, length=length)), location
+    )
 
 
-class Ranges(io.RawIOBase):
+class RangeReader(io.RawIOBase):
     """One of our own objects, of known size, as a seekable file.
 
     PyArrow reads a file's end first, where its plan is, and then the columns that are wanted: so the end is
@@ -114,7 +116,7 @@ class Ranges(io.RawIOBase):
     def __init__(self, location: str, size: int) -> None:
         super().__init__()
         self._location, self._size, self._at = location, size, 0
-        self._end_from = max(0, size - END_BYTES)
+        self._end_from = max(0, size - FOOTER_BYTES)
         self._end = read_range(location, self._end_from, size - self._end_from)
 
     def readable(self) -> bool:
@@ -144,7 +146,7 @@ def write(location: str, data: bytes, only_if_new: bool) -> bool:
     try may be all that got lost.
     """
     bucket, key = split(location)
-    if NO_PATH.search(key):
+    if UNSUPPORTED_KEY.search(key):
         raise UsageError(
             f"{location!r} cannot be written: it has an empty or a dotted part, or a control character"
         )
@@ -155,10 +157,10 @@ def write(location: str, data: bytes, only_if_new: bool) -> bool:
         tries += 1
         # One request, not one for every 5 MB: what is written appears at once, and leaves no parts behind.
         how: Literal["create", "overwrite"] = "create" if only_if_new else "overwrite"
-        _opened(bucket, writing=True).put(key, data, mode=how, use_multipart=False)
+        _opened_store(bucket, writing=True).put(key, data, mode=how, use_multipart=False)
 
     try:
-        aws.tried(put, location)
+        aws.retry(put, location)
     except AlreadyExistsError:
         return tries > 1 and read(location) == data
     return True
@@ -190,9 +192,9 @@ def list_objects(location: str, after: str = "") -> Iterator[tuple[str, int, str
             try:
                 page = coming.result()
             except ClientError as error:
-                raise aws.unlisted(location, error) from None
+                raise aws.listing_error(location, error) from None
             except BotoCoreError as error:
-                raise aws.unasked(location, error) from None
+                raise aws.connection_error(location, error) from None
             token = page.get("NextContinuationToken")
             coming = pool.submit(ask, ContinuationToken=token) if token else None
             for one in page.get("Contents", ()):
@@ -210,8 +212,8 @@ def delete_files(locations: Iterable[str]) -> None:
         If S3 fails.
     """
     names = iter(locations)
-    while some := list(islice(names, DELETED_AT_ONCE)):
-        aws.tried(partial(_delete, some), some[0])
+    while some := list(islice(names, KEYS_PER_REQUEST)):
+        aws.retry(partial(_delete, some), some[0])
 
 
 def _delete(locations: list[str]) -> None:
@@ -219,13 +221,13 @@ def _delete(locations: list[str]) -> None:
     wanted: Any = {"Objects": [{"Key": split(one)[1]} for one in locations], "Quiet": True}
     failed = client(bucket).delete_objects(Bucket=bucket, Delete=wanted).get("Errors", [])
     codes = {one.get("Code", "") for one in failed}
-    if refused := sorted(codes.difference(aws.PASSING)):
+    if refused := sorted(codes.difference(aws.TRANSIENT_CODES)):
         raise PermissionError(errno.EACCES, f"S3 answers {refused[0]}", locations[0])
     if codes:
         raise aws.TransientError(errno.EIO, f"S3 answers {min(codes)}", locations[0])
 
 
-def _opened(bucket: str, writing: bool = False) -> "S3Store":
+def _opened_store(bucket: str, writing: bool = False) -> "S3Store":
     """Return the store of a bucket; of many threads that ask at once, one opens it."""
-    with _opening:
+    with _opening_lock:
         return store(bucket, writing)

@@ -19,9 +19,9 @@ from urllib.parse import quote, unquote
 from job.storage import s3
 
 # What is raised by a JSON or NumPy file that is empty or torn, as a power cut can leave it.
-DAMAGED: Final = (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
+DAMAGED_FILE_ERRORS: Final = (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
 DRAFT: Final = ".draft"  # ends the name of a file that is being written; such a name begins with a dot
-TRIES: Final = 5
+WRITE_TRIES: Final = 5
 # What a file system answers to a hard link that has none: FAT, many network and container file systems.
 NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -53,7 +53,7 @@ def was_unprintable(path: str) -> bool:
     return path.startswith("file:")
 
 
-def unprinted(path: str) -> str:
+def original_path(path: str) -> str:
     """Return the path that :func:`printable` was given."""
     return unquote(path.removeprefix("file://"), errors="surrogateescape") if was_unprintable(path) else path
 
@@ -87,10 +87,10 @@ def open_input(location: str) -> BinaryIO:
     return io.BytesIO(s3.read(location)) if is_s3(location) else Path(location).open("rb")
 
 
-def open_columns(location: str, size: int) -> BinaryIO | s3.Ranges:
+def open_columns(location: str, size: int) -> BinaryIO | s3.RangeReader:
     """Open a Parquet file of `size` bytes to read a few columns: of a large object, only those parts."""
     if is_s3(location) and size > s3.WHOLE_BYTES:
-        return s3.Ranges(location, size)
+        return s3.RangeReader(location, size)
     return open_input(location)
 
 
@@ -101,7 +101,7 @@ def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
     """
     if is_s3(location):
         return s3.write(location, data, only_if_new)
-    for _ in range(TRIES - 1):
+    for _ in range(WRITE_TRIES - 1):
         with contextlib.suppress(FileNotFoundError):  # another command has just removed the folder as empty
             return _write_file(Path(location), data, only_if_new)
     return _write_file(Path(location), data, only_if_new)

@@ -68,13 +68,13 @@ class Snapshot:
     ended: int = 0
     since_checkpoint: int = 0
 
-    def of(self, outcome: str) -> list[DataFile]:
+    def files_of(self, outcome: str) -> list[DataFile]:
         """Return the files of ``featurized`` or ``rejected`` photos, in order of their paths."""
         return sorted(file for file in self.files.values() if file.outcome == outcome)
 
     def rows(self, outcome: str) -> int:
         """Return how many photos are ``featurized`` or ``rejected``."""
-        return sum(file.rows for file in self.of(outcome))
+        return sum(file.rows for file in self.files_of(outcome))
 
 
 def load(output: str) -> Snapshot | None:
@@ -112,7 +112,7 @@ def load(output: str) -> Snapshot | None:
         )
 
 
-def put(output: str, version: int, actions: Iterable[Action], about: Mapping[str, object]) -> bool:
+def write(output: str, version: int, actions: Iterable[Action], about: Mapping[str, object]) -> bool:
     """Write a commit, and return whether it has landed; False if the version is taken.
 
     `version` is the one after that which the actions were decided on; the functions below return actions.
@@ -130,7 +130,7 @@ def put(output: str, version: int, actions: Iterable[Action], about: Mapping[str
     return store.write_bytes(_commit_file(output, version), "\n".join(lines).encode(), only_if_new=True)
 
 
-def has(output: str, version: int) -> bool:
+def exists(output: str, version: int) -> bool:
     """Tell whether a version has been committed."""
     try:
         return store.read_bytes(_commit_file(output, version)) is not None
@@ -138,7 +138,7 @@ def has(output: str, version: int) -> bool:
         return False
 
 
-def about(output: str, version: int) -> dict[str, Any]:
+def commit_info(output: str, version: int) -> dict[str, Any]:
     """Return what a commit says of itself; nothing if there is no such commit."""
     return _info(_read(output, version) or [])
 
@@ -155,7 +155,7 @@ def removed_since(output: str, version: int, hours: float) -> set[str]:
     return removed
 
 
-def checkpoint(output: str) -> None:
+def write_checkpoint(output: str) -> None:
     """Write a checkpoint of the newest version, and delete those that no reader needs any more."""
     log = store.join(output, layout.PHOTOS, LOG)
     with _replayed(output) as (table, copy):
@@ -171,12 +171,12 @@ def checkpoint(output: str) -> None:
     store.delete_files(there[:-CHECKPOINTS_KEPT])
 
 
-def protocol() -> Action:
+def protocol_action() -> Action:
     """Return what readers and writers must understand."""
     return {"protocol": {"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION}}
 
 
-def metadata(table_id: str, configuration: Mapping[str, str]) -> Action:
+def metadata_action(table_id: str, configuration: Mapping[str, str]) -> Action:
     """Return the table's schema and properties.
 
     Other writers' statistics, which would bring paths of photos into the log, are kept to ``etag``.
@@ -196,18 +196,18 @@ def metadata(table_id: str, configuration: Mapping[str, str]) -> Action:
     }
 
 
-def number(application: str, value: int) -> Action:
+def command_action(application: str, value: int) -> Action:
     """Return the number of a command that begins (``WRITER``) or ends (``ENDED``)."""
     return {"txn": {"appId": application, "version": value, "lastUpdated": _now()}}
 
 
-def add(file: DataFile, data_change: bool) -> Action:
+def add_action(file: DataFile, data_change: bool) -> Action:
     """Let a file come. Its statistics are the number of its rows alone: no path may reach the log."""
     stats = json.dumps({"numRecords": file.rows})
     return {"add": {**_file(file, data_change), "modificationTime": _now(), "stats": stats}}
 
 
-def remove(file: DataFile, data_change: bool) -> Action:
+def remove_action(file: DataFile, data_change: bool) -> Action:
     """Let a file go."""
     return {"remove": {**_file(file, data_change), "deletionTimestamp": _now(), "extendedFileMetadata": True}}
 

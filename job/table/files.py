@@ -20,7 +20,7 @@ ROWS_PER_GROUP: Final = 4096  # 20 MB of features: a reader's step
 REPEATING: Final = ("label", "split", "reason", "backbone", "run_id", "outcome")
 
 
-def parquet(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table) -> bytes:
     """Return a table as a Parquet file, compressed with zstd."""
     sink = io.BytesIO()
     repeating = [name for name in table.schema.names if name in REPEATING]
@@ -33,7 +33,7 @@ def write(output: str, path: str, rows: pa.Table) -> DataFile:
 
     `path` is as :func:`layout.data_path` returns it, and `rows` have the columns ``schema.PHOTOS``.
     """
-    data = parquet(rows.cast(schema.PHOTOS).sort_by("path"))
+    data = parquet_bytes(rows.cast(schema.PHOTOS).sort_by("path"))
     store.write_bytes(location(output, path), data)
     return DataFile(path, len(data), len(rows))
 
@@ -55,7 +55,7 @@ def batches(places: Iterable[str], columns: list[str]) -> Iterator[pa.RecordBatc
             yield from pq.ParquetFile(source).iter_batches(ROWS_PER_READ, columns=columns, use_threads=False)
 
 
-def are_of(table: pa.Table, paths: Collection[str]) -> pa.ChunkedArray:
+def photo_mask(table: pa.Table, paths: Collection[str]) -> pa.ChunkedArray:
     """Tell of each row of a table whether it is of one of some photos."""
     return pc.is_in(table["path"], value_set=pa.array(list(paths), pa.string()))
 
@@ -63,7 +63,7 @@ def are_of(table: pa.Table, paths: Collection[str]) -> pa.ChunkedArray:
 def rows_without(place: str, paths: Collection[str]) -> pa.Table:
     """Return a file's rows but for those of some photos."""
     whole = read(place)
-    return whole.filter(pc.invert(are_of(whole, paths)))
+    return whole.filter(pc.invert(photo_mask(whole, paths)))
 
 
 def vectors(rows: NDArray[np.float32]) -> pa.ListArray:

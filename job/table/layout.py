@@ -17,7 +17,7 @@ TASKS: Final = "_tasks"  # what a run has to do, while it runs
 MISSING: Final = "missing"  # the known photos that the last run did not find
 FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, MISSING, TASKS)
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
-NOT_OF_THE_EARLIER: Final = (PHOTOS, MISSING, TASKS)
+ADDED_WITH_DELTA: Final = (PHOTOS, MISSING, TASKS)
 # What outputs consisted of before there was a table.
 EARLIER_CLAIM: Final = "_input.json"
 EARLIER: Final = (

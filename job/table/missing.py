@@ -17,7 +17,7 @@ from job.table.writer import Writer
 
 def read(output: str) -> pa.Table:
     """Return the list: ``path`` and ``outcome``."""
-    place = sweep.newest_missing(output)
+    place = sweep.missing_list(output)
     return files.read(place) if place else schema.MISSING.empty_table()
 
 
@@ -28,6 +28,6 @@ def write(writer: Writer, listed: Iterable[pa.RecordBatch]) -> None:
         for batch in listed:
             file.write_batch(batch.select(schema.MISSING.names).cast(schema.MISSING))
             rows += len(batch)
-    if rows or sweep.newest_missing(writer.output):
+    if rows or sweep.missing_list(writer.output):
         place = store.join(writer.output, layout.MISSING, f"{writer.number:09}.parquet")
         store.write_bytes(place, sink.getvalue())

@@ -12,7 +12,7 @@ from job.table.writer import Writer
 FILES_AT_ONCE: Final = 4  # of some MB each, in as many threads
 
 
-def remove(writer: Writer, paths_of: Mapping[str, Collection[str]]) -> dict[str, DataFile | None]:
+def remove_photos(writer: Writer, paths_of: Mapping[str, Collection[str]]) -> dict[str, DataFile | None]:
     """Take the rows of photos, given by the files of the table that they are in, out of it, all at once.
 
     Return, by each of these files, the one in its place; None where no row is left.

@@ -17,7 +17,7 @@ from job.table.commits import Snapshot
 DERIVED: Final = (layout.PCA, layout.PCA_CSV)
 
 
-def listed(output: str) -> list[str]:
+def candidates(output: str) -> list[str]:
     """Return the locations of all files that a command may have to delete."""
     folders = (layout.PHOTOS, *DERIVED, layout.MISSING, layout.TASKS)
     there = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
@@ -25,22 +25,22 @@ def listed(output: str) -> list[str]:
     return [*(location for location, _ in there), *drafts]
 
 
-def unnamed(output: str, places: Sequence[str], snapshot: Snapshot, keep_hours: float = 0) -> list[str]:
-    """Return those of some locations, as :func:`listed` returns them, that a snapshot does not lead to.
+def unreferenced(output: str, places: Sequence[str], snapshot: Snapshot, keep_hours: float = 0) -> list[str]:
+    """Return those of some locations, as :func:`candidates` returns them, that a snapshot does not lead to.
 
     Files that were removed from the table within `keep_hours` are not returned.
     """
     paths = {*snapshot.files}
     if keep_hours:
         paths |= commits.removed_since(output, snapshot.version, keep_hours)
-    named = {store.join(output, layout.PHOTOS, path) for path in paths} | {newest_missing(output)}
-    model_id = current_model(output)
-    for file in snapshot.of(layout.FEATURIZED):
+    named = {store.join(output, layout.PHOTOS, path) for path in paths} | {missing_list(output)}
+    model_id = current_model_id(output)
+    for file in snapshot.files_of(layout.FEATURIZED):
         named |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
     return [place for place in places if place not in named]
 
 
-def left_by(output: str, newest: Snapshot, seen: Snapshot, command: int) -> list[str]:
+def overtaken_files(output: str, newest: Snapshot, seen: Snapshot, command: int) -> list[str]:
     """Return the locations of what a command that was overtaken has written, and nobody has committed.
 
     Parameters
@@ -67,19 +67,19 @@ def left_by(output: str, newest: Snapshot, seen: Snapshot, command: int) -> list
     return left
 
 
-def delete(output: str, locations: list[str]) -> None:
+def delete_files(output: str, locations: list[str]) -> None:
     """Delete files of an output, and the folders that are empty then."""
     store.delete_files(locations)
     if not store.is_s3(output):
         store.remove_empty_folders({location.rpartition("/")[0] for location in locations}, output)
 
 
-def newest_missing(output: str) -> str:
+def missing_list(output: str) -> str:
     """Return where the list of missing photos is; ``""`` if there is none."""
     return max((place for place, _ in store.list_files(store.join(output, layout.MISSING))), default="")
 
 
-def current_model(output: str) -> str:
+def current_model_id(output: str) -> str:
     """Return the id of the model that the matrix is of; ``""`` if there is none."""
     try:
         return str(json.loads(store.read_bytes(store.join(output, layout.CURRENT_MODEL)))["model_id"])

@@ -80,7 +80,7 @@ def open_twice(folder: Path) -> dict[str, Any]:
         return found.version if found else -1, round(time.monotonic() - start, 3)
 
     version, without = opened()
-    commits.checkpoint(output)
+    commits.write_checkpoint(output)
     return {"commits": version, "opened": {"without": without, "with": opened()[1]}}
 
 
@@ -89,13 +89,13 @@ def compare(folder: Path, rows: int, cores: int) -> dict[str, Any]:
     output = _output(folder)
     source = Source((), output, manifest=str(_list(folder)))
     start = time.monotonic()
-    with writer.writing(
+    with writer.exclusive_writer(
         output,
         "bench",
         "run",
-        lambda found: claim.admit_run(output, found, claim.made_from((), None), False),
+        lambda found: claim.admit_run(output, found, claim.input_claim((), None), False),
     ) as writing:
-        taken = listing.take(source, writing, BACKBONE, cores, WAVE)
+        taken = listing.take_inventory(source, writing, BACKBONE, cores, WAVE)
         seconds, peak = time.monotonic() - start, peak_bytes(os.getpid())
         return {
             "files": len(writing.snapshot.files),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from job.cli import settings
 from job.inventory import labels
-from job.inventory.folders import Listed, walk
+from job.inventory.folders import ListedFile, walk
 from job.model import incremental_moments, projection, refit, saved_model
 from job.network import backbone
 from job.network.backbone import FEATURES
@@ -38,7 +38,7 @@ NOISE: Final = 0.05  # in standard deviations of a feature: 0.25 % of the varian
 MODIFIED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def known(photos: Sequence[Listed], count: int) -> Iterator[list[Listed]]:
+def known(photos: Sequence[ListedFile], count: int) -> Iterator[list[ListedFile]]:
     """Yield `count` photos that do not exist, by the files they are known in.
 
     They lie in the folders of `photos`, and each file has some of every folder, as a day's photos would.
@@ -46,7 +46,7 @@ def known(photos: Sequence[Listed], count: int) -> Iterator[list[Listed]]:
     folders = sorted({photo.path.rpartition("/")[0] for photo in photos})
     for start in range(0, count, ROWS_PER_FILE):
         made = [
-            Listed(
+            ListedFile(
                 f"{folders[number % len(folders)]}/known-{number:07}.jpg",
                 5000 + number % 997,
                 _etag(number),
@@ -57,7 +57,7 @@ def known(photos: Sequence[Listed], count: int) -> Iterator[list[Listed]]:
         yield sorted(made)
 
 
-def rows(photos: Sequence[Listed], features: NDArray[np.float32]) -> pa.Table:
+def rows(photos: Sequence[ListedFile], features: NDArray[np.float32]) -> pa.Table:
     """Return rows of the table: photos and their features ``(n, 1280)``."""
     names, splits = zip(*(labels.label_and_split(photo.path) for photo in photos), strict=True)
     facts = {name: [getattr(photo, name) for photo in photos] for name in LISTED}
@@ -74,22 +74,22 @@ def resampled(real: NDArray[np.float32], count: int, rng: np.random.Generator) -
     return made
 
 
-def write_output(output: str, photos: Sequence[Listed], count: int, real: NDArray[np.float32]) -> None:
+def write_output(output: str, photos: Sequence[ListedFile], count: int, real: NDArray[np.float32]) -> None:
     """Write what a run that has featurized `count` photos leaves: table, moments, model and matrix."""
     rng = np.random.default_rng(0)
     parts = (rows(some, resampled(real, len(some), rng)) for some in known(photos, count))
-    with writer.writing(
+    with writer.exclusive_writer(
         output,
         RUN_ID,
         "run",
-        lambda found: claim.admit_run(output, found, claim.made_from((), None), False),
+        lambda found: claim.admit_run(output, found, claim.input_claim((), None), False),
     ) as writing:
         writing.commit(add=synthetic_table.write_files(output, parts))
-        featurized = writing.snapshot.of(layout.FEATURIZED)
+        featurized = writing.snapshot.files_of(layout.FEATURIZED)
         moments, _ = incremental_moments.sum_up(
             output, featurized, partial(incremental_moments.of_files, output)
         )
-        usual = settings.parse(["--input", "-", "--output", output], {})
+        usual = settings.parse_settings(["--input", "-", "--output", output], {})
         model = refit.choose(usual, "", moments).pca
         facts = {**refit.facts(usual), "run_id": RUN_ID}
         saved_model.save(model, store.join(output, layout.MODELS, model.model_id), facts)
@@ -101,7 +101,7 @@ def write_output(output: str, photos: Sequence[Listed], count: int, real: NDArra
         )
 
 
-def write_list(file: Path, photos: Sequence[Listed], count: int) -> None:
+def write_list(file: Path, photos: Sequence[ListedFile], count: int) -> None:
     """Write a ``--manifest`` of some photos and of `count` known ones."""
     whole = [*photos, *(one for some in known(photos, count) for one in some)]
     table = pa.table({name: [getattr(one, name) for one in whole] for name in LISTED})
@@ -112,7 +112,7 @@ def _features(output: str) -> NDArray[np.float32]:
     """Return the features ``(n, 1280)`` of an output."""
     found = commits.load(output)
     assert found is not None
-    places = [files.location(output, file.path) for file in found.of(layout.FEATURIZED)]
+    places = [files.location(output, file.path) for file in found.files_of(layout.FEATURIZED)]
     batches = files.batches(places, ["features"])
     return np.vstack([files.matrix(batch.column(0), FEATURES) for batch in batches])
 

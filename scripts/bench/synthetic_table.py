@@ -34,13 +34,13 @@ def write_files(output: str, parts: Iterable[pa.Table]) -> Iterator[DataFile]:
 
 def write(output: str, parts: Iterable[pa.Table], files_per_commit: int) -> None:
     """Write a table, without a checkpoint, as a run of a list has left it: its files come after version 0."""
-    numbers = [commits.number(name, NUMBER) for name in (commits.WRITER, commits.ENDED)]
-    made_from = claim.made_from((), None)
-    begin = [commits.protocol(), *claim.admit_run(output, None, made_from, False), *numbers]
-    added = (commits.add(file, True) for file in write_files(output, parts))
+    numbers = [commits.command_action(name, NUMBER) for name in (commits.WRITER, commits.ENDED)]
+    made_from = claim.input_claim((), None)
+    begin = [commits.protocol_action(), *claim.admit_run(output, None, made_from, False), *numbers]
+    added = (commits.add_action(file, True) for file in write_files(output, parts))
     with patch.object(os, "fsync"):
         for version, actions in enumerate(chain([begin], _blocks(added, files_per_commit))):
-            commits.put(output, version, actions, {"run": RUN_ID, "command": "run"})
+            commits.write(output, version, actions, {"run": RUN_ID, "command": "run"})
 
 
 def _blocks(actions: Iterator[commits.Action], size: int) -> Iterator[list[commits.Action]]:

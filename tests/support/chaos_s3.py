@@ -11,7 +11,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from job.storage import aws
-from job.storage.aws import Patience
+from job.storage.aws import RetryPolicy
 from scripts.s3_server.__main__ import running
 from scripts.s3_server.faults import Faults
 from scripts.s3_server.server import Server
@@ -31,9 +31,9 @@ class Waits:
     def wait(self, seconds: float) -> None:
         self.waited.append(seconds)
 
-    def patience(self, seconds: float = 60) -> Patience:
+    def patience(self, seconds: float = 60) -> RetryPolicy:
         """Return a patience that goes by this clock."""
-        return Patience(seconds, wait=self.wait, clock=lambda: sum(self.waited))
+        return RetryPolicy(seconds, wait=self.wait, clock=lambda: sum(self.waited))
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def chaos(
     *,
     silence: float = 1,
     faults: Faults | None = None,
-    patience: Patience | None = None,
+    patience: RetryPolicy | None = None,
 ) -> Iterator[Server]:
     """Run the server with an empty bucket, ``photos``.
 
@@ -54,14 +54,14 @@ def chaos(
         Seconds without a byte until a client gives up; every other wait takes no time.
     faults : Faults
         What goes wrong at random.
-    patience : Patience
+    patience : RetryPolicy
         That of reads and writes.
     """
     with running(buckets=(BUCKET,), faults=faults) as server:
         environment.setenv("AWS_ENDPOINT_URL", server.url)
         for name in ("READ_SECONDS", "WRITE_SECONDS", "LISTING_SECONDS"):
             environment.setattr(aws, name, silence)
-        environment.setattr(aws, "PATIENCE", patience or Waits().patience())
+        environment.setattr(aws, "RETRY_POLICY", patience or Waits().patience())
         environment.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
         environment.setattr(JSONFileLoader, "_load_file", lambda _, *words: _load(*words))
         yield server

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from job.inventory import listing, tasks
-from job.inventory.folders import Listed
+from job.inventory.folders import ListedFile
 from job.inventory.listing import Inventory, Source
 from job.storage import s3
 from job.table import files, schema
@@ -41,9 +41,9 @@ class Row(NamedTuple):
     backbone: str | None = NETWORK
 
 
-def listed(path: str, etag: str = "e", size: int = 5, modified: datetime | None = NOON) -> Listed:
+def listed(path: str, etag: str = "e", size: int = 5, modified: datetime | None = NOON) -> ListedFile:
     """Return a photo as it is listed: the one that a row of that path is of."""
-    return Listed(path, size, etag, modified)
+    return ListedFile(path, size, etag, modified)
 
 
 def known(output: Path | str, photos: Mapping[str, Iterable[Row | str]]) -> Snapshot:
@@ -92,7 +92,7 @@ def take(
     source = Source(tuple(str(one) for one in inputs), str(without), limit)
     writer = Writer(str(to), "a run", "run")
     writer.snapshot = table or Snapshot()
-    taken = listing.take(source, writer, NETWORK, cores, wave)
+    taken = listing.take_inventory(source, writer, NETWORK, cores, wave)
     return taken, rows_of(taken) if read else []
 
 

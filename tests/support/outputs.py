@@ -23,7 +23,7 @@ import pytest
 from numpy.typing import NDArray
 
 from job.cli.log import Log
-from job.cli.settings import parse
+from job.cli.settings import parse_settings
 from job.maths.moments import Moments
 from job.model import incremental_moments, projection
 from job.network import backbone
@@ -134,7 +134,7 @@ def run(made: Made, *options: str, cores: int = 2, gone: Collection[str] = ()) -
     The record tells of a number of cores if workers were needed.
     """
     words = ["--input", made.source, "--output", made.location, "--components", str(COMPONENTS)]
-    settings = parse([*words, "--max-rejected", "1", "--refit", "never", *options], {})
+    settings = parse_settings([*words, "--max-rejected", "1", "--refit", "never", *options], {})
     log = Log("a run", out=io.StringIO(), err=io.StringIO())
     network = Backbone("litert", b"", "", NETWORK, "nowhere")
 
@@ -173,12 +173,12 @@ def features_of(path: str) -> NDArray[np.float32]:
 
 def moments_of(location: str) -> Moments:
     """Return the moments of the featurized photos, in order of the files."""
-    return incremental_moments.of_files(location, snapshot(location).of(layout.FEATURIZED))
+    return incremental_moments.of_files(location, snapshot(location).files_of(layout.FEATURIZED))
 
 
 def rows_of(location: str, outcome: str) -> list[dict[str, Any]]:
     """Return the table's rows of an outcome, by their paths."""
-    found = [files.read(files.location(location, file.path)) for file in snapshot(location).of(outcome)]
+    found = [files.read(files.location(location, file.path)) for file in snapshot(location).files_of(outcome)]
     return sorted(chain.from_iterable(table.to_pylist() for table in found), key=lambda row: row["path"])
 
 

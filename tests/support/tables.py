@@ -58,12 +58,12 @@ def written(output: str, number: int, *paths: str, outcome: str = FEATURIZED, ta
 
 def admit(output: str) -> writer.Claim:
     """Return the claim of a run on the folder ``/photos``."""
-    return lambda found: claim.admit_run(output, found, claim.made_from(["/photos"], None), overwrite=False)
+    return lambda found: claim.admit_run(output, found, claim.input_claim(["/photos"], None), overwrite=False)
 
 
 def writing(output: str, run_id: str = "r-1", **more: Any) -> AbstractContextManager[Writer]:
     """Be a run that writes to an output."""
-    return writer.writing(output, run_id, "run", admit(output), **more)
+    return writer.exclusive_writer(output, run_id, "run", admit(output), **more)
 
 
 def make(output: str, *paths: str) -> Snapshot:
@@ -124,7 +124,7 @@ def table(output: Path | str, name: str) -> pd.DataFrame:
         frame = pd.read_parquet(Path(output) / MATRIX)
     else:
         now = snapshot(output)
-        parts = [files.read(files.location(str(output), file.path)) for file in now.of(name)]
+        parts = [files.read(files.location(str(output), file.path)) for file in now.files_of(name)]
         frame = pa.concat_tables([schema.PHOTOS.empty_table(), *parts]).to_pandas()
         assert len(frame) == now.rows(name)
     frame = frame.set_index("path").sort_index()
@@ -160,9 +160,9 @@ def assert_whole(output: Path) -> None:
     """Find matrix and moments to be of just the featurized photos, and no file beside those named."""
     features, matrix = table(output, FEATURIZED), table(output, MATRIX)
     assert matrix.index.equals(features.index)
-    model_id = sweep.current_model(str(output))
+    model_id = sweep.current_model_id(str(output))
     named = {f"{layout.PHOTOS}/{path}" for path in snapshot(output).files}
-    for file in snapshot(output).of(FEATURIZED):
+    for file in snapshot(output).files_of(FEATURIZED):
         named.update(layout.matrix_paths(file.path, model_id))
     folders = ("photos/outcome=*", "pca*/*", "_tasks")
     there = [file for folder in folders for file in output.glob(f"{folder}/*")]

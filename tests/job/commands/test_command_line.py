@@ -28,7 +28,7 @@ MORE = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/
 
 @pytest.fixture(autouse=True)
 def _signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exits, "end_on_signals", lambda: None)
+    monkeypatch.setattr(exits, "interrupt_on_signals", lambda: None)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
@@ -86,7 +86,7 @@ def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Made) -> Non
 def test_while_another_command_writes_a_second_is_refused_and_show_is_not(
     name: str, output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with writer.writing(output.location, "night", "run", lambda _: []) as other:
+    with writer.exclusive_writer(output.location, "night", "run", lambda _: []) as other:
         monkeypatch.setattr(time, "sleep", lambda _: other.commit())  # it lives
         before = tree(f"{output.location}/{layout.PHOTOS}/outcome=featurized")
         assert main.main([name, "--output", output.location, *MORE[name]]) == 1

@@ -42,8 +42,8 @@ def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Made) 
     moments = moments_of(output.location)
     done = do(output.location)
     assert compact.summary(done) == (
-        f"featurized: {len(many.of(layout.FEATURIZED))} files are 1 now\n"
-        f"rejected: {len(many.of(layout.REJECTED))} files are 1 now"
+        f"featurized: {len(many.files_of(layout.FEATURIZED))} files are 1 now\n"
+        f"rejected: {len(many.files_of(layout.REJECTED))} files are 1 now"
     )
     assert rows_in(output.location) == before
     assert moments_of(output.location) == moments, "they were not summed up again"
@@ -56,7 +56,7 @@ def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Made) 
 def test_a_second_compaction_changes_nothing(output: Made) -> None:
     do(output.location, rows=20)
     before = tree(output.location)
-    assert len(tables.snapshot(output.location).of(layout.FEATURIZED)) > 1
+    assert len(tables.snapshot(output.location).files_of(layout.FEATURIZED)) > 1
     assert compact.summary(do(output.location, rows=20)) == (
         "nothing to do: there are no small files to merge"
     )
@@ -120,6 +120,6 @@ def test_in_s3_the_same_comes_of_it(bucket: str, tmp_path: Path, monkeypatch: py
     do(place)
     assert rows_in(place) == before
     snapshot = tables.snapshot(place)
-    assert len(snapshot.of(layout.FEATURIZED)) == 1
-    assert sweep.unnamed(place, sweep.listed(place), snapshot) == []
+    assert len(snapshot.files_of(layout.FEATURIZED)) == 1
+    assert sweep.unreferenced(place, sweep.candidates(place), snapshot) == []
     assert_derived(place)

@@ -65,14 +65,14 @@ def missing(made: Made) -> list[str]:
 
 def assert_derived(location: str) -> None:
     """See to it that moments and matrix are of the table's files, and are what these make."""
-    featurized = tables.snapshot(location).of(layout.FEATURIZED)
+    featurized = tables.snapshot(location).files_of(layout.FEATURIZED)
     kept, whole = incremental_moments.load(location), moments_of(location)
     assert kept is not None
     assert kept.files == {file.path: file.rows for file in featurized}
     assert kept.moments.n == whole.n
     np.testing.assert_allclose(kept.moments.mean, whole.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(kept.moments.scatter, whole.scatter, rtol=1e-9, atol=1e-9)
-    model_id = sweep.current_model(location)
+    model_id = sweep.current_model_id(location)
     wanted = {name for file in featurized for name in layout.matrix_paths(file.path, model_id)}
     there = [name for folder in sweep.DERIVED for name, _ in store.list_files(store.join(location, folder))]
     assert {name.removeprefix(f"{location}/") for name in there} == wanted
@@ -94,7 +94,7 @@ def assert_right(made: Made, gone: list[str]) -> None:
     snapshot = tables.snapshot(made.location)
     assert snapshot.writer == snapshot.ended
     assert traces_of(made, gone) == []
-    assert sweep.unnamed(made.location, sweep.listed(made.location), snapshot) == []
+    assert sweep.unreferenced(made.location, sweep.candidates(made.location), snapshot) == []
     rows = rows_of(made.location, layout.FEATURIZED)
     assert [row["path"] for row in rows] == [path for path in made.good if path not in gone]
     assert all(row["features"] == outputs.features_of(row["path"]).tolist() for row in rows)

@@ -12,7 +12,7 @@ import pytest
 from job.commands import compact
 from job.storage import store
 from job.table import files, layout, removal, writer
-from job.table.writer import Overtaken
+from job.table.writer import OvertakenError
 from tests.job.commands.test_erase import LOG, assert_derived, assert_right, do, traces_of
 from tests.support import outputs, tables
 from tests.support.outputs import Made, rows_of
@@ -164,7 +164,7 @@ def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
 ) -> None:
     mine, others = [output.good[40], *output.missing], [output.good[42], *output.changed, output.bad[0]]
     outputs.run(output, gone=others[:1])  # the list of missing photos names it, too
-    with monkeypatch.context() as patch, pytest.raises(Overtaken):
+    with monkeypatch.context() as patch, pytest.raises(OvertakenError):
         other = partial(do, output, paths=others, erasure_id="erasure-2")
         overtake(patch, lambda place: place.startswith(f"{output.location}/{step}"), other)
         do(output, paths=mine)
@@ -181,9 +181,9 @@ def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
 def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_what_that_has_erased(
     output: Made, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    file = min(tables.snapshot(output.location).of(layout.FEATURIZED)).path
+    file = min(tables.snapshot(output.location).files_of(layout.FEATURIZED)).path
     gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
-    with monkeypatch.context() as patch, pytest.raises(Overtaken):
+    with monkeypatch.context() as patch, pytest.raises(OvertakenError):
         other = partial(do, output, paths=gone)
         overtake(patch, lambda place: place.startswith(f"{output.location}/{folder}/"), other)
         outputs.run(output, "--components", "5", "--refit", "auto", gone=gone)
@@ -195,14 +195,14 @@ def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_wha
 def test_a_command_that_wakes_leaves_alone_what_the_one_that_took_over_is_making(
     output: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = min(tables.snapshot(output.location).of(layout.FEATURIZED)).path
+    file = min(tables.snapshot(output.location).files_of(layout.FEATURIZED)).path
     gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
     asleep = writer.Writer(output.location, "asleep", "erase")
     asleep.begin(lambda _: [], print)
-    removal.remove(asleep, {file: gone})
+    removal.remove_photos(asleep, {file: gone})
 
     def wake() -> None:
-        with pytest.raises(Overtaken):
+        with pytest.raises(OvertakenError):
             asleep.end()
 
     with monkeypatch.context() as patch:

@@ -48,7 +48,7 @@ def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Mad
         "path": path,
         "outcome": "featurized",
         "table_version": tables.snapshot(output.location).version,
-        "model_id": sweep.current_model(output.location),
+        "model_id": sweep.current_model_id(output.location),
         "components": COMPONENTS,
         "first_components": projected[path],
         "is_missing": False,
@@ -66,7 +66,7 @@ def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Made
     (photo,) = of(output, paths=output.missing)
     assert photo["is_missing"]
     assert photo["outcome"] == "featurized", "its row stays"
-    with writer.writing(output.location, "killed", "run", lambda _: []) as pruning:
+    with writer.exclusive_writer(output.location, "killed", "run", lambda _: []) as pruning:
         listed = pa.Table.from_pylist([{"path": "/pruned.jpg", "outcome": "featurized"}], schema.MISSING)
         missing.write(pruning, listed.to_batches())
     pruned = {"path": "/pruned.jpg", "is_missing": True}

@@ -8,7 +8,7 @@ import pytest
 
 from job.inventory import comparison, database
 from job.inventory.comparison import Comparison
-from job.inventory.folders import Listed
+from job.inventory.folders import ListedFile
 from job.table.commits import Snapshot
 from tests.support.listings import BAD, NETWORK, NOON, ODD, ONE, TWO, Row, known, listed, temporary
 
@@ -25,10 +25,10 @@ class Found(NamedTuple):
     unchanged_rejected: int
 
 
-def compared(output: Path | str, table: Snapshot, photos: Iterable[Listed], retry: bool = False) -> Found:
+def compared(output: Path | str, table: Snapshot, photos: Iterable[ListedFile], retry: bool = False) -> Found:
     """Compare, and find the figures to be those of the lists."""
     with Comparison(photos, str(output), table, NETWORK, retry) as against:
-        new = [photo.path for photo in against.new()]
+        new = [photo.path for photo in against.new_photos()]
         changed = [(photo.path, file.path) for photo, file in against.changed_photos()]
         rows = [row for batch in against.missing_photos() for row in batch.to_pylist()]
     missing = [(row["path"], row["file"]) for row in rows]
@@ -59,7 +59,7 @@ def test_a_photo_that_is_judged_again_is_as_it_is_listed_now(tmp_path: Path) -> 
     table = known(tmp_path, {ONE: ["/a"]})
     photos = [listed("/a", "other", 6, LATER), listed("/b", "", 0, None), listed("/c", "c", 7, LATER)]
     with Comparison(iter(photos), str(tmp_path), table, NETWORK) as against:
-        assert [*against.new(), *(photo for photo, _ in against.changed_photos())] == [
+        assert [*against.new_photos(), *(photo for photo, _ in against.changed_photos())] == [
             *photos[1:],
             photos[0],
         ]
@@ -121,7 +121,7 @@ def test_new_photos_come_by_path_as_bytes_sort_and_changed_ones_file_by_file(
 def test_the_listing_is_not_held_where_nothing_is_known(tmp_path: Path) -> None:
     listing = iter([listed(f"/{number:05}") for number in range(1_000)])
     with Comparison(listing, str(tmp_path), Snapshot(), NETWORK) as against:
-        new = against.new()
+        new = against.new_photos()
         assert [next(new).path for _ in range(5)][-1] == "/00004"
         assert next(listing).path == "/00005"
     assert compared(tmp_path, Snapshot(), []) == Found([], [], [], 0, 0)

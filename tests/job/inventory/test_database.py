@@ -37,11 +37,11 @@ def batches(count: int, failure: BaseException | None = None) -> Iterator[pa.Rec
     "failure", [UsageError("its own"), OSError("x"), DataError("x"), KeyboardInterrupt()]
 )
 def test_what_a_stream_raises_comes_out_as_itself(spilled: Path, query: str, failure: BaseException) -> None:
-    with pytest.raises(type(failure)) as caught, database.opened() as asked:
+    with pytest.raises(type(failure)) as caught, database.open_database() as asked:
         asked.feed("rows", ROWS, batches(30, failure))
         list(asked.rows(query))
     assert caught.value is failure
-    with pytest.raises(type(failure)) as caught, database.opened() as asked:
+    with pytest.raises(type(failure)) as caught, database.open_database() as asked:
         asked.feed("rows", ROWS, batches(30, failure))
         asked.run("CREATE TABLE answer AS SELECT * FROM rows WHERE path != $no", {"no": ""})
     assert caught.value is failure
@@ -53,7 +53,7 @@ def test_what_the_memory_does_not_hold_is_spilled_and_gone_when_nobody_wants_mor
 ) -> None:
     monkeypatch.setattr(database, "MEMORY", "64MB")
     monkeypatch.setattr(database, "THREADS", 1)
-    with database.opened() as asked:
+    with database.open_database() as asked:
         asked.feed("rows", ROWS, batches(300))
         rows = asked.rows("SELECT path FROM rows ORDER BY path")
         first = next(rows)["path"].to_pylist()
@@ -71,7 +71,7 @@ def test_a_question_for_which_there_is_no_room_is_refused_with_what_to_set(
         pytest.raises(
             JobError, match=r"^the photos cannot be put in order \(.*\): let TMPDIR name"
         ) as caught,
-        database.opened() as asked,
+        database.open_database() as asked,
     ):
         asked.feed("rows", ROWS, batches(100))
         list(asked.rows("SELECT * FROM rows ORDER BY path"))
@@ -80,7 +80,7 @@ def test_a_question_for_which_there_is_no_room_is_refused_with_what_to_set(
 
 
 def test_a_question_that_is_wrong_is_loud() -> None:
-    with pytest.raises(Exception, match="does not exist") as caught, database.opened() as asked:
+    with pytest.raises(Exception, match="does not exist") as caught, database.open_database() as asked:
         list(asked.rows("SELECT * FROM rowz"))
     assert not isinstance(caught.value, JobError)
 
@@ -111,7 +111,7 @@ def told():
 
 threads = len(os.listdir("/proc/self/task"))
 try:
-    with database.opened() as asked:
+    with database.open_database() as asked:
         asked.feed("rows", rows, told())
         ASK
 except KeyboardInterrupt:
@@ -141,7 +141,7 @@ def told():
     print("ready", flush=True)
 
 def listing():
-    with database.opened() as asked:
+    with database.open_database() as asked:
         asked.feed("rows", rows, told())
         yield from asked.rows(QUERY)
 """,

@@ -18,7 +18,7 @@ from job.inventory.listing import Inventory, Source
 from job.run import checks
 from job.storage import s3, store
 from job.table import claim, commits, files, layout, missing, schema
-from job.table.writer import Writer, writing
+from job.table.writer import Writer, exclusive_writer
 from tests.support.listings import BAD, NETWORK, NOON, ODD, ONE, TWO, Row, known, make, put, rows_of, take
 
 THREE: Final = "outcome=featurized/part-3.parquet"
@@ -128,8 +128,8 @@ def test_an_empty_file_a_dangling_link_and_a_link_to_a_photo_are_photos_and_a_pi
 @contextmanager
 def run(output: Path) -> Iterator[Writer]:
     """Be a run that writes to an output."""
-    made_from = claim.made_from(["/in"], None)
-    with writing(
+    made_from = claim.input_claim(["/in"], None)
+    with exclusive_writer(
         str(output), "a run", "run", lambda was: claim.admit_run(str(output), was, made_from, False)
     ) as it:
         yield it
@@ -157,7 +157,7 @@ def taken(writer: Writer, prune: bool, max_pruned: float = 1) -> Inventory:
         checks.check_missing(comparison, prune, max_pruned)
 
     source = Source((f"{Path(writer.output).parent}/in",), writer.output)
-    return listing.take(source, writer, NETWORK, 2, 256, prune=prune, admit=admit)
+    return listing.take_inventory(source, writer, NETWORK, 2, 256, prune=prune, admit=admit)
 
 
 def names_of(output: Path) -> dict[str, list[str]]:
@@ -240,5 +240,5 @@ def test_a_list_is_compared_with_the_table_as_a_listing_is(tmp_path: Path, table
         lines = [f"{one.path},{one.bytes},{one.etag},{one.modified}" for one in photos]
         (tmp_path / "list.csv").write_text("\n".join(["path,size,etag,modified", *lines]))
         source = Source((f"{tmp_path}/in",), str(table), manifest=f"{tmp_path}/list.csv")
-        told = listing.take(source, writer, NETWORK, 2, 256)
+        told = listing.take_inventory(source, writer, NETWORK, 2, 256)
         assert (told, rows_of(told)) == (listed, rows)

@@ -12,30 +12,30 @@ import pytest
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory import database, manifest
-from job.inventory.folders import Listed
+from job.inventory.folders import ListedFile
 from job.storage import store
 from job.table import schema
 from tests.support.listings import NOON
 
 PHOTOS: Final = [
-    Listed("/photos/a,b.jpg", 1, "e1", NOON),
-    Listed('/photos/say "x"\n.jpg', 2, "", NOON.replace(microsecond=250_000)),
-    Listed("s3://fruits/a//b/../c+d%20 é.jpg", 3, "e3", None),
-    Listed("s3://fruits/notes.txt", 0, "e4", datetime(1970, 1, 1, tzinfo=UTC)),
+    ListedFile("/photos/a,b.jpg", 1, "e1", NOON),
+    ListedFile('/photos/say "x"\n.jpg', 2, "", NOON.replace(microsecond=250_000)),
+    ListedFile("s3://fruits/a//b/../c+d%20 é.jpg", 3, "e3", None),
+    ListedFile("s3://fruits/notes.txt", 0, "e4", datetime(1970, 1, 1, tzinfo=UTC)),
 ]
 
 
-def read(location: object, *inputs: str) -> list[Listed]:
+def read(location: object, *inputs: str) -> list[ListedFile]:
     return list(manifest.read(str(location), inputs))
 
 
-def table(photos: list[Listed]) -> pa.Table:
+def table(photos: list[ListedFile]) -> pa.Table:
     """Return photos as our own tables hold them."""
     rows = [photo._asdict() | {"label": "x", "split": None} for photo in photos]
     return pa.Table.from_pylist(rows, schema=schema.LISTED)
 
 
-def text(photos: list[Listed]) -> bytes:
+def text(photos: list[ListedFile]) -> bytes:
     head = "ETag,Size,LastModifiedDate,Path\n"
     rows = (
         f'"{etag}",{size},{modified.isoformat() if modified else ""},"{path.replace(chr(34), chr(34) * 2)}"\n'
@@ -44,7 +44,7 @@ def text(photos: list[Listed]) -> bytes:
     return (head + "".join(rows)).encode()
 
 
-def write(folder: Path, name: str, photos: list[Listed]) -> Path:
+def write(folder: Path, name: str, photos: list[ListedFile]) -> Path:
     folder.mkdir(exist_ok=True)
     if name.endswith(".parquet"):
         pq.write_table(table(photos), folder / name)
@@ -91,7 +91,9 @@ def test_long_lists_in_no_order_come_in_order_each_path_once(
     dice = random.Random(5)
     signs = ["a", "B", "/", "é", "\ud7ff", "\ue000", "\uffff", "🍎", " "]
     paths = ["s3://fruits/x" + "".join(dice.choices(signs, k=2)) for _ in range(400)]
-    photos = [Listed(path, at, "", NOON.replace(minute=dice.randrange(60))) for at, path in enumerate(paths)]
+    photos = [
+        ListedFile(path, at, "", NOON.replace(minute=dice.randrange(60))) for at, path in enumerate(paths)
+    ]
     for part in range(4):
         write(tmp_path, f"{part}.parquet", photos[part * 100 : part * 100 + 100])
     # Of one path the latest, and of one time the last that was listed.
@@ -166,7 +168,7 @@ def test_a_list_in_a_bucket_that_is_not_admitted_is_not_asked_for(monkeypatch: p
 @pytest.mark.parametrize("head", ["Bucket,Key,Bytes", " BUCKET ,kEy,SIZE", '\ufeff"bucket","key","size"'])
 def test_columns_are_known_by_their_names_in_any_case(tmp_path: Path, head: str) -> None:
     (tmp_path / "list.csv").write_text(f"{head}\nfruits,a b/c%20+.jpg,7\n")
-    assert read(tmp_path / "list.csv") == [Listed("s3://fruits/a b/c%20+.jpg", 7, "", None)]
+    assert read(tmp_path / "list.csv") == [ListedFile("s3://fruits/a b/c%20+.jpg", 7, "", None)]
 
 
 def test_other_types_of_columns_are_brought_to_ours(tmp_path: Path) -> None:
@@ -179,7 +181,10 @@ def test_other_types_of_columns_are_brought_to_ours(tmp_path: Path) -> None:
     }
     pq.write_table(pa.table(columns), tmp_path / "list.parquet")
     second = datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
-    assert read(tmp_path / "list.parquet") == [Listed("/a", 3, "", None), Listed("/b", 1, "x", second)]
+    assert read(tmp_path / "list.parquet") == [
+        ListedFile("/a", 3, "", None),
+        ListedFile("/b", 1, "x", second),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory import manifest
-from job.inventory.folders import Listed
+from job.inventory.folders import ListedFile
 from job.storage import store
 from tests.support.listings import NOON
 
@@ -29,12 +29,12 @@ ROWS: Final = [
     ("photos/", "v1", "true", "false", "0", "2026-11-21T12:00:00.000Z", "e4"),
 ]
 LATEST: Final = [
-    Listed("s3://fruits/photos/a.jpg", 8, "e2", NOON),
-    Listed("s3://fruits/photos/b cé+%20.jpg", 7, "e1", NOON),
+    ListedFile("s3://fruits/photos/a.jpg", 8, "e2", NOON),
+    ListedFile("s3://fruits/photos/b cé+%20.jpg", 7, "e1", NOON),
 ]
 
 
-def read(location: object, *inputs: str) -> list[Listed]:
+def read(location: object, *inputs: str) -> list[ListedFile]:
     return list(manifest.read(str(location), inputs))
 
 

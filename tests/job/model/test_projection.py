@@ -46,7 +46,7 @@ class Table:
 
     def _project(self, model: Pca, some: Sequence[DataFile]) -> int:
         self.projected += some
-        self.model_meanwhile = sweep.current_model(self.place)
+        self.model_meanwhile = sweep.current_model_id(self.place)
         rows = 0
         for file in some:
             rows += projection.project(self.place, file.path, model)
@@ -71,7 +71,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     found = Table(tmp_path)
     assert found.write() == (12, 12)
     assert found.names() == names_of(MODEL, *found.files)
-    assert sweep.current_model(found.place) == MODEL.model_id
+    assert sweep.current_model_id(found.place) == MODEL.model_id
     return found
 
 
@@ -102,7 +102,7 @@ def test_a_new_models_matrix_is_written_beside_the_old_one_and_named_when_it_is_
     new = a_model(3)
     assert table.write(new) == (12, 12)
     assert table.model_meanwhile == MODEL.model_id
-    assert sweep.current_model(table.place) == new.model_id
+    assert sweep.current_model_id(table.place) == new.model_id
     assert table.names() == names_of(MODEL, *table.files) | names_of(new, *table.files)
 
 
@@ -111,7 +111,7 @@ def test_what_a_run_that_was_killed_has_projected_is_not_projected_again(table: 
     table.is_to_be_killed = True
     with pytest.raises(KeyboardInterrupt):
         table.write(new)
-    assert sweep.current_model(table.place) == MODEL.model_id
+    assert sweep.current_model_id(table.place) == MODEL.model_id
     table.is_to_be_killed = False
     assert table.write(new) == (12, 8)
     assert table.projected == table.files[1:]
@@ -140,11 +140,11 @@ def test_parquet_and_csv_hold_the_projections_whatever_the_names(
 
 
 def test_when_a_run_ends_the_matrix_of_the_model_before_is_gone_and_that_model_stays(output: Made) -> None:
-    before = sweep.current_model(output.location)
+    before = sweep.current_model_id(output.location)
     record = outputs.run(output, "--components", "5", "--refit", "auto")
     assert record["model"]["rows_projected"] == len(output.good)
     assert_derived(output.location)
-    assert sweep.current_model(output.location) == record["model"]["model_id"] != before
+    assert sweep.current_model_id(output.location) == record["model"]["model_id"] != before
     assert Path(output.location, layout.MODELS, before, "model.json").exists()
 
 

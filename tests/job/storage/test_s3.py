@@ -173,7 +173,7 @@ def test_credentials_are_taken_from_boto3_again_before_they_can_end(bucket: str)
 def stored(bucket: str, rows: int) -> tuple[str, int]:
     """Store features of photos, and return where, and how many bytes these are."""
     features = np.random.default_rng(0).normal(3, 2, (rows, 1280)).astype(np.float32)
-    data = files.parquet(pa.table({"path": PATHS[:rows], "features": files.vectors(features)}))
+    data = files.parquet_bytes(pa.table({"path": PATHS[:rows], "features": files.vectors(features)}))
     location = f"s3://{bucket}/part.parquet"
     store.write_bytes(location, data)
     return location, len(data)
@@ -204,14 +204,14 @@ def test_of_a_large_object_the_features_are_not_fetched(bucket: str, monkeypatch
 
 def test_a_small_object_is_fetched_whole_by_one_request(bucket: str, moto: Moto) -> None:
     location, size = stored(bucket, 60)
-    assert size > 2 * s3.END_BYTES
+    assert size > 2 * s3.FOOTER_BYTES
     asked = len(moto.requests())
     assert paths_of(location, size) == PATHS[:60]
     assert [line.split("?")[0] for line in moto.requests()[asked:]] == [f"GET /{bucket}/part.parquet"]
 
 
 def test_a_part_of_an_object_is_what_the_whole_has_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    end = s3.END_BYTES
+    end = s3.FOOTER_BYTES
     data = random.Random(3).randbytes(3 * end)
     asked: list[tuple[int, int]] = []
 
@@ -220,7 +220,7 @@ def test_a_part_of_an_object_is_what_the_whole_has_there(monkeypatch: pytest.Mon
         return data[start : start + length]
 
     monkeypatch.setattr(s3, "read_range", read)
-    with s3.Ranges("s3://b/k", len(data)) as file:
+    with s3.RangeReader("s3://b/k", len(data)) as file:
         assert asked == [(2 * end, end)]
         assert (file.seek(-10, 2), file.read(), file.read(5)) == (len(data) - 10, data[-10:], b"")
         assert (file.seek(-end, 2), file.read(4)) == (2 * end, data[2 * end :][:4])
@@ -231,5 +231,5 @@ def test_a_part_of_an_object_is_what_the_whole_has_there(monkeypatch: pytest.Mon
             assert file.tell() == start + length
         assert (file.seek(-4, 1), file.read(8)) == (96, data[96:104])
         assert asked[1:] == [(0, 7), (2 * end - 3, 10), (96, 8)]
-    with s3.Ranges("s3://b/k", 3) as small:
+    with s3.RangeReader("s3://b/k", 3) as small:
         assert small.read() == data[:3]

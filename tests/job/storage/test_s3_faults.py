@@ -22,7 +22,7 @@ SECRET: Final = "FwoGZXIvYXdzEBYaD-the-session-token"
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """Give up after half a second, for which nobody waits."""
     waits = Waits()
-    monkeypatch.setattr(aws, "PATIENCE", waits.patience(0.5))
+    monkeypatch.setattr(aws, "RETRY_POLICY", waits.patience(0.5))
     return waits
 
 

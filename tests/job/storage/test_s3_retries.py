@@ -72,7 +72,7 @@ def test_a_write_is_given_more_time_than_a_read(
 ) -> None:
     server.latency = 0.8
     aws_environment.setattr(aws, "READ_SECONDS", 0.2)
-    aws_environment.setattr(aws, "PATIENCE", waits.patience(0))
+    aws_environment.setattr(aws, "RETRY_POLICY", waits.patience(0))
     assert s3.write(f"{AT}/photo.jpg", PHOTO, only_if_new=False)
     assert server.count("PUT") == 1
     with pytest.raises(TransientError):
@@ -171,7 +171,7 @@ def test_every_key_is_listed_once_and_in_order_and_what_is_deleted_is_gone(
         storm.put(BUCKET, key, b"x")
     ask = s3.client(BUCKET).list_objects_v2
     monkeypatch.setattr(s3.client(BUCKET), "list_objects_v2", lambda **request: ask(**request, MaxKeys=2))
-    monkeypatch.setattr(s3, "DELETED_AT_ONCE", 2)
+    monkeypatch.setattr(s3, "KEYS_PER_REQUEST", 2)
     names = [name for name, *_ in s3.list_objects(f"s3://{BUCKET}")]
     assert [s3.split(name)[1] for name in names] == keys
     assert_stormy(storm, 5, 4)

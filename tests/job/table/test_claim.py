@@ -14,7 +14,7 @@ import pytest
 from deltalake import write_deltalake
 
 from job.cli.log import Log
-from job.cli.settings import parse
+from job.cli.settings import parse_settings
 from job.errors import JobError, UsageError
 from job.run.pipeline import Pipeline
 from job.storage import s3, store
@@ -43,7 +43,7 @@ def run(output: str, *inputs: str, overwrite: bool = False) -> AbstractContextMa
     """Be a run of the job that has just begun."""
     words = [f"--input={location}" for location in inputs or ("/photos",)] + ["--overwrite"] * overwrite
     log = Log("r-1", out=io.StringIO(), err=io.StringIO())
-    return Pipeline(parse([*words, f"--output={output}"], {}), log, pytest.fail).writing()
+    return Pipeline(parse_settings([*words, f"--output={output}"], {}), log, pytest.fail).writing()
 
 
 def refusal(output: object, *inputs: str, overwrite: bool = False) -> str:
@@ -83,7 +83,7 @@ def make_earlier(output: str) -> set[str]:
 
 def test_an_output_says_what_it_is_made_from_and_the_same_input_may_come_again(output: str) -> None:
     made = make(output, A)
-    assert claim.inputs_of(made) == {"inputs": ["/photos"], "limit": None}
+    assert claim.saved_claim(made) == {"inputs": ["/photos"], "limit": None}
     with run(output) as own:
         assert own.snapshot.files == made.files
     with run(output, overwrite=True) as own:
@@ -118,7 +118,7 @@ def test_overwriting_removes_all_rows_by_the_commit_that_begins_and_what_was_mad
         assert (own.snapshot.version, own.snapshot.files) == (version + 1, {})
         gone = {action["remove"]["path"] for action in actions(output, version + 1) if "remove" in action}
         assert gone == old.keys()
-        assert claim.inputs_of(snapshot(output))["inputs"] == list(PLUMS)
+        assert claim.saved_claim(snapshot(output))["inputs"] == list(PLUMS)
         own.commit([written(output, own.number, B)])
     assert photos(output) == [B]
     assert unnamed(output) == set()
@@ -130,7 +130,7 @@ def test_a_table_without_rows_may_be_of_any_input(output: str) -> None:
         pass
     with run(output, *PLUMS):
         pass
-    assert claim.inputs_of(snapshot(output))["inputs"] == list(PLUMS)
+    assert claim.saved_claim(snapshot(output))["inputs"] == list(PLUMS)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -166,18 +166,18 @@ def test_another_programs_delta_table_is_refused_and_not_touched(tmp_path: Path,
     before = tree(tmp_path)
     assert "has a table photos that this job did not write" in refusal(tmp_path, overwrite=overwrite)
     with pytest.raises(UsageError, match="is no output of this job"):
-        claim.existing(str(tmp_path))
+        claim.existing_table(str(tmp_path))
     assert tree(tmp_path) == before
 
 
 def test_other_commands_want_an_output_that_is_there(output: str) -> None:
     with pytest.raises(UsageError, match=r"is no output of this job .*: check --output"):
-        claim.existing(output)
+        claim.existing_table(output)
     store.write_bytes(f"{output}/_input.json", b'{"inputs": []}')
     with pytest.raises(UsageError, match="was made by an earlier version of this job"):
-        claim.existing(output)
+        claim.existing_table(output)
     made = make(f"{output}2", A)
-    assert claim.existing(f"{output}2") == made
+    assert claim.existing_table(f"{output}2") == made
     assert claim.admit_existing(f"{output}2", made) == []
 
 
@@ -301,7 +301,7 @@ def test_any_name_may_be_in_the_path_of_an_output_and_of_an_input(tmp_path: Path
     output, source = f"{tmp_path}/{name}/out", f"{tmp_path}/{name}"
     with run(output, source) as own:
         own.commit([written(output, own.number, store.printable(f"{source}/a/1.jpg"))])
-        commits.checkpoint(output)
+        commits.write_checkpoint(output)
     with run(output, source):
         assert photos(output) == [store.printable(f"{source}/a/1.jpg")]
     assert f"inputs was {store.printable(source)}, now /photos" in refusal(output)

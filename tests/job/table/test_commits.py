@@ -44,19 +44,21 @@ def log(output: str) -> Path:
 
 
 def test_of_threads_that_commit_a_version_at_once_exactly_one_does(output: str) -> None:
-    assert (commits.load(output), commits.has(output, 0)) == (None, False)
+    assert (commits.load(output), commits.exists(output, 0)) == (None, False)
     make(output, A)
     version, start = snapshot(output).version + 1, threading.Barrier(AT_ONCE)
 
     def commit(number: int) -> bool:
         start.wait()
-        return commits.put(output, version, [commits.number(commits.WRITER, number)], {"run": number})
+        return commits.write(
+            output, version, [commits.command_action(commits.WRITER, number)], {"run": number}
+        )
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         landed = list(pool.map(commit, range(AT_ONCE)))
     assert landed.count(True) == 1
-    assert commits.about(output, version)["run"] == snapshot(output).writer == landed.index(True)
-    assert (commits.has(output, version), commits.has(output, version + 1)) == (True, False)
+    assert commits.commit_info(output, version)["run"] == snapshot(output).writer == landed.index(True)
+    assert (commits.exists(output, version), commits.exists(output, version + 1)) == (True, False)
 
 
 def test_a_commit_is_one_request_and_deltalake_sends_none(server: Server) -> None:
@@ -70,7 +72,7 @@ def test_a_commit_is_one_request_and_deltalake_sends_none(server: Server) -> Non
         return found
 
     asked()
-    assert commits.put(output, last + 1, [commits.number(commits.WRITER, 9)], {})
+    assert commits.write(output, last + 1, [commits.command_action(commits.WRITER, 9)], {})
     assert asked() == {("PUT", f"{last + 1:020}.json"): 1}
     assert snapshot(output).writer == 9
     checkpoint = f"{last:020}{commits.CHECKPOINT}"
@@ -81,7 +83,7 @@ def test_a_commit_is_one_request_and_deltalake_sends_none(server: Server) -> Non
         ("GET", f"{last + 1:020}.json"),
     ]
     assert asked() == Counter(wanted)
-    commits.checkpoint(output)
+    commits.write_checkpoint(output)
     written_ones = {("PUT", f"{last + 1:020}{commits.CHECKPOINT}"), ("PUT", commits.LAST_CHECKPOINT)}
     assert {one for one in asked() if one[0] != "GET"} == written_ones
 
@@ -112,8 +114,8 @@ def test_the_last_checkpoints_stay(output: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(commits, "CHECKPOINTS_KEPT", 2)
     make(output, A)
     for version in range(snapshot(output).version + 1, snapshot(output).version + 5):
-        commits.put(output, version, [], {})
-        commits.checkpoint(output)
+        commits.write(output, version, [], {})
+        commits.write_checkpoint(output)
     left = [location for location, _ in store.list_files(store.join(output, LOG), commits.CHECKPOINT)]
     assert left == [
         store.join(output, LOG, f"{number:020}{commits.CHECKPOINT}") for number in (version - 1, version)
@@ -136,7 +138,7 @@ def test_a_table_with_features_that_are_not_known_is_refused(
 ) -> None:
     output = str(tmp_path)
     make(output, A)
-    assert commits.put(output, snapshot(output).version + 1, [{"protocol": protocol}], {})
+    assert commits.write(output, snapshot(output).version + 1, [{"protocol": protocol}], {})
     with pytest.raises(
         JobError, match=f"{output}/photos(/_delta_log cannot be read| was given Delta features)"
     ) as caught:
@@ -151,11 +153,11 @@ def test_a_torn_or_missing_commit_is_told_in_a_sentence(tmp_path: Path, torn: by
     version = snapshot(output).version + 1
     looks: list[Callable[[], object]] = [lambda: commits.load(output)]
     if torn is None:
-        commits.put(output, version + 1, [], {})
+        commits.write(output, version + 1, [], {})
     else:
         (log(output) / f"{version:020}.json").write_bytes(torn)
-        looks.append(lambda: commits.about(output, version))
-        assert commits.has(output, version), "whoever watches sees that somebody is writing"
+        looks.append(lambda: commits.commit_info(output, version))
+        assert commits.exists(output, version), "whoever watches sees that somebody is writing"
     for look in looks:
         with pytest.raises(JobError, match=f"{log(output)}.*(cannot be read|is torn)") as caught:
             look()
@@ -173,7 +175,7 @@ def test_deltalake_and_polars_see_just_what_was_committed_whoever_did_and_at_any
         written(output, own.number, C)
         Path(table, "outcome=featurized/stray.parquet").write_bytes(b"x")
         own.commit([written(output, own.number, BAD, outcome=REJECTED)], [kept.path])
-        commits.checkpoint(output)
+        commits.write_checkpoint(output)
         foreign(output, C)
         own.commit([kept])
         assert own.snapshot == snapshot(output)
@@ -193,8 +195,10 @@ def test_no_photo_and_no_hash_is_in_the_log_whoever_writes_to_it(tmp_path: Path)
     make(output, A, B, BAD)
     foreign(output, C)
     with writing(output) as own:
-        own.commit([written(output, own.number, A)], [file.path for file in own.snapshot.of(FEATURIZED)[:1]])
-        commits.checkpoint(output)
+        own.commit(
+            [written(output, own.number, A)], [file.path for file in own.snapshot.files_of(FEATURIZED)[:1]]
+        )
+        commits.write_checkpoint(output)
         told = b"".join(path.read_bytes() for path in log(output).iterdir())
         told += b"".join(
             pl.read_parquet(path).write_ndjson().encode() for path in log(output).glob("*.parquet")

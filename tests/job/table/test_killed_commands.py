@@ -29,7 +29,7 @@ from tests.support.tables import LOG, A, B, C, make, photos, rows, snapshot, tre
 
 NAME: Final = r"run r-\d \(host \S+, process \d+\)"
 WATCH_SECONDS: Final = 0.1  # where the job watches for a minute
-LONG: Final = {"WATCH_SECONDS": 60.0, "LIFE_SECONDS": 0.05, "POLL_SECONDS": 0.005}
+LONG: Final = {"WATCH_SECONDS": 60.0, "HEARTBEAT_SECONDS": 0.05, "POLL_SECONDS": 0.005}
 CHANGES: Final = ("os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir")  # Python's audit events
 PHOTOS_PER_TASK: Final = 2
 
@@ -96,7 +96,7 @@ def run(
             line.send(at)
             line.recv()
 
-    patch, put = pytest.MonkeyPatch(), commits.put
+    patch, put = pytest.MonkeyPatch(), commits.write
 
     def stopping(*given: Any) -> bool:
         is_last = any(action.get("txn", {}).get("appId") == commits.ENDED for action in given[2])
@@ -105,7 +105,7 @@ def run(
         stop("ended" if is_last else "")
         return landed
 
-    patch.setattr(commits, "put", stopping)
+    patch.setattr(commits, "write", stopping)
     for name, value in seconds.items():
         patch.setattr(writer, name, value)
     stop("start")
@@ -133,7 +133,7 @@ def test_of_eight_commands_on_a_fresh_output_one_writes_and_seven_say_so(tmp_pat
             command.go_on()
         said = [command.heard() for command in all_of_them]
         first = said.index("begun")
-        sentence = f"Overtaken: output {output} is being written by run r-{first} (host "
+        sentence = f"OvertakenError: output {output} is being written by run r-{first} (host "
         assert [text.startswith(sentence) for text in said] == [number != first for number in range(8)], said
         all_of_them[first].go_on()
         assert all_of_them[first].heard() == "done"
@@ -180,7 +180,7 @@ def test_a_command_that_was_stopped_and_overtaken_does_no_harm_when_it_wakes(tmp
                 assert ending == "done"
                 before.pop(f"{LOG}/{commits.LAST_CHECKPOINT}")  # it may write a checkpoint
             else:
-                overtaken = f"Overtaken: run r-1 may not write to output {output} any more: "
+                overtaken = f"OvertakenError: run r-1 may not write to output {output} any more: "
                 assert re.fullmatch(
                     f"{overtaken}{NAME} has taken it over; start again when it has ended", ending
                 )
@@ -214,7 +214,7 @@ def catch_up(line: Connection, output: str, day: int, last: int) -> None:
     with writing(output, f"day-{day}") as own:
         wanted = photos_of(day)
         gone = {file: [path for path in etags if path not in wanted] for file, etags in _etags(own).items()}
-        removal.remove(own, {file: paths for file, paths in gone.items() if paths})
+        removal.remove_photos(own, {file: paths for file, paths in gone.items() if paths})
         known = _etags(own)
         changed = {
             file: [path for path, etag in etags.items() if wanted[path] != etag]
@@ -227,7 +227,7 @@ def catch_up(line: Connection, output: str, day: int, last: int) -> None:
             *(("", part) for part in parts),
         ]
         reports: list[Report] = []
-        with own.waves(lambda: list(reports), lambda: None):
+        with own.committing_reports(lambda: list(reports), lambda: None):
             for number, (file, paths) in enumerate(tasks):
                 made_now = [rows(path, etag=wanted[path]) for path in paths]
                 stay = [files.rows_without(files.location(output, file), paths)] if file else []

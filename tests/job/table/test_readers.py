@@ -96,11 +96,11 @@ def test_spark_never_sees_a_photo_twice_or_a_known_one_missing_whatever_goes_on(
 def plant(output: Path, twice: str, missing: str) -> int:
     """Commit a file in which a photo is twice and another is not, and return the version."""
     now = snapshot(output)
-    (old,) = now.of(layout.FEATURIZED)
+    (old,) = now.files_of(layout.FEATURIZED)
     left = files.rows_without(files.location(str(output), old.path), [missing])
-    again = left.filter(files.are_of(left, [twice]))
+    again = left.filter(files.photo_mask(left, [twice]))
     path = layout.data_path(layout.FEATURIZED, now.writer, 0, 0)
     new = files.write(str(output), path, pa.concat_tables([left, again]))
-    actions = [commits.add(new, True), commits.remove(old, True)]
-    assert commits.put(str(output), now.version + 1, actions, {})
+    actions = [commits.add_action(new, True), commits.remove_action(old, True)]
+    assert commits.write(str(output), now.version + 1, actions, {})
     return now.version + 1

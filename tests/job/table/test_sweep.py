@@ -51,7 +51,7 @@ def names(output: str) -> set[str]:
 
 
 def test_what_the_table_does_not_lead_to_is_deleted_and_all_else_stays(output: str) -> None:
-    [good] = make(output, A).of(FEATURIZED)
+    [good] = make(output, A).files_of(FEATURIZED)
     stay = {layout.CURRENT_MODEL, f"photos/{good.path}", *layout.matrix_paths(good.path, "pca-2")}
     stay |= {f"{name}/x" for name in ("models/pca-1", "runs", "moments", "erasures", "mine")} | {"x.csv"}
     gone = {f"photos/{layout.data_path(outcome, 9, 0, 0)}" for outcome in (FEATURIZED, REJECTED)}
@@ -77,7 +77,7 @@ def test_drafts_and_folders_that_are_empty_then_are_removed(tmp_path: Path) -> N
         path.touch()
     others.pop().unlink()
     with writing(output) as own:
-        own.commit(remove=[file.path for file in own.snapshot.of(REJECTED)])
+        own.commit(remove=[file.path for file in own.snapshot.files_of(REJECTED)])
     assert not [path for path in drafts if path.exists()]
     assert all(path.exists() for path in others)
     left = {str(path.relative_to(output)) for path in tmp_path.rglob("*") if path.is_dir()}
@@ -94,7 +94,7 @@ def test_files_that_were_removed_lately_stay_for_readers_of_older_versions(
         patch.setattr(commits, "_now", lambda: now - hours_ago * HOUR)
         own.commit([written(output, own.number, A)], [old])
         patch.setattr(commits, "_now", lambda: now)
-        commits.checkpoint(output)
+        commits.write_checkpoint(output)
     assert unnamed(output) == ({files.location(output, old)} if stays else set())
     with writing(output, keep_hours=24):
         written(output, 9, C)
@@ -110,14 +110,14 @@ def test_what_a_broken_off_erasure_has_removed_is_not_kept_for_anybody(
     output = str(tmp_path)
     make(output, A, B)
     with writing(output, keep_hours=24) as own:  # a changed photo: the erased one's row is in two files then
-        removal.remove(own, {file: [A] for file in own.snapshot.files})
+        removal.remove_photos(own, {file: [A] for file in own.snapshot.files})
     assert len(unnamed(output)) == 1
     monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
     erasing = Writer(output, "e-1", "erase")
     erasing.begin(admit(output), lambda _: None)
     make_extra = written(output, erasing.number, C)
     erasing.commit([make_extra])
-    removal.remove(erasing, {file: [B] for file in erasing.snapshot.files})
+    removal.remove_photos(erasing, {file: [B] for file in erasing.snapshot.files})
     erasing._stop.set()
     with writing(output, keep_hours=24):
         pass
@@ -133,8 +133,8 @@ def test_photos_leave_by_one_commit_and_all_others_stay(output: str) -> None:
             path: file.path for file in own.snapshot.files.values() for path in read(output, file.path)
         }
         version = own.snapshot.version
-        assert removal.remove(own, {}) == {}
-        replaced = removal.remove(own, {by_photo[A]: [A, "/photos/unknown.jpg"], by_photo[BAD]: [BAD]})
+        assert removal.remove_photos(own, {}) == {}
+        replaced = removal.remove_photos(own, {by_photo[A]: [A, "/photos/unknown.jpg"], by_photo[BAD]: [BAD]})
         assert own.snapshot.version == snapshot(output).version == version + 1
         assert replaced.keys() == {by_photo[A], by_photo[BAD]}
         assert replaced[by_photo[BAD]] is None

@@ -13,7 +13,7 @@ from job.errors import JobError
 from job.storage import aws, store
 from job.table import commits, writer
 from job.table.layout import FEATURIZED, REJECTED, Report
-from job.table.writer import Overtaken, Writer
+from job.table.writer import OvertakenError, Writer
 from scripts.s3_server.faults import Fault
 from scripts.s3_server.server import Server
 from tests.support.chaos_s3 import BUCKET, Waits, chaos
@@ -56,7 +56,7 @@ def server(aws_environment: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 def landed(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
     """Count the commits that land."""
-    semaphore, put = threading.Semaphore(0), commits.put
+    semaphore, put = threading.Semaphore(0), commits.write
 
     def counted(*given: Any) -> bool:
         has_landed = put(*given)
@@ -64,7 +64,7 @@ def landed(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
             semaphore.release()
         return has_landed
 
-    monkeypatch.setattr(commits, "put", counted)
+    monkeypatch.setattr(commits, "write", counted)
     return semaphore
 
 
@@ -93,7 +93,7 @@ def test_a_command_begins_with_the_next_number_and_ends_with_it(tmp_path: Path) 
 
 def test_files_come_and_go_by_one_commit(tmp_path: Path) -> None:
     output = str(tmp_path)
-    old = [file.path for file in make(output, A, B, BAD).of(FEATURIZED)]
+    old = [file.path for file in make(output, A, B, BAD).files_of(FEATURIZED)]
     with writing(output) as own:
         new = written(output, own.number, A)
         assert photos(output) == [A, B, BAD], "it is not committed"
@@ -108,16 +108,16 @@ def test_files_come_and_go_by_one_commit(tmp_path: Path) -> None:
 def test_what_was_committed_as_the_command_was_interrupted_stays_and_the_next_need_not_wait(
     tmp_path: Path, seconds: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    output, put = str(tmp_path), commits.put
+    output, put = str(tmp_path), commits.write
     [old] = make(output, A, B).files
 
     def interrupted(*given: Any) -> None:
-        seconds.setattr(commits, "put", put)
+        seconds.setattr(commits, "write", put)
         put(*given)
         raise error
 
     with pytest.raises(error), writing(output) as own:
-        seconds.setattr(commits, "put", interrupted)
+        seconds.setattr(commits, "write", interrupted)
         written(output, own.number, B, task=1)
         own.commit([written(output, own.number, A)], [old])
     with writing(output, say=pytest.fail):
@@ -135,7 +135,7 @@ def test_the_second_of_two_commands_ends_with_a_sentence_and_leaves_all_as_it_is
             first.commit()
 
         before = tree(output)
-        with pytest.raises(Overtaken) as caught, writing(output, "r-2", say=live):
+        with pytest.raises(OvertakenError) as caught, writing(output, "r-2", say=live):
             pytest.fail("there are two")
         life = f"{LOG}/{snapshot(output).version:020}.json"
         assert {name: data for name, data in tree(output).items() if name != life} == before
@@ -147,9 +147,9 @@ def test_the_second_of_two_commands_ends_with_a_sentence_and_leaves_all_as_it_is
 
 
 def test_a_command_with_nothing_to_do_lives_by_commits(tmp_path: Path, seconds: pytest.MonkeyPatch) -> None:
-    seconds.setattr(writer, "LIFE_SECONDS", 0.02)
+    seconds.setattr(writer, "HEARTBEAT_SECONDS", 0.02)
     output = str(tmp_path)
-    with writing(output), pytest.raises(Overtaken, match="written by run r-1"), writing(output):
+    with writing(output), pytest.raises(OvertakenError, match="written by run r-1"), writing(output):
         pytest.fail("it was taken for dead")
 
 
@@ -158,7 +158,7 @@ def test_a_command_lives_while_it_looks_for_what_to_delete(
 ) -> None:
     def look(_: str) -> Iterator[str]:
         seconds.setattr(store, "list_drafts", lambda _: iter(()))
-        seconds.setattr(writer, "LIFE_SECONDS", 0.02)
+        seconds.setattr(writer, "HEARTBEAT_SECONDS", 0.02)
         assert landed.acquire(timeout=5), "it will be taken for dead"
         return iter(())
 
@@ -177,16 +177,16 @@ def test_one_that_is_overtaken_right_after_its_first_commit_writes_nothing(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
     seconds.setattr(writer, "WATCH_SECONDS", 0.1)
-    output, put, second = str(tmp_path), commits.put, list[Writer]()
+    output, put, second = str(tmp_path), commits.write, list[Writer]()
 
     def put_and_sleep(*given: Any) -> bool:
-        seconds.setattr(commits, "put", put)
+        seconds.setattr(commits, "write", put)
         has_landed = put(*given)
         second.append(begun(output, "r-2"))
         return has_landed
 
-    seconds.setattr(commits, "put", put_and_sleep)
-    with pytest.raises(Overtaken, match=r"run r-2 .* has taken it over"), writing(output, "r-1"):
+    seconds.setattr(commits, "write", put_and_sleep)
+    with pytest.raises(OvertakenError, match=r"run r-2 .* has taken it over"), writing(output, "r-1"):
         pytest.fail("there are two")
     second[0].end()
 
@@ -199,7 +199,7 @@ def test_what_is_reported_is_committed_wave_by_wave(
     with writing(output) as own:
         while landed.acquire(blocking=False):
             pass
-        with own.waves(lambda: list(reports), pytest.fail):
+        with own.committing_reports(lambda: list(reports), pytest.fail):
             for number, (path, there) in enumerate({A: [A], B: [A, B], BAD: [A, B, BAD]}.items()):
                 new = written(output, own.number, path, task=number)
                 reports.append(Report(number, [new], [old][number:], 1, 0.0))
@@ -221,8 +221,8 @@ def test_the_workers_of_one_that_was_overtaken_are_called_off(
     output, called_off, reports = str(tmp_path), threading.Event(), list[Report]()
     first = begun(output, "r-1")
     with (
-        pytest.raises(Overtaken, match=r"run r-2 .* has taken it over"),
-        first.waves(lambda: list(reports), called_off.set),
+        pytest.raises(OvertakenError, match=r"run r-2 .* has taken it over"),
+        first.committing_reports(lambda: list(reports), called_off.set),
     ):
         second = begun(output, "r-2")
         reports.append(Report(0, [written(output, first.number, A)], [], 1, 0.0))
@@ -314,7 +314,7 @@ def test_a_commit_that_has_landed_and_was_given_up_is_not_made_twice(
     server: Server, seconds: pytest.MonkeyPatch
 ) -> None:
     [old] = make(S3, A, B).files
-    seconds.setattr(aws, "PATIENCE", Waits().patience(0))
+    seconds.setattr(aws, "RETRY_POLICY", Waits().patience(0))
     with writing(S3) as own:
         new = written(S3, own.number, A)
         server.on("PUT", f"out/{LOG}/*.json", 1, "after", Fault.RESET)

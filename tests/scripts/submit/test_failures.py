@@ -41,13 +41,13 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as earlier:
         claim.admit_run(output, None, {}, overwrite=False)
     assert "--overwrite" in failures.advice([str(earlier.value), "AccessDenied"], wrote=True)
-    first = [commits.protocol(), *claim.admit_run(str(tmp_path), None, {}, False)]
-    for version, actions in enumerate((first, [commits.number(commits.WRITER, 2)])):
-        assert commits.put(str(tmp_path), version, actions, {})
+    first = [commits.protocol_action(), *claim.admit_run(str(tmp_path), None, {}, False)]
+    for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
+        assert commits.write(str(tmp_path), version, actions, {})
     overtaken = writer.Writer(str(tmp_path), "tuesday", "run")
-    with pytest.raises(writer.Overtaken) as later:
+    with pytest.raises(writer.OvertakenError) as later:
         overtaken.commit()
-    for sentence in (later.value, overtaken._busy(1)):
+    for sentence in (later.value, overtaken._busy_error(1)):
         assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], wrote=True)
 
 
