@@ -1,8 +1,7 @@
 """From the bytes of one photo to 224 x 224 RGB pixels, or to a reason to refuse them.
 
-It stands between ``fetch``, which brings the bytes, and the backbone, which takes the pixels. It is pure: no
-Spark, no TensorFlow, no state, safe in threads. What the bytes are is settled by ``sniff`` before Pillow sees
-them; Pillow then gets only the one reader that fits, so none of its other plugins is ever within reach.
+It takes the bytes from ``fetch`` and gives the pixels to the backbone. Its functions are pure and safe in
+threads. ``formats`` tells the format first, so that only Pillow's reader of that format sees the bytes.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,15 +31,16 @@ Reason = Literal[
     "gone",  # raised by fetch: the photo was listed and is no longer there
 ]
 
-# The most a JPEG can say. A PNG can claim one row of 2^31 pixels, and the table of weights to resize it needs
-# 32 bytes for each.
+# The longest side that a JPEG header can declare. A PNG can declare a row of 2^31 pixels, and resizing it
+# would take 32 bytes of filter weights for each.
 MAX_SIDE: Final = 65_535
 
-# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size while three decoded pixels or more are left for each of the
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as each side keeps three times the pixels of the
 # result. Measured against full decoding (quality 90; 4000 x 3000 and 3001 x 2003): mosaics of the real photos
 # differ by 0.1 to 0.4 of 255 on average and by 13 at most, thin coloured lines by 1.3 and 15; 12 megapixels
-# take 50 to 90 ms of CPU, not 260 to 340. With two pixels left the mosaics differ by up to 0.8 and 22, with
-# one by 4.1 and 43. `reducing_gap` saves nothing after that; without the box in `decode` it is 6.9 and 68.
+# take 50 to 90 ms of CPU, not 260 to 340. With twice the pixels the mosaics differ by up to 0.8 and 22, with
+# once by 4.1 and 43. `reducing_gap` would save nothing more; without the box in `decode` they differ by 6.9
+# and 68.
 _DRAFT_SIDE: Final = 3 * SIDE
 
 _UPRIGHT: Final = {
@@ -56,10 +56,10 @@ _UPRIGHT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a photo may be at most: the bytes of its file, and the pixels its header declares."""
+    """The largest file in bytes, and the largest declared size in pixels, that is decoded."""
 
     max_bytes: int = 64 * 2**20
-    max_pixels: int = 50_000_000  # at which a WebP, the worst, takes 0.75 GB while it is decoded
+    max_pixels: int = 50_000_000  # a WebP, the worst case, takes 0.75 GB to decode
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -67,7 +67,7 @@ DEFAULT_LIMITS: Final = Limits()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photo:
-    """A decoded photo: what the network sees, and how large the upright original is, in pixels.
+    """A decoded photo: the pixels for the network, and the size of the upright original in pixels.
 
     ``pixels`` is (224, 224, 3) uint8 RGB, C-contiguous and read-only.
     """
@@ -77,11 +77,11 @@ class Photo:
     height: int
 
 
-class Rejected(Exception):  # noqa: N818 - an outcome that is counted and kept, not an error of the program
-    """A photo that is refused: a :data:`Reason`, and one clause that a person can act on."""
+class Rejected(Exception):  # noqa: N818 - an outcome that is recorded, not an error of the program
+    """A refused photo: the :data:`Reason`, and one clause for the user."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)  # both, so that it survives pickling
+        super().__init__(reason, detail)  # pickling needs both
         self.reason = reason
         self.detail = detail
 
@@ -90,9 +90,9 @@ class Rejected(Exception):  # noqa: N818 - an outcome that is counted and kept, 
 
 
 class _Jpeg(JpegImageFile):
-    """Pillow's JPEG reader without its look into EXIF for a resolution that nobody here asks for.
+    """Pillow's JPEG reader, which does not read a resolution from EXIF.
 
-    Used directly, it also takes a phone's MPO for the JPEG it begins with: its first picture.
+    It reads the first picture of a phone's MPO, as that begins with a whole JPEG.
     """
 
     def _read_dpi_from_exif(self) -> None:
@@ -109,14 +109,14 @@ _READERS: Final[dict[formats.Format, Callable[[BytesIO], ImageFile.ImageFile]]] 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
     """Decode one photo, turn it upright, put it on white and resize it as ``Image.resize((224, 224))`` does.
 
-    The data is a whole file, and its content tells the format; limits hold before any pixel is decoded. Of
-    an animation or a phone's MPO the first picture counts. A photo is whole or refused: JPEG without its end
-    marker, PNG without IEND, WebP shorter than it says are truncated.
+    The format is told by the content, and limits are checked before any pixel is decoded. Animations and MPO
+    files give their first picture. A JPEG without its end marker, a PNG without IEND and a WebP shorter than
+    it declares are refused as truncated.
 
     Raises
     ------
     Rejected
-        And nothing else, whatever the bytes are.
+        The only exception, whatever the bytes are.
     """
     if not data:
         raise Rejected("empty", "the file holds no bytes")
@@ -136,23 +136,22 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
         box = drafted and drafted[1]
     with _pillow(kind, data):
         rgb = _rgb_on_white(image)
-    turn = formats.orientation(
-        image.info.get("exif")
-    )  # after the pixels: a PNG may keep its EXIF behind them
-    square = _upright_square(rgb, _UPRIGHT.get(turn), box)
-    if turn >= 5:  # a quarter turn
+    # Read after the pixels: a PNG may store its EXIF behind them.
+    orientation = formats.orientation(image.info.get("exif"))
+    square = _upright_square(rgb, _UPRIGHT.get(orientation), box)
+    if orientation >= 5:  # a quarter turn
         width, height = height, width
     return Photo(np.asarray(square), width, height)
 
 
 def _open(kind: formats.Format, data: bytes, limits: Limits) -> ImageFile.ImageFile:
-    """Let the one reader that fits parse the header; nothing is allocated for pixels beyond the limits."""
+    """Open the photo with its format's reader, and refuse it before memory beyond the limits is allocated."""
     size = formats.declared_size(kind, data)
     if size is not None:
         _check_size(size, limits)
     if kind == "PNG":
         try:
-            data = formats.png_pixels_only(data)
+            data = formats.stripped_png(data)
         except EOFError:
             raise Rejected("truncated", "the PNG ends before its IEND chunk") from None
         except ValueError as fault:
@@ -160,18 +159,18 @@ def _open(kind: formats.Format, data: bytes, limits: Limits) -> ImageFile.ImageF
     elif kind == "WebP":
         if len(data) < 8 + int.from_bytes(data[4:8], "little"):
             raise Rejected("truncated", "the WebP holds fewer bytes than its header declares")
-        if size is None:  # Pillow's reader makes a canvas at once: it may not start on a size unknown
+        if size is None:  # Pillow allocates the canvas at once, so the size must be known
             raise Rejected("unreadable", "the WebP does not begin with an image header")
     with _pillow(kind, data):
         image = _READERS[kind](BytesIO(data))
     _check_size(image.size, limits)
     if kind == "PNG" and image.mode in ("L", "RGB") and "transparency" in image.info:
-        image.info["transparency"] = formats.in_eight_bits(image.info["transparency"], depth=data[24])
+        image.info["transparency"] = formats.eight_bit_colour(image.info["transparency"], depth=data[24])
     return image
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    """Refuse what declares too many pixels, or a side that no JPEG could have."""
+    """Refuse a photo with too many pixels, or with a side longer than a JPEG's can be."""
     width, height = size
     if width * height > limits.max_pixels:
         raise Rejected("too_large", f"{width} x {height} pixels, over the limit of {limits.max_pixels}")
@@ -181,50 +180,54 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
 
 @contextmanager
 def _pillow(kind: formats.Format, data: bytes) -> Iterator[None]:
-    """Turn any exception of Pillow's into a refusal: on hostile bytes it raises a dozen and documents few."""
+    """Turn any Pillow exception into :class:`Rejected`; few of those that it raises are documented."""
     try:
         yield
-    except Exception as error:  # its words can quote the file or hold a memory address: they are left out
-        if isinstance(error, MemoryError | Image.DecompressionBombError):
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise Rejected("too_large", f"over the {limit} pixels that Pillow decodes of a {kind}") from error
+    except Exception as error:  # the message may quote the file or a memory address, so it is left out
+        if isinstance(error, MemoryError):
             raise Rejected("too_large", f"decoding this {kind} takes more memory than it may") from error
-        if kind == "JPEG" and formats.jpeg_is_cut(data):
+        if kind == "JPEG" and formats.is_truncated_jpeg(data):
             raise Rejected("truncated", "the JPEG ends before its end-of-image marker") from error
         fault = f"this {kind} is corrupt or of a kind that is not read ({type(error).__name__})"
         raise Rejected("unreadable", fault) from error
 
 
 def _rgb_on_white(image: Image.Image) -> Image.Image:
-    """Decode the pixels, as RGB, with white behind whatever is transparent."""
+    """Decode the pixels to RGB, with white behind transparent ones."""
     image.load()
     mode = image.mode
     transparent = image.info.get("transparency")
     if mode == "RGB" and transparent is None:
         return image
-    if mode.startswith("I"):  # 16 bits of grey; Pillow's conversion would turn all above 255 white
+    if mode.startswith("I"):  # 16-bit grey: Pillow's conversion would turn every value above 255 white
         grey = np.asarray(image)
-        high = (grey >> 8).astype(np.uint8)
+        high_bytes = (grey >> 8).astype(np.uint8)
         if transparent is not None:
-            high[grey == transparent] = 255
-        return Image.fromarray(high).convert("RGB")
+            high_bytes[grey == transparent] = 255
+        return Image.fromarray(high_bytes).convert("RGB")
     if mode == "CMYK" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow takes every CMYK for Adobe's, who store it inverted
+        image = ImageChops.invert(image)  # Pillow assumes that every CMYK is inverted, as Adobe's is
     if mode == "P" and image.palette is None:
         raise ValueError("no palette")
     if transparent is None and mode not in ("LA", "RGBA"):
         return image.convert("RGB")
-    picture = image if mode == "RGBA" else image.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(picture, mask=picture)
-    return white
+    rgba = image if mode == "RGBA" else image.convert("RGBA")
+    rgb = Image.new("RGB", image.size, "white")
+    rgb.paste(rgba, mask=rgba)
+    return rgb
 
 
 def _upright_square(
     image: Image.Image, turn: Image.Transpose | None, box: tuple[float, float, float, float] | None
 ) -> Image.Image:
-    """Turn a picture upright and make it 224 x 224 with Pillow's default filter, bicubic.
+    """Turn a picture upright and resize it to 224 x 224 with Pillow's default filter, bicubic.
 
-    A drafted picture comes with the box that it fills, as stored: its last row and column can stand for less
-    than a pixel. It is turned last; any other first, to equal ``ImageOps.exif_transpose`` and ``resize``.
+    A JPEG decoded at reduced size has a box, in stored orientation, since its last row and column may be
+    partial: it is turned after resizing. Others are turned first, as ``ImageOps.exif_transpose`` and
+    ``resize`` would.
     """
     if box is not None:
         image = image.resize((SIDE, SIDE), box=box)

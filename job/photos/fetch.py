@@ -1,8 +1,8 @@
-"""Inside a worker: the photos' bytes, read ahead with many requests in flight, in the order of the inventory.
+"""Reads the photos' bytes ahead of ``decode``, in a worker, with many requests at once, in inventory order.
 
-What is read ahead is bounded twice, in requests and in bytes, so that a task of large photos takes no more
-memory than one of small ones. Faults of S3 that pass end inside of a read, which asks again (``s3``): the
-photos behind it are read meanwhile, as far as the bounds allow.
+Both requests and bytes are bounded, so that a task of large photos takes no more memory than one of small
+ones. A read retries passing faults of S3 itself, while the photos behind it are read as far as the bounds
+allow.
 """
 
 from collections import deque
@@ -28,40 +28,41 @@ def fetch(
     window_bytes: int = WINDOW_BYTES,
     read: Callable[[str], bytes] = store.read_bytes,
 ) -> Iterator[tuple[Row, bytes | Rejected]]:
-    """Yield each row with its photo's bytes, or with the reason why there are none.
+    """Yield each row with its photo's bytes, or with the reason why they cannot be had.
 
     Parameters
     ----------
     rows : iterable of dict
-        Inventory rows; ``path`` and ``bytes`` are used.
+        Inventory rows, of which ``path`` and ``bytes`` are read.
     pool : ThreadPoolExecutor
     requests : int
         Most requests in flight.
     max_bytes : int
         A photo listed as larger is refused unread.
     window_bytes : int
-        Most bytes read ahead, as listed; one photo may exceed it alone.
+        Most bytes read ahead, as listed; a single photo may exceed it.
     read : callable
-        Location to bytes.
+        Returns the bytes at a location.
 
     Raises
     ------
     OSError
-        What `read` raises beyond a missing or forbidden photo, once its patience is at an end: the store is
-        at fault then, not the photo.
+        From `read`, if the store fails; a missing or forbidden photo is :class:`Rejected` instead.
     """
     ahead: deque[tuple[Row, int, Future[bytes | Rejected]]] = deque()
     try:
         for row in rows:
             size = row["bytes"] if row["bytes"] <= max_bytes else 0
-            while len(ahead) >= requests or (ahead and sum(one[1] for one in ahead) + size > window_bytes):
-                done, _, future = ahead.popleft()
-                yield done, future.result()
+            while len(ahead) >= requests or (
+                ahead and sum(bytes_ahead for _, bytes_ahead, _ in ahead) + size > window_bytes
+            ):
+                first_row, _, future = ahead.popleft()
+                yield first_row, future.result()
             ahead.append((row, size, pool.submit(_read, row, max_bytes, read)))
         while ahead:
-            done, _, future = ahead.popleft()
-            yield done, future.result()
-    finally:  # the task failed, or Spark wants no more of it: what has not begun never will
+            first_row, _, future = ahead.popleft()
+            yield first_row, future.result()
+    finally:  # if the task failed or Spark stopped it, reads are still queued
         for _, _, future in ahead:
             future.cancel()
 

@@ -1,7 +1,7 @@
-"""What the bytes of a photo say about themselves: their format, their declared size, whether they are whole.
+"""Tells a photo's format, declared size, wholeness and orientation from its bytes.
 
-The floor under ``decode``, which asks here before it lets an image library see anything. Everything is read
-from the bytes and nothing from a name; nothing is decompressed, and no header makes a buffer grow.
+``decode`` calls it before an image library sees the bytes. File names are not used, nothing is decompressed,
+and no header decides how much memory is allocated.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 Format = Literal["JPEG", "PNG", "WebP"]
 
-# How pictures and documents begin that are not photos this job reads, each as its specification has it. Most
-# camera raws are TIFF inside, the others have a mark of their own; TGA has none, and passes for no picture.
+# First bytes of picture and document formats that are not read, each from its specification. Most camera raws
+# are TIFF inside, the others have their own mark; TGA has none, so it counts as no picture.
 _OTHERS: Final[dict[str, tuple[bytes, ...]]] = {
     "a Canon CR2 camera raw": (b"II*\0\x10\0\0\0CR",),
     "TIFF or a camera raw made of it": (b"II*\0", b"MM\0*"),
@@ -41,29 +41,34 @@ _OTHERS: Final[dict[str, tuple[bytes, ...]]] = {
     "BPG": (b"BPG\xfb",),
     "DjVu": (b"AT&TFORM",),
 }
-_OTHERS_BY_PATTERN: Final = {  # two bytes alone would be found in too many other files
+_OTHERS_BY_PATTERN: Final = {  # two bytes alone would match too many other files
     "BMP": re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
     "a Windows icon or cursor": re.compile(rb"\0\0[\1\2]\0(?!\0\0)..", re.DOTALL),
     "PNM": re.compile(rb"P(?:[1-6Ff]\s+[#\d-]|7\n)"),
 }
 _FIRST_ELEMENT: Final = re.compile(rb"<([A-Za-z][\w.:-]*)")
-_OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file; a film is none
+_OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file, not films
     "a Canon CR3 camera raw": {b"crx "},
     "AVIF": {b"avif", b"avis"},
     "HEIC or HEIF": set(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()),
 }
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: what decides how a photo looks
+_PNG_PIXELS: Final = {
+    b"IHDR",
+    b"PLTE",
+    b"tRNS",
+    b"eXIf",
+}  # with IDAT, the chunks that decide how a photo looks
 _EXIF_MARK: Final = b"Exif\0\0"
-_SHORT: Final = 3  # the TIFF field type that EXIF 2.32 (table 4) asks of the orientation
-# A marker that stands for itself: not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
+_SHORT: Final = 3  # the TIFF field type of the orientation (EXIF 2.32, table 4)
+# A marker with a segment, or EOI: not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
 _JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _JPEG_END: Final = b"\xd9"
 
 
 def photo_format(data: bytes) -> Format | None:
-    """Tell which of the three formats that are read the content is in, or None."""
+    """Return which of the three formats that are read the content has, or None."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(_PNG_MARK):
@@ -74,7 +79,7 @@ def photo_format(data: bytes) -> Format | None:
 
 
 def other_format(data: bytes) -> str | None:
-    """Name the known picture or document format the content is in, for a person to read, or None."""
+    """Return the name, for people, of a known format that is not read, or None."""
     for name, marks in _OTHERS.items():
         if data.startswith(marks):
             return name
@@ -82,28 +87,28 @@ def other_format(data: bytes) -> str | None:
         if pattern.match(data):
             return name
     if data[4:8] == b"ftyp":
-        brands = {data[at : at + 4] for at in range(8, min(len(data), 64), 4)}
-        return next((name for name, known in _OTHERS_BY_BRAND.items() if brands & known), None)
+        brands = {data[start : start + 4] for start in range(8, min(len(data), 64), 4)}
+        return next((name for name, marks in _OTHERS_BY_BRAND.items() if brands & marks), None)
     head = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     element = _FIRST_ELEMENT.search(head) if head.startswith(b"<") else None
     return "SVG" if element and element[1].split(b":")[-1] == b"svg" else None
 
 
-def jpeg_is_cut(data: bytes) -> bool:
-    """Tell whether a JPEG's segments run out before its end marker; asked about one that failed to decode."""
-    at = 2
-    while marker := _JPEG_MARKER.search(data, at):
+def is_truncated_jpeg(data: bytes) -> bool:
+    """Return whether a JPEG that failed to decode ends before its end marker."""
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
         if marker[1] == _JPEG_END:
             return False
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
     return True
 
 
 def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:
-    """Read the size a PNG or a WebP declares in its first chunk (RFC 2083, 4.1.1; RFC 9649, 2.5 to 2.7).
+    """Return the size in the first chunk of a PNG or a WebP (RFC 2083, 4.1.1; RFC 9649, 2.5 to 2.7).
 
-    It is (width, height) in pixels, or None when the first chunk has no such header. It is always None for a
-    JPEG, which says its size somewhere behind its metadata.
+    It is (width, height) in pixels, or None if the first chunk has no such header. It is always None for a
+    JPEG, whose size comes after its metadata.
     """
     chunk = data[12:16]
     if kind == "PNG" and chunk == b"IHDR" and len(data) >= 24:
@@ -119,75 +124,76 @@ def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def png_pixels_only(data: bytes) -> bytes:
-    """Copy a PNG without what its pixels do not need, having checked that it is whole.
+def stripped_png(data: bytes) -> bytes:
+    """Check that a PNG is whole, and return it with only the chunks that its pixels need.
 
-    Text, colour profiles and animation frames are left out: they can hold decompression bombs, and Pillow
-    writes a text chunk over its own notes when the keyword fits. All image data becomes one chunk, less the
-    last byte of the checksum that closes its zlib stream (the chunks' own were compared here): Pillow takes a
-    stream that closes before the last row for a complete picture, and one that never closes for a cut one.
+    Text, colour profiles and animation frames are left out: they can be decompression bombs, and a text
+    chunk's keyword can overwrite Pillow's own ``info``. All image data becomes one chunk, without the last
+    byte of the checksum that ends its zlib stream: Pillow accepts a stream that ends before the last row, but
+    refuses one that stops without an end. The chunks' own checksums are compared here.
 
     Raises
     ------
     EOFError
-        The bytes end before the IEND chunk does, even where every row is there: more could have followed.
+        If the bytes end before the IEND chunk does, even where every row is present.
     ValueError
-        A checksum does not hold, or chunks are missing, misplaced or unknown; the message is one clause.
+        If a checksum is wrong, or chunks are missing, misplaced or unknown; the message is one clause.
     """
     view = memoryview(data)
-    kept: list[bytes | memoryview] = [view[:8]]
-    packed: list[memoryview] = []
-    at, name = 8, b""
+    parts: list[bytes | memoryview] = [view[:8]]
+    image_data: list[memoryview] = []
+    start, name = 8, b""
     while name != b"IEND":
-        if len(data) < at + 8:
+        if len(data) < start + 8:
             raise EOFError
-        length, name = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
+        length, name = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
         if len(data) < end:
             raise EOFError
-        if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise ValueError("a checksum of the PNG does not match its data")
-        if (name == b"IHDR") != (at == 8):
+        if (name == b"IHDR") != (start == 8):
             raise ValueError("the PNG's header chunk is not its first and only one")
         if name == b"IDAT":
-            packed.append(view[at + 8 : end - 4])
+            image_data.append(view[start + 8 : end - 4])
         elif name in _PNG_PIXELS:
-            kept.append(view[at:end])
+            parts.append(view[start:end])
         elif name != b"IEND" and not name[0] & 0x20:  # bit 5 clear: a chunk that readers must understand
             raise ValueError("the PNG needs a chunk that is not in the standard")
-        at = end
-    stream = memoryview(b"".join(packed))[:-1]
+        start = end
+    stream = memoryview(b"".join(image_data))[:-1]
     checksum = zlib.crc32(stream, zlib.crc32(b"IDAT"))
-    kept += [struct.pack(">I4s", len(stream), b"IDAT"), stream, struct.pack(">I", checksum)]
-    kept.append(b"\0\0\0\0IEND\xaeB`\x82")
-    return b"".join(kept)
+    parts += [struct.pack(">I4s", len(stream), b"IDAT"), stream, struct.pack(">I", checksum)]
+    parts.append(b"\0\0\0\0IEND\xaeB`\x82")
+    return b"".join(parts)
 
 
-def in_eight_bits(colour: int | tuple[int, ...], depth: int) -> int | tuple[int, ...]:
-    """Bring a PNG's transparent grey or RGB to 8 bits a channel, as Pillow brings the pixels, but not it."""
+def eight_bit_colour(colour: int | tuple[int, ...], depth: int) -> int | tuple[int, ...]:
+    """Return a PNG's transparent grey or RGB in 8 bits a channel; Pillow converts the pixels only."""
     if isinstance(colour, int):
         return colour * 255 // ((1 << depth) - 1)
     return tuple(channel >> depth - 8 for channel in colour)
 
 
 def orientation(exif: object) -> int:
-    """Read the orientation out of an EXIF block as an image library hands it over, and nothing else.
+    """Return the orientation in Pillow's EXIF block, of which nothing else is read.
 
-    It is 1 to 8 (EXIF 2.32, tag 0x0112), how the photo was stored; 1, upright, where that is not readable.
+    It is 1 to 8 (EXIF 2.32, tag 0x0112); 1, upright, if it cannot be read.
     """
     if not isinstance(exif, bytes):
         return 1
     tiff = exif.removeprefix(_EXIF_MARK).removeprefix(_EXIF_MARK)  # some phones write the mark twice
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
+    byte_order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if byte_order is None:
         return 1
     try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (entries,) = struct.unpack_from(order + "H", tiff, directory)
+        (directory,) = struct.unpack_from(byte_order + "I", tiff, 4)
+        (entries,) = struct.unpack_from(byte_order + "H", tiff, directory)
         for entry in range(entries):
-            tag, kind, count, value = struct.unpack_from(order + "HHIH", tiff, directory + 2 + 12 * entry)
+            position = directory + 2 + 12 * entry
+            tag, kind, count, value = struct.unpack_from(byte_order + "HHIH", tiff, position)
             if tag == 0x0112:
                 return value if kind == _SHORT and count == 1 and 1 <= value <= 8 else 1
-    except struct.error:  # the block ends early or points outside itself
+    except struct.error:  # the block ends early, or an offset points outside it
         pass
     return 1

@@ -74,6 +74,14 @@ def test_the_size_is_told_from_every_kind_of_header() -> None:
         assert rejection(data, Limits(max_pixels=1)).detail.startswith("60 x 48 pixels")
 
 
+def test_a_webp_over_pillows_own_limit_is_refused_as_too_large() -> None:
+    data, _ = BAD["bomb.webp"]
+    refused = rejection(
+        data[:24] + (20_000 - 1).to_bytes(3, "little") * 2 + data[30:], Limits(max_pixels=10**9)
+    )
+    assert str(refused) == "too_large: over the 178956970 pixels that Pillow decodes of a WebP"
+
+
 def test_a_bomb_is_refused_before_pixels_are_decoded_or_memory_is_taken() -> None:
     bombs = [data for data, reason in BAD.values() if reason == "too_large"]
     script = (
