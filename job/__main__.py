@@ -1,4 +1,4 @@
-"""Lets ``python -m job`` run the job."""
+"""The entry point of ``python -m job``."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""The errors that a user can mend: one sentence each, and the exit code that goes with it.
+"""The errors that a user can mend, each with one sentence and an exit code.
 
-Anything else that goes wrong is a fault of ours or of the machine, keeps its traceback and ends with 1.
+Any other exception is a fault of the code or of the machine: it keeps its traceback, and the exit code is 1.
 """
 
 
 class JobError(Exception):
-    """An error whose sentence says what is wrong, where, and how to mend it."""
+    """An error whose message is one sentence: what is wrong, where, and how to mend it."""
 
     exit_code: int = 1
 
@@ -17,7 +17,7 @@ class UsageError(JobError):
 
 
 class DataError(JobError):
-    """The data is not acceptable: nothing to read, or too much of it refused."""
+    """The data is not acceptable: there is none, or too much of it was rejected."""
 
     exit_code = 3
 

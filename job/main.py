@@ -1,6 +1,6 @@
-"""The entry point: arguments → settings → session → pipeline → exit code.
+"""The entry point, as ``spark-submit job/main.py …`` and ``python -m job …``.
 
-Runs as ``spark-submit job/main.py …`` and as ``python -m job …``.
+It turns arguments into settings, starts Spark when the pipeline needs it, and returns the exit code.
 """
 
 import logging
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if __package__ in (None, ""):  # started as a file: make the package that it is part of importable
+if __package__ in (None, ""):  # started as a file: make the package importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from job.cli import exits
-from job.cli.settings import Settings, new_run_id, parse
+from job.cli.settings import Settings, new_run_id, parse_settings
 from job.commands import command_line
 from job.run import run_record
 from job.run.pipeline import Pipeline
@@ -23,54 +23,57 @@ from job.spark import session
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-GONE: Final = "Spark was stopped, or has died: this run is not committed; start it again"
-INTERRUPTION: Final = "interrupted: this run is not committed; start it again"
+SPARK_STOPPED: Final = "Spark was stopped, or has died: this run is not committed; start it again"
+INTERRUPTED: Final = "interrupted: this run is not committed; start it again"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job, or another command on an output, and return the exit code.
 
-    `argv` has no program's name; by default it is the process's own.
+    `argv` is the command line without the program's name; by default that of this process.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] in command_line.COMMANDS:
         return command_line.main(arguments, os.environ)
-    log = exits.log_of(arguments, os.environ, new_run_id())
+    log = exits.initial_log(arguments, os.environ, new_run_id())
     pipeline: Pipeline | None = None
 
     def work() -> None:
         nonlocal pipeline
-        settings = parse(arguments, os.environ)
+        settings = parse_settings(arguments, os.environ)
         log.run_id, log.as_json = settings.run_id, settings.log_format == "json"
-        exits.end_on_signals()
+        exits.interrupt_on_signals()
         log.info("run_started", f"run {settings.run_id}", output=settings.output, inputs=settings.inputs)
-        pipeline = Pipeline(settings, log, lambda: _start(settings))
-        run = pipeline.run()
-        exits.ignore_signals()  # it is committed
-        log.summary(run_record.summary(run), **run)
+        pipeline = Pipeline(settings, log, lambda: _start_spark(settings))
+        record = pipeline.run()
+        exits.ignore_signals()  # the run is committed
+        log.summary(run_record.summary(record), **record)
+
+    def explain() -> str | None:
+        return SPARK_STOPPED if _spark_has_stopped(pipeline) else None
 
     try:
-        return exits.run(log, "run", work, INTERRUPTION, lambda: GONE if _spark_is_gone(pipeline) else None)
+        return exits.run_command(log, "run", work, INTERRUPTED, explain)
     finally:
         if pipeline is not None and pipeline.spark is not None:
             exits.ignore_signals()  # a second Ctrl-C must not leave Spark's workers behind
-            logging.disable(logging.CRITICAL)  # or py4j tells of every object that outlives the JVM
+            logging.disable(logging.CRITICAL)  # or py4j logs every object that outlives the JVM
             session.stop(pipeline.spark)
 
 
-def _spark_is_gone(pipeline: Pipeline | None) -> bool:
-    """Tell whether spark-submit's JVM has ended before us: a signal to end reaches it and not us."""
+def _spark_has_stopped(pipeline: Pipeline | None) -> bool:
+    """Tell whether spark-submit's JVM has stopped: it can receive a signal that this process does not."""
     if pipeline is None or pipeline.spark is None or "PYSPARK_GATEWAY_PORT" not in os.environ:
         return False
     try:
         return bool(pipeline.spark.sparkContext._jsc.sc().isStopped())
-    except Exception:  # noqa: BLE001 (however Py4J says it)
+    except Exception:  # noqa: BLE001 (whatever error Py4J raises)
         return True
 
 
-def _start(settings: Settings) -> "SparkSession":
+def _start_spark(settings: Settings) -> "SparkSession":
     spark = session.start(os.environ, settings.cache)
-    exits.end_on_signals()  # PySpark has put its own handler in place
+    exits.interrupt_on_signals()  # PySpark has set its own handler
     return spark
 
 

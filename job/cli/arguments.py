@@ -1,7 +1,6 @@
-"""The command line: a parser whose errors are one sentence, and what the options accept.
+"""Argument parsers with one-sentence errors, and the converters that check each option's value.
 
-Flags win over ``FRUITS_*`` environment variables. ``settings`` and the other commands build their parsers of
-this.
+Every command starts here: its parser merges the command line with the ``FRUITS_*`` environment variables.
 """
 
 import argparse
@@ -22,15 +21,15 @@ BOOLEANS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": Fa
 
 
 class SentenceParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence, left to ``main`` to print."""
+    """An argument parser that raises its errors as one sentence and leaves printing to ``main``."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise argparse's complaint as a UsageError."""
+        """Raise argparse's message as a UsageError."""
         raise UsageError(f"{message}; --help lists the options")
 
 
-class Parser(SentenceParser):
-    """The parser of the job's commands: every option is also an environment variable ``FRUITS_*``."""
+class JobParser(SentenceParser):
+    """A parser that also reads every option from an environment variable ``FRUITS_*``."""
 
     def __init__(self, prog: str, description: str, epilog: str) -> None:
         super().__init__(
@@ -38,28 +37,28 @@ class Parser(SentenceParser):
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            argument_default=argparse.SUPPRESS,  # whoever takes the options has the defaults
+            argument_default=argparse.SUPPRESS,  # the caller has the defaults
             allow_abbrev=False,
         )
 
-    def read(self, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
-        """Return the options that the command line or the environment gives, by their names."""
-        return vars(self.parse_args([*self._from_environment(argv, environment), *argv]))
+    def parse_options(self, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options set on the command line or in the environment, by name; flags win."""
+        return vars(self.parse_args([*self._environment_flags(argv, environment), *argv]))
 
-    def _from_environment(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-        """Turn ``FRUITS_*`` variables into flags, leaving out what the command line says itself."""
+    def _environment_flags(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+        """Turn ``FRUITS_*`` variables into flags, except those that the command line already sets."""
         flags: list[str] = []
-        said = {word.split("=", 1)[0] for word in argv}
-        if said & {"-h", "--help", "--version"}:  # these answer whatever the environment holds
+        command_line = {word.split("=", 1)[0] for word in argv}
+        if command_line & {"-h", "--help", "--version"}:  # these work even if a variable is wrong
             return flags
-        # The two ways to choose k are one choice: a flag for either silences the variable of both.
-        if said & {"--components", "--variance"}:
-            said |= {"--components", "--variance"}
+        # Both options choose k: a flag for either one overrides both variables.
+        if command_line & {"--components", "--variance"}:
+            command_line |= {"--components", "--variance"}
         for action in self._actions:
             flag = action.option_strings[-1]
             variable = "FRUITS_" + flag[2:].replace("-", "_").upper()
             value = environment.get(variable, "")
-            if not value or flag in {*said, "--help", "--version"}:
+            if not value or flag in {*command_line, "--help", "--version"}:
                 continue
             if action.nargs == 0:
                 if value.lower() not in BOOLEANS:
@@ -74,7 +73,7 @@ class Parser(SentenceParser):
         return flags
 
     def error(self, message: str) -> NoReturn:
-        """Raise argparse's complaint as a sentence."""
+        """Raise argparse's message as a UsageError that explains the option."""
         name, _, fault = message.removeprefix("argument ").partition(": ")
         if name == "unrecognized arguments":
             raise UsageError(f"unknown argument {fault!r}: --help lists the options")
@@ -83,38 +82,38 @@ class Parser(SentenceParser):
 
 
 def location(text: str) -> str:
-    """Return a location."""
+    """Return a folder as an absolute path, or an ``s3://`` URI."""
     try:
         return normalise(text)
-    except (UsageError, RuntimeError) as error:  # the second when ~ stands for nothing
+    except (UsageError, RuntimeError) as error:  # RuntimeError: ~ without a home directory
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def local(text: str) -> Path:
-    """Return a path on this machine."""
-    place = location(text)
-    if place.startswith("s3://"):
+def path(text: str) -> Path:
+    """Return an absolute path on this machine."""
+    uri_or_path = location(text)
+    if uri_or_path.startswith("s3://"):
         raise argparse.ArgumentTypeError(f"{text!r} is not on this machine: give a path")
-    return Path(place)
+    return Path(uri_or_path)
 
 
-def _matching(pattern: str, convert: Callable[[str], T], meaning: str) -> Callable[[str], T]:
-    """Return what converts a text of a pattern, and says of any other what it is not."""
+def _converter(pattern: str, convert: Callable[[str], T], meaning: str) -> Callable[[str], T]:
+    """Return a converter of values that match `pattern`; its error for others names the `meaning`."""
 
-    def read(text: str) -> T:
+    def convert_match(text: str) -> T:
         if re.fullmatch(pattern, text):
             return convert(text)
         raise argparse.ArgumentTypeError(f"{text!r} is not {meaning}")
 
-    return read
+    return convert_match
 
 
-count = _matching("0*[1-9][0-9]{0,14}", int, "a whole number of at least 1 and at most 15 digits")
-hours = _matching(r"[0-9]{1,5}(\.[0-9]{1,3})?", float, "a number of hours, as 0 or 168")
-run_id = _matching(
+count = _converter("0*[1-9][0-9]{0,14}", int, "a whole number of at least 1 and at most 15 digits")
+hours = _converter(r"[0-9]{1,5}(\.[0-9]{1,3})?", float, "a number of hours, as 0 or 168")
+run_id = _converter(
     "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str, "a letter or digit and up to 63 more, or . or _ or -"
 )
-sha256 = _matching("[0-9a-fA-F]{64}", str.lower, "64 hexadecimal digits")
+sha256 = _converter("[0-9a-fA-F]{64}", str.lower, "64 hexadecimal digits")
 
 
 def fraction(text: str) -> float:
@@ -127,13 +126,13 @@ def fraction(text: str) -> float:
 
 def share(text: str) -> float:
     """Return a number above 0 and up to 1."""
-    if some := fraction(text):
-        return some
+    if number := fraction(text):
+        return number
     raise argparse.ArgumentTypeError("0 keeps nothing, give a number above 0 and up to 1")
 
 
 def regions(text: str) -> tuple[str, ...]:
-    """Return AWS regions, all of the EU."""
+    """Return AWS regions from a comma-separated list; all must be in the EU."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     outside = ", ".join(name for name in names if name not in EU_REGIONS)
     if names and not outside:

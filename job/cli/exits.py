@@ -1,4 +1,4 @@
-"""What ends a command: its exit code, and one line of what went wrong. All commands end here, in one way."""
+"""How every command ends: errors become one logged line and an exit code, and signals interrupt the work."""
 
 import logging
 import signal
@@ -13,81 +13,84 @@ from job.errors import JobError
 
 INTERRUPTED: Final = 130
 
-interrupted: Final = threading.Event()
+signal_received: Final = threading.Event()
 
 
-def log_of(arguments: Sequence[str], environment: Mapping[str, str], run_id: str) -> Log:
-    """Return a log in the format that was asked for, as far as it is known before arguments are read."""
+def initial_log(arguments: Sequence[str], environment: Mapping[str, str], run_id: str) -> Log:
+    """Return a log for errors in the arguments, in the format that the unparsed arguments ask for."""
     words = " ".join([*arguments, "--log-format", environment.get("FRUITS_LOG_FORMAT", "")])
     return Log(run_id, "--log-format json" in words or "--log-format=json" in words)
 
 
-def run(
+def run_command(
     log: Log,
     command: str,
     work: Callable[[], object],
     interruption: str,
     explain: Callable[[], str | None] = lambda: None,
 ) -> int:
-    """Do a command's work, and return its exit code; an error is told in one line.
+    """Do a command's work and return its exit code; log any error in one line.
 
     Parameters
     ----------
+    log : Log
     command : str
-        Stands in the names of events.
+        The prefix of event names, as in ``run_failed``.
+    work : callable
+        What the command does.
     interruption : str
-        What to tell after Ctrl-C or SIGTERM.
+        The sentence to log after Ctrl-C or SIGTERM.
     explain : callable
-        Returns the sentence for an error that is not the job's own, if there is one.
+        Returns a sentence for an error that is not a JobError, or None to log it as unexpected.
     """
 
-    def end(how: str, sentence: str, code: int, **more: object) -> int:
-        log.error(f"{command}_{how}", sentence, exit_code=code, **more)
+    def log_error(event: str, sentence: str, code: int, **fields: object) -> int:
+        log.error(f"{command}_{event}", sentence, exit_code=code, **fields)
         return code
 
     try:
         work()
     except JobError as error:
-        return end("failed", str(error), error.exit_code)
+        return log_error("failed", str(error), error.exit_code)
     except SystemExit:  # --help and --version
         raise
     except OSError as error:
-        return end("failed", f"{error.strerror or error}: {error.filename or 'no file'}", 1)
-    except BaseException as error:  # noqa: BLE001 (it is told in full, and ends the command)
-        # A signal that also reached the JVM shows as an error of whatever was waiting for it.
-        if interrupted.is_set() or isinstance(error, KeyboardInterrupt):
-            return end("interrupted", interruption, INTERRUPTED)
+        return log_error("failed", f"{error.strerror or error}: {error.filename or 'no file'}", 1)
+    except BaseException as error:  # noqa: BLE001 (logged in full, and ends the command)
+        # A signal also stops the JVM, and then a pending Py4J call fails with an error of its own.
+        if signal_received.is_set() or isinstance(error, KeyboardInterrupt):
+            return log_error("interrupted", interruption, INTERRUPTED)
         if sentence := explain():
-            return end("failed", sentence, 1)
+            return log_error("failed", sentence, 1)
         if not log.as_json:
             traceback.print_exc()
-        return end("failed", f"unexpected: {error!r}"[:2000], 1, traceback=traceback.format_exc())
+        return log_error("failed", f"unexpected: {error!r}"[:2000], 1, traceback=traceback.format_exc())
     return 0
 
 
-def end_on_signals() -> None:
-    """Let Ctrl-C, and SIGTERM, which is how Kubernetes ends a pod, interrupt the command."""
-    _on_signals(_interrupt)
+def interrupt_on_signals() -> None:
+    """Interrupt the command on Ctrl-C and on SIGTERM, with which Kubernetes stops a pod."""
+    _set_handler(_interrupt)
 
 
 def ignore_signals() -> None:
-    """Let nothing interrupt what must come to its end."""
-    _on_signals(signal.SIG_IGN)
+    """Ignore Ctrl-C and SIGTERM from now on, so that the last steps finish."""
+    _set_handler(signal.SIG_IGN)
 
 
-def end_if_interrupted() -> None:
-    """End the command if a signal came: after a fork, say, Python drops what a handler raises."""
-    if interrupted.is_set():
+def raise_if_interrupted() -> None:
+    """Raise KeyboardInterrupt if a signal came: Python drops the handler's own, for example after a fork."""
+    if signal_received.is_set():
         raise KeyboardInterrupt
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     del signum, frame
-    interrupted.set()
-    logging.disable(logging.CRITICAL)  # py4j logs the exception that ends its waiting, at length
+    signal_received.set()
+    logging.disable(logging.CRITICAL)  # py4j would log the interrupted call at length
     raise KeyboardInterrupt
 
 
-def _on_signals(handler: "Callable[[int, FrameType | None], None] | signal.Handlers") -> None:
+def _set_handler(handler: "Callable[[int, FrameType | None], None] | signal.Handlers") -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)

@@ -1,7 +1,7 @@
-"""What a run says while it works: sentences for people, or one JSON object a line for CloudWatch.
+"""The log of a command: sentences for people, or one JSON object a line for CloudWatch.
 
-In text, messages go to stderr, so that stdout holds only the closing summary. In JSON, everything of ours
-goes to stdout, where no line of Spark's can fall between two of ours.
+As text, events go to stderr, so that stdout holds only the closing summary. As JSON, everything goes to
+stdout, because Spark writes its own lines to stderr.
 """
 
 import json
@@ -16,9 +16,9 @@ from typing import TextIO
 
 @dataclass(slots=True)
 class Log:
-    """Writes a run's events, from any thread, each as one line.
+    """Writes events, each as one line; safe to use from any thread.
 
-    In JSON a line is ``ts, level, event, run_id``, the sentence as ``message`` and the event's own fields.
+    A JSON line holds ``ts, level, event, run_id``, the sentence as ``message``, and the event's own fields.
     """
 
     run_id: str
@@ -28,19 +28,19 @@ class Log:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def info(self, event: str, text: str, /, **fields: object) -> None:
-        """Say that something happened; `fields` are the event's figures."""
+        """Log that something happened; `fields` are the event's figures."""
         self._write("info", event, text, fields)
 
     def warning(self, event: str, text: str, /, **fields: object) -> None:
-        """Say that something deserves attention; the run goes on."""
+        """Log that something deserves attention; the command goes on."""
         self._write("warning", event, text, fields)
 
     def error(self, event: str, text: str, /, **fields: object) -> None:
-        """Say why the run ends."""
+        """Log why the command fails."""
         self._write("error", event, text, fields)
 
     def summary(self, text: str, /, **fields: object) -> None:
-        """Close a run: the text on stdout, or the event ``summary`` with its figures."""
+        """Write the closing summary: `text` on stdout, or the event ``summary`` with its fields."""
         if self.as_json:
             self._write("info", "summary", "", fields)
         else:
@@ -51,30 +51,31 @@ class Log:
             self._print(self.err, _printable(text if level == "info" else f"{level}: {text}"))
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line: dict[str, object] = {"ts": now, "level": level, "event": event, "run_id": self.run_id}
+        header: dict[str, object] = {"ts": now, "level": level, "event": event, "run_id": self.run_id}
         if text:
-            line["message"] = text
-        # In ASCII: whatever the stream's encoding, nothing in a name can end the line or fail to be written.
-        self._print(self.out, json.dumps(_strict({**line, **fields, **line}), allow_nan=False, default=str))
+            header["message"] = text
+        # ASCII only: no character of a photo's name can break the line or fail to encode.
+        line = json.dumps(_json_value({**header, **fields, **header}), allow_nan=False, default=str)
+        self._print(self.out, line)
 
-    def _print(self, stream: TextIO, words: str) -> None:
+    def _print(self, stream: TextIO, line: str) -> None:
         encoding = stream.encoding or "utf-8"
         with self._lock:
-            stream.write(words.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             stream.flush()
 
 
 def _printable(text: str) -> str:
-    """Escape line breaks and terminal sequences, which the name of a photo may hold."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    """Escape line breaks and terminal sequences, which a photo's name can contain."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def _strict(value: object) -> object:
-    """Return a value that JSON can hold: no NaN or infinity, and no keys that are not strings."""
+def _json_value(value: object) -> object:
+    """Return `value` for strict JSON: NaN and infinities as text, and keys as strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [_json_value(item) for item in value]
     return value

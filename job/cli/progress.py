@@ -1,6 +1,6 @@
-"""How far a run is: a live bar on a terminal, otherwise a line every ten seconds.
+"""The progress of featurizing: a live bar on a terminal, otherwise a log line every ten seconds.
 
-The photos done are counted by Spark's accumulators; this only looks at them from a thread of its own.
+Spark's accumulators count the finished photos; a thread reads the count and displays it.
 """
 
 import os
@@ -18,16 +18,16 @@ WIDTH: Final = 20
 
 
 class Progress:
-    """Shows, while a ``with`` block runs, how many of `total` photos are done.
+    """Displays how many photos are finished while a ``with`` block runs.
 
     Parameters
     ----------
     log : Log
-        Where lines go; the bar is drawn on its ``err`` if that is a terminal and the format is text.
+        Receives the lines; its ``err`` shows the bar if it is a terminal and the format is text.
     total : int
-        Photos to do.
+        Photos in all.
     done : callable
-        Returns the photos done so far.
+        Returns the number of photos finished so far.
     """
 
     def __init__(self, log: Log, total: int, done: Callable[[], int]) -> None:
@@ -36,7 +36,7 @@ class Progress:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._start = monotonic()
-        self._first: tuple[float, int] | None = None  # when photos were first seen to be done, and how many
+        self._first: tuple[float, int] | None = None  # time of the first count above zero, and that count
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,25 +60,25 @@ class Progress:
     def show(self) -> None:
         """Draw the bar once, or write one line."""
         done = min(self._done(), self._total)
-        rate, left = self._estimate(monotonic(), done)
-        text = f"{done:,} of {self._total:,} photos, {rate:,.0f}/s, {_time_left(left)}"
+        rate, seconds = self._estimate(monotonic(), done)
+        text = f"{done:,} of {self._total:,} photos, {rate:,.0f}/s, {_time_left(seconds)}"
         if self._live:
-            # A line that wraps could not be drawn over: the bar gives way to the text.
+            # A wrapped line could not be overwritten: on a narrow terminal the bar shrinks.
             width = min(WIDTH, _columns(self._log) - len(text) - 4)
             filled = width * done // max(self._total, 1)
             bar = f"[{'#' * filled}{'.' * (width - filled)}] " if width > 0 else ""
             self._log.err.write(f"\r\x1b[K{bar}{text}")
             self._log.err.flush()
             return
-        figures = {"photos_per_second": round(rate, 1), "seconds_left": left and round(left, 1)}
+        figures = {"photos_per_second": round(rate, 1), "seconds_left": seconds and round(seconds, 1)}
         self._log.info("progress", text, done=done, total=self._total, **figures)
 
     def _estimate(self, now: float, done: int) -> tuple[float, float | None]:
-        """Return photos per second, and the seconds left if they can be told.
+        """Return photos per second, and the seconds left if they are known.
 
-        Counted from the first photos seen: starting workers and building networks does not come again. In
-        simulated runs (2 to 64 cores, 1,500 to a million photos) the time left is then wrong by 2 to 6 % of
-        the run on average; counted from the start, by 38 to 190 %.
+        The rate is measured from the first finished photos, since workers start only once. In simulated runs
+        (2 to 64 cores, 1,500 to a million photos) the mean error of the time left is then 2 to 6 % of the
+        run's duration; measured from the start, it is 38 to 190 %.
         """
         if done and self._first is None:
             self._first = (now, done)

@@ -162,7 +162,7 @@ def _letters(text: str) -> str:
 
 def _cache() -> Path:
     """Return where the job itself would keep its weights."""
-    return settings.parse(["--input", "-", "--output", "-"], os.environ).cache.absolute()
+    return settings.parse_settings(["--input", "-", "--output", "-"], os.environ).cache.absolute()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

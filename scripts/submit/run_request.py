@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from job.cli.settings import Settings, parse
+from job.cli.settings import Settings, parse_settings
 from job.errors import UsageError
 from scripts.cloud import manifests, request_check, sizes
 from scripts.cloud.aws_session import release
@@ -130,7 +130,7 @@ def job_arguments(
         words += ["--output", f"s3://{made['ResultsBucket']}/results/fruits"]
     words += ["--run-id", run_id, "--log-format", "json"]
     _check_words(words)
-    settings = parse(words, {})
+    settings = parse_settings(words, {})
     for location in (*settings.inputs, settings.output):
         if not location.startswith("s3://"):
             raise UsageError(f"{location} is a folder, which pods do not see: give s3://bucket/prefix")

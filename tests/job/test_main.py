@@ -206,9 +206,7 @@ def test_an_interrupt_while_java_starts_leaves_no_java(
 def test_an_unexpected_error_keeps_its_traceback_and_ends_with_1(
     cache: Path, photos: Path, tmp_path: Path
 ) -> None:
-    breaking = (
-        "import sys, job.inventory.listing as i, job.main as m; i.take = None; sys.exit(m.main(sys.argv[1:]))"
-    )
+    breaking = "import sys, job.inventory.listing as i, job.main as m; i.take_inventory = None; sys.exit(m.main(sys.argv[1:]))"
     options = ["--input", str(photos), "--output", str(tmp_path / "out")]
     for extra, where in (([], "stderr"), (["--log-format", "json"], "stdout")):
         done = subprocess.run(
@@ -224,15 +222,15 @@ def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: Path, cache: Path
 ) -> None:
     went_on: list[object] = []
-    monkeypatch.setattr(exits, "interrupted", threading.Event())
+    monkeypatch.setattr(exits, "signal_received", threading.Event())
 
     def load(*_: object) -> SimpleNamespace:
-        exits.interrupted.set()
+        exits.signal_received.set()
         return SimpleNamespace(name="network", source="here")
 
     monkeypatch.setattr(backbone, "load", load)
-    monkeypatch.setattr(main, "_start", went_on.append)
-    monkeypatch.setattr(exits, "_on_signals", lambda _: None)
+    monkeypatch.setattr(main, "_start_spark", went_on.append)
+    monkeypatch.setattr(exits, "_set_handler", lambda _: None)
     arguments = ["--input", str(photos), "--output", str(tmp_path / "out"), "--cache", str(cache)]
     assert main.main(arguments) == exits.INTERRUPTED
     assert not went_on

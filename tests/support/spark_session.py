@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from job.cli.log import Log
-from job.cli.settings import parse
+from job.cli.settings import parse_settings
 from job.run.pipeline import Pipeline
 from job.spark import session
 
@@ -61,7 +61,7 @@ def run(spark: SparkSession, cache: Path) -> Run:
     """Return a function that runs the pipeline with job options and gives the run's record."""
 
     def run_job(*options: object) -> dict[str, Any]:
-        settings = parse([f"--cache={cache}", *map(str, options)], {})
+        settings = parse_settings([f"--cache={cache}", *map(str, options)], {})
         log = Log(settings.run_id, as_json=True, out=StringIO(), err=StringIO())
         return Pipeline(settings, log, lambda: spark).run()
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from job.cli.arguments import EU_REGIONS
-from job.cli.settings import Settings, new_run_id, parse
+from job.cli.settings import Settings, new_run_id, parse_settings
 from job.errors import UsageError
 
 ROOT: Final = Path(__file__).parents[3]
@@ -65,7 +65,7 @@ def variable(flag: str) -> str:
 
 def refusal(argv: list[str], environment: dict[str, str] | None = None) -> str:
     with pytest.raises(UsageError) as caught:
-        parse(argv, environment or {})
+        parse_settings(argv, environment or {})
     assert caught.value.exit_code == 2
     sentence = str(caught.value)
     assert "\n" not in sentence
@@ -78,10 +78,10 @@ def without(flag: str) -> list[str]:
 
 
 def test_defaults_are_those_that_the_help_promises(capsys: pytest.CaptureFixture[str]) -> None:
-    found = parse(BOTH, {})
+    found = parse_settings(BOTH, {})
     assert found == Settings(("/photos",), "/out", found.run_id, Path.home() / ".cache/fruits")
     with pytest.raises(SystemExit):
-        parse(["--help"], {})
+        parse_settings(["--help"], {})
     words = capsys.readouterr().out
     options = {section.split()[0].replace("-", "_"): section for section in words.split("\n  --")[1:]}
     told = {name: re.search(r"\(default ([\w.]+)", section) for name, section in options.items()}
@@ -95,14 +95,14 @@ def test_defaults_are_those_that_the_help_promises(capsys: pytest.CaptureFixture
 def test_a_flag_wins_over_the_environment_and_that_over_the_default(flag: str) -> None:
     field, value, wanted, *_ = OPTIONS[flag]
     base = without(flag)
-    assert getattr(parse([*base, flag, value], {}), field) == wanted
-    assert getattr(parse([*base, f"{flag}={value}"], {}), field) == wanted
-    assert getattr(parse(base, {variable(flag): value}), field) == wanted
+    assert getattr(parse_settings([*base, flag, value], {}), field) == wanted
+    assert getattr(parse_settings([*base, f"{flag}={value}"], {}), field) == wanted
+    assert getattr(parse_settings(base, {variable(flag): value}), field) == wanted
     other = {"--input": "/other", "--output": "/other"}.get(flag, "not a good value")
-    assert getattr(parse([*base, flag, value], {variable(flag): other}), field) == wanted
-    assert getattr(parse([*base, f"{flag}={value}"], {variable(flag): other}), field) == wanted
+    assert getattr(parse_settings([*base, flag, value], {variable(flag): other}), field) == wanted
+    assert getattr(parse_settings([*base, f"{flag}={value}"], {variable(flag): other}), field) == wanted
     if flag not in ("--input", "--output"):
-        unset = parse(base, {variable(flag): ""})
+        unset = parse_settings(base, {variable(flag): ""})
         assert getattr(unset, field) != wanted, "an empty variable is none"
 
 
@@ -114,7 +114,7 @@ def test_the_options_tested_here_are_all_there_are() -> None:
 @pytest.mark.parametrize("flag", SWITCHES)
 def test_a_switch_is_turned_by_its_flag_or_by_a_word_in_the_environment(flag: str) -> None:
     def turned(argv: list[str], environment: dict[str, str]) -> bool:
-        return bool(getattr(parse([*BOTH, *argv], environment), SWITCHES[flag]))
+        return bool(getattr(parse_settings([*BOTH, *argv], environment), SWITCHES[flag]))
 
     assert not turned([], {})
     assert turned([flag], {})
@@ -157,8 +157,8 @@ def test_unknown_arguments_and_abbreviations_are_refused_by_name(words: list[str
 
 def test_a_list_of_photos_stands_in_for_an_input_and_may_be_narrowed_by_one() -> None:
     listed = ["--manifest", "s3://lists/today.csv", "--output", "/out"]
-    assert parse(listed, {}).inputs == ()
-    assert parse(listed, {"FRUITS_INPUT": "/photos"}).inputs == ("/photos",)
+    assert parse_settings(listed, {}).inputs == ()
+    assert parse_settings(listed, {"FRUITS_INPUT": "/photos"}).inputs == ("/photos",)
     assert refusal(listed[:2]).startswith("--output is missing")
 
 
@@ -173,9 +173,9 @@ def test_a_count_and_a_share_of_components_exclude_each_other() -> None:
     sentence = "--components and --variance exclude each other: give a count or a share, not both"
     assert refusal([*BOTH, "--components", "5", "--variance", "0.9"]) == sentence
     assert refusal(BOTH, both) == sentence
-    by_flag = parse([*BOTH, "--variance", "0.9"], both)
+    by_flag = parse_settings([*BOTH, "--variance", "0.9"], both)
     assert (by_flag.components, by_flag.variance) == (None, 0.9)
-    assert parse([*BOTH, "--components", "9"], {"FRUITS_VARIANCE": "0.5"}).components == 9
+    assert parse_settings([*BOTH, "--components", "9"], {"FRUITS_VARIANCE": "0.5"}).components == 9
 
 
 def test_a_limit_is_no_reason_to_drop_what_lies_beyond_it() -> None:
@@ -186,13 +186,13 @@ def test_help_answers_whatever_else_is_wrong_with_an_example_and_every_option(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse(["--limit", "5", "--help"], {"FRUITS_LIMIT": "x", "FRUITS_ENGINE": "y"})
+        parse_settings(["--limit", "5", "--help"], {"FRUITS_LIMIT": "x", "FRUITS_ENGINE": "y"})
     assert ended.value.code == 0
     words = capsys.readouterr().out
     for flag in (*OPTIONS, *SWITCHES, "--help", "--version"):
         assert re.search(rf"^  (-h, )?{flag}\b.* [a-zA-Z]{{3}}", words, re.MULTILINE | re.DOTALL), flag
     for line in re.findall(r"^  (?:python -m job|spark-submit job/main.py) (.+)$", words, re.MULTILINE):
-        parse(line.split(), {})
+        parse_settings(line.split(), {})
     assert "example:" in words
 
 
@@ -200,30 +200,34 @@ def test_version_is_told_and_a_variable_of_that_name_means_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse(["--version"], {})
+        parse_settings(["--version"], {})
     assert ended.value.code == 0
     assert re.fullmatch(r"fruits \d+\.\d+\.\d+\n", capsys.readouterr().out)
     # A Kubernetes service that is called fruits puts the last one into every pod.
-    parse(BOTH, {"FRUITS_VERSION": "1.2", "FRUITS_HELP": "1", "FRUITS_PORT": "tcp://1.2.3.4"})
+    parse_settings(BOTH, {"FRUITS_VERSION": "1.2", "FRUITS_HELP": "1", "FRUITS_PORT": "tcp://1.2.3.4"})
 
 
 def test_inputs_are_sorted_and_told_apart_by_where_they_are() -> None:
     words = ["--input", "/b", "--input", "/a/", "--input", "/b/", "--input", "s3a://two", "--output", "/o"]
-    assert parse([*words, "--input", "/x/../a"], {"FRUITS_INPUT": "/c"}).inputs == ("/a", "/b", "s3://two")
+    assert parse_settings([*words, "--input", "/x/../a"], {"FRUITS_INPUT": "/c"}).inputs == (
+        "/a",
+        "/b",
+        "s3://two",
+    )
 
 
 def test_without_a_home_the_cache_is_a_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse(BOTH, {"XDG_CACHE_HOME": "/xdg"}).cache == Path("/xdg/fruits")
+    assert parse_settings(BOTH, {"XDG_CACHE_HOME": "/xdg"}).cache == Path("/xdg/fruits")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("os.getuid", lambda: 99_999)
-    assert parse(BOTH, {}).cache.name == "fruits-99999"
+    assert parse_settings(BOTH, {}).cache.name == "fruits-99999"
     assert refusal(["--input", "~/x", *BOTH]).startswith("--input: ")
 
 
 def test_run_ids_differ_are_accepted_again_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made = new_run_id()
     assert re.fullmatch(r"20\d{6}T\d{6}Z-[0-9a-f]{6}", made)
-    assert parse([*BOTH, "--run-id", made], {}).run_id == made
+    assert parse_settings([*BOTH, "--run-id", made], {}).run_id == made
     assert new_run_id() != made
     monkeypatch.setattr("secrets.token_hex", lambda _: "000000")
     assert new_run_id() > made[:-6]
@@ -234,8 +238,10 @@ def test_settings_load_nothing_of_the_job_but_what_reads_arguments() -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout.split() == [
         "job",
+        "job.cli",
         "job.cli.arguments",
-        "job.errors",
-        "job.storage.locations",
         "job.cli.settings",
+        "job.errors",
+        "job.storage",
+        "job.storage.locations",
     ]

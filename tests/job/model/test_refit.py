@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from job.cli.settings import Settings, parse
+from job.cli.settings import Settings, parse_settings
 from job.errors import UsageError
 from job.maths import pca
 from job.maths.moments import Moments, accumulate
@@ -34,7 +34,7 @@ def moments_of(rows: NDArray[np.float64]) -> Moments:
 
 
 def asked(output: Path, **options: Any) -> Settings:
-    settings = parse(["--input", "-", "--output", str(output), "--components", "3"], {})
+    settings = parse_settings(["--input", "-", "--output", str(output), "--components", "3"], {})
     return replace(settings, **options)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from job.cli.settings import parse
+from job.cli.settings import parse_settings
 from job.errors import UsageError
 from job.storage.locations import normalise
 
@@ -75,7 +75,7 @@ def test_relative_paths_start_here_and_a_tilde_at_home(
     assert normalise("~") == "/home/me"
     assert normalise("~/photos") == normalise("~/x/../photos") == "/home/me/photos"
     assert normalise("~backup/photos") == f"{tmp_path}/~backup/photos", "a folder of that name"
-    found = parse(["--input=in", "--output=file:///out", "--cache=~/c", "--weights=w.h5"], {})
+    found = parse_settings(["--input=in", "--output=file:///out", "--cache=~/c", "--weights=w.h5"], {})
     assert found.inputs == (f"{tmp_path}/in",)
     assert (found.output, found.cache, found.weights) == ("/out", Path("/home/me/c"), tmp_path / "w.h5")
 
