@@ -1,1 +1,1 @@
-"""Moments and PCA in NumPy; nothing here knows files or Spark."""
+"""Moments and PCA, in NumPy alone."""

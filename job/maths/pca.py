@@ -1,6 +1,6 @@
-"""Principal components from moments: the choice of k, the projection, and the arrays that describe a model.
+"""Fits principal components to moments, chooses how many to keep, and projects rows on them.
 
-Pure NumPy; ``models`` saves a model for others.
+It stands between the moments and ``saved_model``, which writes the fitted model.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ class Pca:
     Attributes
     ----------
     mean, std : arrays (d,) float64
-        Of the features; the standard deviation has divisor n - 1.
+        Mean and standard deviation of the features, with divisor n - 1.
     standardized : bool
         Whether features are divided by `std` before projection.
     components : array (k, d) float64
@@ -30,7 +30,7 @@ class Pca:
         Eigenvalues of the covariance (of the correlation, if standardized), largest first, and their
         share of the sum of all.
     n, rank : int
-        Rows fitted, and how many eigenvalues are not zero.
+        The number of rows fitted, and of eigenvalues that are not zero.
     """
 
     mean: NDArray[np.float64]
@@ -49,12 +49,12 @@ class Pca:
 
     @property
     def scale(self) -> NDArray[np.float64]:
-        """What a centred feature is divided by ``(d,)``: 1 for a constant one, and if not standardized."""
+        """The divisor of each centred feature ``(d,)``: 1 for a constant one, or if not standardized."""
         return np.where(self.standardized & (self.std > 0), self.std, 1.0)
 
     @property
     def model_id(self) -> str:
-        """A name made of the model's content: the same fit has the same name."""
+        """A name made of a hash of the arrays: the same fit has the same name."""
         digest = hashlib.sha256()
         for array in (self.mean, self.scale, self.components):
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
@@ -67,7 +67,7 @@ class Pca:
 
 
 def fit(moments: Moments, components: int | None, variance: float, standardize: bool) -> Pca:
-    """Find the principal components of rows whose moments are known.
+    """Return the principal components of the rows that the moments summarise.
 
     Parameters
     ----------
@@ -82,14 +82,14 @@ def fit(moments: Moments, components: int | None, variance: float, standardize: 
     Raises
     ------
     UsageError
-        If more components are asked for than the rank.
+        If `components` is more than the rank.
     DataError
-        If fewer than two rows, or rows that do not differ, leave nothing to explain.
+        If there are fewer than two rows, or all rows are equal.
     """
     if moments.n < 2:
         raise DataError(f"PCA needs at least 2 photos, and {moments.n} has features")
     covariance = moments.scatter / (moments.n - 1)
-    # A constant feature far from zero keeps a variance of rounding errors: n·(ε·mean)² bounds it.
+    # Rounding errors give a constant feature a variance of at most n·(ε·mean)².
     noise = moments.n * (np.finfo(np.float64).eps * moments.mean) ** 2
     std = np.sqrt(np.where(covariance.diagonal() > noise, covariance.diagonal(), 0.0))
     if standardize:
@@ -104,8 +104,8 @@ def fit(moments: Moments, components: int | None, variance: float, standardize: 
         raise DataError("the photos' features do not differ: there is no variance to explain")
     ratio = values / values.sum()
     if components is None:
-        enough = np.flatnonzero(np.cumsum(ratio) >= variance * (1 - 1e-12))
-        k = min(int(enough[0]) + 1 if enough.size else rank, rank)
+        sufficient = np.flatnonzero(np.cumsum(ratio) >= variance * (1 - 1e-12))
+        k = min(int(sufficient[0]) + 1 if sufficient.size else rank, rank)
     elif components > rank:
         raise UsageError(f"--components {components} is more than the rank of the features, which is {rank}")
     else:
@@ -114,7 +114,7 @@ def fit(moments: Moments, components: int | None, variance: float, standardize: 
         mean=moments.mean,
         std=std,
         standardized=standardize,
-        components=_with_signs(vectors[:, :k].T),
+        components=_with_positive_loadings(vectors[:, :k].T),
         explained_variance=values[:k].copy(),
         explained_variance_ratio=ratio[:k].copy(),
         n=moments.n,
@@ -122,8 +122,8 @@ def fit(moments: Moments, components: int | None, variance: float, standardize: 
     )
 
 
-def _with_signs(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn each row so that its largest loading is positive: eigenvectors have no sign of their own."""
+def _with_positive_loadings(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Make the largest loading of each row positive, since the sign of an eigenvector is arbitrary."""
     largest = np.abs(rows).argmax(axis=1)
     signs = np.sign(rows[np.arange(len(rows)), largest])
     return np.ascontiguousarray(rows * signs[:, np.newaxis])

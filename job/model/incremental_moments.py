@@ -1,8 +1,7 @@
-"""The moments of all featurized photos: what is known is merged with what is new, and not summed up again.
+"""Keeps the moments of all featurized photos up to date with the table, for the fit of the PCA.
 
-They are kept with the names of the files that they are of. Files never change: those that have left the table
-since are taken out, as long as they are still there, and those that have come are merged. So the moments
-follow from the set of files alone, however it came to be.
+They are saved with the names of the files that they cover. Files never change, so the moments of deleted
+files are subtracted and those of new files merged: the result depends on the set of files alone.
 """
 
 import io
@@ -19,113 +18,117 @@ from job.storage import store
 from job.table import files, layout
 from job.table.layout import DataFile
 
-SUMS: Final = "moments.npz"
+MOMENTS_FILE: Final = "moments.npz"
 
-Summed = Callable[[Sequence[DataFile]], Moments]
+ComputeMoments = Callable[[Sequence[DataFile]], Moments]
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """Moments, and the rows of each file that they are of, by its path."""
+class SavedMoments:
+    """Moments, and the number of rows of each file that they cover, by its path."""
 
     moments: Moments
     files: dict[str, int]
 
 
-def sum_up(output: str, featurized: Sequence[DataFile], summed: Summed) -> tuple[Moments, bool]:
-    """Bring the kept moments up to date with the table, keep them, and return them.
+def update(
+    output: str, featurized: Sequence[DataFile], compute_moments: ComputeMoments
+) -> tuple[Moments, bool]:
+    """Bring the saved moments up to date with the table, save them, and return them.
 
     Parameters
     ----------
     output : str
     featurized : sequence of DataFile
         The table's files of featurized photos.
-    summed : callable
-        Returns the moments of some files; only called if there are any.
+    compute_moments : callable
+        Returns the moments of one or more files.
 
     Returns
     -------
     Moments
     bool
-        Whether some were kept and could not be used, so that all were summed up anew.
+        Whether saved moments could not be used, so that all were computed again.
     """
-    now = {file.path: file.rows for file in featurized}
-    kept = load(output)
-    if kept is not None and kept.files == now:
-        return kept.moments, False
-    whole = _updated(output, featurized, kept, summed) if kept is not None else None
-    anew = whole is None or whole.n != sum(now.values())
-    if whole is None or anew:
-        whole = summed(featurized)
-    save(output, Sums(whole, now))
-    return whole, anew and kept is not None
+    rows = {file.path: file.rows for file in featurized}
+    saved = load(output)
+    if saved is not None and saved.files == rows:
+        return saved.moments, False
+    moments = _updated(output, featurized, saved, compute_moments) if saved is not None else None
+    is_recomputed = moments is None or moments.n != sum(rows.values())
+    if moments is None or is_recomputed:
+        moments = compute_moments(featurized)
+    save(output, SavedMoments(moments, rows))
+    return moments, is_recomputed and saved is not None
 
 
-def renamed(output: str, names: Mapping[str, str], merged: Sequence[DataFile]) -> None:
-    """Let the kept moments be of merged files that hold the same rows as those that they were of.
+def rename_files(output: str, names: Mapping[str, str], merged: Sequence[DataFile]) -> None:
+    """Replace compacted files by the merged files that hold the same rows, in the saved moments.
 
     Parameters
     ----------
     output : str
     names : mapping
-        By each file that was merged, the path of the one that it is in now.
+        Path of the merged file, by the path of each compacted file.
     merged : sequence of DataFile
-        The new files.
+        The merged files.
     """
-    kept = load(output)
-    if kept is None or not names.keys() <= kept.files.keys():
-        return  # the next run takes the old files out, and merges the new ones
-    left = {path: rows for path, rows in kept.files.items() if path not in names}
-    save(output, Sums(kept.moments, {**left, **{file.path: file.rows for file in merged}}))
+    saved = load(output)
+    if saved is None or not names.keys() <= saved.files.keys():
+        return  # the next run subtracts the old files and merges the new ones
+    unchanged = {path: rows for path, rows in saved.files.items() if path not in names}
+    save(output, SavedMoments(saved.moments, {**unchanged, **{file.path: file.rows for file in merged}}))
 
 
-def of_files(output: str, chosen: Sequence[DataFile]) -> Moments:
-    """Return the moments of files, on the driver alone."""
-    places = (files.location(output, file.path) for file in chosen)
-    batches = files.batches(places, ["features"])
+def file_moments(output: str, featurized: Sequence[DataFile]) -> Moments:
+    """Return the moments of files of featurized photos, computed in this process."""
+    locations = (files.location(output, file.path) for file in featurized)
+    batches = files.batches(locations, ["features"])
     return accumulate((files.matrix(batch.column(0), FEATURES) for batch in batches), FEATURES)
 
 
-def load(output: str) -> Sums | None:
-    """Return the kept moments, if there are any and they are whole."""
+def load(output: str) -> SavedMoments | None:
+    """Return the saved moments, or None if they are missing or damaged."""
     try:
-        data = store.read_bytes(store.join(output, layout.MOMENTS, SUMS))
-        with np.load(io.BytesIO(data)) as kept:
-            mean = kept["mean"]
+        data = store.read_bytes(store.join(output, layout.MOMENTS, MOMENTS_FILE))
+        with np.load(io.BytesIO(data)) as arrays:
+            mean = arrays["mean"]
             lower = np.zeros((len(mean), len(mean)))
-            lower[np.tril_indices(len(mean))] = kept["scatter"]
+            lower[np.tril_indices(len(mean))] = arrays["scatter"]
             scatter = lower + np.tril(lower, -1).T
-            names = dict(json.loads(kept["files"].tobytes()))
-            return Sums(Moments(int(kept["n"]), mean, scatter), names)
+            rows = dict(json.loads(arrays["files"].tobytes()))
+            return SavedMoments(Moments(int(arrays["n"]), mean, scatter), rows)
     except (FileNotFoundError, *store.DAMAGED_FILE_ERRORS):
         return None
 
 
-def save(output: str, sums: Sums) -> None:
-    """Keep moments: 6.6 MB for 1280 features, half of the symmetric scatter."""
+def save(output: str, saved: SavedMoments) -> None:
+    """Save moments and their files; half of the symmetric scatter is written, 6.6 MB for 1280 features."""
     sink = io.BytesIO()
-    moments = sums.moments
+    moments = saved.moments
     np.savez(
         sink,
         n=np.int64(moments.n),
         mean=moments.mean,
         scatter=moments.scatter[np.tril_indices(len(moments.mean))],
-        files=np.frombuffer(json.dumps(sums.files).encode(), np.uint8),
+        files=np.frombuffer(json.dumps(saved.files).encode(), np.uint8),
     )
-    store.write_bytes(store.join(output, layout.MOMENTS, SUMS), sink.getvalue())
+    store.write_bytes(store.join(output, layout.MOMENTS, MOMENTS_FILE), sink.getvalue())
 
 
-def _updated(output: str, featurized: Sequence[DataFile], kept: Sums, summed: Summed) -> Moments | None:
-    """Return the kept moments with the files that came, without those that went; None if it cannot be."""
-    now = {file.path for file in featurized}
-    come = [file for file in featurized if file.path not in kept.files]
-    gone = [DataFile(path, 0, rows) for path, rows in sorted(kept.files.items()) if path not in now]
-    if gone:
-        if sum(file.rows for file in (*come, *gone)) > sum(file.rows for file in featurized):
-            return None  # all of them are fewer
-        there = {location for location, _ in store.list_files(store.join(output, layout.PHOTOS))}
-        if not there.issuperset(files.location(output, file.path) for file in gone):
+def _updated(
+    output: str, featurized: Sequence[DataFile], saved: SavedMoments, compute_moments: ComputeMoments
+) -> Moments | None:
+    """Return the moments with new files merged and deleted ones subtracted; None if all must be read."""
+    paths = {file.path for file in featurized}
+    new = [file for file in featurized if file.path not in saved.files]
+    deleted = [DataFile(path, 0, rows) for path, rows in sorted(saved.files.items()) if path not in paths]
+    if deleted:
+        if sum(file.rows for file in (*new, *deleted)) > sum(file.rows for file in featurized):
+            return None  # reading all files is less work
+        existing = {location for location, _ in store.list_files(store.join(output, layout.PHOTOS))}
+        if not existing.issuperset(files.location(output, file.path) for file in deleted):
             return None
-    whole = kept.moments.merge(summed(come)) if come else kept.moments
-    # What comes, first: the more rows are left, the fewer digits go with those taken out.
-    return whole.without(summed(gone)) if gone else whole
+    moments = saved.moments.merge(compute_moments(new)) if new else saved.moments
+    # New files are merged first: the more rows remain, the fewer digits a subtraction costs.
+    return moments.subtract(compute_moments(deleted)) if deleted else moments

@@ -1,8 +1,7 @@
-"""What Spark's workers do once the photos are judged: check the files, sum them up, and project them.
+"""Spark's passes over the written files: checking them, computing moments, and projecting features.
 
-In each pass Spark hands a worker a number, the worker reads its share of the files itself, and little comes
-back: counts, or a matrix of moments. Such numbers need no data frame: Spark starts its SQL engine for none of
-this, which takes it longer than all else it does here.
+A worker gets the number of its share, reads those files itself, and returns counts or moments. No data frame
+is used, because starting Spark's SQL engine would take longer than all else that Spark does here.
 """
 
 from collections import Counter
@@ -30,101 +29,102 @@ T = TypeVar("T")
 MERGED_ON_DRIVER: Final = 16  # moments of 13 MB each; more are merged on the executors first
 FILES_PER_SUM: Final = 50  # of a thousand photos each: ten seconds
 FILES_PER_MATRIX: Final = 20
-WRONG: Final = "wrong"  # among the reasons: photos that are not where they should be, once
+MISPLACED: Final = "wrong"  # the key, among the reasons, of photos missing, duplicated or in the wrong file
 
 
-def outcomes(
-    spark: "SparkSession", output: str, todo: Tasks, reports: Sequence[Report], rows: dict[str, int]
+def outcome_counts(
+    spark: "SparkSession", output: str, inventory: Tasks, reports: Sequence[Report], rows: dict[str, int]
 ) -> Counter[str]:
-    """Compare what was written with what there was to do, path by path, from what the files really hold.
+    """Count the outcomes in the written files, and compare their photos with the tasks' by path and etag.
 
     Parameters
     ----------
     spark : SparkSession
     output : str
-    todo : Tasks
+    inventory : Tasks
     reports : sequence of Report
-        Of these tasks.
+        The reports of these tasks.
     rows : dict
-        Rows of each file that was replaced.
+        Number of rows of each replaced file, by its path.
 
     Returns
     -------
     Counter
-        Photos by the reason for their rejection, ``""`` being none; and under ``WRONG`` the photos that are
-        not exactly once in the files of their task, and the rows that should have stayed and did not.
+        Photos by the reason for their rejection, ``""`` if featurized; under ``MISPLACED`` the photos that
+        are not exactly once in the files of their task, and the missing rows of unchanged photos.
     """
-    before = spark.sparkContext.broadcast(rows)
+    replaced_rows = spark.sparkContext.broadcast(rows)
 
     def check(share: list[Report]) -> Counter[str]:
-        parts = (_outcomes_of_task(output, todo.location, report, before.value) for report in share)
+        parts = (_task_outcomes(output, inventory.location, report, replaced_rows.value) for report in share)
         return sum(parts, Counter())
 
-    parts = _of_shares(spark, sorted(reports), 4 * spark.sparkContext.defaultParallelism, check)
-    found: Counter[str] = sum(parts.collect(), Counter())
-    found[WRONG] += todo.tasks - len({report.task for report in reports})
-    return found
+    parts = _map_shares(spark, sorted(reports), 4 * spark.sparkContext.defaultParallelism, check)
+    counts: Counter[str] = sum(parts.collect(), Counter())
+    counts[MISPLACED] += inventory.tasks - len({report.task for report in reports})
+    return counts
 
 
-def moments(spark: "SparkSession", output: str, chosen: Sequence[DataFile]) -> Moments:
+def moments(spark: "SparkSession", output: str, featurized: Sequence[DataFile]) -> Moments:
     """Return the moments of files of featurized photos, in one pass.
 
-    Each task sums up its share. Few parts are merged in the order of their tasks; many are merged on the
-    executors, in a tree, which the result does not depend on but in its last digits.
+    Each task computes those of its share. Few parts are merged on the driver, in order; many are merged in a
+    tree on the executors, whose order changes only the last digits.
     """
 
     def summarise(share: list[DataFile]) -> Moments:
-        backbone.forget()  # the network's memory is better used here
-        return incremental_moments.of_files(output, share)
+        backbone.clear_networks()  # the moments need that memory
+        return incremental_moments.file_moments(output, share)
 
-    shares = _tasks(spark, len(chosen), FILES_PER_SUM)
-    parts = _of_shares(spark, chosen, shares, summarise)
+    shares = _share_count(spark, len(featurized), FILES_PER_SUM)
+    parts = _map_shares(spark, featurized, shares, summarise)
     if shares > MERGED_ON_DRIVER:
-        whole: Moments = parts.treeReduce(Moments.merge)
-        return whole
+        merged: Moments = parts.treeReduce(Moments.merge)
+        return merged
     return reduce(Moments.merge, parts.collect())
 
 
-def project(spark: "SparkSession", output: str, chosen: Sequence[DataFile], model: Pca) -> int:
-    """Write the reduced matrix of files of featurized photos, and return its rows."""
-    fitted = spark.sparkContext.broadcast(model)
+def project_files(spark: "SparkSession", output: str, featurized: Sequence[DataFile], model: Pca) -> int:
+    """Write the reduced matrix of files of featurized photos, and return its number of rows."""
+    broadcast = spark.sparkContext.broadcast(model)
 
     def write(share: list[DataFile]) -> int:
-        return sum(projection.project(output, file.path, fitted.value) for file in share)
+        return sum(projection.project_file(output, file.path, broadcast.value) for file in share)
 
-    return sum(_of_shares(spark, chosen, _tasks(spark, len(chosen), FILES_PER_MATRIX), write).collect())
-
-
-def _tasks(spark: "SparkSession", count: int, most: int) -> int:
-    """Return into how many shares to cut files: one a core, more only if a share would be of too many."""
-    return max(min(spark.sparkContext.defaultParallelism, count), -(-count // most))
+    shares = _share_count(spark, len(featurized), FILES_PER_MATRIX)
+    return sum(_map_shares(spark, featurized, shares, write).collect())
 
 
-def _of_shares(
-    spark: "SparkSession", every: Sequence[S], tasks: int, work: Callable[[list[S]], T]
+def _share_count(spark: "SparkSession", file_count: int, max_files: int) -> int:
+    """Return the number of shares: one a core, or more so that no share has over `max_files`."""
+    return max(min(spark.sparkContext.defaultParallelism, file_count), -(-file_count // max_files))
+
+
+def _map_shares(
+    spark: "SparkSession", items: Sequence[S], tasks: int, function: Callable[[list[S]], T]
 ) -> "RDD[T]":
-    """Share things out over at most so many tasks, evenly, in order; return what each makes of its share."""
-    tasks = max(min(tasks, len(every)), 1)
-    ends = [len(every) * task // tasks for task in range(tasks + 1)]
-    shares = spark.sparkContext.broadcast([list(every[start:end]) for start, end in pairwise(ends)])
-    return spark.sparkContext.range(tasks, numSlices=tasks).map(lambda task: work(shares.value[task]))
+    """Apply a function to even shares of the items, in order, in at most so many tasks."""
+    tasks = max(min(tasks, len(items)), 1)
+    ends = [len(items) * task // tasks for task in range(tasks + 1)]
+    shares = spark.sparkContext.broadcast([list(items[start:end]) for start, end in pairwise(ends)])
+    return spark.sparkContext.range(tasks, numSlices=tasks).map(lambda task: function(shares.value[task]))
 
 
-def _outcomes_of_task(output: str, location: str, report: Report, before: dict[str, int]) -> Counter[str]:
-    """Count one task's photos by reason, and what is not where it should be, once."""
+def _task_outcomes(output: str, location: str, report: Report, replaced_rows: dict[str, int]) -> Counter[str]:
+    """Count one task's photos by reason, and those that are misplaced."""
     task = tasks.read(location, report.task)
     listed = Counter(zip(task["path"].to_pylist(), task["etag"].to_pylist(), strict=True))
     paths = {path for path, _ in listed}
-    found: Counter[str] = Counter()
-    seen: Counter[tuple[str, str]] = Counter()
-    stayed = 0
+    counts: Counter[str] = Counter()
+    written: Counter[tuple[str, str]] = Counter()
+    copied_rows = 0
     for file in report.written:
         table = files.read(files.location(output, file.path), ["path", "etag", "reason"])
-        mine = table.filter(files.photo_mask(table, paths))
-        stayed += len(table) - len(mine)
-        seen.update(zip(mine["path"].to_pylist(), mine["etag"].to_pylist(), strict=True))
-        good = file.outcome == layout.FEATURIZED
-        found.update([""] * len(mine) if good else mine["reason"].to_pylist())
-    should_stay = sum(before[path] for path in report.replaced) - len(task["replaces"].drop_null())
-    wrong = sum(((seen - listed) + (listed - seen)).values()) + abs(should_stay - stayed)
-    return found + Counter({WRONG: wrong})
+        photos = table.filter(files.photo_mask(table, paths))
+        copied_rows += len(table) - len(photos)
+        written.update(zip(photos["path"].to_pylist(), photos["etag"].to_pylist(), strict=True))
+        is_featurized = file.outcome == layout.FEATURIZED
+        counts.update([""] * len(photos) if is_featurized else photos["reason"].to_pylist())
+    unchanged_rows = sum(replaced_rows[path] for path in report.replaced) - len(task["replaces"].drop_null())
+    misplaced = sum(((written - listed) + (listed - written)).values()) + abs(unchanged_rows - copied_rows)
+    return counts + Counter({MISPLACED: misplaced})

@@ -1,7 +1,7 @@
-"""The reduced matrix: of each file of featurized photos one in ``pca`` and one in ``pca_csv``.
+"""Writes the reduced matrix: for each file of featurized photos one file in ``pca`` and one in ``pca_csv``.
 
-Files of the table never change, so a file of the matrix that is there is right: only files without one are
-projected. A new model's matrix is written beside the old one's, which goes when the run ends.
+Files of the table never change, so only those without a matrix file of the current model are projected. A new
+model's matrix is written beside the old one's, which is deleted when the run ends.
 """
 
 import io
@@ -18,13 +18,13 @@ from job.storage import store
 from job.table import files, layout, schema, sweep
 from job.table.layout import DataFile
 
-NAMES = schema.PCA.names[:3]
+KEY_COLUMNS = schema.PCA.names[:3]
 
 
-def write(
+def update(
     output: str, featurized: Sequence[DataFile], model: Pca, project: Callable[[Sequence[DataFile]], int]
 ) -> tuple[int, int]:
-    """Bring the matrix up to date with the table, and say by a file which model it is of now.
+    """Bring the matrix up to date with the table, and record its model in a file.
 
     Parameters
     ----------
@@ -33,44 +33,45 @@ def write(
         The table's files of featurized photos.
     model : Pca
     project : callable
-        Writes the matrix of some files, and returns its rows.
+        Writes the matrix of some files, and returns its number of rows.
 
     Returns
     -------
     int
-        Rows of the matrix.
+        Number of rows of the matrix.
     int
-        Rows of it that were projected now.
+        How many of them were projected now.
     """
     folders = {path.rpartition("/")[0] for path in layout.matrix_paths("", model.model_id)}
-    above = f"{output.rstrip('/')}/"
-    there = {
-        location.removeprefix(above)
+    prefix = f"{output.rstrip('/')}/"
+    existing = {
+        location.removeprefix(prefix)
         for folder in folders
         for location, _ in store.list_files(store.join(output, folder))
     }
-    wanted = [
-        file for file in featurized if not there.issuperset(layout.matrix_paths(file.path, model.model_id))
+    missing = [
+        file for file in featurized if not existing.issuperset(layout.matrix_paths(file.path, model.model_id))
     ]
-    projected = project(wanted) if wanted else 0
+    projected = project(missing) if missing else 0
     if sweep.current_model_id(output) != model.model_id:
         data = json.dumps({"model_id": model.model_id}).encode()
         store.write_bytes(store.join(output, layout.CURRENT_MODEL), data)
-    kept = sum(file.rows for file in featurized) - sum(file.rows for file in wanted)
-    return kept + projected, projected
+    unchanged = sum(file.rows for file in featurized) - sum(file.rows for file in missing)
+    return unchanged + projected, projected
 
 
-def project(output: str, path: str, model: Pca) -> int:
-    """Write the matrix of one file of featurized photos, as Parquet and as CSV, and return its rows."""
-    names, parts = [], []
-    for batch in files.batches([files.location(output, path)], [*NAMES, "features"]):
-        names.append(batch.select(NAMES))
+def project_file(output: str, path: str, model: Pca) -> int:
+    """Write the matrix of one file of featurized photos as Parquet and CSV; return its number of rows."""
+    keys, parts = [], []
+    for batch in files.batches([files.location(output, path)], [*KEY_COLUMNS, "features"]):
+        keys.append(batch.select(KEY_COLUMNS))
         parts.append(model.project(files.matrix(batch.column("features"), FEATURES)))
-    named, rows = pa.Table.from_batches(names), np.vstack(parts)
-    numbers = {f"pc_{number}": column for number, column in enumerate(np.ascontiguousarray(rows.T), 1)}
+    key_table, rows = pa.Table.from_batches(keys), np.vstack(parts)
+    components = {f"pc_{number}": column for number, column in enumerate(np.ascontiguousarray(rows.T), 1)}
     csv = io.BytesIO()
-    pyarrow.csv.write_csv(pa.table({**dict(zip(NAMES, named.columns, strict=True)), **numbers}), csv)
-    parquet = files.parquet_bytes(named.append_column("pca", files.vectors(rows)).cast(schema.PCA))
+    columns = {**dict(zip(KEY_COLUMNS, key_table.columns, strict=True)), **components}
+    pyarrow.csv.write_csv(pa.table(columns), csv)
+    parquet = files.parquet_bytes(key_table.append_column("pca", files.vectors(rows)).cast(schema.PCA))
     for name, data in zip(layout.matrix_paths(path, model.model_id), (parquet, csv.getvalue()), strict=True):
         store.write_bytes(store.join(output, name), data)
     return len(rows)

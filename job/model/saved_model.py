@@ -1,10 +1,10 @@
-"""A fitted PCA for others to use: ``pca.npz`` for NumPy, and a ``PipelineModel`` that plain PySpark loads.
+"""Saves and loads a fitted PCA: ``pca.npz`` for NumPy, and a ``PipelineModel`` that plain PySpark loads.
 
-The last step of a fit, on the driver alone. Spark's own saving would start its SQL engine and write through
-Hadoop, which renames; so the saved form of a model is made here, and each file of it is written at once.
+It is the last step of a fit, on the driver. The files are written directly, because Spark's own saving would
+start its SQL engine and rename files through Hadoop.
 
-``pyspark.ml.feature.PCAModel`` neither holds nor subtracts a mean, so a ``StandardScalerModel`` stands before
-it. The pipeline reads the vector column ``features`` and adds ``pca``.
+``pyspark.ml.feature.PCAModel`` does not subtract a mean, so a ``StandardScalerModel`` comes first. The
+pipeline reads the vector column ``features`` and adds ``pca``.
 """
 
 import io
@@ -21,21 +21,22 @@ from job.maths.pca import Pca
 from job.storage import store
 from job.table import layout
 
-# Whose saved form this is: Spark chooses by it how to read a model. Later ones read 3.5's, 4.1 too.
+# The version of the saved form, by which Spark chooses how to read it. Later versions, such as 4.1, read it
+# too.
 SPARK: Final = "3.5.6"
 PIPELINE: Final = "org.apache.spark.ml.PipelineModel"
 SCALER: Final = "org.apache.spark.ml.feature.StandardScalerModel"
 PCA: Final = "org.apache.spark.ml.feature.PCAModel"
-# Not Spark's ``part-00000``: beside one that Spark has saved in a folder lies its checksum, and ours would
-# fail it. Readers take whatever is in the folder.
+# Other names than Spark's ``part-00000``, whose checksum may lie in the folder if Spark saved there before,
+# and would not match. Readers take any file of the folder.
 METADATA_FILE: Final = "part-00000.txt"
 DATA_FILE: Final = "part-00000.snappy.parquet"
 SUCCESS: Final = "_SUCCESS"
-DENSE: Final = 1  # of vectors and of matrices; a sparse one is 0
+DENSE: Final = 1  # of vectors and matrices; sparse is 0
 
 _INTEGERS: Final = pa.list_(pa.field("element", pa.int32(), nullable=False))
 _DOUBLES: Final = pa.list_(pa.field("element", pa.float64(), nullable=False))
-# What VectorUDT and MatrixUDT of org.apache.spark.ml.linalg are made of.
+# The SQL types of VectorUDT and MatrixUDT in org.apache.spark.ml.linalg.
 VECTOR: Final = pa.struct(
     [
         pa.field("type", pa.int8(), nullable=False),
@@ -66,16 +67,16 @@ def save(pca: Pca, location: str, facts: Mapping[str, object]) -> None:
     ----------
     pca : Pca
     location : str
-        The model's own folder, named by its id: an earlier one of that id has the same content.
+        The model's own folder, named by its id: a folder that exists has the same content.
     facts : mapping
-        Goes into ``model.json`` beside the model's own figures.
+        More fields of ``model.json``, beside the model's own.
 
     Raises
     ------
     OSError
         If a file cannot be written.
     """
-    store.write_bytes(store.join(location, "pca.npz"), npz(pca))
+    store.write_bytes(store.join(location, "pca.npz"), npz_bytes(pca))
     for name, content in spark_files(pca).items():
         store.write_bytes(store.join(location, "spark", name), content)
     figures = {
@@ -90,30 +91,30 @@ def save(pca: Pca, location: str, facts: Mapping[str, object]) -> None:
 
 
 def load(output: str, model_id: str) -> tuple[Pca, dict[str, Any]] | None:
-    """Return a saved model and what ``model.json`` says; None if it is not there, torn, or another's.
+    """Return a saved model and its ``model.json``; None if it is missing, damaged, or has another id.
 
-    Of the standard deviation only what features are divided by was saved: 1 where they are not.
+    Only the divisors of the features were saved, so `std` is 1 for features that are not divided.
     """
     folder = store.join(output, layout.MODELS, model_id)
     try:
-        said = json.loads(store.read_bytes(store.join(folder, "model.json")))
-        with np.load(io.BytesIO(store.read_bytes(store.join(folder, "pca.npz")))) as kept:
+        record = json.loads(store.read_bytes(store.join(folder, "model.json")))
+        with np.load(io.BytesIO(store.read_bytes(store.join(folder, "pca.npz")))) as arrays:
             model = Pca(
-                mean=kept["mean"],
-                std=kept["scale"],
-                standardized=said["standardized"],
-                components=kept["components"],
-                explained_variance=kept["explained_variance"],
-                explained_variance_ratio=kept["explained_variance_ratio"],
-                n=int(kept["n"]),
-                rank=said["rank"],
+                mean=arrays["mean"],
+                std=arrays["scale"],
+                standardized=record["standardized"],
+                components=arrays["components"],
+                explained_variance=arrays["explained_variance"],
+                explained_variance_ratio=arrays["explained_variance_ratio"],
+                n=int(arrays["n"]),
+                rank=record["rank"],
             )
     except (FileNotFoundError, *store.DAMAGED_FILE_ERRORS):
         return None
-    return (model, said) if model.model_id == model_id else None
+    return (model, record) if model.model_id == model_id else None
 
 
-def npz(pca: Pca) -> bytes:
+def npz_bytes(pca: Pca) -> bytes:
     """Return a NumPy archive: ``(x - mean) / scale @ components.T`` projects rows without Spark."""
     sink = io.BytesIO()
     np.savez(
@@ -129,10 +130,10 @@ def npz(pca: Pca) -> bytes:
 
 
 def spark_files(pca: Pca) -> dict[str, bytes]:
-    """Return the files of a saved ``PipelineModel``: names below its folder, in the order to write them.
+    """Return the files of a saved ``PipelineModel``, by name below its folder, in the order to write them.
 
-    The same model has the same bytes. The pipeline's own metadata comes last, for loading begins there: a
-    model that is not yet whole does not load.
+    The same model has the same bytes. The pipeline's metadata comes last, because loading begins with it: an
+    incomplete model does not load.
     """
     uid = f"fruits_{pca.model_id}"
     scaler_uid, pca_uid = f"{uid}_scaler", f"{uid}_pca"
@@ -152,10 +153,10 @@ def spark_files(pca: Pca) -> dict[str, bytes]:
 def _metadata(
     below: str, kind: str, uid: str, params: Mapping[str, object], defaults: Mapping[str, object]
 ) -> dict[str, bytes]:
-    """Return the files that say what a stage, or the pipeline, is: one line of JSON."""
+    """Return the metadata files of a stage or of the pipeline: one line of JSON."""
     line = {
         "class": kind,
-        "timestamp": 0,  # read by nobody; the time of writing would make two writings of a model differ
+        "timestamp": 0,  # not the time, so that the same model has the same bytes
         "sparkVersion": SPARK,
         "uid": uid,
         "paramMap": params,
@@ -166,12 +167,12 @@ def _metadata(
 
 
 def _data(stage: str, **arrays: NDArray[np.float64]) -> dict[str, bytes]:
-    """Return the files that hold a stage's vectors ``(d,)`` and matrices ``(k, d)``: Parquet of one row."""
+    """Return the files of a stage's vectors ``(d,)`` and matrices ``(k, d)``: one row of Parquet."""
     schema = pa.schema([(name, VECTOR if array.ndim == 1 else MATRIX) for name, array in arrays.items()])
     table = pa.Table.from_pylist([{name: _dense(array) for name, array in arrays.items()}], schema=schema)
-    # Spark would read structs, not vectors and matrices, without its own schema beside Parquet's.
-    described = json.dumps(_struct(schema), separators=(",", ":"))
-    keys = {"org.apache.spark.version": SPARK, "org.apache.spark.sql.parquet.row.metadata": described}
+    # With its own schema beside Parquet's, Spark reads vectors and matrices, not structs.
+    spark_schema = json.dumps(_spark_struct(schema), separators=(",", ":"))
+    keys = {"org.apache.spark.version": SPARK, "org.apache.spark.sql.parquet.row.metadata": spark_schema}
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink, schema, compression="snappy", use_dictionary=False, store_schema=False
@@ -185,28 +186,28 @@ def _dense(array: NDArray[np.float64]) -> dict[str, Any]:
     values = {"type": DENSE, "values": array.ravel()}
     if array.ndim == 1:
         return values
-    # Spark's matrix is (d, k) by columns: the bytes of our rows (k, d).
+    # Spark's matrix is (d, k) in column order: the same bytes as (k, d) in row order.
     return {**values, "numRows": array.shape[1], "numCols": len(array), "isTransposed": False}
 
 
-def _struct(fields: Iterable[pa.Field]) -> dict[str, object]:
-    """Return Spark's JSON of a schema."""
-    described = [
-        {"name": field.name, "type": _type(field.type), "nullable": field.nullable, "metadata": {}}
+def _spark_struct(fields: Iterable[pa.Field]) -> dict[str, object]:
+    """Return a schema as Spark's JSON."""
+    spark_fields = [
+        {"name": field.name, "type": _spark_type(field.type), "nullable": field.nullable, "metadata": {}}
         for field in fields
     ]
-    return {"type": "struct", "fields": described}
+    return {"type": "struct", "fields": spark_fields}
 
 
-def _type(kind: pa.DataType) -> object:
+def _spark_type(kind: pa.DataType) -> object:
     if kind in _UDT:
         udt = _UDT[kind]
         return {
             "type": "udt",
             "class": f"org.apache.spark.ml.linalg.{udt}",
             "pyClass": f"pyspark.ml.linalg.{udt}",
-            "sqlType": _struct(kind),
+            "sqlType": _spark_struct(kind),
         }
     if pa.types.is_list(kind):
-        return {"type": "array", "elementType": _type(kind.value_type), "containsNull": False}
+        return {"type": "array", "elementType": _spark_type(kind.value_type), "containsNull": False}
     return _SPARK_NAME[kind]

@@ -1,1 +1,1 @@
-"""MobileNetV2: its weights, and the program that workers run."""
+"""MobileNetV2: its verified weights, and the converted network that workers run."""

@@ -1,9 +1,9 @@
-"""The network: MobileNetV2 without its top, from verified weights to something a worker can run.
+"""Prepares MobileNetV2 without its top on the driver, and runs it in the workers, on decoded photos.
 
-The driver converts the network once into one self-contained LiteRT program (weights, cast and scaling inside)
-and broadcasts its bytes; a worker builds an interpreter from them and keeps it for its life. The engine
-``tensorflow`` broadcasts ``get_weights()`` instead and rebuilds the Keras model in the worker: it is the
-reference that the fast engine is tested against.
+The driver converts the verified weights once into a self-contained LiteRT program (weights, cast and scaling
+inside) and broadcasts its bytes; each worker builds one interpreter from them. The engine ``tensorflow``
+broadcasts ``get_weights()`` instead, and workers rebuild the Keras model: the fast engine is tested against
+it.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from job.network.quiet_stderr import quiet_stderr
 from job.network.weights import FINGERPRINT
 from job.photos.decode import DECODE_VERSION, SIDE
 
-GRAPH_VERSION: Final = 1  # goes up when the same weights would be converted to another program
+GRAPH_VERSION: Final = 1  # to be raised when the conversion of the same weights changes
 TOLERANCE: Final = 1e-4  # largest difference between LiteRT's features and Keras's
 FEATURES: Final = 1280  # the width of MobileNetV2's last pooling layer
 
@@ -35,7 +35,7 @@ Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A network ready to be broadcast.
+    """A network, ready to be broadcast.
 
     Attributes
     ----------
@@ -43,11 +43,11 @@ class Backbone:
     payload : bytes or list of arrays
         The LiteRT program, or the weights.
     key : str
-        Hash of the payload: workers keep one network for each.
+        Hash of the payload, by which workers keep their networks.
     name : str
-        What the ``backbone`` column says: everything that a photo's features depend on.
+        The value of the ``backbone`` column, see :func:`name`.
     source : str
-        Where the weights or the program came from, for people.
+        Where the weights or the program came from, for the log.
     """
 
     engine: str
@@ -60,51 +60,51 @@ class Backbone:
 def name(engine: str) -> str:
     """Return the name of an engine's network, without loading anything.
 
-    It tells everything that a photo's features depend on, and stands in each row of features; rows of another
-    name are made again.
+    It names all that a photo's features depend on. Each row of the table has it, and photos whose row has
+    another name are featurized again.
     """
     runtime = "tensorflow" if engine == "tensorflow" else f"litert{_version('ai-edge-litert')}"
     return f"{_stem()}-{runtime}-decode{DECODE_VERSION}"
 
 
 def _stem() -> str:
-    """Return what tells one converted program from another: weights, converter and graph."""
+    """Return the part of the name that identifies a converted program: weights, converter and graph."""
     converter = _version("tensorflow-cpu", "tensorflow")
     return f"mobilenet_v2-{FINGERPRINT[:12]}-tf{converter}-graph{GRAPH_VERSION}"
 
 
 def _version(*distributions: str) -> str:
-    """Return the version of the first of some packages that is installed, without importing it."""
+    """Return the version of the first of these packages that is installed, without importing it."""
     for distribution in distributions:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version(distribution)
     return "none"
 
 
-def load(engine: str, given: Path | None, cache: Path) -> Backbone:
-    """Get and verify the weights and make them ready for an engine.
+def load(engine: str, weights_file: Path | None, cache: Path) -> Backbone:
+    """Return the network for an engine, from verified weights or from the cache.
 
-    A LiteRT program of the same weights and converter is taken from `cache`; TensorFlow is not imported then.
-    A wrong file that is `given` is refused even so.
+    If the cache has a LiteRT program of the same weights and converter, TensorFlow is not imported; a
+    `weights_file` is verified all the same.
 
     Raises
     ------
     UsageError
-        If `given` is missing or holds other weights.
+        If `weights_file` is missing or holds other weights.
     JobError
-        If no source of weights serves, or the converted network does not do what Keras's does.
+        If no source has the weights, or the converted network's features differ from Keras's.
     """
     arrays: Weights = []
     source = f"cache {cache}"
     program = _cached_program(cache) if engine == "litert" else None
-    if given is not None or program is None:
-        arrays, source = weights.get(given, cache)
+    if weights_file is not None or program is None:
+        arrays, source = weights.load(weights_file, cache)
     if engine == "tensorflow":
         return Backbone(engine, arrays, FINGERPRINT, name(engine), source)
     if program is None:
         with quiet_stderr():
             program = _convert(keras_model(arrays))
-        weights.keep(_program_file(cache, program), program)
+        weights.write_cache_file(_program_file(cache, program), program)
     return Backbone(engine, program, _sha256(program), name(engine), source)
 
 
@@ -112,9 +112,9 @@ _networks: dict[str, Network] = {}
 
 
 def network(engine: str, key: str, payload: Callable[[], bytes | Weights]) -> Network:
-    """Return this process's network for a :class:`Backbone`'s engine and key, built on first use and kept.
+    """Return this process's network for a :class:`Backbone`'s engine and key, built on first use.
 
-    The payload is only asked for when the network must be built.
+    `payload` is called only when the network must be built.
     """
     if key not in _networks:
         build = _litert_network if engine == "litert" else _keras_network
@@ -123,15 +123,15 @@ def network(engine: str, key: str, payload: Callable[[], bytes | Weights]) -> Ne
     return _networks[key]
 
 
-def forget() -> None:
-    """Let go of this process's networks, and of their memory."""
+def clear_networks() -> None:
+    """Free the memory of this process's networks."""
     _networks.clear()
 
 
 def keras_model(arrays: Weights) -> Any:
     """Build Keras's MobileNetV2 without its top, from its 260 arrays of weights.
 
-    It takes ``(n, 224, 224, 3)`` scaled to [-1, 1] and gives ``(n, 1280)``.
+    Its input is ``(n, 224, 224, 3)`` scaled to [-1, 1], its output ``(n, 1280)``.
     """
     model = _tensorflow().keras.applications.MobileNetV2(
         weights=None, include_top=False, pooling="avg", input_shape=(SIDE, SIDE, 3)
@@ -141,7 +141,7 @@ def keras_model(arrays: Weights) -> Any:
 
 
 def _tensorflow() -> Any:
-    """Import TensorFlow: the only place that does, so that no worker of the fast engine ever loads it."""
+    """Import TensorFlow, here only, so that workers of the fast engine never load it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import tensorflow  # noqa: PLC0415
@@ -152,8 +152,8 @@ def _tensorflow() -> Any:
 def _convert(model: Any) -> bytes:
     """Convert to LiteRT: input ``(1, 224, 224, 3)`` uint8, output ``(1, 1280)`` float32.
 
-    The scaling ``x / 127.5 - 1`` is Keras's ``mobilenet_v2.preprocess_input``. Nobody gets the program unless
-    it does what Keras does: a difference above 1e-4 anywhere is a JobError.
+    The scaling ``x / 127.5 - 1`` is Keras's ``mobilenet_v2.preprocess_input``. A feature that differs from
+    Keras's by more than 1e-4 is a JobError.
     """
     tf = _tensorflow()
 
@@ -161,7 +161,7 @@ def _convert(model: Any) -> bytes:
     def features(pixels: Any) -> Any:
         return model(tf.cast(pixels, tf.float32) / 127.5 - 1.0, training=False)
 
-    # Without the model beside it: the converter would leave Keras 3's variables out and say nothing.
+    # Given the model as second argument, the converter would silently leave Keras 3's variables out.
     functions = [features.get_concrete_function()]
     program: bytes = tf.lite.TFLiteConverter.from_concrete_functions(functions, None).convert()
     _compare(program, model)
@@ -169,15 +169,16 @@ def _convert(model: Any) -> bytes:
 
 
 def _compare(program: bytes, model: Any) -> None:
-    """Run a program once against Keras, on noise, and refuse it if it does something else."""
+    """Compare a program's features of a noise image with Keras's, and refuse it if they differ."""
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    wanted = model(picture[np.newaxis].astype(np.float32) / 127.5 - 1.0, training=False).numpy()[0]
+    expected = model(picture[np.newaxis].astype(np.float32) / 127.5 - 1.0, training=False).numpy()[0]
     try:
-        found = _litert_network(program)(picture)
+        features = _litert_network(program)(picture)
     except (ValueError, RuntimeError) as error:
         raise JobError(f"LiteRT cannot run the converted network: {error}") from error
-    difference = float(np.abs(found - wanted).max()) if found.shape == wanted.shape else np.inf
-    if not difference <= TOLERANCE:  # also when it is not a number
+    same_shape = features.shape == expected.shape
+    difference = float(np.abs(features - expected).max()) if same_shape else np.inf
+    if not difference <= TOLERANCE:  # true for NaN, too
         raise JobError(f"the converted network differs from Keras's by {difference:g}, over {TOLERANCE:g}")
 
 
@@ -186,13 +187,13 @@ def _litert_network(payload: bytes | Weights) -> Network:
 
     interpreter = Interpreter(model_content=payload, num_threads=1)
     interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]["index"]
-    result = interpreter.get_output_details()[0]["index"]
+    input_index = interpreter.get_input_details()[0]["index"]
+    output_index = interpreter.get_output_details()[0]["index"]
 
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        interpreter.set_tensor(source, pixels[np.newaxis])
+        interpreter.set_tensor(input_index, pixels[np.newaxis])
         interpreter.invoke()
-        features: NDArray[np.float32] = interpreter.get_tensor(result)[0]
+        features: NDArray[np.float32] = interpreter.get_tensor(output_index)[0]
         return features
 
     return run
@@ -201,7 +202,7 @@ def _litert_network(payload: bytes | Weights) -> Network:
 def _keras_network(payload: bytes | Weights) -> Network:
     assert not isinstance(payload, bytes)
     tf = _tensorflow()
-    # A worker has one core. Where TensorFlow is at work already, as in no worker, it keeps its threads.
+    # A worker has one core. TensorFlow refuses the setting outside workers if it has already started.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -220,8 +221,8 @@ def _keras_network(payload: bytes | Weights) -> Network:
 
 
 def _cached_program(cache: Path) -> bytes | None:
-    """Return a cached program whose bytes still have the hash in its name."""
-    with contextlib.suppress(OSError):  # a cache that cannot be read is none
+    """Return a cached program whose bytes have the hash in its name."""
+    with contextlib.suppress(OSError):  # an unreadable cache counts as empty
         for file in sorted(cache.glob(f"{_stem()}-*.tflite")):
             program = file.read_bytes()
             if file == _program_file(cache, program):

@@ -1,6 +1,6 @@
-"""The files Keras keeps weights in: MobileNetV2's backbone is read from each of their layouts by h5py alone.
+"""Reads MobileNetV2's weights from each layout of Keras's files, with h5py alone.
 
-What is read here is not trusted: ``weights`` compares its fingerprint.
+``weights`` verifies the arrays by their fingerprint.
 """
 
 import io
@@ -19,8 +19,8 @@ from job.errors import UsageError
 Weights = list[NDArray[np.float32]]
 
 ARRAYS: Final = 260
-# The backbone's layers that hold weights, by class: 17 blocks of (expansion, depthwise, projection), the stem
-# being the first block's expansion, and the last convolution. From keras.src.applications.mobilenet_v2.
+# The backbone's layers with weights, by class: 17 blocks of (expansion, depthwise, projection), where the
+# stem is the first block's expansion, and the last convolution. From keras.src.applications.mobilenet_v2.
 CONV: Final = ("conv2d", "batch_normalization")
 LAYERS: Final = (*CONV, "depthwise_conv2d", "batch_normalization", *CONV) * 17 + CONV
 
@@ -31,8 +31,8 @@ def read_hdf5(file: Path | io.BytesIO) -> Weights:
     Parameters
     ----------
     file : Path or BytesIO
-        Keras's published file, another of its layout (``.h5``, weights or a whole model), or one of Keras 3
-        (``.weights.h5``, ``.keras``). What follows the backbone, a top for instance, is left out.
+        Keras's published file, another ``.h5`` of weights or of a whole model, or one of Keras 3
+        (``.weights.h5``, ``.keras``). Layers after the backbone, such as a top, are left out.
 
     Raises
     ------
@@ -46,12 +46,12 @@ def read_hdf5(file: Path | io.BytesIO) -> Weights:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 file = io.BytesIO(archive.read("model.weights.h5"))
-        with h5py.File(file) as whole:
-            found = _of_keras_3(whole["layers"]) if "layers" in whole else _of_older_keras(whole)
-            return [np.asarray(array[()], dtype=np.float32) for array in islice(found, ARRAYS)]
+        with h5py.File(file) as root:
+            arrays = _keras_3_arrays(root["layers"]) if "layers" in root else _older_keras_arrays(root)
+            return [np.asarray(array[()], dtype=np.float32) for array in islice(arrays, ARRAYS)]
     except FileNotFoundError:
         raise UsageError(f"weights file {name} does not exist") from None
-    except Exception as error:  # noqa: BLE001 (on a corrupt file, HDF5 raises most of the types there are)
+    except Exception as error:  # noqa: BLE001 (on a corrupt file, HDF5 raises almost any type)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"{name} is not a file of Keras weights ({reason}): "
@@ -59,19 +59,19 @@ def read_hdf5(file: Path | io.BytesIO) -> Weights:
         ) from None
 
 
-def _of_older_keras(whole: Any) -> Iterator[Any]:
+def _older_keras_arrays(root: Any) -> Iterator[Any]:
     """Yield the arrays of a file that lists its layers, and for each layer its weights."""
-    group = whole.get("model_weights", whole)
+    group = root.get("model_weights", root)
     for layer in (group[_text(name)] for name in group.attrs["layer_names"]):
         yield from (layer[_text(name)] for name in layer.attrs["weight_names"])
 
 
-def _of_keras_3(layers: Any) -> Iterator[Any]:
+def _keras_3_arrays(layers: Any) -> Iterator[Any]:
     """Yield the arrays of a file that numbers the layers of each class, and within a layer its variables."""
-    seen: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
     for kind in LAYERS:
-        name = f"{kind}_{seen[kind]}" if seen[kind] else kind
-        seen[kind] += 1
+        name = f"{kind}_{numbers[kind]}" if numbers[kind] else kind
+        numbers[kind] += 1
         yield from (layers[f"{name}/vars/{n}"] for n in range(4 if kind == "batch_normalization" else 1))
 
 

@@ -1,4 +1,4 @@
-"""Holding back what native libraries write to stderr: banners nobody asked for, unless something fails."""
+"""Keeps the banners of native libraries, such as TensorFlow, off stderr unless something fails."""
 
 import contextlib
 import os
@@ -9,22 +9,22 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what is written to stderr, from C++ too, and let it out only if the block fails."""
+    """Hold back what Python and C++ write to stderr, and write it only if the block fails."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
-        kept = os.dup(2)
+        stderr = os.dup(2)
         os.dup2(held.fileno(), 2)
         failed = True
         try:
             yield
             failed = False
         finally:
-            with contextlib.suppress(OSError, ValueError):  # Python's own buffer belongs to the block, too
+            with contextlib.suppress(OSError, ValueError):  # Python's buffer holds output of the block
                 sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)
             if failed:
                 held.seek(0)
-                words = held.read()
-                while words:
-                    words = words[os.write(2, words) :]
+                output = held.read()
+                while output:
+                    output = output[os.write(2, output) :]

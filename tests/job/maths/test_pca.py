@@ -127,7 +127,7 @@ def test_the_same_fit_has_the_same_model_id_and_another_fit_another() -> None:
 def test_the_npz_projects_without_spark() -> None:
     rows = features()
     found = fit(rows, components=6, standardize=True)
-    with np.load(io.BytesIO(saved_model.npz(found))) as model:
+    with np.load(io.BytesIO(saved_model.npz_bytes(found))) as model:
         assert model["n"] == len(rows)
         reduced = (rows - model["mean"]) / model["scale"] @ model["components"].T
         np.testing.assert_allclose(reduced, found.project(rows), atol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 
 from job.maths.moments import Moments, accumulate
 from job.model import incremental_moments
-from job.model.incremental_moments import Sums, sum_up
+from job.model.incremental_moments import SavedMoments, update
 from job.table import files
 from job.table.layout import DataFile
 from tests.support import outputs
@@ -21,7 +21,7 @@ class Table:
     """The files of a table, and how they are summed up: it is noted which were read."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.kept = str(place), place / "moments" / incremental_moments.SUMS
+        self.place, self.kept = str(place), place / "moments" / incremental_moments.MOMENTS_FILE
         self.files: list[DataFile] = []
         self.read: list[DataFile] = []
         self._numbers = count()
@@ -38,7 +38,7 @@ class Table:
     def sum_up(self) -> bool:
         """Sum up, tell whether that was done anew, and make sure that the result is that of one pass."""
         self.read = []
-        found, anew = sum_up(self.place, self.files, self._summed)
+        found, anew = update(self.place, self.files, self._summed)
         read = [files.read(files.location(self.place, file.path))["features"] for file in self.files]
         rows = np.vstack([np.asarray(one.to_pylist(), np.float64) for one in read])
         wanted = accumulate([rows], FEW)
@@ -55,7 +55,7 @@ class Table:
 
     def _summed(self, chosen: Sequence[DataFile]) -> Moments:
         self.read += chosen
-        return incremental_moments.of_files(self.place, chosen)
+        return incremental_moments.file_moments(self.place, chosen)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_count_that_does_not_fit_is_not_believed(table: Table) -> None:
     kept = incremental_moments.load(table.place)
     assert kept is not None
     moments = Moments(kept.moments.n - 1, kept.moments.mean, kept.moments.scatter)
-    incremental_moments.save(table.place, Sums(moments, kept.files))
+    incremental_moments.save(table.place, SavedMoments(moments, kept.files))
     table.add()
     assert table.sum_up()
     assert table.read[-4:] == table.files
@@ -156,7 +156,9 @@ def test_files_that_were_merged_are_known_by_their_new_name_and_not_read(table: 
     before = incremental_moments.load(table.place)
     *merged, left = table.files
     new = DataFile("outcome=featurized/merged.parquet", 0, 12)
-    incremental_moments.renamed(table.place, dict.fromkeys([file.path for file in merged], new.path), [new])
+    incremental_moments.rename_files(
+        table.place, dict.fromkeys([file.path for file in merged], new.path), [new]
+    )
     kept = incremental_moments.load(table.place)
     assert before is not None
     assert kept is not None
@@ -167,10 +169,10 @@ def test_files_that_were_merged_are_known_by_their_new_name_and_not_read(table: 
 def test_of_merged_files_that_the_moments_are_not_of_nothing_is_kept(table: Table) -> None:
     before = table.kept.read_bytes()
     new = table.add()
-    incremental_moments.renamed(
+    incremental_moments.rename_files(
         table.place, {table.files[0].path: "merged", new.path: "merged"}, [DataFile("merged", 0, 12)]
     )
     assert table.kept.read_bytes() == before
     table.kept.unlink()
-    incremental_moments.renamed(table.place, {table.files[0].path: "merged"}, [DataFile("merged", 0, 6)])
+    incremental_moments.rename_files(table.place, {table.files[0].path: "merged"}, [DataFile("merged", 0, 6)])
     assert not table.kept.exists()

@@ -42,14 +42,14 @@ class Table:
 
     def write(self, model: Pca = MODEL) -> tuple[int, int]:
         self.projected = []
-        return projection.write(self.place, self.files, model, partial(self._project, model))
+        return projection.update(self.place, self.files, model, partial(self._project, model))
 
     def _project(self, model: Pca, some: Sequence[DataFile]) -> int:
         self.projected += some
         self.model_meanwhile = sweep.current_model_id(self.place)
         rows = 0
         for file in some:
-            rows += projection.project(self.place, file.path, model)
+            rows += projection.project_file(self.place, file.path, model)
             if self.is_to_be_killed:
                 raise KeyboardInterrupt
         return rows
@@ -125,7 +125,7 @@ def test_parquet_and_csv_hold_the_projections_whatever_the_names(
     rows = [{"path": path, "label": path, "features": features_of(path)} for path in paths]
     columns = pa.Table.from_pylist(rows, schema.PHOTOS)
     file = files.write(str(tmp_path), "outcome=featurized/part-1.parquet", columns)
-    assert projection.project(str(tmp_path), file.path, MODEL) == 5
+    assert projection.project_file(str(tmp_path), file.path, MODEL) == 5
     projected = MODEL.project(np.vstack([features_of(path) for path in paths]))
     parquet, csv = (f"{tmp_path}/{name}" for name in layout.matrix_paths(file.path, MODEL.model_id))
     table = files.read(parquet)

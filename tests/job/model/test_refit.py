@@ -14,7 +14,7 @@ from job.maths import pca
 from job.maths.moments import Moments, accumulate
 from job.maths.pca import Pca
 from job.model import refit, saved_model
-from job.model.refit import Fitted
+from job.model.refit import ChosenModel
 
 WIDTH = 16
 
@@ -41,12 +41,12 @@ def asked(output: Path, **options: Any) -> Settings:
 def saved(output: Path) -> str:
     """Fit a model to the first rows, save it as a run does, and return its id."""
     model = choose(output, "", moments_of(photos(300, 1))).pca
-    saved_model.save(model, f"{output}/models/{model.model_id}", refit.facts(asked(output)))
+    saved_model.save(model, f"{output}/models/{model.model_id}", refit.model_settings(asked(output)))
     return model.model_id
 
 
-def choose(output: Path, model_id: str, moments: Moments, **options: Any) -> Fitted:
-    return refit.choose(asked(output, **options), model_id, moments)
+def choose(output: Path, model_id: str, moments: Moments, **options: Any) -> ChosenModel:
+    return refit.choose_model(asked(output, **options), model_id, moments)
 
 
 def kept_directly(model: Pca, rows: NDArray[np.float64]) -> float:
@@ -65,7 +65,7 @@ def test_what_a_model_keeps_is_what_is_not_lost_when_rows_are_projected_and_take
 ) -> None:
     model = pca.fit(moments_of(photos(300, 1)), 3, 1.0, standardize)
     others = photos(rows, 2, turned=0.4) + np.linspace(0, offset, WIDTH)
-    found = refit.kept_by(model, moments_of(others))
+    found = refit.variance_kept(model, moments_of(others))
     assert found == pytest.approx(kept_directly(model, others), abs=1e-12)
     assert found < model.explained_variance_ratio.sum()
 
@@ -73,12 +73,14 @@ def test_what_a_model_keeps_is_what_is_not_lost_when_rows_are_projected_and_take
 def test_of_the_rows_it_was_fitted_to_a_model_keeps_what_it_explains() -> None:
     moments = moments_of(photos(300, 1))
     model = pca.fit(moments, 4, 1.0, standardize=True)
-    assert refit.kept_by(model, moments) == pytest.approx(model.explained_variance_ratio.sum(), abs=1e-12)
+    assert refit.variance_kept(model, moments) == pytest.approx(
+        model.explained_variance_ratio.sum(), abs=1e-12
+    )
 
 
 def test_of_rows_that_do_not_differ_nothing_can_be_lost() -> None:
     model = pca.fit(moments_of(photos(300, 1)), 3, 1.0, standardize=False)
-    assert refit.kept_by(model, moments_of(np.tile(model.mean, (9, 1)))) == 1.0
+    assert refit.variance_kept(model, moments_of(np.tile(model.mean, (9, 1)))) == 1.0
 
 
 def test_without_a_model_one_is_fitted(tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_without_a_model_one_is_fitted(tmp_path: Path) -> None:
         found = choose(tmp_path, "", moments_of(photos(300, 1)), refit=how)
         assert found.is_new
         assert found.pca.k == 3
-        assert found.kept_now == pytest.approx(found.pca.explained_variance_ratio.sum())
+        assert found.variance_kept == pytest.approx(found.pca.explained_variance_ratio.sum())
 
 
 def test_a_model_stays_while_it_keeps_the_variance_and_is_the_one_that_was_saved(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_a_model_stays_while_it_keeps_the_variance_and_is_the_one_that_was_saved
     found = choose(tmp_path, model_id, moments_of(rows))
     assert not found.is_new
     assert (found.pca.model_id, found.pca.n) == (model_id, 300)
-    assert found.kept_now == pytest.approx(kept_directly(found.pca, rows), abs=1e-12)
+    assert found.variance_kept == pytest.approx(kept_directly(found.pca, rows), abs=1e-12)
     fitted = pca.fit(moments_of(photos(300, 1)), 3, 0.95, standardize=False)
     np.testing.assert_array_equal(found.pca.project(rows), fitted.project(rows))
 
@@ -105,13 +107,13 @@ def test_a_model_goes_when_more_is_lost_than_is_allowed(tmp_path: Path) -> None:
     rows = np.vstack([photos(300, 1), photos(300, 2, turned=0.5)])
     kept = choose(tmp_path, model_id, moments_of(rows), refit="never")
     then = float(kept.pca.explained_variance_ratio.sum())
-    lost = then - kept.kept_now
+    lost = then - kept.variance_kept
     assert lost > 0.01
     new = choose(tmp_path, model_id, moments_of(rows), max_variance_loss=lost - 1e-9)
     assert new.is_new
     assert new.pca.model_id != model_id
-    assert new.kept_now == pytest.approx(kept_directly(new.pca, rows), abs=1e-12)
-    assert new.kept_now > kept.kept_now
+    assert new.variance_kept == pytest.approx(kept_directly(new.pca, rows), abs=1e-12)
+    assert new.variance_kept > kept.variance_kept
     stays = choose(tmp_path, model_id, moments_of(rows), max_variance_loss=lost + 1e-9)
     assert stays.pca.model_id == model_id
     assert not kept.is_new, "never means never"
@@ -139,12 +141,12 @@ def test_a_model_of_something_else_than_is_wanted_goes_or_is_refused(
     model_id = saved(tmp_path)
     assert choose(tmp_path, model_id, moments_of(photos(300, 1)), **options).is_new
     with pytest.raises(UsageError) as caught:  # before anything is computed
-        refit.check(asked(tmp_path, **options, refit="never"), model_id)
+        refit.check_settings(asked(tmp_path, **options, refit="never"), model_id)
     assert str(caught.value).startswith(f"--refit never keeps model {model_id}, which has another {differs}:")
     assert "\n" not in str(caught.value)
-    refit.check(asked(tmp_path, **options), model_id)
-    refit.check(asked(tmp_path, refit="never"), model_id)
-    refit.check(asked(tmp_path, **options, refit="never"), "")
+    refit.check_settings(asked(tmp_path, **options), model_id)
+    refit.check_settings(asked(tmp_path, refit="never"), model_id)
+    refit.check_settings(asked(tmp_path, **options, refit="never"), "")
 
 
 @pytest.mark.parametrize("how", ["nothing there", "no figures", "another model's arrays"])
@@ -157,6 +159,6 @@ def test_a_model_that_is_not_whole_or_not_itself_is_fitted_anew(tmp_path: Path, 
         (folder / "model.json").unlink()
     else:
         other = pca.fit(moments_of(photos(300, 9)), 3, 0.95, standardize=False)
-        (folder / "pca.npz").write_bytes(saved_model.npz(other))
+        (folder / "pca.npz").write_bytes(saved_model.npz_bytes(other))
     found = choose(tmp_path, model_id, moments_of(photos(300, 1)))
     assert (found.pca.model_id, found.is_new) == (model_id, True)

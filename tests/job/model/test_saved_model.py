@@ -67,7 +67,7 @@ def test_a_model_is_files_for_numpy_for_spark_and_what_it_is(tmp_path: Path) -> 
     saved_model.save(pca, str(tmp_path), FACTS)
     files = contents(tmp_path)
     assert sorted(files) == sorted(names_of(pca))
-    assert files["pca.npz"] == saved_model.npz(pca)
+    assert files["pca.npz"] == saved_model.npz_bytes(pca)
     figures = {"model_id": pca.model_id, "k": 3, "n": 500, "rank": 59, "standardized": True}
     kept = float(pca.explained_variance_ratio.sum())
     assert json.loads(files["model.json"]) == {**figures, "variance_kept": kept, **FACTS}

