@@ -1,4 +1,4 @@
-"""The Spark session: everything the job sets, in one place, and only where the user has not.
+"""Starts and stops the Spark session, with every setting of the job that the user has not set.
 
 The job sets no master: on a laptop PySpark's own default is ``local[*]``, on EMR the submission decides.
 """
@@ -48,7 +48,7 @@ LOCAL: Final = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.shuffle.partitions": "8",
 }
-# What must be known before the JVM starts. The JVM does little, so C1 alone is faster overall.
+# Settings that must be known before the JVM starts. The JVM does little, so C1 alone is faster overall.
 JAVA_OPTIONS: Final = "spark.driver.extraJavaOptions"
 LAUNCH: Final = {
     "spark.driver.memory": "2g",
@@ -60,9 +60,9 @@ _drafts: list[Path] = []  # the class archive that this process's JVM writes whe
 
 
 def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
-    """Start the session, or take the one that spark-submit has prepared.
+    """Start the session, in the JVM of spark-submit if that has started one.
 
-    The cache is where the JVM's class archive is kept, see :func:`class_archive`.
+    `cache` is the folder of the JVM's class archive, see :func:`class_archive`.
     """
     # Imported here: --help and wrong flags answer without loading Spark.
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415
@@ -97,7 +97,7 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
 
 
 def stop(session: "SparkSession") -> None:
-    """Stop Spark, and wait until the JVM that we started and its workers are gone."""
+    """Stop Spark, and wait until the JVM and its workers have ended if the job started them."""
     gateway = session.sparkContext._gateway
     process = getattr(gateway, "proc", None)
     with contextlib.suppress(Exception):  # a signal to the whole process group has ended the JVM already
@@ -144,7 +144,7 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
 
 
 def launch_arguments(environment: Mapping[str, str], java_options: str = "") -> str:
-    """Return PYSPARK_SUBMIT_ARGS with our launch options before the user's, whose later word wins."""
+    """Return PYSPARK_SUBMIT_ARGS with the job's launch options before the user's, which override them."""
     said = environment.get("PYSPARK_SUBMIT_ARGS") or "pyspark-shell"
     words = shlex.split(said.replace("--master=", "--master ").replace("spark.master=", "--master "))
     masters = [after for word, after in pairwise(words) if word == "--master"]
@@ -157,7 +157,7 @@ def launch_arguments(environment: Mapping[str, str], java_options: str = "") -> 
 
 
 def _defaults_file(environment: Mapping[str, str]) -> set[str]:
-    """Return the keys of the user's spark-defaults.conf, which any ``--conf`` would override."""
+    """Return the keys in the user's spark-defaults.conf, which a ``--conf`` would override."""
     folder = environment.get("SPARK_CONF_DIR") or f"{environment.get('SPARK_HOME') or '/none'}/conf"
     file = Path(folder) / "spark-defaults.conf"
     if not file.is_file():

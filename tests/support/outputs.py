@@ -173,7 +173,7 @@ def features_of(path: str) -> NDArray[np.float32]:
 
 def moments_of(location: str) -> Moments:
     """Return the moments of the featurized photos, in order of the files."""
-    return incremental_moments.of_files(location, snapshot(location).files_of(layout.FEATURIZED))
+    return incremental_moments.file_moments(location, snapshot(location).files_of(layout.FEATURIZED))
 
 
 def rows_of(location: str, outcome: str) -> list[dict[str, Any]]:

@@ -191,7 +191,7 @@ def test_an_erasure_that_was_interrupted_is_completed_by_the_same_words(
 ) -> None:
     words = ["erase", "--output", output.location, "--path", output.good[4], "--requested-by", "me"]
     with monkeypatch.context() as patch:
-        patch.setattr(incremental_moments, "sum_up", interrupt)
+        patch.setattr(incremental_moments, "update", interrupt)
         code, told = refusal(capsys, *words)
     assert code == 130
     assert "the erasure is not complete; say the same again" in told

@@ -9,7 +9,7 @@ import pytest
 from deltalake import DeltaTable
 
 from job.commands import compact
-from job.commands.compact import grouped
+from job.commands.compact import groups_to_merge
 from job.model import incremental_moments
 from job.table import files, layout, sweep, writer
 from job.table.layout import DataFile
@@ -68,7 +68,7 @@ def test_a_second_compaction_changes_nothing(output: Made) -> None:
 def test_only_small_files_are_merged_with_their_neighbours_and_no_file_becomes_too_large() -> None:
     sizes = {"a": 4, "b": 5, "c": 4, "d": 4, "e": 1, "f": 4, "g": 0}
     found = [(name, DataFile(name.upper(), 0, rows)) for name, rows in sizes.items()]
-    groups = ["".join(file.path for file in group) for group in grouped(reversed(found), 10)]
+    groups = ["".join(file.path for file in group) for group in groups_to_merge(reversed(found), 10)]
     assert groups == ["AC", "DEFG"]
 
 

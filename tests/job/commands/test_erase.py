@@ -149,7 +149,7 @@ def test_a_prefix_is_taken_letter_by_letter(output: Made) -> None:
 
 def test_a_prefix_selects_photos_too_whose_names_no_table_can_hold() -> None:
     odd = [store.printable(os.fsdecode(f"/{folder}/".encode() + b"\xff")) for folder in ("in é", "out")]
-    chosen = Selection(prefixes=("/in é/",)).by_path(pa.chunked_array([["/in é/a", "/in é", *odd]]))
+    chosen = Selection(prefixes=("/in é/",)).path_mask(pa.chunked_array([["/in é/a", "/in é", *odd]]))
     assert chosen.to_pylist() == [True, False, True, False]
 
 
