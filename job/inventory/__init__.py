@@ -1,1 +1,1 @@
-"""What there is to do: photos listed, compared with the table, and cut into tasks."""
+"""The inventory: list photos, compare them with the table, and divide the rest into tasks."""

@@ -1,8 +1,8 @@
-"""What is new: the photos that are listed against those that the table holds, in one join.
+"""Join the listed photos with the table, to find those that are new, changed or missing.
 
-A photo is unchanged if its path is known with the same etag and size, and if it was judged by this run's
-network and decoder. DuckDB joins both sides as they stream past, and spills what does not fit into its memory
-to the disk; of the features nothing is read. Where nothing is known yet, nothing is joined.
+A photo is unchanged if the table holds its path with the same etag and size, processed by this run's network
+and decoder. DuckDB joins both sides as streams and spills to disk; features are not read. Without rows in the
+table there is no join.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ from job.table import files, layout
 from job.table.commits import Snapshot
 from job.table.layout import DataFile
 
-FILES_AHEAD: Final = 16  # of some 100 KB of columns each
+FILES_AHEAD: Final = 16  # some 100 KB of columns each
 
 _LISTED: Final = pa.schema(
     {
@@ -37,11 +37,11 @@ _LISTED: Final = pa.schema(
 _KNOWN: Final = pa.schema(
     {
         **dict(zip(_LISTED.names, _LISTED.types, strict=True)),
-        "current": pa.bool_(),  # judged by the network and the decoder of this run
+        "current": pa.bool_(),  # processed by this run's network and decoder
         "file": pa.int32(),
     }
 )
-# A list without etags is asked for the time of change; of one that has neither, the size alone decides.
+# Without etags, the time of modification is compared; without both, only the size.
 JOIN: Final = """
     CREATE TEMP TABLE difference AS
     SELECT coalesce(listed.path, known.path) AS path, listed.bytes, listed.etag, listed.modified, known.file,
@@ -64,28 +64,28 @@ COUNTS: Final = """
 
 
 class Comparison:
-    """One comparison, which is made when it is entered, as long as anything is known.
+    """A comparison of listed photos with the table; entering its ``with`` block runs the join.
 
     Parameters
     ----------
     listed : iterable of ListedFile
-        The photos, in order of their paths.
+        The photos, sorted by path.
     output : str
     snapshot : Snapshot
-        The table that they are compared with.
+        The table.
     backbone : str
         Name of this run's network and decoder.
     retry_rejected : bool
-        Take rejected photos for changed even if they are what they were.
+        Count rejected photos as changed, even if their files did not change.
 
     Attributes
     ----------
     known, changed, missing : int
-        Photos of the table; of these, those to be judged again, and those that are not listed.
+        Photos in the table; of these, those to be processed again, and those that are not listed.
     outdated : int
-        Of the missing, the featurized that are of another network or decoder.
+        Missing featurized photos whose rows come from another network or decoder.
     unchanged, unchanged_rejected : int
-        Photos that are known as they are listed, and of these the rejected.
+        Photos whose rows in the table are up to date, and the rejected ones among these.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class Comparison:
         retry_rejected: bool = False,
     ) -> None:
         self._listed, self._output, self._backbone, self._retry = listed, output, backbone, retry_rejected
-        good, bad = snapshot.files_of(layout.FEATURIZED), snapshot.files_of(layout.REJECTED)
-        self._files, self._first_rejected = [*good, *bad], len(good)
+        featurized, rejected = snapshot.files_of(layout.FEATURIZED), snapshot.files_of(layout.REJECTED)
+        self._files, self._first_rejected = [*featurized, *rejected], len(featurized)
         self.known = self.unchanged = sum(file.rows for file in self._files)
-        self.unchanged_rejected = sum(file.rows for file in bad)
+        self.unchanged_rejected = sum(file.rows for file in rejected)
         self.changed = self.missing = self.outdated = 0
         self._stack = ExitStack()
         self._database: Database | None = None
@@ -118,7 +118,7 @@ class Comparison:
         self._stack.close()
 
     def new_photos(self) -> Iterator[ListedFile]:
-        """Yield the photos that are not known at all, in order of their paths."""
+        """Yield the photos that the table does not hold, sorted by path."""
         if self._database is None:
             yield from self._listed
             return
@@ -127,7 +127,7 @@ class Comparison:
             yield from database.photos(batch["path"].to_pylist(), batch)
 
     def changed_photos(self) -> Iterator[tuple[ListedFile, DataFile]]:
-        """Yield the known photos to be judged again, and the file of each, file by file."""
+        """Yield the photos to be processed again, each with the data file of its row, sorted by data file."""
         query = """SELECT path, bytes, etag, modified, file FROM difference
                    WHERE NOT is_new AND NOT is_missing ORDER BY file, path"""
         for batch in self._rows(query):
@@ -136,13 +136,13 @@ class Comparison:
                 yield photo, self._files[file]
 
     def missing_photos(self) -> Iterator[pa.RecordBatch]:
-        """Yield the known photos that are not listed: ``path``, ``outcome`` and ``file``, file by file."""
+        """Yield the photos that are not listed: ``path``, ``outcome`` and ``file``, sorted by data file."""
         for batch in self._rows("SELECT path, file FROM difference WHERE is_missing ORDER BY file, path"):
-            found = [self._files[file] for file in batch["file"].to_pylist()]
+            data_files = [self._files[file] for file in batch["file"].to_pylist()]
             columns = {
                 "path": batch["path"],
-                "outcome": pa.array([file.outcome for file in found], pa.string()),
-                "file": pa.array([file.path for file in found], pa.string()),
+                "outcome": pa.array([file.outcome for file in data_files], pa.string()),
+                "file": pa.array([file.path for file in data_files], pa.string()),
             }
             yield pa.record_batch(columns)
 
@@ -154,7 +154,7 @@ class Comparison:
         self._database = stack.enter_context(database.open_database())
         pool = stack.enter_context(ThreadPoolExecutor(FILES_AHEAD))
         listed = iter(self._listed)
-        # A list is read and put in order before it tells the first: here, where a signal ends that.
+        # A manifest is read and sorted before its first photo comes: in this thread, which signals can end.
         first = list(islice(listed, 1))
         self._database.feed("listed", _LISTED, self._listed_batches(chain(first, listed)))
         self._database.feed("known", _KNOWN, self._known_batches(pool))
@@ -167,8 +167,8 @@ class Comparison:
 
     def _listed_batches(self, photos: Iterator[ListedFile]) -> Iterator[pa.RecordBatch]:
         while block := list(islice(photos, database.ROWS_PER_BATCH)):
-            paths, sizes, etags, moments, *_ = zip(*block, strict=True)
-            yield pa.record_batch([paths, sizes, etags, database.microseconds(moments)], schema=_LISTED)
+            paths, sizes, etags, times, *_ = zip(*block, strict=True)
+            yield pa.record_batch([paths, sizes, etags, database.microseconds(times)], schema=_LISTED)
 
     def _known_batches(self, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
         numbered = iter(enumerate(self._files))
@@ -182,6 +182,6 @@ class Comparison:
             columns = [*_LISTED.names, "backbone"]
             table = pq.ParquetFile(source, pre_buffer=True).read(columns, use_threads=False)
         current = pc.fill_null(pc.equal(table["backbone"], self._backbone), False)
-        whole = [*(table[column.name].cast(column.type) for column in _LISTED), current]
-        arrays = [column.combine_chunks() for column in whole]
+        columns_read = [*(table[column.name].cast(column.type) for column in _LISTED), current]
+        arrays = [column.combine_chunks() for column in columns_read]
         return pa.record_batch([*arrays, pa.repeat(pa.scalar(number, pa.int32()), len(table))], schema=_KNOWN)

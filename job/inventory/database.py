@@ -1,7 +1,7 @@
-"""A database for one question about more rows than the memory holds: they stream in, an answer streams out.
+"""A temporary DuckDB database, to sort and join more rows than fit in memory.
 
-It is DuckDB, which spills to a folder what its memory does not hold; both are gone with the question. What a
-stream raises, such as the sentence of a listing, comes out as it is; what DuckDB cannot do is a sentence.
+Rows stream in and results stream out; DuckDB spills to a temporary folder. Errors of an input stream, such as
+a listing's, are raised unchanged; DuckDB's own become one sentence.
 """
 
 import tempfile
@@ -19,24 +19,24 @@ from job.inventory.folders import ListedFile
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY: Final = "512MB"  # a run on a list has two databases; ten million photos spill 1.6 GB
-THREADS: Final = 2  # each wants its share of the memory: with 32, a sort of eight million photos fails
+MEMORY: Final = "512MB"  # a run with a manifest has two databases; ten million photos spill 1.6 GB
+THREADS: Final = 2  # each needs a share of the memory: with 32, sorting eight million photos fails
 ROWS_PER_BATCH: Final = 10_000
 INTERRUPT_SECONDS: Final = 0.1
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Database:
-    """A database in memory; :func:`open_database` makes it."""
+    """A database in memory, from :func:`open_database`."""
 
     def __init__(self, connection: "DuckDBPyConnection", thread: ThreadPoolExecutor) -> None:
         self._connection, self._thread = connection, thread
         self._failures: list[BaseException] = []
 
     def feed(self, name: str, columns: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-        """Offer rows as a table of this name, for one question, which pulls them, maybe in other threads."""
+        """Register a stream as a table for one query, which may read it in other threads."""
 
-        def kept() -> Iterator[pa.RecordBatch]:
+        def guarded() -> Iterator[pa.RecordBatch]:
             try:
                 yield from batches
             except GeneratorExit:
@@ -45,32 +45,32 @@ class Database:
                 self._failures.append(error)
                 raise
 
-        self._connection.register(name, pa.RecordBatchReader.from_batches(columns, kept()))
+        self._connection.register(name, pa.RecordBatchReader.from_batches(columns, guarded()))
 
     def run(self, statement: str, parameters: Mapping[str, object]) -> list[Any]:
         """Run a statement, and return its few rows."""
-        answer: list[Any] = self._interruptible(
+        rows: list[Any] = self._interruptible(
             lambda: self._connection.execute(statement, dict(parameters)).fetchall()
         )
-        return answer
+        return rows
 
     def rows(self, query: str) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of an answer."""
+        """Yield the rows of a query in batches."""
         reader = self._interruptible(lambda: self._connection.sql(query).to_arrow_reader(ROWS_PER_BATCH))
         while (batch := self._interruptible(lambda: next(reader, None))) is not None:
             yield batch
 
-    def _interruptible(self, question: Callable[[], Any]) -> Any:
-        """Let another thread ask, for in DuckDB no signal would be seen; here one ends the question."""
-        import duckdb  # noqa: PLC0415 (30 MB, which only a question needs)
+    def _interruptible(self, query: Callable[[], Any]) -> Any:
+        """Run a query in a thread, as DuckDB would block signals; an exception here interrupts it."""
+        import duckdb  # noqa: PLC0415 (30 MB, which only a query needs)
 
-        answer = self._thread.submit(question)
+        future = self._thread.submit(query)
         try:
-            return answer.result()
+            return future.result()
         except BaseException as error:
-            while not answer.done():
-                self._connection.interrupt()  # it has no effect on what has not quite begun
-                wait([answer], INTERRUPT_SECONDS)
+            while not future.done():
+                self._connection.interrupt()  # without effect on a query that has not yet started
+                wait([future], INTERRUPT_SECONDS)
             if self._failures:
                 raise self._failures[0] from None
             if isinstance(error, duckdb.OperationalError | OSError):
@@ -83,7 +83,7 @@ class Database:
 
 @contextmanager
 def open_database() -> Iterator[Database]:
-    """Open a database, and leave nothing of what it has spilled."""
+    """Open a database, and delete its spilled files at the end."""
     import duckdb  # noqa: PLC0415 (as above)
 
     with tempfile.TemporaryDirectory(prefix="fruits-duckdb-") as folder:
@@ -97,14 +97,14 @@ def open_database() -> Iterator[Database]:
             yield Database(connection, thread)
 
 
-def microseconds(moments: Iterable[datetime | None]) -> pa.Array:
-    """Return moments in microseconds since 1970."""
-    # Spans, here and below: Arrow's own objects, or a time zone for each, cost more than all the rest.
-    return pa.array([moment and moment - EPOCH for moment in moments], pa.duration("us")).cast(pa.int64())
+def microseconds(times: Iterable[datetime | None]) -> pa.Array:
+    """Return times in microseconds since 1970."""
+    # Durations, here and below: Arrow's timestamps with time zones would take most of the time.
+    return pa.array([time and time - EPOCH for time in times], pa.duration("us")).cast(pa.int64())
 
 
 def photos(paths: Iterable[str], batch: pa.RecordBatch) -> Iterator[ListedFile]:
-    """Return photos, of which a batch has ``bytes``, ``etag`` and ``modified``, in microseconds."""
-    spans = batch["modified"].cast(pa.duration("us")).to_numpy(zero_copy_only=False).tolist()
-    moments = (None if span is None else EPOCH + span for span in spans)
-    return map(ListedFile, paths, batch["bytes"].to_pylist(), batch["etag"].to_pylist(), moments)
+    """Return photos from a batch of ``bytes``, ``etag`` and ``modified`` (microseconds since 1970)."""
+    durations = batch["modified"].cast(pa.duration("us")).to_numpy(zero_copy_only=False).tolist()
+    times = (None if duration is None else EPOCH + duration for duration in durations)
+    return map(ListedFile, paths, batch["bytes"].to_pylist(), batch["etag"].to_pylist(), times)

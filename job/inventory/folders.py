@@ -1,7 +1,7 @@
-"""A folder, listed as S3 would list it: every file below, in order of the full paths, whatever their names.
+"""List a folder as S3 would: all files below it, sorted by full path.
 
-Links are followed. A real folder is listed once: under its own path if that is below the source, else under
-the first that leads to it. So circles of links end.
+Links are followed. Each real folder is listed once, which ends circular links: under its own path if that is
+below the source, otherwise under the first link to it.
 """
 
 import errno
@@ -15,7 +15,7 @@ from job.errors import UsageError
 
 
 class ListedFile(NamedTuple):
-    """One file as its store lists it. Not `regular` are pipes, sockets and devices."""
+    """A file as its folder or bucket lists it. `regular` is False for pipes, sockets and devices."""
 
     path: str
     bytes: int
@@ -24,20 +24,20 @@ class ListedFile(NamedTuple):
     regular: bool = True
 
 
-def walk(source: str, without: str, seen: set[str]) -> Iterator[ListedFile]:
-    """List the files below a folder, but for those in `without`, however a path comes to it.
+def walk(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
+    """List the files below a folder, without those in `output`, also if a link leads there.
 
-    `seen` are the real paths of the folders listed so far, which are not listed again; it is added to.
+    `seen` holds the real paths of folders already listed, which are skipped; the function adds to it.
 
     Raises
     ------
     UsageError
-        If `source` is missing, is a file, or is in `without`, or if a folder may not be read.
+        If `source` is missing, a file, or in `output`, or if a folder may not be read.
     """
     top = os.path.realpath(source)
-    own = os.path.realpath(without) if without.startswith("/") else None
+    own = os.path.realpath(output) if output.startswith("/") else None
     if _is_in(top, own):
-        raise UsageError(f"input {source} is in the output {without}: choose another --output")
+        raise UsageError(f"input {source} is in the output {output}: choose another --output")
     if top in seen:
         return
     names = _names(source)
@@ -53,23 +53,23 @@ def walk(source: str, without: str, seen: set[str]) -> Iterator[ListedFile]:
                 if listed is not None:
                     yield listed
                 continue
-            below = folder + name[:-1]
-            target = _target(below, top) or real + name[:-1]
-            within = None if target in seen or _is_in(target, own) else _names(below)
-            if within is not None:
+            subfolder = folder + name[:-1]
+            target = _target(subfolder, top) or real + name[:-1]
+            entries = None if target in seen or _is_in(target, own) else _names(subfolder)
+            if entries is not None:
                 seen.add(target)
-                open_folders.append((_slashed(below), _slashed(target), within))
+                open_folders.append((_slashed(subfolder), _slashed(target), entries))
                 break
         else:
             open_folders.pop()
 
 
 def _target(folder: str, top: str) -> str | None:
-    """Return where a folder really is, if it is a link; `top` for one that leads to what is listed anyway."""
+    """Return a linked folder's real path; `top` if its files are listed anyway; None if it is no link."""
     if not os.path.islink(folder):  # noqa: PTH114 (Path costs as much as the call itself)
         return None
     target = os.path.realpath(folder)
-    # What lies in the source has a path of its own there; what lies above it holds the source itself.
+    # A target inside the source has its own path there; one above the source contains it.
     return top if _is_in(target, top) or _is_in(top, target) else target
 
 
@@ -78,10 +78,10 @@ def _is_in(path: str, folder: str | None) -> bool:
 
 
 def _names(folder: str) -> Iterator[str] | None:
-    """Return the names in a folder, sorted as parts of full paths, with a slash after those of folders."""
+    """Return a folder's names, with a slash after folders, so that they sort as full paths do."""
     try:
-        with os.scandir(folder) as found:
-            return iter(sorted(entry.name + "/" * _is_folder(entry) for entry in found))
+        with os.scandir(folder) as entries:
+            return iter(sorted(entry.name + "/" * _is_folder(entry) for entry in entries))
     except FileNotFoundError:
         return None
     except NotADirectoryError:
@@ -94,13 +94,13 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno != errno.ELOOP:  # a link to itself is as good as one to nothing
+        if error.errno != errno.ELOOP:  # a link to itself leads nowhere
             raise
         return False
 
 
 def _file(path: str) -> ListedFile | None:
-    """Describe a file. A link that leads nowhere is described itself; fetch will find that it is gone."""
+    """Return a file's properties, or the link's own if it leads nowhere: fetching then rejects it."""
     try:
         try:
             status = os.stat(path)  # noqa: PTH116
@@ -108,13 +108,13 @@ def _file(path: str) -> ListedFile | None:
         except OSError:
             status = os.lstat(path)
             regular = True
-    except FileNotFoundError:  # deleted since its folder was read
+    except FileNotFoundError:  # deleted since the folder was read
         return None
     except PermissionError:
         raise UsageError(f"folder {os.path.dirname(path)} may not be read: check its permissions") from None  # noqa: PTH120
     try:
         modified = datetime.fromtimestamp(status.st_mtime, UTC)
-    except (OverflowError, ValueError):  # a file system can say any year
+    except (OverflowError, ValueError):  # file systems can hold any year
         modified = None
     return ListedFile(path, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", modified, regular)
 

@@ -1,6 +1,6 @@
-"""The first step: list the photos, compare them with those of the table, and cut what is left into tasks.
+"""The first step of a run: list the photos, compare them with the table, and write the tasks.
 
-The listing is a stream in order of the paths, and stays one: no list of photos ever has to fit in the driver.
+Photos are a stream sorted by path throughout, so the driver never holds a list of all photos.
 """
 
 import heapq
@@ -26,20 +26,20 @@ PHOTO_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is listed.
+    """The photos to list.
 
     Attributes
     ----------
     inputs : tuple of str
-        Folders and ``s3://`` prefixes; a photo that two of them hold is listed once.
+        Folders and ``s3://`` prefixes; a photo in two of them is listed once.
     without : str
-        A location whose files are neither listed nor counted: the run's own output.
+        The run's output, whose files are neither listed nor counted.
     limit : int or None
-        Only the first so many photos, in order of their paths.
+        The largest number of photos, in order of their paths.
     manifest : str or None
-        A list to be read instead of listing `inputs`; of it, only what is below one of them counts.
+        A list of photos to read instead of listing `inputs`; if there are inputs, only photos below them.
     regions : tuple of str
-        Where the buckets that the list names may be.
+        Accepted regions of the buckets in the manifest.
     """
 
     inputs: tuple[str, ...]
@@ -51,20 +51,20 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What was listed, and what of it there is to do.
+    """The result of the listing and the comparison, and the tasks.
 
     Attributes
     ----------
     photos, skipped, bytes : int
         Photos listed, other files beside them, and the photos' bytes.
     unchanged, unchanged_rejected : int
-        Photos that are known as they are; the second, of those, the ones known to be bad.
+        Photos whose rows are up to date, and the rejected ones among these.
     missing : int
-        Photos that are known and not listed any more.
+        Photos in the table that are no longer listed.
     pruned : int
-        How many of them were taken out of the table.
+        The number of these that were removed from the table.
     tasks : Tasks
-        Of the photos to be judged.
+        The tasks of the photos to be processed.
     """
 
     photos: int
@@ -78,14 +78,14 @@ class Inventory:
 
     @property
     def todo(self) -> int:
-        """The photos to be read."""
+        """The number of photos to be processed."""
         return self.tasks.photos
 
 
 class Listing:
-    """The photos of a source, each once, in order of their paths, and counts of what went by.
+    """The photos of a source, each once, sorted by path; iterating also counts photos, bytes and other files.
 
-    Iterated, it raises a UsageError if an input is missing, is not a folder, may not be read, or lies in the
+    Iterating raises a UsageError if an input is missing, is not a folder, may not be read or lies in the
     output, and a DataError if there is no photo.
     """
 
@@ -109,7 +109,7 @@ class Listing:
         if source.manifest is not None:
             streams = [_manifest_photos(source, source.manifest)]
         else:
-            streams = [_input_files(one, source.without, seen) for one in source.inputs]
+            streams = [_input_files(location, source.without, seen) for location in source.inputs]
         last = ""
         for listed in heapq.merge(*streams, key=attrgetter("path")):
             if listed.path == last:
@@ -126,10 +126,9 @@ class Listing:
 
 
 def check_inputs(source: Source) -> None:
-    """Make sure that there is something to read before anything is written, or deleted to make room.
+    """Check that there is a photo to read, before anything is written or overwritten.
 
-    Every input is opened, so that the first does not hide what is wrong with the others. Raises as
-    :class:`Listing` does.
+    Merging opens every input, so each one is checked. Raises as :class:`Listing` does.
     """
     next(iter(Listing(source)))
 
@@ -145,7 +144,7 @@ def take_inventory(
     prune: bool = False,
     admit: Callable[[Comparison], object] = lambda _: None,
 ) -> Inventory:
-    """List the photos, compare them with those of the table, and write the tasks of those to be judged.
+    """List the photos, compare them with the table, and write tasks for those to be processed.
 
     Parameters
     ----------
@@ -158,9 +157,9 @@ def take_inventory(
     wave : int
         Most photos in a task.
     retry_rejected, prune : bool
-        Judge rejected photos again; take photos that are not listed any more out of the table.
+        Process rejected photos again; remove photos from the table that are no longer listed.
     admit : callable
-        Looks at the comparison before anything is changed; may raise.
+        Called with the comparison before the table changes; may raise.
 
     Raises
     ------
@@ -173,7 +172,7 @@ def take_inventory(
         pruned = removal.remove_photos(writer, _missing_by_file(comparison)) if prune else {}
         changed = (Photo(photo, pruned.get(file.path) or file) for photo, file in comparison.changed_photos())
         location = store.join(output, layout.TASKS, str(writer.number))
-        todo = tasks.write(comparison.new_photos(), changed, location, cores, wave)
+        written_tasks = tasks.write(comparison.new_photos(), changed, location, cores, wave)
         missing.write(writer, [] if prune else comparison.missing_photos())
         return Inventory(
             photos=listing.photos,
@@ -183,54 +182,54 @@ def take_inventory(
             unchanged_rejected=comparison.unchanged_rejected,
             missing=comparison.missing,
             pruned=comparison.missing if prune else 0,
-            tasks=todo,
+            tasks=written_tasks,
         )
 
 
 def _missing_by_file(comparison: Comparison) -> dict[str, list[str]]:
-    """Return the photos that are not listed any more, by their files."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    """Return the photos that are no longer listed, by data file."""
+    paths_by_file: defaultdict[str, list[str]] = defaultdict(list)
     for batch in comparison.missing_photos():
         for path, file in zip(batch["path"].to_pylist(), batch["file"].to_pylist(), strict=True):
-            found[file].append(path)
-    return found
+            paths_by_file[file].append(path)
+    return paths_by_file
 
 
-def _input_files(source: str, without: str, seen: set[str]) -> Iterator[ListedFile]:
-    """List an input in order of the paths, as they stand in tables."""
+def _input_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
+    """List an input, sorted by path as it stands in tables."""
     if not store.is_s3(source):
-        yield from _sorted_by_path(walk(source, without, seen))
+        yield from _sorted_by_path(walk(source, output, seen))
         return
-    own = f"{without}/"
+    own = f"{output}/"
     if f"{source}/".startswith(own):
-        raise UsageError(f"input {source} is in the output {without}: choose another --output")
-    nothing = True
+        raise UsageError(f"input {source} is in the output {output}: choose another --output")
+    is_empty = True
     for name, size, etag, modified in s3.list_objects(source):
-        nothing = False
-        if name.startswith(own) or (not size and name.endswith("/")):  # what stands for a folder in S3
+        is_empty = False
+        if name.startswith(own) or (not size and name.endswith("/")):  # a folder's marker in S3
             continue
         yield ListedFile(name, size, etag, modified)  # type: ignore[arg-type]
-    if nothing:
+    if is_empty:
         raise DataError(f"nothing in {source}: check the bucket and the prefix")
 
 
 def _manifest_photos(source: Source, manifest: str) -> Iterator[ListedFile]:
-    """Read a list, without what lies in the output."""
+    """Read a manifest, without photos in the output."""
     own = f"{source.without}/"
-    told = manifests.read(manifest, source.inputs, lambda place: residency.check([place], source.regions))
-    return _sorted_by_path(listed for listed in told if not listed.path.startswith(own))
+    photos = manifests.read(manifest, source.inputs, lambda bucket: residency.check([bucket], source.regions))
+    return _sorted_by_path(listed for listed in photos if not listed.path.startswith(own))
 
 
 def _sorted_by_path(files: Iterable[ListedFile]) -> Iterator[ListedFile]:
-    """Put files whose names no table can hold where their URIs belong: after all paths of a folder."""
-    odd: list[ListedFile] = []
+    """Replace paths that are not UTF-8 by URIs, which sort after all paths of folders."""
+    renamed: list[ListedFile] = []
     for file in files:
         path = store.printable(file.path)
         if path is not file.path:
-            odd.append(file._replace(path=path))
+            renamed.append(file._replace(path=path))
             continue
-        if odd and store.is_s3(path):
-            yield from sorted(odd)
-            odd.clear()
+        if renamed and store.is_s3(path):
+            yield from sorted(renamed)
+            renamed.clear()
         yield file
-    yield from sorted(odd)
+    yield from sorted(renamed)

@@ -1,8 +1,7 @@
-"""``--manifest``: the photos as a list tells them, in place of a listing; ``inventory`` cuts them into tasks.
+"""``--manifest``: read the photos from a list instead of listing folders or buckets.
 
-Rows are checked and brought to the inventory's types some ten thousand at a time, as whole Arrow columns:
-single values are looked at only where one is unusual, or wrong. DuckDB then puts them in order. So a list may
-be as long as the disk is large, and need not be in any order: S3 Inventory promises none.
+Rows are checked and converted as whole Arrow columns; single values only where one is unusual or wrong.
+DuckDB sorts them on disk, so a list may be long and in any order: S3 Inventory promises none.
 """
 
 import contextlib
@@ -23,15 +22,15 @@ from job.inventory.manifest_files import ManifestFile
 from job.storage import store
 from job.storage.locations import normalise
 
-# Paths that are taken as they are: an object's, and an absolute one without detours.
+# Paths that need no change: those of objects, and absolute ones without detours.
 OBJECT: Final = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?s:.)"
 DETOUR: Final = r"//|/\.{1,2}/|/\.{0,2}\z|\x00"
 BUCKET: Final = r"^(?P<bucket>s3://[^/]*)/"
 TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
-# The years that Python knows.
+# The range of Python's datetime.
 FIRST: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP)
 LAST: Final = pa.scalar(datetime(9999, 12, 31, tzinfo=UTC), TIMESTAMP)
-# Arrow's text cannot hold a name that is not UTF-8; as bytes, paths sort as they do.
+# Arrow's strings must be UTF-8; as bytes, any paths can be stored and sorted.
 ROWS: Final = pa.schema(
     {"path": pa.binary(), "bytes": pa.int64(), "etag": pa.string(), "modified": pa.int64(), "row": pa.int64()}
 )
@@ -41,29 +40,29 @@ ORDER: Final = "SELECT * FROM rows ORDER BY path, modified NULLS FIRST, row"
 def read(
     location: str, inputs: tuple[str, ...], admit: Callable[[str], object] = lambda _: None
 ) -> Iterator[ListedFile]:
-    """Yield what a list names, in order of the paths, each path once: as it was modified last.
+    """Yield the photos of a list, sorted by path, each path once with its latest modification.
 
-    Of rows of one path and one time, or none, the last listed counts. Versions that are not the latest,
-    delete markers and the empty objects that stand for folders are left out. Keys are taken to the letter,
-    other paths as on the command line; nobody looks whether the photos are there.
+    Of rows with the same path and time the last one counts. Old versions, delete markers and empty objects
+    that mark folders are left out. Keys are literal, other paths are as on the command line. Whether the
+    photos exist is not checked.
 
     Parameters
     ----------
     location : str
         A Parquet or CSV file, a folder of them, or the ``manifest.json`` of an S3 Inventory.
     inputs : tuple of str
-        Only what is below one of these, if there are any.
+        If there are any, only photos below one of them.
     admit : callable
-        Called once with each ``s3://bucket`` that the list or a photo in it is in, before anything there
-        is read or yielded; may raise.
+        Called once with each ``s3://bucket`` of the list and its photos, before anything in it is read or
+        yielded; may raise.
 
     Raises
     ------
     UsageError
-        If there is no such list, or it lacks a column.
+        If the list does not exist, or lacks a column.
     DataError
-        If a file is damaged, or a row cannot be a photo's; with the file and the row, counted from 1
-        without the header.
+        If a file is damaged or a row is invalid, naming the file and the row, counted from 1 without the
+        header.
     JobError
         If S3 fails.
     """
@@ -82,8 +81,8 @@ def _decoded_photos(batch: pa.RecordBatch) -> Iterator[ListedFile]:
 
 
 def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows that count, as they are listed."""
-    folders = [_encoded(f"{one.rstrip('/')}/") for one in inputs]
+    """Yield the valid rows below the inputs, in order of the list."""
+    folders = [_encoded(f"{location.rstrip('/')}/") for location in inputs]
     number = 0
     for file in manifest_files.find_files(location, admit):
         before = 0
@@ -91,8 +90,10 @@ def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]
             rows = _valid_rows(batch, file, before)
             before += len(batch)
             if folders:
-                rows = rows.filter(reduce(pc.or_, (pc.starts_with(rows["path"], one) for one in folders)))
-            # An empty object of such a name stands for a folder.
+                rows = rows.filter(
+                    reduce(pc.or_, (pc.starts_with(rows["path"], folder) for folder in folders))
+                )
+            # An empty object whose key ends with a slash marks a folder.
             rows = rows.filter(
                 pc.or_(pc.invert(pc.ends_with(rows["path"], b"/")), pc.greater(rows["bytes"], 0))
             )
@@ -104,26 +105,26 @@ def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]
 
 
 def _valid_rows(batch: pa.RecordBatch, file: ManifestFile, before: int) -> pa.RecordBatch:
-    """Return the current objects among some rows of a file, which has so many `before` them."""
+    """Return the current objects of a batch; `before` is the number of the file's rows before it."""
     try:
         return _current_objects(batch, are_encoded=file.names is not None)
     except UsageError as error:
         raise UsageError(f"{file.location}: {error}") from None
     except _RowError as fault:
-        if half := len(batch) // 2:  # one of them holds the first row at fault
+        if half := len(batch) // 2:  # one half holds the first invalid row
             _valid_rows(batch[:half], file, before)
             _valid_rows(batch[half:], file, before + half)
         raise DataError(f"{file.location}, row {before + 1}: {fault}: mend the list") from None
 
 
 class _RowError(Exception):
-    pass
+    """What is wrong with a row."""
 
 
 def _current_objects(rows: pa.RecordBatch, are_encoded: bool) -> pa.RecordBatch:
-    for name, past in (("latest", "false"), ("deleted", "true")):
-        is_past = pc.equal(pc.utf8_lower(_cast_column(rows, name, pa.string())), past)
-        rows = rows.filter(pc.invert(is_past.fill_null(False)))
+    for name, obsolete in (("latest", "false"), ("deleted", "true")):
+        is_obsolete = pc.equal(pc.utf8_lower(_cast_column(rows, name, pa.string())), obsolete)
+        rows = rows.filter(pc.invert(is_obsolete.fill_null(False)))
     sizes = _cast_column(rows, "bytes", pa.int64())
     _refuse_rows(pc.less(sizes, 0), "its size is missing or below 0")
     etags = pc.utf8_trim(_cast_column(rows, "etag", pa.string()), characters='"').fill_null("")
@@ -156,31 +157,31 @@ def _paths(rows: pa.RecordBatch, are_encoded: bool) -> pa.Array:
 def _timestamps(rows: pa.RecordBatch) -> pa.Array:
     kind = rows["modified"].type
     if pa.types.is_temporal(kind):
-        # What is finer than a microsecond is cut off; what does not fit in 64 bits is refused.
-        moments = _cast_column(rows, "modified", TIMESTAMP, safe=getattr(kind, "unit", "") != "ns")
-        is_known = pc.and_(pc.greater_equal(moments, FIRST), pc.less_equal(moments, LAST))
-        return pc.if_else(is_known, moments, None)
+        # Nanoseconds are truncated; values that do not fit in 64 bits are refused.
+        times = _cast_column(rows, "modified", TIMESTAMP, safe=getattr(kind, "unit", "") != "ns")
+        is_in_range = pc.and_(pc.greater_equal(times, FIRST), pc.less_equal(times, LAST))
+        return pc.if_else(is_in_range, times, None)
     texts = _cast_column(rows, "modified", pa.string())
     try:
-        return texts.cast(TIMESTAMP)  # S3's own form
-    except pa.ArrowInvalid:  # missing, without a zone, or finer than a microsecond
+        return texts.cast(TIMESTAMP)  # S3's format
+    except pa.ArrowInvalid:  # missing, without a time zone, or finer than a microsecond
         return pa.array(map(_timestamp, texts.to_pylist()), TIMESTAMP)
 
 
-def _cast_column(rows: pa.RecordBatch, name: str, wanted: pa.DataType, safe: bool = True) -> pa.Array:
+def _cast_column(rows: pa.RecordBatch, name: str, kind: pa.DataType, safe: bool = True) -> pa.Array:
     values = rows[name]
     try:
-        return values.cast(wanted, safe=safe)
+        return values.cast(kind, safe=safe)
     except pa.ArrowNotImplementedError:
-        raise UsageError(f"column {name} is of type {values.type}: write {wanted}") from None
+        raise UsageError(f"column {name} is of type {values.type}: write {kind}") from None
     except pa.ArrowInvalid:
-        raise _RowError(f"{name} is {values[0].as_py()!r}, not {wanted}") from None
+        raise _RowError(f"{name} is {values[0].as_py()!r}, not {kind}") from None
 
 
-def _replaced(values: pa.Array, mask: pa.Array, mend: Callable[[Any], object]) -> pa.Array:
-    """Replace the values under a mask, each by what is made of it."""
+def _replaced(values: pa.Array, mask: pa.Array, replacement: Callable[[Any], object]) -> pa.Array:
+    """Replace the masked values by the results of a function."""
     return pc.replace_with_mask(
-        values, mask, pa.array(map(mend, values.filter(mask).to_pylist()), values.type)
+        values, mask, pa.array(map(replacement, values.filter(mask).to_pylist()), values.type)
     )
 
 
@@ -190,7 +191,7 @@ def _refuse_rows(bad: pa.Array, fault: str) -> None:
 
 
 def _normalised(path: str) -> str:
-    with contextlib.suppress(UsageError, RuntimeError):  # the second when ~ stands for nothing
+    with contextlib.suppress(UsageError, RuntimeError):  # RuntimeError: ~ cannot be expanded
         if not store.is_s3(path):
             return normalise(path)
     raise _RowError(f"{path!r} is neither a path nor an object's s3://bucket/key")
@@ -198,10 +199,10 @@ def _normalised(path: str) -> str:
 
 def _timestamp(text: str | None) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text) if text else None
+        time = datetime.fromisoformat(text) if text else None
     except ValueError:
         raise _RowError(f"modified is {text!r}, which is no time in ISO 8601") from None
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _encoded(path: str) -> bytes:

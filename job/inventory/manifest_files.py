@@ -1,8 +1,7 @@
-"""The files of a ``--manifest``: which they are, whether they are whole, and their rows under our names.
+"""The files of a ``--manifest``: find them, check them, and read their rows under the job's column names.
 
-``manifest`` reads them, and says what they raise. A list is Parquet, CSV, or an S3 Inventory, whose
-``manifest.json`` names its files, their columns and their MD5. Of a folder on this machine or in S3 every
-file of a known ending is read.
+A list is Parquet, CSV, or an S3 Inventory, whose ``manifest.json`` names its files, their columns and MD5
+sums. Of a folder, every file with one of ``ENDINGS`` is read.
 """
 
 import csv
@@ -24,9 +23,9 @@ from job.storage import store
 
 ENDINGS: Final = (".parquet", ".csv", ".csv.gz")
 READ_ROWS: Final = 65_536
-HEADER_BYTES: Final = 2**16  # the longest first line
+HEADER_BYTES: Final = 2**16  # the longest header line
 GZIP: Final = b"\x1f\x8b"
-# Our columns by what a list may call them, in lower case and without underscores; the later name wins.
+# The job's columns by their names in lists, in lower case without underscores; the later one wins.
 NAMES: Final = {
     "path": "path",
     "bucket": "bucket",
@@ -42,9 +41,9 @@ NAMES: Final = {
 
 
 class ManifestFile(NamedTuple):
-    """A file of a list. The rest is what an S3 Inventory says of it.
+    """A file of a list; `names` and `md5` come from an S3 Inventory.
 
-    `names` are the columns of a CSV file that has no header; its keys are URL-encoded.
+    `names` are the columns of a CSV file without a header, whose keys are URL-encoded.
     """
 
     location: str
@@ -54,17 +53,17 @@ class ManifestFile(NamedTuple):
 
 
 def find_files(location: str, admit: Callable[[str], object]) -> Iterator[ManifestFile]:
-    """Yield the files of a list; `admit` is told each ``s3://bucket`` before it is asked for anything."""
+    """Yield the files of a list; `admit` is called with each ``s3://bucket`` before its first request."""
     if store.is_s3(location):
         admit("/".join(location.split("/")[:3]))
     try:
         if location.endswith("/manifest.json"):
             yield from _s3_inventory_files(location, admit)
             return
-        found = [name for name, _ in store.list_files(location)] or [location]
+        files = [name for name, _ in store.list_files(location)] or [location]
     except OSError as error:
         raise _read_error(location, error) from None
-    lists = [name for name in found if name.lower().endswith(ENDINGS) and not Path(name).is_dir()]
+    lists = [name for name in files if name.lower().endswith(ENDINGS) and not Path(name).is_dir()]
     if not lists:
         raise UsageError(
             f"manifest {location} is no file that ends in {', '.join(ENDINGS)} and has none below it: "
@@ -76,12 +75,12 @@ def find_files(location: str, admit: Callable[[str], object]) -> Iterator[Manife
 def _s3_inventory_files(location: str, admit: Callable[[str], object]) -> Iterator[ManifestFile]:
     """Yield the files of an S3 Inventory, which lie in its destination bucket."""
     try:
-        said = json.loads(store.read_bytes(location))
-        form, bucket = said["fileFormat"].lower(), said["destinationBucket"].rpartition(":")[2]
-        names = said["fileSchema"].split(",") if form == "csv" else None
+        inventory = json.loads(store.read_bytes(location))
+        form, bucket = inventory["fileFormat"].lower(), inventory["destinationBucket"].rpartition(":")[2]
+        names = inventory["fileSchema"].split(",") if form == "csv" else None
         files = [
             ManifestFile(f"s3://{bucket}/{file['key']}", names is None, names, file["MD5checksum"].lower())
-            for file in said["files"]
+            for file in inventory["files"]
         ]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise DataError(f"{location} is not the manifest.json of an S3 Inventory: name one") from None
@@ -92,23 +91,23 @@ def _s3_inventory_files(location: str, admit: Callable[[str], object]) -> Iterat
 
 
 def batches(file: ManifestFile) -> Iterator[pa.RecordBatch]:
-    """Yield a file's rows under our names: in CSV as text, and as nothing where it has no such column."""
+    """Yield a file's rows under the job's column names: CSV as text, and nulls for missing columns."""
     try:
         with store.open_input(file.location) as source:
             if file.md5 is not None:
                 _check_md5(file.md5, file.location, source)
             columns, rows = (_parquet_rows if file.is_parquet else _csv_rows)(file, source)
             for batch in rows:
-                nothing = pa.nulls(len(batch))
+                nulls = pa.nulls(len(batch))
                 yield pa.record_batch(
-                    {ours: batch[columns[ours]] if ours in columns else nothing for ours in NAMES.values()}
+                    {name: batch[columns[name]] if name in columns else nulls for name in NAMES.values()}
                 )
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         raise _read_error(file.location, error) from None
 
 
 def _check_md5(md5: str, location: str, source: BinaryIO) -> None:
-    content: Any = source  # a reader that fills buffers, which BinaryIO does not say
+    content: Any = source  # has readinto, which BinaryIO does not declare
     if hashlib.file_digest(content, partial(hashlib.md5, usedforsecurity=False)).hexdigest() != md5:
         raise DataError(
             f"{location} is not the file that its manifest.json means (another MD5): name a newer inventory"
@@ -121,7 +120,7 @@ def _read_error(location: str, error: Exception) -> JobError:
         return UsageError(f"manifest {location} does not exist: check --manifest")
     if isinstance(error, PermissionError):
         return UsageError(f"manifest {location} may not be read: check its permissions")
-    if isinstance(error, OSError) and error.errno:  # Arrow's own have none
+    if isinstance(error, OSError) and error.errno:  # Arrow's own errors have no errno
         return JobError(f"manifest {location} cannot be read: {error.strerror}")
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DataError(f"{location} cannot be read, write it again: {reason}")
@@ -136,26 +135,26 @@ def _parquet_rows(file: ManifestFile, source: BinaryIO) -> tuple[dict[str, str],
 def _csv_rows(file: ManifestFile, source: BinaryIO) -> tuple[dict[str, str], Iterable[pa.RecordBatch]]:
     is_zipped = source.read(2) == GZIP
     source.seek(0)
-    # GzipFile leaves the file under it open, as Arrow's streams do not.
+    # Unlike Arrow's streams, GzipFile leaves the source open.
     header = (gzip.GzipFile(fileobj=source) if is_zipped else source).readline(HEADER_BYTES)
     source.seek(0)
     if file.names is not None and not header:
         return {}, ()
     columns = _column_names(file.names or next(csv.reader([header.decode("utf-8-sig", "replace")]), []), file)
-    wanted = list(columns.values())
-    # One thread, so that an error knows its row.
+    selected = list(columns.values())
+    # One thread, so that errors name the row.
     return columns, arrow_csv.open_csv(
         pa.input_stream(source, compression="gzip" if is_zipped else None),
         arrow_csv.ReadOptions(use_threads=False, column_names=file.names),
         arrow_csv.ParseOptions(newlines_in_values=True),
-        arrow_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())),
+        arrow_csv.ConvertOptions(include_columns=selected, column_types=dict.fromkeys(selected, pa.string())),
     )
 
 
 def _column_names(names: list[str], file: ManifestFile) -> dict[str, str]:
-    """Return what a file calls our columns."""
-    plain = {name.strip().lower().replace("_", ""): name for name in reversed(names)}
-    columns = {ours: plain[theirs] for theirs, ours in NAMES.items() if theirs in plain}
+    """Return a file's names for the job's columns."""
+    names_by_key = {name.strip().lower().replace("_", ""): name for name in reversed(names)}
+    columns = {ours: names_by_key[key] for key, ours in NAMES.items() if key in names_by_key}
     if "path" not in columns and not {"bucket", "key"} <= columns.keys():
         raise UsageError(f"{file.location} has no column path, nor bucket and key: add one to the list")
     if "bytes" not in columns:

@@ -1,8 +1,7 @@
-"""What there is to do, cut into tasks of even size, as files that the workers read.
+"""Divide the photos to be processed into tasks of even cost, and write these as files for the workers.
 
-Tasks are a folder of small Parquet files in which **one row group is one task**, so that Spark moves only
-task numbers to the workers, and no list of photos ever has to fit in the driver. What a task writes becomes
-visible at once. The folder goes when the run ends.
+Tasks are small Parquet files in which **one row group is one task**. Spark sends only task numbers, and the
+driver never holds a list of all photos. The folder is deleted when the run ends.
 """
 
 import io
@@ -21,15 +20,15 @@ from job.storage import store
 from job.table import schema
 from job.table.layout import DataFile
 
-BYTES_PER_PHOTO: Final = 2**20  # what an inference costs, in bytes to read and decode
-TASKS_PER_CORE: Final = 8  # a small input is cut finer, so that no core waits long for the last task,
-LEAST_PER_TASK: Final = 16  # but not into crumbs
-TASKS_PER_FILE: Final = 16  # about 1 MB, of which a worker reads one row group
-BUFFER: Final = 51_200  # listed photos that are held to plan the last tasks: about 20 MB
+BYTES_PER_PHOTO: Final = 2**20  # the cost of an inference, in bytes to read and decode
+TASKS_PER_CORE: Final = 8  # small inputs get small tasks, so that no core waits long for the last one,
+LEAST_PER_TASK: Final = 16  # but with at least so many photos each
+TASKS_PER_FILE: Final = 16  # about 1 MB; a worker reads one row group
+BUFFER: Final = 51_200  # photos held in memory to balance the last tasks: about 20 MB
 
 
 class Photo(NamedTuple):
-    """A photo to be judged, and the file of the table whose row of it is to be replaced, if there is one."""
+    """A photo to be processed, and the data file that holds its old row, if there is one."""
 
     listed: ListedFile
     replaces: DataFile | None = None
@@ -37,7 +36,7 @@ class Photo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """Where the tasks lie, how many photos there are, and how many tasks."""
+    """The folder of the tasks, and the numbers of photos and tasks."""
 
     location: str
     photos: int
@@ -45,30 +44,30 @@ class Tasks:
 
 
 def write(new: Iterable[ListedFile], changed: Iterable[Photo], location: str, cores: int, wave: int) -> Tasks:
-    """Cut photos into tasks, and write these.
+    """Divide photos into tasks, and write these.
 
     Parameters
     ----------
     new : iterable of ListedFile
-        Photos of which there is no row, in order of their paths; taken to its end before `changed` is begun.
+        Photos without a row, sorted by path; read to the end before `changed`.
     changed : iterable of Photo
-        Photos that replace rows, file by file: all of a file are in one task.
+        Photos that replace rows, sorted by data file; those of one data file are in one task.
     location : str
-        Folder of the tasks; one that is there already is replaced.
+        Folder of the tasks; it is replaced if it exists.
     cores : int
-        Tasks that can run at once.
+        Number of tasks that can run at once.
     wave : int
-        Most photos in a task; of large photos fewer. The changed photos of one file are never parted.
+        Most photos in a task, fewer if they are large. Changed photos of one data file stay together.
     """
     store.delete_tree(location)
-    pieces = ([Photo(listed) for listed in piece] for piece in split_into_tasks(new, cores, wave))
-    stream = chain(pieces, _whole_files(changed, wave))
-    photos = tasks = 0
-    while file := list(islice(stream, TASKS_PER_FILE)):
-        store.write_bytes(_task_file(location, tasks // TASKS_PER_FILE), _task_file_bytes(file))
-        photos += sum(len(piece) for piece in file)
-        tasks += len(file)
-    return Tasks(location, photos, tasks)
+    new_tasks = ([Photo(listed) for listed in photos] for photos in split_into_tasks(new, cores, wave))
+    stream = chain(new_tasks, _whole_files(changed, wave))
+    photo_count = task_count = 0
+    while batch := list(islice(stream, TASKS_PER_FILE)):
+        store.write_bytes(_task_file(location, task_count // TASKS_PER_FILE), _task_file_bytes(batch))
+        photo_count += sum(len(task) for task in batch)
+        task_count += len(batch)
+    return Tasks(location, photo_count, task_count)
 
 
 def read(location: str, task: int) -> pa.RecordBatch:
@@ -79,12 +78,12 @@ def read(location: str, task: int) -> pa.RecordBatch:
 
 
 def split_into_tasks(photos: Iterable[ListedFile], cores: int, wave: int) -> Iterator[list[ListedFile]]:
-    """Cut a stream of photos into tasks, of even cost at its end and in whole rounds over the cores."""
+    """Divide photos into tasks: a multiple of the cores, of even cost at the end of the stream."""
     stream = iter(photos)
     most = wave * BYTES_PER_PHOTO
     ahead = deque(islice(stream, BUFFER))
     tasks, piece, cost = 0, list[ListedFile](), 0
-    for photo in stream:  # there are more than the buffer holds: cut the first ones as they come
+    for photo in stream:  # more than the buffer holds: the first ones fill tasks as they come
         ahead.append(photo)
         first = ahead.popleft()
         cost += _cost(first)
@@ -100,7 +99,7 @@ def split_into_tasks(photos: Iterable[ListedFile], cores: int, wave: int) -> Ite
     if not tasks:
         needed = max(needed, min(TASKS_PER_CORE * cores, len(rest) // LEAST_PER_TASK))
     number = -(-(tasks + needed) // cores) * cores - tasks
-    # A photo is of the task in whose even share of the cost its middle lies.
+    # A photo belongs to the task whose share of the total cost contains the middle of the photo's own.
     twice = 2 * sum(costs)
     shares = (
         (2 * until - own) * number // twice for until, own in zip(accumulate(costs), costs, strict=True)
@@ -110,11 +109,11 @@ def split_into_tasks(photos: Iterable[ListedFile], cores: int, wave: int) -> Ite
 
 
 def _whole_files(changed: Iterable[Photo], wave: int) -> Iterator[list[Photo]]:
-    """Cut photos that replace rows into tasks, each of whole files: a file is replaced by one commit."""
+    """Divide changed photos into tasks without splitting a data file, which one commit must replace."""
     piece, cost = list[Photo](), 0
     for file, group in groupby(changed, key=lambda photo: photo.replaces):
         photos = list(group)
-        # The rows that stay are read and written again.
+        # The other rows of the file are read and written again.
         more = sum(_cost(photo.listed) for photo in photos) + (2 * file.bytes if file else 0)
         if piece and cost + more > wave * BYTES_PER_PHOTO:
             yield piece
@@ -125,7 +124,7 @@ def _whole_files(changed: Iterable[Photo], wave: int) -> Iterator[list[Photo]]:
 
 
 def _cost(photo: ListedFile) -> int:
-    """Return what a photo costs, in bytes: its own, to read and decode, and a mebibyte for the inference."""
+    """Return a photo's cost in bytes: its size, for reading and decoding, and a mebibyte for inference."""
     return photo.bytes + BYTES_PER_PHOTO
 
 
@@ -134,7 +133,7 @@ def _task_file(location: str, number: int) -> str:
 
 
 def _task_file_bytes(tasks: list[list[Photo]]) -> bytes:
-    """Return a file of one row group a task."""
+    """Return a Parquet file with one row group per task."""
     photos = [photo.listed for task in tasks for photo in task]
     names, splits = zip(*(labels.label_and_split(photo.path) for photo in photos), strict=True)
     columns = {
@@ -148,7 +147,7 @@ def _task_file_bytes(tasks: list[list[Photo]]) -> bytes:
     }
     table = pa.table(columns, schema=schema.TASKS)
     sink = io.BytesIO()
-    # Nobody filters this table, and no path is in it twice: statistics and a dictionary would be dead weight.
+    # The file is never filtered and paths do not repeat, so statistics and their dictionary are left out.
     repeating = ["label", "split", "replaces"]
     with pq.ParquetWriter(
         sink, table.schema, compression="zstd", use_dictionary=repeating, write_statistics=False

@@ -1,1 +1,1 @@
-"""Bytes in folders and in S3; nothing here knows the table."""
+"""Files and objects: reading, writing and listing folders and S3."""

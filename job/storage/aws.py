@@ -1,7 +1,6 @@
-"""Below ``s3``: boto3's sessions, where a bucket is, new tries, and S3's errors in a file system's words.
+"""AWS access for :mod:`job.storage.s3`: boto3 sessions, bucket regions, retries and error translation.
 
-No word of S3's answer gets into an error but its status and its code: the answer to a bad token holds the
-token.
+Errors quote only the status and code of S3's response: its text can contain a rejected security token.
 """
 
 import errno
@@ -26,20 +25,20 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# boto3's own tries of what is not about one object, with waits of up to 20 s.
+# boto3's own retries of listings and bucket requests, with waits of up to 20 s.
 RETRIES: Final = 8
 CONNECT_SECONDS: Final = 5.0
-# Without a byte. S3 begins to answer within some 0.2 s; a read that stalls holds up those behind it, and a
-# new one mostly succeeds. A write's time counts from its beginning: a slow line needs some for a table.
+# The longest pause without a byte. S3 responds within 0.2 s; a stalled read delays the next ones, and a retry
+# mostly succeeds. A write is timed from its start, so it gets longer: a slow line needs time to send a file.
 READ_SECONDS: Final = 10.0
 WRITE_SECONDS: Final = 30.0
-# A page of a listing can take S3 long, where much was deleted.
+# Listing a prefix with many deleted objects can take S3 long.
 LISTING_SECONDS: Final = 30.0
-# Where S3 is asked for a bucket's region if the session has none: botocore would ask in the United States.
+# Used when the session has no region: botocore's own default is in the United States.
 DEFAULT_REGION: Final = "eu-west-1"
 STATUS_CODE: Final = re.compile(r"status code: (\d{3})")
 ERROR_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
-# With these every request is refused: it says nothing about the object that was asked for.
+# Codes of refused credentials: they say nothing about the requested object.
 BAD_CREDENTIALS: Final = (
     "ExpiredToken",
     "InvalidAccessKeyId",
@@ -48,7 +47,7 @@ BAD_CREDENTIALS: Final = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
-# What may pass although its status is not 5xx; as S3 names them, in an answer or in one that deletes many.
+# Codes of transient errors, also in responses whose status is not 5xx and in multi-object deletions.
 TRANSIENT_CODES: Final = (
     "ConditionalRequestConflict",
     "InternalError",
@@ -57,28 +56,28 @@ TRANSIENT_CODES: Final = (
     "ServiceUnavailable",
     "SlowDown",
 )
-# How obstore's errors name the line: a connection refused or reset, an answer cut, late or not coming.
+# Prefix of obstore's network errors: refused or reset connections, truncated or late responses.
 NETWORK_ERROR: Final = "HTTP error: "
-# Answers to a condition, not failures; but for 409, with which S3 asks to try again.
+# Results of conditional requests, not failures, except 409, by which S3 asks for a retry.
 CONDITION_ERRORS: Final = (AlreadyExistsError, PreconditionError)
-# Parts of the names of botocore's errors for credentials that are missing, incomplete or out of date.
-CREDENTIAL_ERRORS: Final = ("Credential", "Token", "SSO", "Login")
-# Seconds before the second try of what is about one object, and the most before a later one.
+# Parts of the names of botocore's errors for credentials that are missing, incomplete or expired.
+CREDENTIAL_ERRORS: Final = ("Credential", "Token", "SSO", "Login", "Profile")
+# The pause before the first retry of a request about one object, and the longest one.
 FIRST_WAIT_SECONDS: Final = 0.2
 LONGEST_WAIT_SECONDS: Final = 10.0
-# Workers are forks of one process: a generator that is seeded once would make them all wait the same times.
+# Workers are forks of one process: a generator seeded there would give all of them the same pauses.
 _random: Final = random.SystemRandom()
 
 
 class TransientError(OSError):
-    """Something has failed in a way that may pass: what was asked may be done or not."""
+    """A failure that a retry may overcome; the request may have been carried out or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """No try of what is about one object begins later than so many seconds after the first."""
+    """Retries of requests about one object: none starts later than `seconds` after the first try."""
 
-    seconds: float = 60  # S3 needs time to grow with a load it slows down
+    seconds: float = 60  # S3 answers SlowDown until it has scaled up
     wait: Callable[[float], object] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -88,16 +87,16 @@ RETRY_POLICY: Final = RetryPolicy()
 
 @cache
 def session() -> "Session":
-    """Return this process's boto3 session; the second client it makes costs 7 ms instead of 120.
+    """Return this process's boto3 session; a client of a new one would cost 120 ms instead of 7.
 
-    It reads the times in a listing in its own way: that is most of what botocore would do there.
+    It replaces botocore's parser of timestamps, which takes most of the time of a listing.
 
     Raises
     ------
     UsageError
         If the AWS configuration names a profile that does not exist, or cannot be read.
     """
-    # Imported here: boto3 costs a worker 30 MB, and one that reads folders never needs it.
+    # Imported here: boto3 takes 30 MB, and workers that read folders do not need it.
     import boto3  # noqa: PLC0415
     import botocore.session  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415
@@ -111,43 +110,55 @@ def session() -> "Session":
 
 
 def client(region: str, retries: int | None = None) -> "S3Client":
-    """Return a boto3 client, which tries again so often, or as the user has configured."""
+    """Return a boto3 client with a number of retries; None keeps the user's configuration."""
     from botocore.config import Config  # noqa: PLC0415
 
-    tries: Any = None if retries is None else {"mode": "standard", "total_max_attempts": retries + 1}
+    retry_mode: Any = None if retries is None else {"mode": "standard", "total_max_attempts": retries + 1}
     config = Config(
-        retries=tries, connect_timeout=CONNECT_SECONDS, read_timeout=LISTING_SECONDS, max_pool_connections=32
+        retries=retry_mode,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=LISTING_SECONDS,
+        max_pool_connections=32,
     )
-    made: S3Client = session().client("s3", region_name=region, config=config)
-    return made
+    s3: S3Client = session().client("s3", region_name=region, config=config)
+    return s3
 
 
 @cache
 def bucket_region(bucket: str) -> str:
-    """Ask S3 where a bucket is.
+    """Return the region of a bucket, as S3 states it.
 
     Raises
     ------
     UsageError
-        If there is no such bucket, or no credentials.
+        If the bucket or the credentials are missing.
     JobError
-        If S3 does not tell.
+        If S3 does not say.
     """
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    answer: Any
     try:
-        answer = client(session().region_name or DEFAULT_REGION).head_bucket(Bucket=bucket)[
-            "ResponseMetadata"
-        ]
-    except ClientError as error:
-        answer = error.response["ResponseMetadata"]
+        return region_from_s3(client(session().region_name or DEFAULT_REGION), bucket)
     except (BotoCoreError, ValueError) as error:
         raise connection_error(f"bucket {bucket!r}", error) from None
-    status = answer.get("HTTPStatusCode")
+
+
+def region_from_s3(s3: "S3Client", bucket: str) -> str:
+    """Ask S3 for a bucket's region, which it tells even clients that may not use the bucket.
+
+    Raises as :func:`bucket_region` does, but leaves botocore's connection errors as they are.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415
+
+    response: Any
+    try:
+        response = s3.head_bucket(Bucket=bucket)["ResponseMetadata"]
+    except ClientError as error:
+        response = error.response["ResponseMetadata"]
+    status = response.get("HTTPStatusCode")
     if status == 404:
         raise UsageError(f"there is no bucket {bucket!r}: check the name")
-    region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    region = response.get("HTTPHeaders", {}).get("x-amz-bucket-region")
     if not region:
         raise JobError(f"S3 does not say where bucket {bucket!r} is (status {status}): check the credentials")
     return str(region)
@@ -159,9 +170,8 @@ def system_error(error: Exception, location: str) -> OSError:
     Returns
     -------
     OSError
-        FileNotFoundError or PermissionError if the object is missing or may not be read; otherwise one with
-        ``EIO``: S3, the line or the credentials are at fault then, not the object. It is a TransientError if
-        that may pass.
+        FileNotFoundError or PermissionError if the object is missing or may not be read. Otherwise the fault
+        is S3's, the network's or the credentials': ``EIO``, as a TransientError if a retry may help.
     """
     from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004, PLC0415
 
@@ -174,24 +184,26 @@ def system_error(error: Exception, location: str) -> OSError:
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), location)
     if number == 404 and name != "NoSuchBucket":
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), location)
-    of_the_line = isinstance(error, ConnectionError | HTTPClientError)
+    is_network_error = isinstance(error, ConnectionError | HTTPClientError)
     if isinstance(error, BaseError):
-        of_the_line = NETWORK_ERROR in text
-    passing = (number >= 500 and number != 501) or number == 429 or name in TRANSIENT_CODES or of_the_line
-    kind = TransientError if passing else OSError
+        is_network_error = NETWORK_ERROR in text
+    is_transient = (
+        (number >= 500 and number != 501) or number == 429 or name in TRANSIENT_CODES or is_network_error
+    )
+    kind = TransientError if is_transient else OSError
     return kind(errno.EIO, f"S3 failed with {name}, status {number or 'unknown'}", location)
 
 
 def retry(call: Callable[[], Result], location: str) -> Result:
-    """Return what a call of obstore or boto3 about one object returns, tried again while its fault may pass.
+    """Call obstore or boto3 for one object, and retry transient failures within ``RETRY_POLICY.seconds``.
 
-    Waits double, and each is drawn between a half and all of that, so that many workers that failed together
-    do not come back together.
+    The longest pause doubles each time, and each pause is drawn between half of it and all of it, so that
+    workers that failed together do not retry together.
 
     Raises
     ------
     AlreadyExistsError, PreconditionError
-        As obstore raises them: they are answers to a condition.
+        As obstore raises them, if a conditional request was not met.
     OSError
         Everything else, as :func:`system_error` translates it.
     """
@@ -216,7 +228,7 @@ def retry(call: Callable[[], Result], location: str) -> Result:
 
 
 def listing_error(location: str, error: "ClientError") -> JobError:
-    """Say why a location could not be listed."""
+    """Explain why a location could not be listed."""
     code = error.response["Error"]["Code"]
     if code == "NoSuchBucket":
         return UsageError(f"there is no bucket for {location}: check the name")
@@ -228,18 +240,25 @@ def listing_error(location: str, error: "ClientError") -> JobError:
 
 
 def connection_error(what: str, error: Exception) -> JobError:
-    """Say why S3 could not be asked at all."""
-    # The name alone: the text can quote what a credential process printed, or an endpoint with a password.
+    """Explain why a request did not reach S3.
+
+    Only the error's name is shown: its text can quote a credential process or an endpoint's password.
+    """
     name = type(error).__name__
-    if any(part in name for part in CREDENTIAL_ERRORS):
+    if are_credentials_missing(error):
         return UsageError(f"no AWS credentials for {what} ({name}): set AWS_PROFILE or log in")
     return JobError(f"S3 could not be asked about {what} ({name}): check the network and AWS_ENDPOINT_URL")
+
+
+def are_credentials_missing(error: Exception) -> bool:
+    """Tell whether an error of botocore says that credentials are missing, incomplete or expired."""
+    return any(part in type(error).__name__ for part in CREDENTIAL_ERRORS)
 
 
 def _timestamp(text: Any) -> datetime:
     try:
         return datetime.fromisoformat(text)
-    except (TypeError, ValueError):  # the forms that HTTP headers and other services use
+    except (TypeError, ValueError):  # a form used by HTTP headers and other services
         from botocore.utils import parse_timestamp  # noqa: PLC0415
 
         return parse_timestamp(text)

@@ -1,32 +1,35 @@
-"""The EU guard: before a byte is read or written, every bucket and the session must be in an accepted region.
+"""The EU guard: before any byte is read or written, it refuses buckets and sessions of other regions.
 
-Refusal is exit code 4. Folders are where their machine is, so there is nothing to ask.
+Refusal is exit code 4. Folders are not checked: they are where their machine is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from job.errors import ResidencyError
 from job.storage import aws, s3, store
 
 
 def check(locations: Iterable[str], regions: Sequence[str]) -> None:
-    """Refuse a run with a location, an input or an output, outside the accepted regions.
+    """Refuse inputs and outputs outside the accepted regions.
 
     Raises
     ------
     ResidencyError
-        With the bucket or the session that is elsewhere.
+        Naming the bucket or the session in another region.
     """
     buckets = sorted({s3.split(location)[0] for location in locations if store.is_s3(location)})
     if not buckets:
         return
-    accepted = ", ".join(regions)
     session = aws.session().region_name
     if session is not None and session not in regions:
         raise ResidencyError(
-            f"the AWS session is set to {session}, which is not among {accepted}: set AWS_REGION"
+            f"the AWS session is set to {session}, which is not among {', '.join(regions)}: set AWS_REGION"
         )
-    found = {bucket: aws.bucket_region(bucket) for bucket in buckets}
-    for bucket, region in found.items():
+    check_buckets(buckets, regions, aws.bucket_region)
+
+
+def check_buckets(buckets: Sequence[str], regions: Sequence[str], region_of: Callable[[str], str]) -> None:
+    """Refuse buckets outside the accepted regions; `region_of` returns a bucket's region. Raises as above."""
+    for bucket, region in [(bucket, region_of(bucket)) for bucket in buckets]:
         if region not in regions:
-            raise ResidencyError(f"bucket {bucket!r} is in {region}, which is not among {accepted}")
+            raise ResidencyError(f"bucket {bucket!r} is in {region}, which is not among {', '.join(regions)}")

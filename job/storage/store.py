@@ -1,7 +1,7 @@
-"""Where bytes live: folders and ``s3://`` prefixes behind the same few functions. It knows no table.
+"""Files in folders and in S3 behind the same functions: read, write, list, delete.
 
 A *location* is a string: an absolute path, or ``s3://bucket/key``. Folders are read with Python's own file
-functions, because obstore's local store refuses names that a file system allows (a line break, a backslash).
+functions, because obstore's local store refuses names that file systems allow (a line break, a backslash).
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from urllib.parse import quote, unquote
 
 from job.storage import s3
 
-# What is raised by a JSON or NumPy file that is empty or torn, as a power cut can leave it.
+# Raised when a JSON or NumPy file is empty or truncated, for example after a power cut.
 DAMAGED_FILE_ERRORS: Final = (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile)
-DRAFT: Final = ".draft"  # ends the name of a file that is being written; such a name begins with a dot
+DRAFT: Final = ".draft"  # suffix of a file while it is written; the name begins with a dot
 WRITE_TRIES: Final = 5
-# What a file system answers to a hard link that has none: FAT, many network and container file systems.
+# Errors of file systems without hard links: FAT, many network and container file systems.
 NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -32,14 +32,14 @@ def is_s3(location: str) -> bool:
 
 
 def join(location: str, *names: str) -> str:
-    """Return the location of something below `location`."""
+    """Return the location of `names` below `location`."""
     return "/".join((location.rstrip("/"), *names))
 
 
 def printable(path: str) -> str:
-    """Return a path that a table can hold.
+    """Return a path that can stand in a table: one that is not UTF-8 becomes a ``file://`` URI.
 
-    A file name may be any bytes. One that is not UTF-8 becomes a ``file://`` URI, which no path is equal to.
+    File names can be any bytes, and no path equals such a URI.
     """
     try:
         path.encode()
@@ -54,7 +54,7 @@ def was_unprintable(path: str) -> bool:
 
 
 def original_path(path: str) -> str:
-    """Return the path that :func:`printable` was given."""
+    """Return the path from which :func:`printable` made `path`."""
     return unquote(path.removeprefix("file://"), errors="surrogateescape") if was_unprintable(path) else path
 
 
@@ -64,7 +64,7 @@ def read_bytes(location: str) -> bytes:
     Raises
     ------
     FileNotFoundError
-        If there is nothing at `location`, or links that lead to nothing.
+        If the file does not exist, or is a link to itself or to nothing.
     PermissionError
         If it may not be read.
     """
@@ -80,53 +80,53 @@ def read_bytes(location: str) -> bytes:
 
 
 def open_input(location: str) -> BinaryIO:
-    """Open for reading, seekable: what PyArrow needs of a Parquet file.
+    """Open a file for seekable reading, as PyArrow needs it for Parquet.
 
-    An object is read whole, with one request: the files of our tables are of one task each, a few MB at most.
+    An object is read whole in one request: a data file comes from one task and has a few MB at most.
     """
     return io.BytesIO(s3.read(location)) if is_s3(location) else Path(location).open("rb")
 
 
 def open_columns(location: str, size: int) -> BinaryIO | s3.RangeReader:
-    """Open a Parquet file of `size` bytes to read a few columns: of a large object, only those parts."""
+    """Open a Parquet file of `size` bytes; of a large object, only the columns that are used are read."""
     if is_s3(location) and size > s3.WHOLE_BYTES:
         return s3.RangeReader(location, size)
     return open_input(location)
 
 
 def write_bytes(location: str, data: bytes, only_if_new: bool = False) -> bool:
-    """Write the whole content at once: a reader sees all of it or nothing.
+    """Write a file atomically: readers see all of it or nothing.
 
-    False if `only_if_new` and something was there already; nothing is written then.
+    Returns False, without writing, if `only_if_new` and the file already exists.
     """
     if is_s3(location):
         return s3.write(location, data, only_if_new)
     for _ in range(WRITE_TRIES - 1):
-        with contextlib.suppress(FileNotFoundError):  # another command has just removed the folder as empty
+        with contextlib.suppress(FileNotFoundError):  # another command just removed the empty folder
             return _write_file(Path(location), data, only_if_new)
     return _write_file(Path(location), data, only_if_new)
 
 
 def list_files(location: str, suffix: str = "", after: str = "") -> Iterator[tuple[str, int]]:
-    """Yield ``(location, bytes)`` of the files below, sorted, without names that begin with ``_`` or ``.``.
+    """Yield ``(location, bytes)`` of a folder's files, sorted, without names starting with ``_`` or ``.``.
 
-    Only those that end with `suffix`, after `after`: S3 is not asked for those before. Nothing there is no
-    error. What may not be listed is: a part of a table must not be missed in silence.
+    Only files with the given suffix whose relative names sort after `after`. A missing folder is empty; one
+    that may not be listed is an error, because a part of a table must not be overlooked.
     """
-    above = location.rstrip("/")
-    found: Iterator[Any] = s3.list_objects(location, after) if is_s3(location) else _local_files(above)
-    for name, size, *_ in sorted(found):
-        below = name[len(above) + 1 :]
-        parts = below.split("/")
-        # A last part that is empty is S3's marker of a folder.
+    folder = location.rstrip("/")
+    files: Iterator[Any] = s3.list_objects(location, after) if is_s3(location) else _local_files(folder)
+    for path, size, *_ in sorted(files):
+        name = path[len(folder) + 1 :]
+        parts = name.split("/")
+        # S3 marks a folder by an object whose key ends with a slash.
         if not parts[-1] or any(part[:1] in ("_", ".") for part in parts):
             continue
-        if below > after and below.endswith(suffix):
-            yield name, size
+        if name > after and name.endswith(suffix):
+            yield path, size
 
 
 def list_drafts(location: str) -> Iterator[str]:
-    """Yield what a process that was killed while it wrote has left below a folder; S3 has none."""
+    """Yield the unfinished files that killed processes left below a folder; S3 has none."""
     if is_s3(location):
         return
     for folder, _, names in os.walk(location):
@@ -134,7 +134,7 @@ def list_drafts(location: str) -> Iterator[str]:
 
 
 def delete_files(locations: Sequence[str]) -> None:
-    """Delete files of one output, those that are there; in S3, a thousand with each request."""
+    """Delete files of one output; missing ones are ignored."""
     if locations and is_s3(locations[0]):
         s3.delete_files(locations)
         return
@@ -143,19 +143,19 @@ def delete_files(locations: Sequence[str]) -> None:
 
 
 def remove_empty_folders(folders: Iterable[str], below: str) -> None:
-    """Remove folders that are empty, and those above them up to `below`, which stays."""
+    """Remove empty folders and their empty parents below `below`, which stays."""
     for folder in folders:
         path = Path(folder)
-        with contextlib.suppress(OSError):  # not empty, or gone
+        with contextlib.suppress(OSError):  # not empty, or already removed
             while path != Path(below) and path.is_relative_to(below):
                 path.rmdir()
                 path = path.parent
 
 
 def delete_tree(location: str) -> None:
-    """Delete everything below a location, if there is anything; of a link, not what it leads to."""
+    """Delete a location and everything below it; a link is deleted, its target is not."""
     if is_s3(location):
-        assert s3.split(location)[1], "a whole bucket is never ours to delete"
+        assert s3.split(location)[1], "a whole bucket must never be deleted"
         s3.delete_files([location, *(name for name, *_ in s3.list_objects(location))])
         return
     target = Path(location)
@@ -183,14 +183,14 @@ def _write_file(target: Path, data: bytes, only_if_new: bool) -> bool:
 
 
 def _link(draft: Path, target: Path, data: bytes) -> None:
-    """Give a draft its name, unless there is a file of that name."""
+    """Give a draft its final name, unless that file exists."""
     try:
         os.link(draft, target)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
         try:
-            _write_through(target, data, "xb")  # as exclusive, and nearly as sudden
+            _write_through(target, data, "xb")  # as exclusive, though not atomic
         except FileExistsError:
             raise
         except BaseException:
@@ -199,7 +199,7 @@ def _link(draft: Path, target: Path, data: bytes) -> None:
 
 
 def _write_through(file: Path, data: bytes, mode: str) -> None:
-    """Write a file, and wait until it is on the disk: a power cut must not leave a name without content."""
+    """Write a file and wait until it is on disk, so that a power cut cannot leave a name without content."""
     with file.open(mode) as target:
         target.write(data)
         target.flush()
@@ -207,7 +207,7 @@ def _write_through(file: Path, data: bytes, mode: str) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until a folder's names are on the disk, where the file system lets us."""
+    """Wait until a folder's entries are on disk, where the file system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -217,13 +217,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _local_files(location: str) -> Iterator[tuple[str, int]]:
-    for folder, _, names in os.walk(location, onerror=_unless_missing):
+    for folder, _, names in os.walk(location, onerror=_raise_unless_missing):
         for name in names:
             path = os.path.join(folder, name)  # noqa: PTH118
             with contextlib.suppress(FileNotFoundError):
                 yield path, os.stat(path).st_size  # noqa: PTH116
 
 
-def _unless_missing(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error

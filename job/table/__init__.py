@@ -1,1 +1,1 @@
-"""The Delta table of photos, and what lies beside it in an output."""
+"""The Delta table of photos, and the other files of an output."""

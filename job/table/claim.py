@@ -1,7 +1,7 @@
-"""Whose output it is, and what its table is made from: a property of the table, so that no two inputs mix.
+"""Which inputs an output belongs to, so that photos of two inputs never mix in one table.
 
-The first run on an output says in the table's properties what it reads. A later run on something else is
-refused, unless it may overwrite; then the old rows go with the very commit by which it begins.
+The first run records its inputs in the table's properties. A later run on other inputs is refused, unless it
+may overwrite: then its first commit also removes the old rows.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ EARLIER_LAYOUT: Final = (
     "was made by an earlier version of this job, without a Delta table: make it anew with --overwrite, which "
     "reads every photo again, or choose another --output"
 )
-READ_TRIES: Final = 5  # of a reader, beside commands that replace files
-# What another --output, or other permissions, would mend; a full disk, say, is not of these.
+READ_TRIES: Final = 5  # of a reader, while other commands replace files
+# Errors that another --output or other permissions would mend; a full disk is not one.
 USER_ERRORS: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
     | {errno.ENAMETOOLONG, errno.ELOOP}
@@ -32,33 +32,33 @@ USER_ERRORS: Final = frozenset(
 
 
 def input_claim(inputs: Sequence[str], limit: int | None) -> dict[str, Any]:
-    """Return what a table is made from: its inputs, and how many of their photos at most."""
+    """Return the claim of a run: its inputs, and the limit on the number of photos."""
     return {"inputs": [store.printable(location) for location in inputs], "limit": limit}
 
 
 def existing_table(output: str) -> Snapshot:
-    """Return the table of an output that must be there: for the commands that only change or show it.
+    """Return the table of an existing output.
 
     Raises
     ------
     UsageError
-        If there is none of this job's.
+        If the output has no table of this job.
     """
     snapshot = commits.load(output)
     admit_existing(output, snapshot)
     return snapshot or Snapshot()
 
 
-def read_table(output: str, look: Callable[[Snapshot], T]) -> T:
-    """Return what `look` makes of the newest snapshot; it looks again if a file is replaced meanwhile."""
+def read_table(output: str, query: Callable[[Snapshot], T]) -> T:
+    """Return what `query` makes of the newest snapshot, and repeat it if a file is replaced meanwhile."""
     for _ in range(READ_TRIES - 1):
         with contextlib.suppress(FileNotFoundError):
-            return look(existing_table(output))
-    return look(existing_table(output))
+            return query(existing_table(output))
+    return query(existing_table(output))
 
 
 def admit_existing(output: str, snapshot: Snapshot | None) -> list[Action]:
-    """Admit a command to an output that must be there; see :func:`existing_table`."""
+    """Admit a command to an existing output; see :func:`existing_table`. It returns no actions."""
     if snapshot is None and has_earlier_layout(output):
         raise UsageError(f"output {output} {EARLIER_LAYOUT}")
     if snapshot is None or MADE_FROM not in snapshot.configuration:
@@ -71,15 +71,15 @@ def admit_existing(output: str, snapshot: Snapshot | None) -> list[Action]:
 def admit_run(
     output: str, snapshot: Snapshot | None, requested: Mapping[str, Any], overwrite: bool
 ) -> list[Action]:
-    """Admit a run to an output, and return the actions of the commit by which it begins.
+    """Admit a run to an output, and return the actions of its first commit.
 
-    `snapshot` is the output's table, and `requested` is what the run reads, as :func:`input_claim` returns it;
-    `overwrite` replaces a table of another input.
+    `snapshot` is the output's table, `requested` is the run's :func:`input_claim`; `overwrite` replaces a
+    table of other inputs.
 
     Raises
     ------
     UsageError
-        If the output is made from something else, or holds what is not ours where our tables would go.
+        If the output belongs to other inputs, or other programs' files lie where the tables would go.
     """
     configuration = {MADE_FROM: json.dumps(requested, sort_keys=True)}
     if snapshot is None:
@@ -103,39 +103,39 @@ def admit_run(
 
 
 def saved_claim(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what a table of ours is made from."""
-    made: dict[str, Any] = json.loads(snapshot.configuration[MADE_FROM])
-    return made
+    """Return the :func:`input_claim` that is saved in a table of this job."""
+    saved: dict[str, Any] = json.loads(snapshot.configuration[MADE_FROM])
+    return saved
 
 
 def has_earlier_layout(output: str) -> bool:
-    """Tell whether an output was made by a version of this job that knew no Delta table."""
+    """Tell whether an output was made by a version of this job from before the Delta table."""
     try:
-        said = json.loads(store.read_bytes(store.join(output, layout.EARLIER_CLAIM)))
+        earlier_claim = json.loads(store.read_bytes(store.join(output, layout.EARLIER_CLAIM)))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    return isinstance(said, dict) and "inputs" in said
+    return isinstance(earlier_claim, dict) and "inputs" in earlier_claim
 
 
 def delete_overwritten_outputs(output: str) -> None:
-    """Delete what was made of another input: its models, its runs, and the tables of the earlier layout."""
+    """Delete the models, run records and matrices of other inputs, and tables of the earlier layout."""
     names = [layout.MOMENTS, layout.PCA, layout.PCA_CSV, layout.MODELS, layout.RUNS, layout.MISSING]
     if has_earlier_layout(output):
-        names += layout.EARLIER  # its claim last, so that a deletion that breaks off is taken up again
+        names += layout.EARLIER  # the claim last, so that an interrupted deletion is repeated
     for name in names:
         store.delete_tree(store.join(output, name))
 
 
 @contextlib.contextmanager
 def write_errors(output: str) -> Iterator[None]:
-    """Put it into a sentence if something cannot be written.
+    """Turn errors of writing the output into one sentence.
 
     Raises
     ------
     UsageError
-        If another output would mend it.
+        If another output or other permissions would mend it.
     JobError
-        If it would not.
+        Otherwise.
     """
     try:
         yield
@@ -148,26 +148,26 @@ def write_errors(output: str) -> Iterator[None]:
 
 
 def _refuse_foreign_files(output: str, overwrite: bool) -> None:
-    """Where there is no table of ours, nothing is: a folder ``models``, say, is somebody's, and stays."""
+    """Refuse an output without a table of this job if other files lie where its folders would go."""
     is_earlier = has_earlier_layout(output)
     if is_earlier and not overwrite:
         raise UsageError(f"output {output} {EARLIER_LAYOUT}")
     for name in layout.ADDED_WITH_DELTA if is_earlier else layout.FOLDERS:
-        place = store.join(output, name)
-        local = Path(place)
-        in_the_way = not store.is_s3(place) and (local.is_symlink() or local.is_file())
-        if in_the_way or next(store.list_files(place), None) is not None:
+        folder = store.join(output, name)
+        local = Path(folder)
+        is_file = not store.is_s3(folder) and (local.is_symlink() or local.is_file())
+        if is_file or next(store.list_files(folder), None) is not None:
             raise UsageError(
                 f"output {output} has a {name} that this job did not write (it has no Delta table "
                 f"{layout.PHOTOS}): choose another --output"
             )
 
 
-def _difference(made: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
-    """Say in which way an output is made from something else; None if it is not."""
-    for key in (*requested, *made):
-        if made.get(key) != requested.get(key):
-            return f"{key} was {_words(made.get(key))}, now {_words(requested.get(key))}"
+def _difference(saved: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
+    """Describe the first difference between two claims; None if they are equal."""
+    for key in (*requested, *saved):
+        if saved.get(key) != requested.get(key):
+            return f"{key} was {_words(saved.get(key))}, now {_words(requested.get(key))}"
     return None
 
 

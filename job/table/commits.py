@@ -1,9 +1,8 @@
-"""The log of the Delta table ``photos``: its snapshot is read here, and a commit is written as one file.
+"""The log of the Delta table ``photos``: read its snapshot, write commits and checkpoints.
 
-A commit is the exclusive write of ``_delta_log/<version>.json`` by the project's own store, which has the
-job's credentials, its patience and its errors, and knows its own file again when an answer was lost. What has
-landed is then a row of the log for ever. The package ``deltalake`` replays the log and writes checkpoints; it
-is given a copy of the log's end on this machine's disk, so that it never asks S3 itself.
+A commit is the exclusive write of ``_delta_log/<version>.json`` through ``job.storage``, which has the job's
+credentials, retries and errors, and recognizes its own file if S3's response was lost. The package
+``deltalake`` replays the log and writes checkpoints on a local copy of the log's end; it never accesses S3.
 
 Source: https://github.com/delta-io/delta/blob/master/PROTOCOL.md, reader version 1, writer version 2.
 """
@@ -34,9 +33,9 @@ Action = dict[str, Any]
 LOG: Final = "_delta_log"
 LAST_CHECKPOINT: Final = "_last_checkpoint"
 CHECKPOINT: Final = ".checkpoint.parquet"
-CHECKPOINTS_KEPT: Final = 10  # a reader of an older version still reads the checkpoint that it opened
-WRITER: Final = "fruits-writer"  # the number of the last command that began to write,
-ENDED: Final = "fruits-ended"  # and of the last one that ended
+CHECKPOINTS_KEPT: Final = 10  # a reader of an older version may still be reading one
+WRITER: Final = "fruits-writer"  # holds the number of the last command that began to write
+ENDED: Final = "fruits-ended"  # holds the number of the last command that ended
 READER_VERSION: Final = 1
 WRITER_VERSION: Final = 2
 READS_AT_ONCE: Final = 16
@@ -51,9 +50,9 @@ class Snapshot:
     version : int
         -1 before the first commit.
     files : dict
-        Its files by their paths.
+        Data files by path.
     configuration : dict
-        The table's properties; what the output is made from is among them.
+        The table's properties; one is the claim of the inputs.
     writer, ended : int
         Numbers of the last command that began to write, and of the last one that ended.
     since_checkpoint : int
@@ -83,7 +82,7 @@ def load(output: str) -> Snapshot | None:
     Raises
     ------
     JobError
-        If another program has changed the table in a way that this one does not understand.
+        If another program has given the table features that this one does not support.
     OSError
         If the log cannot be read.
     """
@@ -113,17 +112,17 @@ def load(output: str) -> Snapshot | None:
 
 
 def write(output: str, version: int, actions: Iterable[Action], about: Mapping[str, object]) -> bool:
-    """Write a commit, and return whether it has landed; False if the version is taken.
+    """Write a commit, and return True; False if the version already exists.
 
-    `version` is the one after that which the actions were decided on; the functions below return actions.
-    `about` goes into the commit's ``commitInfo``: which run of which command this is, never a photo's path.
+    `version` follows that of the snapshot on which the actions are based. `about` goes into ``commitInfo``:
+    it names the command and run, never a photo's path.
     """
     info: dict[str, Any] = {
         "timestamp": _now(),
         "operation": "WRITE",
         "operationParameters": {},
         "engineInfo": "fruits",
-        "txnId": uuid.uuid4().hex,  # tells this commit from any other, if an answer is lost
+        "txnId": uuid.uuid4().hex,  # identifies this commit if S3's response is lost
         **about,
     }
     lines = [json.dumps(action) for action in ({"commitInfo": info}, *actions)]
@@ -139,12 +138,12 @@ def exists(output: str, version: int) -> bool:
 
 
 def commit_info(output: str, version: int) -> dict[str, Any]:
-    """Return what a commit says of itself; nothing if there is no such commit."""
+    """Return a commit's ``commitInfo``; empty if the commit does not exist."""
     return _info(_read(output, version) or [])
 
 
 def removed_since(output: str, version: int, hours: float) -> set[str]:
-    """Return the files that commits up to a version have removed within the last hours, after any erasure."""
+    """Return paths removed in the last `hours` by commits up to `version` and after the last erasure."""
     earliest, removed = _now() - hours * 3_600_000, set[str]()
     while (actions := _read(output, version)) is not None:
         info = _info(actions)
@@ -156,30 +155,30 @@ def removed_since(output: str, version: int, hours: float) -> set[str]:
 
 
 def write_checkpoint(output: str) -> None:
-    """Write a checkpoint of the newest version, and delete those that no reader needs any more."""
+    """Write a checkpoint of the newest version, and delete all but the last ten."""
     log = store.join(output, layout.PHOTOS, LOG)
     with _replayed(output) as (table, copy):
         if table is None:
             return
-        made = f"{table.version():020}{CHECKPOINT}"
-        if (copy / made).exists():
+        name = f"{table.version():020}{CHECKPOINT}"
+        if (copy / name).exists():
             return
         table.create_checkpoint()
-        for name in (made, LAST_CHECKPOINT):  # the second names the first
-            store.write_bytes(store.join(log, name), (copy / name).read_bytes())
-    there = [location for location, _ in store.list_files(log, CHECKPOINT)]
-    store.delete_files(there[:-CHECKPOINTS_KEPT])
+        for file in (name, LAST_CHECKPOINT):  # the second points to the first
+            store.write_bytes(store.join(log, file), (copy / file).read_bytes())
+    checkpoints = [location for location, _ in store.list_files(log, CHECKPOINT)]
+    store.delete_files(checkpoints[:-CHECKPOINTS_KEPT])
 
 
 def protocol_action() -> Action:
-    """Return what readers and writers must understand."""
+    """Return the action that states the required versions of readers and writers."""
     return {"protocol": {"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION}}
 
 
 def metadata_action(table_id: str, configuration: Mapping[str, str]) -> Action:
-    """Return the table's schema and properties.
+    """Return the action that states the table's schema and properties.
 
-    Other writers' statistics, which would bring paths of photos into the log, are kept to ``etag``.
+    Statistics of other writers are restricted to ``etag``, so that no path of a photo enters the log.
     """
     from deltalake import Schema  # noqa: PLC0415 (as below)
 
@@ -197,18 +196,18 @@ def metadata_action(table_id: str, configuration: Mapping[str, str]) -> Action:
 
 
 def command_action(application: str, value: int) -> Action:
-    """Return the number of a command that begins (``WRITER``) or ends (``ENDED``)."""
+    """Return the action by which command `value` begins (``WRITER``) or ends (``ENDED``)."""
     return {"txn": {"appId": application, "version": value, "lastUpdated": _now()}}
 
 
 def add_action(file: DataFile, data_change: bool) -> Action:
-    """Let a file come. Its statistics are the number of its rows alone: no path may reach the log."""
+    """Return the action that adds a file. Its only statistic is the row count: no path may enter the log."""
     stats = json.dumps({"numRecords": file.rows})
     return {"add": {**_file(file, data_change), "modificationTime": _now(), "stats": stats}}
 
 
 def remove_action(file: DataFile, data_change: bool) -> Action:
-    """Let a file go."""
+    """Return the action that removes a file."""
     return {"remove": {**_file(file, data_change), "deletionTimestamp": _now(), "extendedFileMetadata": True}}
 
 
@@ -237,13 +236,13 @@ def _read(output: str, version: int) -> list[Action] | None:
         return [json.loads(line) for line in lines if line.strip()]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:  # on a file system without hard links, a power cut can do that
+    except ValueError:  # possible after a power cut on a file system without hard links
         raise JobError(f"{file} is torn: delete it if no command is writing") from None
 
 
 @contextmanager
 def _replayed(output: str) -> "Iterator[tuple[DeltaTable | None, Path]]":
-    """Copy the end of the log, from its last checkpoint on, let ``deltalake`` replay it, and say where."""
+    """Copy the log from its last checkpoint on; yield the table that ``deltalake`` replays, and the copy."""
     # Imported here: only the driver needs it.
     from deltalake import DeltaTable  # noqa: PLC0415
     from deltalake.exceptions import DeltaError  # noqa: PLC0415
@@ -264,7 +263,7 @@ def _replayed(output: str) -> "Iterator[tuple[DeltaTable | None, Path]]":
 
 
 def _end_of_log(log: str) -> list[str]:
-    """Return the names of the last checkpoint, if there is one, and of the commits after it."""
+    """Return the names of the last checkpoint, if any, and of the commits after it."""
     try:
         since = int(json.loads(store.read_bytes(store.join(log, LAST_CHECKPOINT)))["version"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):

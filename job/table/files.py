@@ -1,4 +1,4 @@
-"""The files of the tables: written whole, and read back by PyArrow straight into NumPy."""
+"""Parquet files of the table: write them, read them, and convert feature columns to NumPy matrices."""
 
 import io
 from collections.abc import Collection, Iterable, Iterator
@@ -15,8 +15,8 @@ from job.table import layout, schema
 from job.table.layout import DataFile
 
 ROWS_PER_READ: Final = 512
-ROWS_PER_GROUP: Final = 4096  # 20 MB of features: a reader's step
-# Features hardly ever repeat: a dictionary of them is built only to be thrown away.
+ROWS_PER_GROUP: Final = 4096  # 20 MB of features, which a reader loads at a time
+# Only these columns get dictionaries: features hardly ever repeat.
 REPEATING: Final = ("label", "split", "reason", "backbone", "run_id", "outcome")
 
 
@@ -29,9 +29,9 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def write(output: str, path: str, rows: pa.Table) -> DataFile:
-    """Write a new file of the table ``photos``, in order of the paths; it counts once it is committed.
+    """Write rows, sorted by path, as a new data file; a commit must add it to the table.
 
-    `path` is as :func:`layout.data_path` returns it, and `rows` have the columns ``schema.PHOTOS``.
+    `path` comes from :func:`layout.data_path`, and `rows` have the columns ``schema.PHOTOS``.
     """
     data = parquet_bytes(rows.cast(schema.PHOTOS).sort_by("path"))
     store.write_bytes(location(output, path), data)
@@ -39,31 +39,31 @@ def write(output: str, path: str, rows: pa.Table) -> DataFile:
 
 
 def location(output: str, path: str) -> str:
-    """Return where a file of the table is."""
+    """Return the location of a data file."""
     return store.join(output, layout.PHOTOS, path)
 
 
-def read(place: str, columns: list[str] | None = None) -> pa.Table:
+def read(source: str, columns: list[str] | None = None) -> pa.Table:
     """Return a Parquet file's rows."""
-    return pq.ParquetFile(io.BytesIO(store.read_bytes(place))).read(columns, use_threads=False)
+    return pq.ParquetFile(io.BytesIO(store.read_bytes(source))).read(columns, use_threads=False)
 
 
-def batches(places: Iterable[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
+def batches(sources: Iterable[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield some columns of Parquet files, at most 512 rows at a time."""
-    for place in places:
-        with store.open_input(place) as source:
-            yield from pq.ParquetFile(source).iter_batches(ROWS_PER_READ, columns=columns, use_threads=False)
+    for source in sources:
+        with store.open_input(source) as file:
+            yield from pq.ParquetFile(file).iter_batches(ROWS_PER_READ, columns=columns, use_threads=False)
 
 
 def photo_mask(table: pa.Table, paths: Collection[str]) -> pa.ChunkedArray:
-    """Tell of each row of a table whether it is of one of some photos."""
+    """Return a Boolean column: True in rows of the given photos."""
     return pc.is_in(table["path"], value_set=pa.array(list(paths), pa.string()))
 
 
-def rows_without(place: str, paths: Collection[str]) -> pa.Table:
-    """Return a file's rows but for those of some photos."""
-    whole = read(place)
-    return whole.filter(pc.invert(photo_mask(whole, paths)))
+def rows_without(source: str, paths: Collection[str]) -> pa.Table:
+    """Return a file's rows without those of the given photos."""
+    rows = read(source)
+    return rows.filter(pc.invert(photo_mask(rows, paths)))
 
 
 def vectors(rows: NDArray[np.float32]) -> pa.ListArray:

@@ -1,6 +1,6 @@
-"""What lies where in an output: the names of its folders and files.
+"""The names of an output's folders and files.
 
-Everything that is not of the table ``photos`` follows from it and can be made anew, but for the records.
+All but the records of runs and erasures can be recomputed from the table ``photos``.
 """
 
 import secrets
@@ -13,12 +13,12 @@ MOMENTS: Final = "moments"
 MODELS: Final = "models"
 RUNS: Final = "runs"
 ERASURES: Final = "erasures"
-TASKS: Final = "_tasks"  # what a run has to do, while it runs
-MISSING: Final = "missing"  # the known photos that the last run did not find
+TASKS: Final = "_tasks"  # only while a run lasts
+MISSING: Final = "missing"  # photos of the table that the last run did not list
 FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, MISSING, TASKS)
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
 ADDED_WITH_DELTA: Final = (PHOTOS, MISSING, TASKS)
-# What outputs consisted of before there was a table.
+# Names in outputs from before the Delta table.
 EARLIER_CLAIM: Final = "_input.json"
 EARLIER: Final = (
     *("features", "rejected", "inventory", "_replaced", "_compact"),
@@ -30,7 +30,7 @@ REJECTED: Final = "rejected"
 
 
 class DataFile(NamedTuple):
-    """A file of the table ``photos``: its path below the table, its size, and its rows."""
+    """A data file of the table ``photos``: its path below the table, size in bytes, and number of rows."""
 
     path: str
     bytes: int
@@ -43,10 +43,10 @@ class DataFile(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a task has done.
+    """The results of a task.
 
-    `written` are new files of the table, and `replaced` the paths of those that they replace; `photos` is how
-    many photos were judged, and `first` when the first of them was, in seconds since 1970.
+    `written` are new data files, `replaced` the paths of the files they replace, `photos` the number of
+    photos processed, and `first` the time of the first one, in seconds since 1970.
     """
 
     task: int
@@ -57,31 +57,30 @@ class Report(NamedTuple):
 
 
 def outcome_of(data_path: str) -> str:
-    """Return what became of the photos of a file: ``featurized`` or ``rejected``."""
+    """Return the outcome of a data file's photos: ``featurized`` or ``rejected``."""
     return data_path.partition("/")[0].rpartition("=")[2]
 
 
 def data_path(outcome: str, command: int, task: int, part: int) -> str:
-    """Return the path of a new file of the table, which no other file has or will have.
+    """Return a unique path for a new data file.
 
-    It holds the numbers of the command that writes it, of its task, and of the file among those of the task:
-    in order of their names, files are in the order in which they came.
+    It holds the numbers of the command, the task and the part, so that sorted names are in order of writing.
     """
     return f"outcome={outcome}/part-{command:06}-{task:06}-{part:03}-{secrets.token_hex(8)}.parquet"
 
 
 def stem(path: str) -> str:
-    """Return what the names of a file of the table and of its matrices have in common."""
+    """Return the part of a name that a data file and its matrix files share."""
     return path.rpartition("/")[2].removesuffix(".parquet").removesuffix(".csv")
 
 
 def command_of(stem: str) -> int:
-    """Return the number of the command that wrote a file; 0 if it was another program."""
+    """Return the number of the command that wrote a file; 0 if another program did."""
     parts = stem.split("-")
     return int(parts[1]) if parts[0] == "part" and len(parts) > 1 and parts[1].isdigit() else 0
 
 
 def matrix_paths(data_path: str, model_id: str) -> tuple[str, str]:
-    """Return the paths in an output of what a model makes of a file of the table: Parquet and CSV."""
+    """Return the paths of a data file's matrix rows under a model: Parquet and CSV."""
     name = stem(data_path)
     return f"{PCA}/model_id={model_id}/{name}.parquet", f"{PCA_CSV}/model_id={model_id}/{name}.csv"

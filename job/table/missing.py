@@ -1,7 +1,7 @@
-"""The list of known photos that the last run did not find, for people to look at before they prune.
+"""The list of photos in the table that the last run did not list, for people to check before they prune.
 
-Each command that changes it writes it anew under its own number, and the highest number counts: a command
-that was overtaken, and wakes, changes nothing. The others are deleted at the end of a command.
+Each command writes the list under its own number, and the highest number is valid: so a command that was
+overtaken cannot change it. Older lists are deleted at the end of a command.
 """
 
 import io
@@ -17,17 +17,17 @@ from job.table.writer import Writer
 
 def read(output: str) -> pa.Table:
     """Return the list: ``path`` and ``outcome``."""
-    place = sweep.missing_list(output)
-    return files.read(place) if place else schema.MISSING.empty_table()
+    location = sweep.missing_list(output)
+    return files.read(location) if location else schema.MISSING.empty_table()
 
 
-def write(writer: Writer, listed: Iterable[pa.RecordBatch]) -> None:
-    """Write the list; a first one that is empty is not written."""
+def write(writer: Writer, missing: Iterable[pa.RecordBatch]) -> None:
+    """Write the list; an empty one only if it replaces another."""
     sink, rows = io.BytesIO(), 0
     with pq.ParquetWriter(sink, schema.MISSING, compression="zstd") as file:
-        for batch in listed:
+        for batch in missing:
             file.write_batch(batch.select(schema.MISSING.names).cast(schema.MISSING))
             rows += len(batch)
     if rows or sweep.missing_list(writer.output):
-        place = store.join(writer.output, layout.MISSING, f"{writer.number:09}.parquet")
-        store.write_bytes(place, sink.getvalue())
+        location = store.join(writer.output, layout.MISSING, f"{writer.number:09}.parquet")
+        store.write_bytes(location, sink.getvalue())

@@ -1,4 +1,4 @@
-"""Photos leave the table: their files are written anew without them, and one commit exchanges these."""
+"""Remove photos from the table: rewrite their data files without them, and replace these in one commit."""
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,22 +9,22 @@ from job.table import files, layout
 from job.table.layout import DataFile
 from job.table.writer import Writer
 
-FILES_AT_ONCE: Final = 4  # of some MB each, in as many threads
+FILES_AT_ONCE: Final = 4  # a few MB each, one thread each
 
 
-def remove_photos(writer: Writer, paths_of: Mapping[str, Collection[str]]) -> dict[str, DataFile | None]:
-    """Take the rows of photos, given by the files of the table that they are in, out of it, all at once.
+def remove_photos(writer: Writer, paths_by_file: Mapping[str, Collection[str]]) -> dict[str, DataFile | None]:
+    """Remove the rows of photos, given by the data files that hold them, in one commit.
 
-    Return, by each of these files, the one in its place; None where no row is left.
+    Return the new data file for each old one; None if no row remains.
     """
 
-    def without(number: int, file: str) -> DataFile | None:
-        left = files.rows_without(files.location(writer.output, file), paths_of[file])
+    def rewrite(number: int, file: str) -> DataFile | None:
+        rows = files.rows_without(files.location(writer.output, file), paths_by_file[file])
         path = layout.data_path(layout.outcome_of(file), writer.number, number, 0)
-        return files.write(writer.output, path, left) if len(left) else None
+        return files.write(writer.output, path, rows) if len(rows) else None
 
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        replaced = dict(zip(paths_of, pool.map(without, count(), paths_of), strict=True))
+        replaced = dict(zip(paths_by_file, pool.map(rewrite, count(), paths_by_file), strict=True))
     if replaced:
         writer.commit(add=[file for file in replaced.values() if file is not None], remove=replaced)
     return replaced

@@ -1,4 +1,4 @@
-"""The columns of the tables."""
+"""The columns of the table, its tasks, the matrix and the list of missing photos."""
 
 from typing import Final
 
@@ -14,9 +14,9 @@ LISTED: Final = pa.schema(
         pa.field("modified", pa.timestamp("us", tz="UTC")),
     ]
 )
-# A row of a task: a photo to be made, and the file of the table whose row of it is to be replaced.
+# A row of a task: a photo, and the data file that holds its old row, if there is one.
 TASKS: Final = LISTED.append(pa.field("replaces", pa.string()))
-# A row of the table. The partition, ``outcome``, stands in a file's path and not in the file.
+# A row of the table. The partition column ``outcome`` stands only in a data file's path.
 PHOTOS: Final = pa.schema(
     [
         *LISTED,
@@ -31,6 +31,6 @@ PHOTOS: Final = pa.schema(
     ]
 )
 PARTITION: Final = pa.field("outcome", pa.string(), nullable=False)
-# The model that made a row of the matrix stands in the path: ``model_id=…``.
+# A row of the matrix. Its model stands in the path: ``model_id=…``.
 PCA: Final = pa.schema([*list(LISTED)[:3], pa.field("pca", pa.list_(pa.float32()))])
 MISSING: Final = pa.schema([pa.field("path", pa.string(), nullable=False), PARTITION])

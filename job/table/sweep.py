@@ -1,8 +1,7 @@
-"""What a command deletes at its end: every file in an output's folders that its table does not lead to.
+"""Deletion of unreferenced files at the end of a command.
 
-These are files of the table that were replaced, or that a command wrote and did not commit; matrices of such
-files and of models that are not current; older lists of missing photos; tasks; and drafts of a process that
-was killed while it wrote.
+These are data files that were replaced or never committed; matrices of such files and of models that are not
+current; older lists of missing photos; tasks; and unfinished files of killed processes.
 """
 
 import json
@@ -18,69 +17,73 @@ DERIVED: Final = (layout.PCA, layout.PCA_CSV)
 
 
 def candidates(output: str) -> list[str]:
-    """Return the locations of all files that a command may have to delete."""
+    """Return the locations of all files that might have to be deleted."""
     folders = (layout.PHOTOS, *DERIVED, layout.MISSING, layout.TASKS)
-    there = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
+    stored = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
-    return [*(location for location, _ in there), *drafts]
+    return [*(location for location, _ in stored), *drafts]
 
 
-def unreferenced(output: str, places: Sequence[str], snapshot: Snapshot, keep_hours: float = 0) -> list[str]:
-    """Return those of some locations, as :func:`candidates` returns them, that a snapshot does not lead to.
+def unreferenced(
+    output: str, locations: Sequence[str], snapshot: Snapshot, keep_hours: float = 0
+) -> list[str]:
+    """Return those of the :func:`candidates` that a snapshot does not reference.
 
-    Files that were removed from the table within `keep_hours` are not returned.
+    Data files that were removed from the table in the last `keep_hours` are not returned.
     """
     paths = {*snapshot.files}
     if keep_hours:
         paths |= commits.removed_since(output, snapshot.version, keep_hours)
-    named = {store.join(output, layout.PHOTOS, path) for path in paths} | {missing_list(output)}
+    referenced = {store.join(output, layout.PHOTOS, path) for path in paths} | {missing_list(output)}
     model_id = current_model_id(output)
     for file in snapshot.files_of(layout.FEATURIZED):
-        named |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
-    return [place for place in places if place not in named]
+        referenced |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
+    return [location for location in locations if location not in referenced]
 
 
 def overtaken_files(output: str, newest: Snapshot, seen: Snapshot, command: int) -> list[str]:
-    """Return the locations of what a command that was overtaken has written, and nobody has committed.
+    """Return the locations of an overtaken command's files that are in no commit.
 
     Parameters
     ----------
     output : str
     newest, seen : Snapshot
-        Of whoever has taken over; and the last one that this command saw. What it had committed may have been
-        replaced since, and is still wanted till the other's end; a matrix of it is not.
+        The newest snapshot, and the last one of the overtaken command. Data files of the latter stay even if
+        they were replaced since, because the new command deletes them at its end; their matrices go.
     command : int
-        The number of the command that was overtaken: whatever has a higher one is not its.
+        The number of the overtaken command; files with a higher number are not its own.
     """
-    named = {layout.stem(path) for path in newest.files}
-    committed = named | {layout.stem(path) for path in seen.files}
-    left = [store.join(output, layout.MISSING, f"{command:09}.parquet")]
+    current = {layout.stem(path) for path in newest.files}
+    committed = current | {layout.stem(path) for path in seen.files}
+    leftovers = [store.join(output, layout.MISSING, f"{command:09}.parquet")]
     for location, _ in store.list_files(store.join(output, layout.PHOTOS)):
         stem = layout.stem(location)
         if layout.command_of(stem) == command and stem not in committed:
-            left.append(location)
+            leftovers.append(location)
     for location, _ in chain.from_iterable(store.list_files(store.join(output, name)) for name in DERIVED):
         stem = layout.stem(location)
-        if layout.command_of(stem) <= command and stem not in named:
-            left.append(location)
-    left += [location for location, _ in store.list_files(store.join(output, layout.TASKS, str(command)))]
-    return left
+        if layout.command_of(stem) <= command and stem not in current:
+            leftovers.append(location)
+    leftovers += [
+        location for location, _ in store.list_files(store.join(output, layout.TASKS, str(command)))
+    ]
+    return leftovers
 
 
 def delete_files(output: str, locations: list[str]) -> None:
-    """Delete files of an output, and the folders that are empty then."""
+    """Delete files of an output, and the folders that become empty."""
     store.delete_files(locations)
     if not store.is_s3(output):
         store.remove_empty_folders({location.rpartition("/")[0] for location in locations}, output)
 
 
 def missing_list(output: str) -> str:
-    """Return where the list of missing photos is; ``""`` if there is none."""
-    return max((place for place, _ in store.list_files(store.join(output, layout.MISSING))), default="")
+    """Return the location of the list of missing photos; ``""`` if there is none."""
+    return max((location for location, _ in store.list_files(store.join(output, layout.MISSING))), default="")
 
 
 def current_model_id(output: str) -> str:
-    """Return the id of the model that the matrix is of; ``""`` if there is none."""
+    """Return the id of the matrix's model; ``""`` if there is none."""
     try:
         return str(json.loads(store.read_bytes(store.join(output, layout.CURRENT_MODEL)))["model_id"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):

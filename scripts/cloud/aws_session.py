@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import boto3
 from botocore.config import Config
@@ -19,6 +19,7 @@ from botocore.parsers import ResponseParserError
 
 from job.cli.arguments import EU_REGIONS
 from job.errors import JobError, ResidencyError, UsageError
+from job.storage.aws import are_credentials_missing
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RELEASE: Final = ROOT / "docker" / "release.env"
@@ -34,20 +35,18 @@ BAD_CREDENTIALS: Final = (
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 )
-# Parts of the names of botocore's errors for credentials that are missing, incomplete or out of date.
-NO_CREDENTIALS: Final = ("Credential", "Token", "SSO", "Login", "Profile")
 
 
 class AwsRefusedError(JobError):
     """AWS refused, or could not be asked."""
 
-    exit_code: ClassVar[int] = 6
+    exit_code = 6
 
 
 class CancelledError(JobError):
     """The run was cancelled."""
 
-    exit_code: ClassVar[int] = 5
+    exit_code = 5
 
 
 class RunFailedError(JobError):
@@ -131,7 +130,7 @@ def explained(error: ClientError | BotoCoreError) -> AwsRefusedError:
     name = type(error).__name__
     if name in ("ConfigParseError", "ConfigNotFound"):
         return AwsRefusedError(f"the AWS configuration cannot be read ({name}): look at ~/.aws/config")
-    if any(part in name for part in NO_CREDENTIALS):
+    if are_credentials_missing(error):
         return AwsRefusedError(f"no AWS credentials ({name}): log in, or name a profile with --profile")
     return AwsRefusedError(f"AWS could not be asked ({name}): look at the network")
 
