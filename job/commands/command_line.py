@@ -1,7 +1,6 @@
-"""The command lines of ``job erase``, ``job show`` and ``job compact``, and what ends them.
+"""The command lines of ``job erase``, ``job show`` and ``job compact``: options, summaries and exit codes.
 
-``main`` hands over to :func:`main` here if the first word of its arguments is one of these. None of the three
-starts Spark.
+None of the three starts Spark.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from job.errors import UsageError
 from job.storage import store
 from job.storage.locations import LOCATION_FORMS, object_location
 
-REQUESTED_BY: Final = 200  # characters
+MAX_REQUESTER: Final = 200  # characters
 EXITS: Final = """
 Every option can also be set in the environment: --requested-by is FRUITS_REQUESTED_BY. Flags win.
 exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing is known (show), 4 outside the EU, 130 interrupted
@@ -27,13 +26,13 @@ exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing is known (show), 4 ou
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command."""
+    """A command: its help, its functions, and its sentence after an interruption."""
 
-    about: str  # for --help, as the example
+    description: str
     example: str
-    run: Callable[..., dict[str, Any]]  # is handed the log and the options given, by name
-    summary: Callable[[Mapping[str, Any]], str]  # turns what `run` returns into a text
-    again: str  # what to do after an interruption
+    run: Callable[..., dict[str, Any]]  # takes the log and the options as keywords, and returns the result
+    summary: Callable[[Mapping[str, Any]], str]  # returns the closing text of that result
+    interruption: str
 
 
 COMMANDS: Final = {
@@ -63,24 +62,24 @@ COMMANDS: Final = {
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command, which is the first of the arguments, and return its exit code."""
+    """Run the command that the first argument names, and return its exit code."""
     name, *words = arguments
     command = COMMANDS[name]
     log = exits.initial_log(words, environment, new_run_id())
 
     def work() -> None:
-        given = _given(name, _parser(name).parse_options(words, environment))
-        log.as_json = given.pop("log_format", "text") == "json"
+        options = _run_options(name, _parser(name).parse_options(words, environment))
+        log.as_json = options.pop("log_format", "text") == "json"
         exits.interrupt_on_signals()
-        result = command.run(log=log, **given)
+        result = command.run(log=log, **options)
         log.summary(command.summary(result), **result)
 
-    return exits.run_command(log, name, work, f"interrupted: {command.again}")
+    return exits.run_command(log, name, work, f"interrupted: {command.interruption}")
 
 
 def _parser(name: str) -> JobParser:
     command = COMMANDS[name]
-    parser = JobParser(f"job {name}", command.about, f"example:\n  {command.example}\n{EXITS}")
+    parser = JobParser(f"job {name}", command.description, f"example:\n  {command.example}\n{EXITS}")
     add = parser.add_argument
     add("--output", type=location, metavar="URI", help=f"{LOCATION_FORMS}, of the tables")
     if name != "compact":
@@ -90,7 +89,7 @@ def _parser(name: str) -> JobParser:
     if name == "erase":
         begin = "photos whose path begins so, letter by letter as in S3: end a folder with /; repeatable"
         add("--prefix", action="append", type=_prefix, metavar="P", help=begin)
-        add("--requested-by", type=_who, metavar="WHO", help="who asked for it; stands in the record")
+        add("--requested-by", type=_requester, metavar="WHO", help="who asked for it; stands in the record")
         add("--dry-run", action="store_true", help="say how many photos, no more")
     if name == "compact":
         add("--rows", type=count, metavar="N", help=f"most rows of a file (default {compact.ROWS})")
@@ -100,38 +99,38 @@ def _parser(name: str) -> JobParser:
     return parser
 
 
-def _given(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return a command's options, complete; the photos selected are one of them."""
-    if "output" not in given:
+def _run_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Check that no option is missing, and replace those that select photos by one Selection."""
+    if "output" not in options:
         raise UsageError(f"--output is missing: give a {LOCATION_FORMS}; --help shows an example")
     if name != "compact":
-        paths, prefixes, hashes = (given.pop(option, []) for option in ("path", "prefix", "sha256"))
+        paths, prefixes, hashes = (options.pop(option, []) for option in ("path", "prefix", "sha256"))
         if not paths + prefixes + hashes:
-            options = "--path, --prefix or --sha256" if name == "erase" else "--path or --sha256"
-            raise UsageError(f"nothing is selected: give {options}; --help shows an example")
-        given["selection"] = Selection(frozenset(paths), tuple(sorted(set(prefixes))), frozenset(hashes))
-    if name == "erase" and "requested_by" not in given:
+            flags = "--path, --prefix or --sha256" if name == "erase" else "--path or --sha256"
+            raise UsageError(f"nothing is selected: give {flags}; --help shows an example")
+        options["selection"] = Selection(frozenset(paths), tuple(sorted(set(prefixes))), frozenset(hashes))
+    if name == "erase" and "requested_by" not in options:
         raise UsageError(
             "--requested-by is missing: say who asked for it; the record of the erasure names them"
         )
-    return given
+    return options
 
 
 def _path(text: str) -> str:
-    """Return a photo's path as it stands in tables."""
+    """Return a photo's path in the form that the table holds."""
     return store.printable(object_location(text) or location(text))
 
 
 def _prefix(text: str) -> str:
-    """Return the beginning of paths. A slash at its end stays, and a bucket's name is whole."""
-    if key := object_location(text):
-        return key
-    place = location(text)
-    whole = text.endswith("/") or (store.is_s3(place) and place.count("/") == 2)
-    return store.printable(f"{place.rstrip('/')}/" if whole else place)
+    """Return a prefix of paths in the table; a final slash is kept, and a bare bucket gets one."""
+    if object_uri := object_location(text):
+        return object_uri
+    prefix = location(text)
+    is_folder = text.endswith("/") or (store.is_s3(prefix) and prefix.count("/") == 2)
+    return store.printable(f"{prefix.rstrip('/')}/" if is_folder else prefix)
 
 
-def _who(text: str) -> str:
-    if text.strip() and text.isprintable() and len(text) <= REQUESTED_BY:
+def _requester(text: str) -> str:
+    if text.strip() and text.isprintable() and len(text) <= MAX_REQUESTER:
         return text.strip()
-    raise argparse.ArgumentTypeError(f"{text!r} is not a name of 1 to {REQUESTED_BY} printable characters")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a name of 1 to {MAX_REQUESTER} printable characters")

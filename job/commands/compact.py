@@ -1,7 +1,7 @@
-"""``job compact``: the many small files that daily increments leave become few; no row changes.
+"""``job compact``: merges the many small files that daily runs leave into few; no row changes.
 
-Neighbours in order of their first paths are merged, each group by one commit. A merged file of features is
-projected again, by the same model, before it is committed; the moments stay what they are.
+Each group of neighbouring small files, in path order, becomes one file by one commit. A merged file of
+features is projected by the current model before its commit; the moments only record the new file names.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,12 +35,12 @@ def run(
     keep_versions: float = 0,
     regions: Sequence[str] = EU_REGIONS,
 ) -> dict[str, Any]:
-    """Compact to files of at most so many rows, and return the table's files before and after.
+    """Merge small files into files of at most `rows` rows, and return the numbers of files before and after.
 
     Raises
     ------
     JobError
-        If the output is none of ours, is elsewhere, or is being written to.
+        If the output was not made by this job, is outside `regions`, or is being written to.
     """
     residency.check([output], regions)
     with writer.exclusive_writer(
@@ -51,27 +51,30 @@ def run(
         lambda text: log.info("waiting", text),
         keep_versions,
     ) as writing:
-        before = _count(writing.snapshot)
-        current = saved_model.load(output, sweep.current_model_id(output))
+        before = _file_counts(writing.snapshot)
+        saved = saved_model.load(output, sweep.current_model_id(output))
         for outcome in OUTCOMES:
-            _compact(writing, outcome, rows, current[0] if current else None)
-        after = _count(writing.snapshot)
+            _merge_small_files(writing, outcome, rows, saved[0] if saved else None)
+        after = _file_counts(writing.snapshot)
     return {"output": output, "files_before": before, "files_after": after}
 
 
-def summary(done: Mapping[str, Any]) -> str:
+def summary(result: Mapping[str, Any]) -> str:
     """Return the closing text of a compaction."""
-    before, after = done["files_before"], done["files_after"]
+    before, after = result["files_before"], result["files_after"]
     if before == after:
         return "nothing to do: there are no small files to merge"
     return "\n".join(f"{name}: {before[name]:,} files are {after[name]:,} now" for name in before)
 
 
-def grouped(found: Iterable[tuple[str, DataFile]], most: int) -> Iterator[list[DataFile]]:
-    """Group small files, each with its first path, in order of these; half of `most` rows are not small."""
+def groups_to_merge(keyed_files: Iterable[tuple[str, DataFile]], most: int) -> Iterator[list[DataFile]]:
+    """Group the files of fewer than ``most / 2`` rows into groups of at most `most` rows.
+
+    Each file comes with its first path, which gives the order.
+    """
     group: list[DataFile] = []
     rows = 0
-    for _, file in sorted(found, key=itemgetter(0, 1)):
+    for _, file in sorted(keyed_files, key=itemgetter(0, 1)):
         if 2 * file.rows >= most:
             continue
         if rows + file.rows > most:
@@ -84,24 +87,24 @@ def grouped(found: Iterable[tuple[str, DataFile]], most: int) -> Iterator[list[D
         yield group
 
 
-def _compact(writing: Writer, outcome: str, most: int, model: Pca | None) -> None:
+def _merge_small_files(writing: Writer, outcome: str, most: int, model: Pca | None) -> None:
     output = writing.output
-    every = writing.snapshot.files_of(outcome)
+    data_files = writing.snapshot.files_of(outcome)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        firsts = list(pool.map(lambda file: _first_path(output, file), every))
+        first_paths = list(pool.map(lambda file: _first_path(output, file), data_files))
     names: dict[str, str] = {}
     merged: list[DataFile] = []
-    for number, group in enumerate(grouped(zip(firsts, every, strict=True), most)):
+    for number, group in enumerate(groups_to_merge(zip(first_paths, data_files, strict=True), most)):
         parts = [files.read(files.location(output, file.path)) for file in group]
         path = layout.data_path(outcome, writing.number, number, 0)
         file = files.write(output, path, pa.concat_tables(parts))
         if outcome == layout.FEATURIZED and model is not None:
-            projection.project(output, file.path, model)
+            projection.project_file(output, file.path, model)
         writing.commit(add=[file], remove=[old.path for old in group], data_change=False)
         names |= {old.path: file.path for old in group}
         merged.append(file)
     if outcome == layout.FEATURIZED and merged:
-        incremental_moments.renamed(output, names, merged)
+        incremental_moments.rename_files(output, names, merged)
 
 
 def _first_path(output: str, file: DataFile) -> str:
@@ -110,5 +113,5 @@ def _first_path(output: str, file: DataFile) -> str:
     return pc.min(paths).as_py() or ""
 
 
-def _count(snapshot: Snapshot) -> dict[str, int]:
+def _file_counts(snapshot: Snapshot) -> dict[str, int]:
     return {outcome: len(snapshot.files_of(outcome)) for outcome in OUTCOMES}

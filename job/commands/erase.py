@@ -1,8 +1,8 @@
-"""``job erase``: every trace of some photos leaves an output, and what is made of them is made anew.
+"""``job erase``: removes every trace of the selected photos from an output, and updates moments and matrix.
 
-First goes what only tells of a photo, and last, by one commit, its row of the table: by that row alone a
-hash leads to a path, so whoever is stopped says the same again and it goes on. What a stopped erasure has
-taken out of the table, the next command deletes from the disk.
+The list of missing photos is rewritten first, and one commit then removes the rows. In this order an
+interrupted erasure can be repeated, since only a row leads from a hash to its path. The next command deletes
+the replaced files that an interrupted erasure left on disk.
 """
 
 import json
@@ -18,7 +18,7 @@ from job import __version__
 from job.cli.arguments import EU_REGIONS
 from job.cli.log import Log
 from job.commands import leftovers, search
-from job.commands.search import Found, Selection
+from job.commands.search import Matches, Selection
 from job.model import incremental_moments, projection, saved_model
 from job.storage import residency, store
 from job.table import claim, files, layout, missing, removal, sweep, writer
@@ -33,17 +33,17 @@ def run(
     dry_run: bool = False,
     regions: Sequence[str] = EU_REGIONS,
 ) -> dict[str, Any]:
-    """Erase, and return what was done: counts, never what was asked for. The log's id is the erasure's.
+    """Erase photos, and return counts, never the names of photos. The log's run id names the erasure.
 
     Raises
     ------
     JobError
-        If the output is none of ours, is elsewhere, or is being written to.
+        If the output was not made by this job, is outside `regions`, or is being written to.
     """
     residency.check([output], regions)
     if dry_run:
-        found = claim.read_table(output, lambda table: search.find(output, table, selection))
-        return {"output": output, "dry_run": True, "rows": _counts(output, found, selection)}
+        matches = claim.read_table(output, lambda table: search.find_photos(output, table, selection))
+        return {"output": output, "dry_run": True, "rows": _photo_counts(output, matches, selection)}
     with writer.exclusive_writer(
         output,
         log.run_id,
@@ -51,13 +51,13 @@ def run(
         lambda table: claim.admit_existing(output, table),
         lambda text: log.info("waiting", text),
     ) as writing:
-        found = search.find(output, writing.snapshot, selection)
-        rows = _counts(output, found, selection)
-        _erase_missing(writing, selection, found)
-        replaced = removal.remove_photos(writing, found.paths_of)
-        moments, projected = _made_anew(writing)
-        same = Selection(sha256=frozenset(found.sha256))
-        copies = search.find(output, writing.snapshot, same) if found.sha256 else Found()
+        matches = search.find_photos(output, writing.snapshot, selection)
+        rows = _photo_counts(output, matches, selection)
+        _erase_missing(writing, selection, matches)
+        replaced = removal.remove_photos(writing, matches.paths_by_file)
+        moments, projected = _update_derived(writing)
+        same_content = Selection(sha256=frozenset(matches.sha256))
+        copies = search.find_photos(output, writing.snapshot, same_content) if matches.sha256 else Matches()
         record = {
             "erasure_id": log.run_id,
             "requested_by": requested_by,
@@ -69,31 +69,31 @@ def run(
             "rows_projected_again": projected,
             "version": __version__,
         }
-        writing.commit()  # makes sure that the table is still this command's
+        writing.commit()  # fails if another command has taken over
         data = json.dumps(record, indent=2).encode()
         store.write_bytes(store.join(output, layout.ERASURES, f"{log.run_id}.json"), data)
-    asked = found.paths() | selection.paths
+    paths = matches.paths() | selection.paths
     return {
         **record,
         "output": output,
         "dry_run": False,
         "same_content_left": len(copies.paths()),
         "records_naming": leftovers.records_naming(output, writing.snapshot, selection),
-        "photos": asdict(leftovers.sources(asked, regions)),
+        "photos": asdict(leftovers.source_photos(paths, regions)),
         "older_versions": leftovers.old_versions(output),
         "models": sum(1 for _ in store.list_files(store.join(output, layout.MODELS), "model.json")),
     }
 
 
-def summary(done: Mapping[str, Any]) -> str:
-    """Return the closing text of an erasure, or of its rehearsal."""
-    rows = {name: number for name, number in done["rows"].items() if number}
+def summary(result: Mapping[str, Any]) -> str:
+    """Return the closing text of an erasure or of its dry run."""
+    rows = {name: number for name, number in result["rows"].items() if number}
     text = ", ".join(f"{number:,} {name}" for name, number in rows.items())
-    if done["dry_run"]:
+    if result["dry_run"]:
         return f"would erase photos: {text}" if rows else "nothing found: there is no photo to erase"
-    photos = done["photos"]
+    photos = result["photos"]
     lines = [f"erased photos: {text}" if rows else "nothing found: no photo was erased"]
-    lines += [f"moments: {done['moments']}", f"older versions: {done['older_versions']}"]
+    lines += [f"moments: {result['moments']}", f"older versions: {result['older_versions']}"]
     if photos["there"]:
         lines.append(
             f"photos: {photos['there']:,} are still where they were read: delete them, or the next run reads "
@@ -101,46 +101,47 @@ def summary(done: Mapping[str, Any]) -> str:
         )
     if photos["unknown"]:
         lines.append(f"photos: of {photos['unknown']:,} it is not known whether they are still there")
-    if done["same_content_left"]:
+    if result["same_content_left"]:
         lines.append(
-            f"copies: {done['same_content_left']:,} photos of other paths have the same content: "
+            f"copies: {result['same_content_left']:,} photos of other paths have the same content: "
             "--sha256 erases those"
         )
-    if done["records_naming"]:
+    if result["records_naming"]:
         lines.append(
-            f"records: {done['records_naming']:,} of runs and of the table name a selected place as their "
+            f"records: {result['records_naming']:,} of runs and of the table name a selected place as their "
             "input: they stay as they are"
         )
-    if done["models"] and rows.get(layout.FEATURIZED):
+    if result["models"] and rows.get(layout.FEATURIZED):
         lines.append(
             "models: they hold no row, but were fitted with these: a run with --refit always fits anew"
         )
-    record = f"{layout.ERASURES}/{done['erasure_id']}.json"
-    return "\n".join([*lines, f"record: {record} in {done['output']}"])
+    record = f"{layout.ERASURES}/{result['erasure_id']}.json"
+    return "\n".join([*lines, f"record: {record} in {result['output']}"])
 
 
-def _counts(output: str, found: Found, selection: Selection) -> dict[str, int]:
-    """Return how many photos were found, by what became of them; and in the list of the missing."""
-    rows = {outcome: found.rows(outcome) for outcome in (layout.FEATURIZED, layout.REJECTED)}
+def _photo_counts(output: str, matches: Matches, selection: Selection) -> dict[str, int]:
+    """Return the numbers of selected photos by outcome, and in the list of missing photos."""
+    rows = {outcome: matches.rows(outcome) for outcome in (layout.FEATURIZED, layout.REJECTED)}
     listed = missing.read(output)
-    of_list = len(listed.filter(_selected(listed, selection, found)))
-    return {**rows, "of those not listed any more": of_list}
+    missing_count = len(listed.filter(_missing_mask(listed, selection, matches)))
+    return {**rows, "of those not listed any more": missing_count}
 
 
-def _selected(listed: pa.Table, selection: Selection, found: Found) -> pa.ChunkedArray:
-    return pc.or_(selection.by_path(listed["path"]), files.photo_mask(listed, found.paths()))
+def _missing_mask(listed: pa.Table, selection: Selection, matches: Matches) -> pa.ChunkedArray:
+    """Return, for each missing photo, whether it is selected by path or is among the matches."""
+    return pc.or_(selection.path_mask(listed["path"]), files.photo_mask(listed, matches.paths()))
 
 
-def _erase_missing(writing: Writer, selection: Selection, found: Found) -> None:
-    """Take photos out of the list of those that the last run did not find."""
+def _erase_missing(writing: Writer, selection: Selection, matches: Matches) -> None:
+    """Remove photos from the list of those that the last run no longer listed."""
     listed = missing.read(writing.output)
-    left = listed.filter(pc.invert(_selected(listed, selection, found)))
-    if len(left) < len(listed):
-        missing.write(writing, left.to_batches())
+    remaining = listed.filter(pc.invert(_missing_mask(listed, selection, matches)))
+    if len(remaining) < len(listed):
+        missing.write(writing, remaining.to_batches())
 
 
-def _made_anew(writing: Writer) -> tuple[str, int]:
-    """Bring moments and matrix up to date; return what became of the first, and the rows projected."""
+def _update_derived(writing: Writer) -> tuple[str, int]:
+    """Update moments and matrix; return what happened to the moments, and the number of rows projected."""
     output, featurized = writing.output, writing.snapshot.files_of(layout.FEATURIZED)
     before = incremental_moments.load(output)
     if before is None:
@@ -148,17 +149,17 @@ def _made_anew(writing: Writer) -> tuple[str, int]:
     elif before.files == {file.path: file.rows for file in featurized}:
         text = "unchanged"
     else:
-        _, anew = incremental_moments.sum_up(
-            output, featurized, lambda some: incremental_moments.of_files(output, some)
+        _, anew = incremental_moments.update(
+            output, featurized, lambda some: incremental_moments.file_moments(output, some)
         )
         text = "summed up anew" if anew else "brought up to date, exactly"
     model = saved_model.load(output, sweep.current_model_id(output))
     if model is None:
         return text, 0
-    _, projected = projection.write(
+    _, projected = projection.update(
         output,
         featurized,
         model[0],
-        lambda some: sum(projection.project(output, file.path, model[0]) for file in some),
+        lambda some: sum(projection.project_file(output, file.path, model[0]) for file in some),
     )
     return text, projected

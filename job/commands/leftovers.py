@@ -1,6 +1,6 @@
-"""What an erasure does not reach: old versions and backups of an output, and the photos at their source.
+"""What an erasure leaves behind: older versions in S3, the photos at their source, and records' inputs.
 
-The last step of ``erase``: nothing here is changed, and nothing that cannot be asked ends the command.
+The last step of ``erase``. It only reads, and an answer that it cannot get counts as unknown.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from job.table.commits import Snapshot
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import LifecycleRuleOutputTypeDef
 
-PHOTOS_ASKED: Final = 10_000
-REQUESTS: Final = 32
+MAX_PHOTOS: Final = 10_000
+REQUESTS_AT_ONCE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """How many photos are still where they were read, are gone, and are not known of."""
+class SourceCounts:
+    """How many photos still exist at their source, no longer exist, and could not be looked up."""
 
     there: int
     gone: int
@@ -36,7 +36,7 @@ class Sources:
 
 
 def old_versions(output: str, now: datetime | None = None) -> str:
-    """Say what is still kept of an output's older files, and until when."""
+    """Return a sentence on older versions of an output's files: whether S3 keeps any, and until when."""
     if not store.is_s3(output):
         return "backups of this machine are not known to the job: such as there are still hold the rows"
     copies = "; replicas and backups of the bucket are not known to the job"
@@ -57,38 +57,38 @@ def old_versions(output: str, now: datetime | None = None) -> str:
             "older versions of the rewritten objects stay for ever, for no lifecycle rule ends them: delete "
             f"them, or add a rule with NoncurrentVersionExpiration{copies}"
         )
-    # S3 counts whole days, and acts on the midnight (UTC) after them.
+    # S3 counts whole days, and deletes at the midnight (UTC) that follows.
     end = (now or datetime.now(UTC)) + timedelta(days=days + 1)
     return f"older versions of the rewritten objects stay until {end:%Y-%m-%d}{copies}"
 
 
-def sources(paths: Iterable[str], regions: Sequence[str]) -> Sources:
-    """Look whether photos, by their paths in tables, are still there; of many, at the first ten thousand.
+def source_photos(paths: Iterable[str], regions: Sequence[str]) -> SourceCounts:
+    """Count the photos that still exist at their source; of many, only the first ten thousand are looked up.
 
-    A bucket outside `regions` is not asked: its photos count as unknown.
+    Photos in a bucket outside `regions` count as unknown: no request goes there.
     """
-    every = sorted(set(paths))
-    asked = every[:PHOTOS_ASKED]
-    admitted = {""}
-    for bucket in {_bucket(path) for path in asked} - admitted:
+    distinct = sorted(set(paths))
+    sample = distinct[:MAX_PHOTOS]
+    admitted = {""}  # files on this machine have no bucket
+    for bucket in {_bucket(path) for path in sample} - admitted:
         with contextlib.suppress(JobError):
             residency.check([f"s3://{bucket}"], regions)
             admitted.add(bucket)
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        answers = list(pool.map(lambda path: _exists(path) if _bucket(path) in admitted else None, asked))
-    unknown = answers.count(None) + len(every) - len(asked)
-    return Sources(answers.count(True), answers.count(False), unknown)
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        answers = list(pool.map(lambda path: _exists(path) if _bucket(path) in admitted else None, sample))
+    unknown = answers.count(None) + len(distinct) - len(sample)
+    return SourceCounts(answers.count(True), answers.count(False), unknown)
 
 
 def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
-    """Return how many records name a selected place as their input, the table's own among them."""
+    """Return the number of records, and of claims in the table, whose input is a selected path."""
     inputs = [claim.saved_claim(table).get("inputs", [])]
     for file, _ in store.list_files(store.join(output, layout.RUNS), ".json"):
         with contextlib.suppress(FileNotFoundError, ValueError):
             inputs.append(json.loads(store.read_bytes(file)).get("input", []))
     return sum(
-        any(place in selection.paths or f"{place}/".startswith(selection.prefixes) for place in places)
-        for places in inputs
+        any(path in selection.paths or f"{path}/".startswith(selection.prefixes) for path in paths)
+        for paths in inputs
     )
 
 
@@ -110,7 +110,7 @@ def _exists(path: str) -> bool | None:
 
 
 def _days_kept(output: str) -> int | None:
-    """Return for how many days S3 keeps what is overwritten or deleted below an output; None is for ever."""
+    """Return the days that S3 keeps overwritten or deleted objects of an output; None means for ever."""
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
     bucket, key = s3.split(output)
@@ -127,18 +127,18 @@ def _days_kept(output: str) -> int | None:
                 return []
             raise
 
-    found = [_days(rule, f"{key}/") for rule in aws.retry(rules, output)]
-    return min((days for days in found if days is not None), default=None)
+    rule_days = [_days_of_rule(rule, f"{key}/") for rule in aws.retry(rules, output)]
+    return min((days for days in rule_days if days is not None), default=None)
 
 
-def _days(rule: "LifecycleRuleOutputTypeDef", prefix: str) -> int | None:
-    """Return after how many days a rule ends every old version below a prefix; None if it does not."""
-    ending = rule.get("NoncurrentVersionExpiration", {})
-    chosen = rule.get("Filter", {})
-    both = chosen.get("And", {})
-    # A rule for objects of a tag or a size, or one that keeps some versions, does not end them all.
-    narrow = {*chosen, *both} - {"Prefix", "And"}
-    begins = rule.get("Prefix") or chosen.get("Prefix") or both.get("Prefix") or ""
-    if rule["Status"] != "Enabled" or narrow or ending.get("NewerNoncurrentVersions"):
+def _days_of_rule(rule: "LifecycleRuleOutputTypeDef", prefix: str) -> int | None:
+    """Return the days after which a lifecycle rule deletes every old version below `prefix`, or None."""
+    expiration = rule.get("NoncurrentVersionExpiration", {})
+    filters = rule.get("Filter", {})
+    combined = filters.get("And", {})
+    # A rule that filters by tag or size, or keeps some versions, does not delete them all.
+    other_filters = {*filters, *combined} - {"Prefix", "And"}
+    rule_prefix = rule.get("Prefix") or filters.get("Prefix") or combined.get("Prefix") or ""
+    if rule["Status"] != "Enabled" or other_filters or expiration.get("NewerNoncurrentVersions"):
         return None
-    return ending.get("NoncurrentDays") if prefix.startswith(begins) else None
+    return expiration.get("NoncurrentDays") if prefix.startswith(rule_prefix) else None

@@ -1,6 +1,6 @@
-"""Which rows of the table are of some photos: ``erase`` takes out what is found here, ``show`` tells it.
+"""The search for photos in the table, by path, prefix or content hash: the first step of erase and show.
 
-Of each file only what is compared is read, and of one whose statistics rule it out nothing.
+It reads only the compared columns, and skips row groups that Parquet's statistics rule out.
 """
 
 import os
@@ -23,31 +23,31 @@ FILES_AT_ONCE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Photos: by path, by how the path begins, letter by letter, and by the hash of the content."""
+    """The photos that a user selects: by path, by a prefix of the path, or by the SHA-256 of the content."""
 
     paths: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
     sha256: frozenset[str] = frozenset()
 
     def kinds(self) -> list[str]:
-        """Return in which ways something is selected."""
-        kinds = {"path": self.paths, "prefix": self.prefixes, "sha256": self.sha256}
-        return [name for name, values in kinds.items() if values]
+        """Return which of ``path``, ``prefix`` and ``sha256`` select something."""
+        values_of_kind = {"path": self.paths, "prefix": self.prefixes, "sha256": self.sha256}
+        return [kind for kind, values in values_of_kind.items() if values]
 
-    def by_path(self, paths: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Tell which paths are selected as such."""
-        chosen = pc.is_in(paths, value_set=pa.array(sorted(self.paths), pa.string()))
+    def path_mask(self, paths: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return, for each path, whether it is selected by path or prefix."""
+        mask = pc.is_in(paths, value_set=pa.array(sorted(self.paths), pa.string()))
         for prefix in self.prefixes:
-            for begins in {prefix, _unprintable(prefix)}:
-                chosen = pc.or_(chosen, pc.starts_with(paths, begins))
-        return chosen
+            for form in {prefix, _quoted_prefix(prefix)}:
+                mask = pc.or_(mask, pc.starts_with(paths, form))
+        return mask
 
-    def by_content(self, hashes: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Tell which hashes are selected."""
+    def hash_mask(self, hashes: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return, for each SHA-256, whether it is selected."""
         return pc.fill_null(pc.is_in(hashes, value_set=pa.array(sorted(self.sha256), pa.string())), False)
 
-    def may_be_in(self, group: pq.RowGroupMetaData) -> bool:
-        """Tell whether the statistics of a row group leave room for a row that is selected."""
+    def may_match(self, group: pq.RowGroupMetaData) -> bool:
+        """Tell whether a row group can hold a selected photo, by the minimum and maximum of its paths."""
         statistics = group.column(0).statistics
         if self.prefixes or self.sha256 or statistics is None or not statistics.has_min_max:
             return True
@@ -55,47 +55,49 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Photos of the table that are of a selection: their paths, by the table's files, and their hashes."""
+class Matches:
+    """The selected photos in the table: their paths for each file of the table, and their hashes."""
 
-    paths_of: dict[str, list[str]] = field(default_factory=dict)
+    paths_by_file: dict[str, list[str]] = field(default_factory=dict)
     sha256: set[str] = field(default_factory=set)
 
     def rows(self, outcome: str) -> int:
-        """Return how many of the photos are ``featurized`` or ``rejected``."""
-        return sum(len(paths) for file, paths in self.paths_of.items() if layout.outcome_of(file) == outcome)
+        """Return the number of photos with an outcome, ``featurized`` or ``rejected``."""
+        return sum(
+            len(paths) for file, paths in self.paths_by_file.items() if layout.outcome_of(file) == outcome
+        )
 
     def paths(self) -> set[str]:
-        """Return the photos."""
-        return {path for paths in self.paths_of.values() for path in paths}
+        """Return the paths of all the photos."""
+        return {path for paths in self.paths_by_file.values() for path in paths}
 
 
-def find(output: str, snapshot: Snapshot, selection: Selection) -> Found:
-    """Return the photos of a selection."""
-    found = Found()
-    every = sorted(snapshot.files.values())
+def find_photos(output: str, snapshot: Snapshot, selection: Selection) -> Matches:
+    """Return the photos of a table that are selected."""
+    matches = Matches()
+    data_files = sorted(snapshot.files.values())
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         for file, (paths, hashes) in zip(
-            every, pool.map(lambda file: _find_in(output, file, selection), every), strict=True
+            data_files, pool.map(lambda file: _matches_in(output, file, selection), data_files), strict=True
         ):
             if paths:
-                found.paths_of[file.path] = paths
-                found.sha256.update(hashes)
-    return found
+                matches.paths_by_file[file.path] = paths
+                matches.sha256.update(hashes)
+    return matches
 
 
-def _find_in(output: str, file: DataFile, selection: Selection) -> tuple[list[str], list[str]]:
-    """Return the paths of a file's selected rows, and their hashes."""
+def _matches_in(output: str, file: DataFile, selection: Selection) -> tuple[list[str], list[str]]:
+    """Return the paths and the hashes of a file's selected rows."""
     with store.open_columns(files.location(output, file.path), file.bytes) as source:
         parquet = pq.ParquetFile(source, pre_buffer=True)
-        groups = range(parquet.num_row_groups)
-        some = [number for number in groups if selection.may_be_in(parquet.metadata.row_group(number))]
-        table = parquet.read_row_groups(some, ["path", "sha256"], use_threads=False)
-    chosen = pc.or_(selection.by_path(table["path"]), selection.by_content(table["sha256"]))
-    mine = table.filter(chosen)
-    return mine["path"].to_pylist(), mine["sha256"].drop_null().to_pylist()
+        numbers = range(parquet.num_row_groups)
+        groups = [number for number in numbers if selection.may_match(parquet.metadata.row_group(number))]
+        table = parquet.read_row_groups(groups, ["path", "sha256"], use_threads=False)
+    mask = pc.or_(selection.path_mask(table["path"]), selection.hash_mask(table["sha256"]))
+    selected = table.filter(mask)
+    return selected["path"].to_pylist(), selected["sha256"].drop_null().to_pylist()
 
 
-def _unprintable(prefix: str) -> str:
-    """Return how a path that no table can hold begins if the file's own begins with `prefix`."""
+def _quoted_prefix(prefix: str) -> str:
+    """Return `prefix` in the percent-encoded form that the table holds of paths that are not UTF-8."""
     return "file://" + quote(os.fsencode(prefix))

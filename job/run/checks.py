@@ -1,4 +1,4 @@
-"""What must hold of a run's figures: each is a sentence that ends the run if it does not."""
+"""The conditions on a run's counts; a run that breaks one ends with one sentence."""
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory.comparison import Comparison
@@ -9,7 +9,7 @@ from job.table import layout
 
 
 def check_components(components: int | None, photos: int) -> None:
-    """Raise UsageError if there are to be more components than the features of so few photos can have."""
+    """Raise UsageError if `components` exceeds the rank of the features of `photos` photos."""
     most = min(FEATURES, photos - 1)
     if components is not None and components > most:
         raise UsageError(
@@ -19,10 +19,10 @@ def check_components(components: int | None, photos: int) -> None:
 
 
 def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> None:
-    """Raise DataError if photos are missing, and may be neither taken out nor kept.
+    """Raise DataError if missing photos can be neither removed nor kept.
 
-    So many are not listed any more that an input may be out of reach; or their rows are of another network,
-    and a model is not fitted with both.
+    Too many may be missing for `prune`, as when an input is unreachable. Without it, rows of another network
+    must not stay, because one PCA cannot fit the features of two networks.
     """
     if prune and comparison.missing > max_pruned * comparison.known:
         raise DataError(
@@ -38,7 +38,7 @@ def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> Non
 
 
 def check_same(counts: run_record.Counts, fitted: int, projected: int) -> None:
-    """Raise JobError if the moments or the matrix are of more or fewer photos than were counted."""
+    """Raise JobError if the moments or the matrix do not cover exactly the featurized photos."""
     if not counts.rows == fitted == projected:
         raise JobError(
             f"{counts.rows:,} photos have features, the moments are of {fitted:,} and the matrix of "
@@ -48,11 +48,11 @@ def check_same(counts: run_record.Counts, fitted: int, projected: int) -> None:
 
 def check_rejected(counts: run_record.Counts, max_rejected: float, output: str) -> None:
     """Raise DataError if too many of the photos listed were rejected, by this run or by earlier ones."""
-    bad = counts.rejected + counts.rejected_before
-    if bad > max_rejected * counts.listed:
+    rejected = counts.rejected + counts.rejected_before
+    if rejected > max_rejected * counts.listed:
         reasons = run_record.reasons(counts.reasons, counts.rejected_before)
         raise DataError(
-            f"{bad:,} of {counts.listed:,} photos were rejected ({reasons}), more than "
+            f"{rejected:,} of {counts.listed:,} photos were rejected ({reasons}), more than "
             f"--max-rejected {max_rejected:g} allows: see the rows of table "
             f"{store.join(output, layout.PHOTOS)} with outcome {layout.REJECTED}"
         )

@@ -1,12 +1,11 @@
-"""The heart of the run: each Spark task fetches, decodes and infers the photos of one inventory task.
+"""Featurizing: each Spark task fetches, decodes and infers the photos of one inventory task.
 
-Spark hands a worker a task number. The worker writes a Parquet file of features, and one of rejected photos
-if there are any, straight from its memory: through Spark's writer every one of the 1280 numbers would be
-turned into a row's and back, which costs a third of a millisecond a photo. A file gets a name that no other
-has, and is reported by an accumulator, of which Spark counts each task once, however often it runs. What was
-reported the driver commits, wave by wave, while the tasks run on.
+Spark gives a worker a task number. The worker writes one Parquet file of features and one of rejected photos
+directly, because Spark's writer would convert the 1280 numbers to a row and back, a third of a millisecond a
+photo. File names are unique, and an accumulator reports them; Spark counts each task once, however often it
+runs. The driver commits the reported files in waves while tasks run.
 
-The network's bytes are broadcast once; a worker builds its network from them on its first task and keeps it.
+The network's bytes are broadcast once; a worker builds its network in its first task and keeps it.
 """
 
 import hashlib
@@ -41,10 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every task of a run is told, beside its number; `tasks` and `output` are locations.
+    """What all tasks of a run share; `tasks` and `output` are locations.
 
-    `command` is the number of the run among the commands that wrote to the output. `payload` holds the
-    broadcast network's bytes; `reports` gathers, over all workers, what was written.
+    `command` is the run's number among the commands that wrote to the output. `payload` holds the broadcast
+    network's bytes; `reports` collects the reports of all workers.
     """
 
     tasks: str
@@ -60,7 +59,7 @@ class Work:
 
 
 class _Gathered(AccumulatorParam[list[Report]]):
-    """Adds up lists by joining them."""
+    """Concatenates the lists of all tasks."""
 
     def zero(self, value: list[Report]) -> list[Report]:
         """Return an empty list."""
@@ -68,7 +67,7 @@ class _Gathered(AccumulatorParam[list[Report]]):
         return []
 
     def addInPlace(self, value1: list[Report], value2: list[Report]) -> list[Report]:  # noqa: N802 (PySpark's)
-        """Return the longer list."""
+        """Return the first list, extended by the second."""
         value1.extend(value2)
         return value1
 
@@ -82,10 +81,10 @@ def plan(
     run_id: str,
     command: int,
 ) -> tuple[Callable[[], None], Callable[[], list[Report]]]:
-    """Return what does the work, a Spark task for each of `todo`, and what tells the reports so far.
+    """Return a function that runs a Spark task for each of `todo`, and one that returns the reports so far.
 
-    The network is broadcast here, once. `run_id` stands in each row, and `command`, the writer's number, in
-    the name of each file.
+    The network is broadcast here, once. Each row holds `run_id`, and each file's name holds `command`, the
+    writer's number.
     """
     context = spark.sparkContext
     reports: Accumulator[list[Report]] = context.accumulator([], _Gathered())
@@ -106,7 +105,7 @@ def plan(
 
 
 class Outcome(NamedTuple):
-    """What became of one photo: features, or a reason. Its fields are columns of the table."""
+    """The features of one photo, or the reason for its rejection. Its fields are columns of the table."""
 
     features: NDArray[np.float32] | None = None
     sha256: str | None = None
@@ -117,7 +116,7 @@ class Outcome(NamedTuple):
 
 
 def run_task(work: Work, number: int) -> None:
-    """Write the features of one task's photos, and the list of those rejected, and report the files."""
+    """Featurize the photos of one task, write their rows, and report the files."""
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
     listed = tasks.read(work.tasks, number)
     stream = outcomes(listed, network, work.limits)
@@ -128,7 +127,7 @@ def run_task(work: Work, number: int) -> None:
 
 
 def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterator[Outcome]:
-    """Fetch and featurize photos, in their order."""
+    """Fetch and featurize photos, and yield their outcomes in order."""
     paths, sizes = listed.column("path").to_pylist(), listed.column("bytes").to_pylist()
     rows = [{"path": path, "bytes": size} for path, size in zip(paths, sizes, strict=True)]
     requests = REQUESTS_S3 if any(store.is_s3(path) for path in paths) else REQUESTS_FOLDER
@@ -139,9 +138,9 @@ def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterat
 def _write(
     listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work
 ) -> tuple[list[DataFile], list[str]]:
-    """Write a task's rows: with the rows that stay of a file that is replaced, or in a file of their own.
+    """Write a task's rows, and return the new files and the paths of the files that they replace.
 
-    Return the files written, and the paths of those that they replace.
+    A replaced file's unchanged rows are copied into its new file; new photos get a file of their own.
     """
     rows = _rows(listed, done, work)
     paths, replaces = listed.column("path").to_pylist(), listed.column("replaces").to_pylist()
@@ -170,7 +169,7 @@ def _write(
 
 
 def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outcome:
-    """Turn one photo's bytes into features ``(1280,)`` float32, or say why not."""
+    """Turn one photo's bytes into features ``(1280,)`` float32, or the reason for its rejection."""
     if isinstance(data, Rejected):
         return Outcome(reason=data.reason, detail=data.detail)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -182,7 +181,7 @@ def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outco
 
 
 def _rows(listed: pa.RecordBatch, done: list[Outcome], work: Work) -> dict[str, pa.Table]:
-    """Put what was listed and what became of each photo side by side: rows of the table, by outcome."""
+    """Join the listed photos with their outcomes: the rows of the table for each outcome."""
     found = {}
     for name in (layout.FEATURIZED, layout.REJECTED):
         good = name == layout.FEATURIZED

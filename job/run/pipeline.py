@@ -1,4 +1,4 @@
-"""The order of the steps, and nothing else: from photos to a committed run."""
+"""The order of a run's steps, from photos to a committed run; the steps themselves are elsewhere."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from job.inventory import listing
 from job.inventory.listing import Inventory, Source
 from job.maths.moments import Moments
 from job.model import incremental_moments, passes, projection, refit, saved_model
-from job.model.refit import Fitted
+from job.model.refit import ChosenModel
 from job.network import backbone
 from job.photos.decode import Limits
 from job.run import checks, featurize, run_record
@@ -37,13 +37,13 @@ class Pipeline:
     settings : Settings
     log : Log
     start_spark : callable
-        Returns the session; called once there is something to compute, so that what a user got wrong is told
-        at once, and a run with nothing new does without.
+        Returns the session. It is called when there is something to compute, so that a user's mistake is
+        reported at once and a run with nothing new starts no Spark.
 
     Attributes
     ----------
     spark : SparkSession or None
-        The session, once it is started; whoever made the pipeline stops it.
+        The session, once it is started; the caller stops it.
     """
 
     def __init__(self, settings: Settings, log: Log, start_spark: "Callable[[], SparkSession]") -> None:
@@ -89,7 +89,7 @@ class Pipeline:
                 writing.snapshot.version,
                 taken,
                 counts,
-                refit.told(fitted, projected),
+                refit.model_record(fitted, projected),
                 self.seconds,
                 self.spark,
                 self.first_photo,
@@ -99,7 +99,7 @@ class Pipeline:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Be the writer of the output; what is made of another input is refused, or overwritten."""
+        """Be the output's only writer; refuse or overwrite an output that was made from another input."""
         settings, output = self.settings, self.settings.output
         made_from = claim.input_claim(settings.inputs, settings.limit)
         is_overwriting = False
@@ -117,20 +117,22 @@ class Pipeline:
         with ExitStack() as stack:
             with claim.write_errors(output):
                 writing = stack.enter_context(
-                    writer.exclusive_writer(output, settings.run_id, "run", admit, say, settings.keep_versions)
+                    writer.exclusive_writer(
+                        output, settings.run_id, "run", admit, say, settings.keep_versions
+                    )
                 )
                 if is_overwriting:
                     claim.delete_overwritten_outputs(output)
             yield writing
 
     def current_model(self) -> str:
-        """Return the id of the model that there is; refuse one that is to stay and is not as asked for."""
+        """Return the id of the current model; refuse one that must stay but differs from the settings."""
         current = sweep.current_model_id(self.settings.output)
-        refit.check(self.settings, current)
+        refit.check_settings(self.settings, current)
         return current
 
     def take_inventory(self, source: Source, writing: Writer) -> Inventory:
-        """List the photos, and compare them with those that are known."""
+        """List the photos, and compare them with the rows of the table."""
         settings = self.settings
         with self._step("inventory"):
             taken = listing.take_inventory(
@@ -162,7 +164,7 @@ class Pipeline:
         return network
 
     def start(self) -> "SparkSession":
-        """Start Spark, unless it is started."""
+        """Return the Spark session; start it on the first call."""
         if self.spark is not None:
             return self.spark
         with self._step("spark"):
@@ -177,7 +179,7 @@ class Pipeline:
         return self.spark
 
     def featurize(self, writing: Writer, taken: Inventory, network: backbone.Backbone) -> Counter[str]:
-        """Turn photos into rows of the table, each read and inferred once; check them."""
+        """Turn photos into checked rows of the table, and count them by reason for rejection."""
         where, spark = self.settings.output, self.start()
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
         before = {path: file.rows for path, file in writing.snapshot.files.items()}
@@ -192,19 +194,19 @@ class Pipeline:
         self.first_photo = min((report.first for report in reports()), default=None)
         with self._step("reconcile"):
             replaced = {path: before[path] for one in reports() for path in one.replaced}
-            return passes.outcomes(spark, where, taken.tasks, reports(), replaced)
+            return passes.outcome_counts(spark, where, taken.tasks, reports(), replaced)
 
     def tell(self, counts: run_record.Counts) -> None:
-        """Say what became of the photos, and end here if too many are bad."""
+        """Log the counts, and raise DataError if too many photos were rejected."""
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
         self.log.info("photos_featurized", text, **asdict(counts))
         checks.check_rejected(counts, self.settings.max_rejected, self.settings.output)
 
     def sum_up(self, writing: Writer) -> Moments:
-        """Merge the moments of what is new with those that are known."""
+        """Merge the moments of the new rows with the saved moments."""
         output = self.settings.output
         with self._step("moments"):
-            moments, anew = incremental_moments.sum_up(
+            moments, anew = incremental_moments.update(
                 output,
                 writing.snapshot.files_of(layout.FEATURIZED),
                 lambda files: passes.moments(self.start(), output, files),
@@ -213,41 +215,41 @@ class Pipeline:
             self.log.info("moments_anew", "the moments were summed up anew: the kept ones were of other rows")
         return moments
 
-    def fit_pca(self, moments: Moments, current: str) -> Fitted:
-        """Keep the model that there is, or solve for the components."""
+    def fit_pca(self, moments: Moments, current: str) -> ChosenModel:
+        """Keep the current model, or fit a new one."""
         with self._step("pca"):
-            fitted = refit.choose(self.settings, current, moments)
-        text = f"{fitted.pca.k} components keep {fitted.kept_now:.2%} of the variance"
+            fitted = refit.choose_model(self.settings, current, moments)
+        text = f"{fitted.pca.k} components keep {fitted.variance_kept:.2%} of the variance"
         self.log.info(
             "pca_fitted" if fitted.is_new else "pca_kept",
             text if fitted.is_new else f"{text}: model {current} stays",
             components=fitted.pca.k,
-            variance_kept=fitted.kept_now,
+            variance_kept=fitted.variance_kept,
             model_id=fitted.pca.model_id,
         )
         return fitted
 
-    def save_model(self, fitted: Fitted) -> None:
+    def save_model(self, fitted: ChosenModel) -> None:
         """Write a new model for Spark and for NumPy."""
         location = self._at(layout.MODELS, fitted.pca.model_id)
-        facts = {**refit.facts(self.settings), "run_id": self.settings.run_id}
+        facts = {**refit.model_settings(self.settings), "run_id": self.settings.run_id}
         with self._step("model"):
             if fitted.is_new:
                 saved_model.save(fitted.pca, location, facts)
 
-    def project(self, writing: Writer, fitted: Fitted) -> tuple[int, int]:
-        """Write the reduced matrix, as Parquet and as CSV: what is new, or all of it for a new model."""
+    def project(self, writing: Writer, fitted: ChosenModel) -> tuple[int, int]:
+        """Write the reduced matrix as Parquet and CSV: the new rows, or all rows for a new model."""
         output = self.settings.output
         with self._step("project"):
-            return projection.write(
+            return projection.update(
                 output,
                 writing.snapshot.files_of(layout.FEATURIZED),
                 fitted.pca,
-                lambda files: passes.project(self.start(), output, files, fitted.pca),
+                lambda files: passes.project_files(self.start(), output, files, fitted.pca),
             )
 
     def record_name(self, writing: Writer) -> str:
-        """Return where the record goes: Kubernetes may start a driver again under the same run id."""
+        """Return a free file name: Kubernetes may restart a driver under the same run id."""
         name = f"{layout.RUNS}/{self.settings.run_id}.json"
         taken = store.list_files(self._at(layout.RUNS), f"{self.settings.run_id}.json")
         if any(location == self._at(name) for location, _ in taken):

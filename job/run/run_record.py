@@ -1,4 +1,4 @@
-"""What a run tells at its end: its counts, its record, and the summary for people; ``checks`` judges them."""
+"""The end of a run: its counts, its record as JSON, and the summary for people."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from job import __version__
 from job.cli.settings import Settings
 from job.errors import JobError
 from job.inventory.listing import Inventory
-from job.model.passes import WRONG
+from job.model.passes import MISPLACED
 from job.network import backbone
 from job.storage import store
 from job.table import layout
@@ -42,14 +42,14 @@ class Counts:
 def count(taken: Inventory, found: Counter[str], rows: int) -> Counts:
     """Put the figures of a run together.
 
-    `found` are photos by the reason for their rejection, as :func:`passes.outcomes` returns them.
+    `found` are photos by the reason for their rejection, as :func:`passes.outcome_counts` returns them.
 
     Raises
     ------
     JobError
         If a listed photo is not accounted for, or a known one was lost: the run must not be committed then.
     """
-    wrong = found.pop(WRONG, 0)
+    wrong = found.pop(MISPLACED, 0)
     reasons = {reason: number for reason, number in sorted(found.items()) if reason}
     featurized, rejected = found[""], sum(reasons.values())
     accounted = featurized + rejected + taken.unchanged
@@ -83,7 +83,7 @@ def record(
     spark: "SparkSession | None",
     first_photo: float | None,
 ) -> dict[str, Any]:
-    """Return what a run's record holds.
+    """Return the contents of a run's record.
 
     Parameters
     ----------
@@ -155,6 +155,6 @@ def summary(run: dict[str, Any]) -> str:
 
 
 def reasons(found: dict[str, int], before: int) -> str:
-    """Return in words for what photos were rejected, and how many of them before this run."""
+    """Return the reasons for rejection with their counts, and the count of earlier runs, as text."""
     told = [f"{number:,} {reason}" for reason, number in found.items()]
     return ", ".join([*told, f"{before:,} by earlier runs"] if before else told)

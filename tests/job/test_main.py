@@ -206,7 +206,10 @@ def test_an_interrupt_while_java_starts_leaves_no_java(
 def test_an_unexpected_error_keeps_its_traceback_and_ends_with_1(
     cache: Path, photos: Path, tmp_path: Path
 ) -> None:
-    breaking = "import sys, job.inventory.listing as i, job.main as m; i.take_inventory = None; sys.exit(m.main(sys.argv[1:]))"
+    breaking = (
+        "import sys, job.inventory.listing as i, job.main as m\n"
+        "i.take_inventory = None; sys.exit(m.main(sys.argv[1:]))"
+    )
     options = ["--input", str(photos), "--output", str(tmp_path / "out")]
     for extra, where in (([], "stderr"), (["--log-format", "json"], "stdout")):
         done = subprocess.run(

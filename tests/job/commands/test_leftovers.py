@@ -9,7 +9,7 @@ import pytest
 
 from job.cli.arguments import EU_REGIONS
 from job.commands import leftovers
-from job.commands.leftovers import Sources
+from job.commands.leftovers import SourceCounts
 from job.commands.search import Selection
 from tests.support import tables
 from tests.support.outputs import Made
@@ -74,15 +74,15 @@ def test_photos_that_are_still_there_are_counted(tmp_path: Path, bucket: str) ->
     abroad = make_bucket("us-east-1")
     asked = [f"{tmp_path}/é.jpg", f"{tmp_path}/gone.jpg", f"file://{tmp_path}/%C3%A9.jpg"]
     asked += [f"s3://{bucket}/a//b.jpg", f"s3://{bucket}/gone.jpg", f"s3://{abroad}/c.jpg"]
-    assert leftovers.sources(asked, EU_REGIONS) == Sources(there=3, gone=2, unknown=1)
+    assert leftovers.source_photos(asked, EU_REGIONS) == SourceCounts(there=3, gone=2, unknown=1)
 
 
 def test_of_more_photos_than_are_asked_for_the_rest_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftovers, "PHOTOS_ASKED", 2)
+    monkeypatch.setattr(leftovers, "MAX_PHOTOS", 2)
     asked = [f"{tmp_path}/{name}.jpg" for name in "abcde"]
-    assert leftovers.sources(asked, EU_REGIONS) == Sources(there=0, gone=2, unknown=3)
+    assert leftovers.source_photos(asked, EU_REGIONS) == SourceCounts(there=0, gone=2, unknown=3)
 
 
 @pytest.mark.parametrize(
