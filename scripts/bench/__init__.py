@@ -1,1 +1,1 @@
-"""The benchmark."""
+"""The benchmark of the job."""

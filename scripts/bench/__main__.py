@@ -1,8 +1,8 @@
-"""The benchmark: what the job promises about speed, memory and cost, each figure beside its measure.
+"""The benchmark's command line: takes the measures, prints them, and writes them as JSON.
 
-Absolute figures drift from machine to machine and from hour to hour, so each is a ratio of two sides that
-were run one after the other. Run it: ``python -m scripts.bench --quick``, or without ``--quick`` for the
-figures that the targets are meant for.
+Absolute figures vary between machines and hours, so most figures are ratios of two sides that run one after
+the other. Run it: ``python -m scripts.bench``; ``--quick`` takes small sizes, for which the targets are not
+meant.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from scripts.bench.targets import NAMES, TARGETS
 PHOTOS = ROOT.parent / "shared" / "fruits-360" / "bench"
 OUTPUT = ROOT / "build" / "bench.json"
 DRAWN = ROOT / "build"
-DRAWN_EACH = {False: 40, True: 10}  # of every kind, by --quick: drawing takes longer than inferring
+DRAWN_EACH = {False: 40, True: 10}  # photos of each kind, by --quick: drawing is slower than inference
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and return its exit code.
 
-    0 is also returned if a target is missed, unless ``--check`` is given; 1 if a measure broke down; 2 if the
+    It is 0 also if a target is missed, unless ``--check`` is set; 1 if a measure broke down; 2 if the
     arguments are wrong; 130 after Ctrl-C.
 
     Parameters
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The command line without the program's name; the process's own by default.
     """
     try:
-        given = _parse(arguments)
-        return _bench(given)
+        options = _parse(arguments)
+        return _bench(options)
     except JobError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -54,22 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _bench(given: argparse.Namespace) -> int:
+def _bench(options: argparse.Namespace) -> int:
     notes = [
         "quick: few photos and a small PCA; the targets are stated for the full run"
-        if given.quick
+        if options.quick
         else "the full run"
     ]
 
     @cache
     def photos() -> tuple[list[Path], Path]:
-        return _photos(given, notes)
+        return _photos(options, notes)
 
-    if given.photos is not None:
-        photos()  # a wrong folder is told at once
-    use_cores(given.cores)
-    facts = machine(given.cores)
-    if facts["load"][0] > 0.5 * given.cores:
+    if options.photos is not None:
+        photos()  # reports a wrong folder at once
+    use_cores(options.cores)
+    facts = machine(options.cores)
+    if facts["load"][0] > 0.5 * options.cores:
         notes.append(f"others use this machine (load {facts['load'][0]:g}): figures will be noisy")
     for note in notes:
         _say(note)
@@ -77,28 +77,30 @@ def _bench(given: argparse.Namespace) -> int:
         bench = Bench(
             photos=photos,
             scratch=Path(scratch).resolve(),
-            cores=given.cores,
-            sizes=QUICK if given.quick else FULL,
-            repeat=given.repeat,
-            cache=given.cache or _cache(),
+            cores=options.cores,
+            sizes=QUICK if options.quick else FULL,
+            repeat=options.repeat,
+            cache=options.cache or _cache(),
             say=_say,
         )
-        found = sorted(
-            (_take(bench, letter) for letter in MEASURES if letter in given.only), key=lambda one: one.letter
+        measurements = sorted(
+            (_measurement(bench, letter) for letter in MEASURES if letter in options.only),
+            key=lambda measurement: measurement.letter,
         )
-    facts["load_after"] = machine(given.cores)["load"]
-    print(f"{facts['cpu']}, {given.cores} of {facts['cores']} cores")
+    facts["load_after"] = machine(options.cores)["load"]
+    print(f"{facts['cpu']}, {options.cores} of {facts['cores']} cores")
     for note in notes:
         print(f"  {note}")
-    print("\n" + table(found))
-    write(given.output, {"run": "quick" if given.quick else "full", "notes": notes, "machine": facts}, found)
-    print(f"\nwritten to {given.output}")
-    missed = given.check and any(one.met is False for one in found)
-    return 1 if missed or any(one.failed for one in found) else 0
+    print("\n" + table(measurements))
+    run = "quick" if options.quick else "full"
+    write(options.output, {"run": run, "notes": notes, "machine": facts}, measurements)
+    print(f"\nwritten to {options.output}")
+    missed = options.check and any(measurement.met is False for measurement in measurements)
+    return 1 if missed or any(measurement.failed for measurement in measurements) else 0
 
 
-def _take(bench: Bench, letter: str) -> Measurement:
-    """Take a measure; one that breaks down does not keep the others from being taken."""
+def _measurement(bench: Bench, letter: str) -> Measurement:
+    """Take a measure; if it breaks down, return a failed measurement, so that the others go on."""
     try:
         return MEASURES[letter](bench)
     except BenchError as error:
@@ -106,17 +108,17 @@ def _take(bench: Bench, letter: str) -> Measurement:
         return failure(letter, NAMES[letter], TARGETS[letter], str(error))
 
 
-def _photos(given: argparse.Namespace, notes: list[str]) -> tuple[list[Path], Path]:
-    """Return the photos and their folder: those that were named, the shared ones, or drawn ones."""
-    folder: Path = given.photos or PHOTOS
-    if given.photos is None and not PHOTOS.is_dir():
+def _photos(options: argparse.Namespace, notes: list[str]) -> tuple[list[Path], Path]:
+    """Return the photos and their folder: those of ``--photos``, the shared ones, or drawn ones."""
+    folder: Path = options.photos or PHOTOS
+    if options.photos is None and not PHOTOS.is_dir():
         _say(f"{PHOTOS} does not exist: drawing photos")
-        each = DRAWN_EACH[given.quick]
+        each = DRAWN_EACH[options.quick]
         folder = DRAWN / f"bench-photos-{each}"
         drawn = samples.draw(folder, each)
         notes.append(f"{PHOTOS} does not exist: {len(drawn)} drawn photos are used instead, repeatedly")
         return drawn, folder
-    return samples.find(folder), folder
+    return samples.photos_in(folder), folder
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -142,26 +144,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"JSON to write (default {OUTPUT})")
     add("--cache", type=Path, metavar="DIR", help="where the job keeps weights and the converted network")
     add("--check", action="store_true", help="exit with 1 if a target is missed")
-    given = parser.parse_args(arguments)
-    if not 1 <= given.cores <= cores:
-        raise UsageError(f"--cores {given.cores}: this machine has {cores}, give 1 to {cores}")
-    if given.repeat < 1:
-        raise UsageError(f"--repeat {given.repeat}: give 1 or more")
-    if given.output.is_dir():
-        raise UsageError(f"--output {given.output} is a folder: name a file")
-    return given
+    options = parser.parse_args(arguments)
+    if not 1 <= options.cores <= cores:
+        raise UsageError(f"--cores {options.cores}: this machine has {cores}, give 1 to {cores}")
+    if options.repeat < 1:
+        raise UsageError(f"--repeat {options.repeat}: give 1 or more")
+    if options.output.is_dir():
+        raise UsageError(f"--output {options.output} is a folder: name a file")
+    return options
 
 
 def _letters(text: str) -> str:
     letters = [part.strip().lower() for part in text.split(",") if part.strip()]
-    wrong = [part for part in letters if part not in NAMES]
-    if wrong or not letters:
+    unknown = [part for part in letters if part not in NAMES]
+    if unknown or not letters:
         raise argparse.ArgumentTypeError(f"{text!r} does not name measures: give some of {','.join(NAMES)}")
     return "".join(letters)
 
 
 def _cache() -> Path:
-    """Return where the job itself would keep its weights."""
+    """Return the job's default cache."""
     return settings.parse_settings(["--input", "-", "--output", "-"], os.environ).cache.absolute()
 
 
@@ -175,5 +177,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # ends as Ctrl-C does, with nothing left behind
+    signal.signal(signal.SIGTERM, _interrupt)  # ends as Ctrl-C does, and leaves no process
     sys.exit(main())

@@ -1,8 +1,8 @@
-"""How fast the machine is without Spark: plain processes that read, decode and infer the same photos.
+"""The ceiling: how fast plain processes without Spark read, decode and infer the photos.
 
-Each process builds its network, runs one photo through it and waits at a barrier; what is timed begins
-there and ends with the last process. Run by ``bench``: ``python -m scripts.bench.ceiling PHOTOS --cache C
---cores N`` prints ``{"photos": …, "seconds": …}``.
+Each process builds its network, infers one photo and waits at a barrier. The time runs from there to the end
+of the last process. ``python -m scripts.bench.ceiling PHOTOS --cache C --cores N`` prints ``{"photos": …,
+"seconds": …}``.
 """
 
 import argparse
@@ -19,20 +19,20 @@ from typing import Any
 
 from job.network import backbone
 from job.photos.decode import Rejected, decode
-from scripts.bench.samples import find
+from scripts.bench.samples import photos_in
 
-READY_SECONDS = 300.0  # the most that a process waits for the slowest of the others to be ready
+READY_SECONDS = 300.0  # a process waits no longer for the others at the barrier
 
-_mine: dict[str, Any] = {}  # a process's network and its barrier
+_process_state: dict[str, Any] = {}  # the network and the barrier of this process
 
 
 def ceiling(photos: Sequence[str], program: backbone.Backbone, cores: int) -> float:
-    """Return the seconds that `cores` processes take for all photos, from the barrier to the last one's end.
+    """Return the seconds that `cores` processes take for all photos, from the barrier to the end of the last.
 
     Parameters
     ----------
     photos : sequence of str
-        Paths; process i takes every `cores`-th, from the i-th on.
+        Paths; process i takes every `cores`-th photo, starting with the i-th.
     program : Backbone
         Of the engine ``litert``.
     cores : int
@@ -42,32 +42,32 @@ def ceiling(photos: Sequence[str], program: backbone.Backbone, cores: int) -> fl
     ready = (program, spawn.Barrier(cores))
     shares = [photos[number::cores] for number in range(cores)]
     with ProcessPoolExecutor(cores, mp_context=spawn, initializer=_ready, initargs=ready) as pool:
-        # None of the shares can end before all have begun, so that each has a process of its own.
+        # The barrier keeps each process busy until all have a share, so no process gets two.
         spans = list(pool.map(_work, shares))
     return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
 def _ready(program: backbone.Backbone, barrier: Barrier) -> None:
-    _mine["network"] = backbone.network(program.engine, program.key, lambda: program.payload)
-    _mine["barrier"] = barrier
+    _process_state["network"] = backbone.network(program.engine, program.key, lambda: program.payload)
+    _process_state["barrier"] = barrier
 
 
 def _work(share: Sequence[str]) -> tuple[float, float]:
-    """Do one process's share; return its start and end on the clock that all processes have in common."""
-    network = _mine["network"]
+    """Process one share; return its start and end on the monotonic clock, which all processes share."""
+    network = _process_state["network"]
     if share:
-        _one(share[0], network)
-    _mine["barrier"].wait(READY_SECONDS)
+        _featurize(share[0], network)
+    _process_state["barrier"].wait(READY_SECONDS)
     start = time.monotonic()
     for photo in share:
-        _one(photo, network)
+        _featurize(photo, network)
     return start, time.monotonic()
 
 
-def _one(photo: str, network: backbone.Network) -> None:
+def _featurize(photo: str, network: backbone.Network) -> None:
     with open(photo, "rb") as file:  # noqa: PTH123 (as the job reads)
         data = file.read()
-    with contextlib.suppress(Rejected):  # the job refuses it, too
+    with contextlib.suppress(Rejected):  # the job rejects it, too
         network(decode(data).pixels)
 
 
@@ -77,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--cache", type=Path, required=True, help="where the converted network is kept")
     parser.add_argument("--cores", type=int, required=True, help="how many processes")
-    given = parser.parse_args(arguments)
-    photos = [str(photo) for photo in find(given.photos)]
-    seconds = ceiling(photos, backbone.load("litert", None, given.cache), given.cores)
+    options = parser.parse_args(arguments)
+    photos = [str(photo) for photo in photos_in(options.photos)]
+    seconds = ceiling(photos, backbone.load("litert", None, options.cache), options.cores)
     print(json.dumps({"photos": len(photos), "seconds": seconds}))
     return 0
 

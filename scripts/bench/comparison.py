@@ -1,9 +1,9 @@
-"""The comparison alone: a long list against a table that knows nearly all of it, without Spark.
+"""Measures (k), (l) and (m): compares a long list with a table of nearly the same photos, without Spark.
 
-``--make`` makes both, of photos that nobody has: of every so many one is new, one changed, and one is known
-and not listed. Then, in a process of its own, the table is opened, without a checkpoint and with one, and
-what the job does before Spark starts is done, timed, and checked: exactly those photos must be found. Run by
-``bench``: ``python -m scripts.bench.comparison FOLDER --rows N`` prints its figures as JSON.
+``--make`` writes a list and a table of invented photos: 1,000 are new, 1,000 changed and 1,000 missing from
+the list. A second process opens the table, without a checkpoint and with one, and takes the job's inventory.
+It times both, and counts the photos that the inventory judged wrongly. ``python -m scripts.bench.comparison
+FOLDER --rows N`` prints the figures as JSON.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from job.table import claim, commits, missing, writer
 from scripts.bench import synthetic_table
 from scripts.bench.process import peak_bytes
 
-EACH: Final = 1000  # new photos; as many changed, and as many removed
-DAYS: Final = 10  # increments that the known photos came in: their files overlap
+EACH: Final = 1000  # photos of each role: new, changed, removed
+DAYS: Final = 10  # increments in which the known photos were added: the paths of their files overlap
 WAVE: Final = 1000
 LISTED_AT_ONCE: Final = 1_000_000
 SINCE: Final = 1_767_225_600_000_000  # 2026-01-01, in microseconds
@@ -40,28 +40,28 @@ Numbers = NDArray[np.int64]
 
 
 def paths(numbers: Numbers) -> pa.Array:
-    """Return the paths of photos; they sort as their numbers do within a kind."""
+    """Return the paths of photos; within a kind, they sort as their numbers do."""
     kinds = pc.utf8_lpad(pa.array(numbers % 131).cast(pa.string()), 3, "0")
     names = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 8, "0")
     return pc.binary_join_element_wise("/photos/Training/kind ", kinds, "/", names, "_100.jpg", "")
 
 
 def roles(rows: int) -> NDArray[np.int8]:
-    """Tell of each photo what is special about it beside a list of `rows`, if anything is."""
+    """Return the role of each photo, ``NEW``, ``CHANGED``, ``REMOVED`` or ``SAME``, for a list of `rows`."""
     period, at = np.divmod(np.arange(rows + EACH), (rows + EACH) // EACH)
     return np.where((at <= REMOVED) & (period < EACH), at, SAME).astype(np.int8)
 
 
 def make(folder: Path, rows: int, rows_per_file: int, files_per_commit: int) -> None:
-    """Write ``list.parquet``, in no order, and a table whose features are one number each."""
-    special = roles(rows)
-    listed = np.random.default_rng(0).permutation(np.flatnonzero(special != REMOVED))
+    """Write ``list.parquet``, unsorted, and a table with one number as features."""
+    role_of = roles(rows)
+    listed = np.random.default_rng(0).permutation(np.flatnonzero(role_of != REMOVED))
     folder.mkdir(parents=True)
-    first = pa.table(_facts(listed[:0], special))
+    first = pa.table(_facts(listed[:0], role_of))
     with pq.ParquetWriter(_list(folder), first.schema) as file:
         for start in range(0, len(listed), LISTED_AT_ONCE):
-            file.write_table(pa.table(_facts(listed[start : start + LISTED_AT_ONCE], special)))
-    known = np.flatnonzero(special != NEW)
+            file.write_table(pa.table(_facts(listed[start : start + LISTED_AT_ONCE], role_of)))
+    known = np.flatnonzero(role_of != NEW)
     known = known[np.lexsort((known, known % 131))]  # as the paths sort
     days = (known[day::DAYS] for day in range(DAYS))
     parts = (
@@ -71,13 +71,13 @@ def make(folder: Path, rows: int, rows_per_file: int, files_per_commit: int) -> 
 
 
 def open_twice(folder: Path) -> dict[str, Any]:
-    """Return the seconds that opening the table takes: without a checkpoint, which is made then, and with."""
+    """Return the seconds to open the table without a checkpoint, and with one, which it writes between."""
     output = _output(folder)
 
     def opened() -> tuple[int, float]:
         start = time.monotonic()
-        found = commits.load(output)
-        return found.version if found else -1, round(time.monotonic() - start, 3)
+        snapshot = commits.load(output)
+        return snapshot.version if snapshot else -1, round(time.monotonic() - start, 3)
 
     version, without = opened()
     commits.write_checkpoint(output)
@@ -85,7 +85,7 @@ def open_twice(folder: Path) -> dict[str, Any]:
 
 
 def compare(folder: Path, rows: int, cores: int) -> dict[str, Any]:
-    """Do what the job does with a list before it starts Spark; return its figures, and say if it erred."""
+    """Take the job's inventory of the list, and return its figures and the number of its mistakes."""
     output = _output(folder)
     source = Source((), output, manifest=str(_list(folder)))
     start = time.monotonic()
@@ -93,36 +93,41 @@ def compare(folder: Path, rows: int, cores: int) -> dict[str, Any]:
         output,
         "bench",
         "run",
-        lambda found: claim.admit_run(output, found, claim.input_claim((), None), False),
+        lambda snapshot: claim.admit_run(output, snapshot, claim.input_claim((), None), False),
     ) as writing:
-        taken = listing.take_inventory(source, writing, BACKBONE, cores, WAVE)
+        inventory = listing.take_inventory(source, writing, BACKBONE, cores, WAVE)
         seconds, peak = time.monotonic() - start, peak_bytes(os.getpid())
         return {
             "files": len(writing.snapshot.files),
-            "new_or_changed": taken.todo,
-            "missing": taken.missing,
-            "mistakes": mistakes(taken, output, rows),
+            "new_or_changed": inventory.todo,
+            "missing": inventory.missing,
+            "mistakes": mistakes(inventory, output, rows),
             "seconds": round(seconds, 3),
             "peak_bytes": peak,
         }
 
 
-def mistakes(taken: Inventory, output: str, rows: int) -> int:
-    """Return how many photos were not found as what they are."""
-    found: list[tuple[str, int]] = []
-    for task in range(taken.tasks.tasks):
-        batch = tasks.read(taken.tasks.location, task)
+def mistakes(inventory: Inventory, output: str, rows: int) -> int:
+    """Return how many photos the inventory gave another role than theirs."""
+    judged: list[tuple[str, int]] = []
+    for task in range(inventory.tasks.tasks):
+        batch = tasks.read(inventory.tasks.location, task)
         kinds = (NEW if file is None else CHANGED for file in batch["replaces"].to_pylist())
-        found += zip(batch["path"].to_pylist(), kinds, strict=True)
-    found += ((path, REMOVED) for path in missing.read(output)["path"].to_pylist())
-    truth = set(_truth(rows))
-    return len(truth ^ set(found)) + len(found) - len(set(found)) + abs(taken.unchanged - (rows - 2 * EACH))
+        judged += zip(batch["path"].to_pylist(), kinds, strict=True)
+    judged += ((path, REMOVED) for path in missing.read(output)["path"].to_pylist())
+    actual = set(_actual_roles(rows))
+    return (
+        len(actual ^ set(judged))
+        + len(judged)
+        - len(set(judged))
+        + abs(inventory.unchanged - (rows - 2 * EACH))
+    )
 
 
-def _truth(rows: int) -> Iterator[tuple[str, int]]:
-    special = roles(rows)
+def _actual_roles(rows: int) -> Iterator[tuple[str, int]]:
+    role_of = roles(rows)
     for role in (NEW, CHANGED, REMOVED):
-        yield from ((path, role) for path in paths(np.flatnonzero(special == role)).to_pylist())
+        yield from ((path, role) for path in paths(np.flatnonzero(role_of == role)).to_pylist())
 
 
 def _list(folder: Path) -> Path:
@@ -133,9 +138,9 @@ def _output(folder: Path) -> str:
     return str(folder / "output")
 
 
-def _facts(numbers: Numbers, special: NDArray[np.int8]) -> dict[str, pa.Array]:
-    """Return what a list says of photos."""
-    changed = special[numbers] == CHANGED
+def _facts(numbers: Numbers, role_of: NDArray[np.int8]) -> dict[str, pa.Array]:
+    """Return the columns of a list of photos."""
+    changed = role_of[numbers] == CHANGED
     return {
         "path": paths(numbers),
         "etag": _etags(numbers + np.where(changed, 2**40, 0)),
@@ -145,7 +150,7 @@ def _facts(numbers: Numbers, special: NDArray[np.int8]) -> dict[str, pa.Array]:
 
 
 def _rows(numbers: Numbers) -> pa.Table:
-    """Return rows of the table, of photos as they were before any changed."""
+    """Return the photos' rows of the table, with etags from before any change."""
     facts = _facts(numbers, np.full(numbers.max() + 1, SAME, np.int8))
     backbone = pa.repeat(BACKBONE, len(numbers))
     features = pa.array(np.zeros((len(numbers), 1), np.float32).tolist(), pa.list_(pa.float32()))
@@ -153,14 +158,14 @@ def _rows(numbers: Numbers) -> pa.Table:
 
 
 def _etags(numbers: Numbers) -> pa.Array:
-    """Return 32 hexadecimal digits for each number, other ones for another."""
+    """Return 32 hexadecimal digits for each number; different numbers have different ones."""
     factors = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)  # odd: no two products are equal
     digits = (numbers.astype(np.uint64)[:, None] * factors).tobytes().hex().encode()
     return pa.array(np.frombuffer(digits, "S32")).cast(pa.string())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make what is compared, or compare and print the figures as JSON."""
+    """Make the list and the table, or compare them and print the figures as JSON."""
     parser = argparse.ArgumentParser(description="Time the comparison of a long list.")
     add = parser.add_argument
     add("folder", type=Path)
@@ -169,13 +174,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--rows-per-file", type=int, default=1000, help="of the table that is made (default a wave's)")
     add("--files-per-commit", type=int, default=10, help="of its log (default 10)")
     add("--cores", type=int, default=1, help="as many as Spark would have")
-    given = parser.parse_args(arguments)
-    folder = given.folder.resolve()
-    if given.make:
-        make(folder, given.rows, given.rows_per_file, given.files_per_commit)
+    options = parser.parse_args(arguments)
+    folder = options.folder.resolve()
+    if options.make:
+        make(folder, options.rows, options.rows_per_file, options.files_per_commit)
         print("{}")
         return 0
-    print(json.dumps({**open_twice(folder), **compare(folder, given.rows, given.cores)}))
+    print(json.dumps({**open_twice(folder), **compare(folder, options.rows, options.cores)}))
     return 0
 
 

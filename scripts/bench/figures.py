@@ -1,4 +1,4 @@
-"""What a benchmark says: measurements with their targets, as a table for people and as JSON for programs."""
+"""The results of the benchmark: measurements and targets, as a table for people and as JSON for programs."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class Target:
     figure : {"ratio", "ours"}
         Which of a measurement's figures is meant.
     relation : {">=", "<=", "within"}
-        ``within`` allows a ratio to be off 1 by `value` either way.
+        ``within`` allows a ratio to differ from 1 by `value`.
     value : float
     """
 
@@ -58,14 +58,14 @@ class Measurement:
     ours, other : float or None
         The two sides, in `unit`; None if not measured.
     ratio : float or None
-        The larger the better for speed (ours is so many times as fast); growth is large over small.
+        For speed, how many times as fast ours is; for growth, the large size over the small one.
     target : str or None
     met : bool or None
         None if there is no target, or nothing was measured.
     unit, detail : str
-        `detail` holds sizes and single runs, or the reason why there is no figure.
+        `detail` has the sizes and each run's figures, or the reason for a missing figure.
     failed : bool
-        The measure broke down: no statement about the target.
+        The measure broke down, so `met` is None.
     """
 
     letter: str
@@ -92,23 +92,23 @@ def measurement(
     detail: str = "",
     holds: bool = True,
 ) -> Measurement:
-    """Judge figures by their target; where `holds` is false, no figure meets it."""
+    """Return figures judged by their target, which they miss if `holds` is false."""
     met = target.met(ours, ratio) if target else None
     met = met and holds
-    said = None if target is None else str(target)
-    return Measurement(letter, name, ours, other, ratio, said, met, unit, detail)
+    goal = None if target is None else str(target)
+    return Measurement(letter, name, ours, other, ratio, goal, met, unit, detail)
 
 
 def failure(letter: str, name: str, target: Target | None, reason: str) -> Measurement:
     """Return the measurement of a measure that broke down."""
-    said = None if target is None else str(target)
-    return Measurement(letter, name, None, None, None, said, None, "", reason, failed=True)
+    goal = None if target is None else str(target)
+    return Measurement(letter, name, None, None, None, goal, None, "", reason, failed=True)
 
 
 def table(measurements: Sequence[Measurement]) -> str:
     """Return the measurements as a table of text, each followed by its details."""
     head = ("", "measure", "ours", "other", "unit", "ratio", "target", "met")
-    rows = [head, *(_cells(one) for one in measurements)]
+    rows = [head, *(_cells(measurement) for measurement in measurements)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = []
     for number, row in enumerate(rows):
@@ -123,7 +123,7 @@ def table(measurements: Sequence[Measurement]) -> str:
 
 
 def machine(cores: int) -> dict[str, Any]:
-    """Return what the figures depend on: processor, cores, load, versions."""
+    """Return the facts that the figures depend on: processor, cores, load, versions."""
     return {
         "cpu": _cpu(),
         "cores_used": cores,
@@ -136,29 +136,29 @@ def machine(cores: int) -> dict[str, Any]:
 
 
 def write(file: Path, facts: dict[str, Any], measurements: Sequence[Measurement]) -> None:
-    """Write a benchmark as JSON: `facts`, the date, and the measurements."""
+    """Write `facts`, the date and the measurements as JSON."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    whole = {"date": date, **facts, "measurements": [asdict(one) for one in measurements]}
+    report = {"date": date, **facts, "measurements": [asdict(measurement) for measurement in measurements]}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _cells(one: Measurement) -> tuple[str, ...]:
-    if one.failed:
+def _cells(row: Measurement) -> tuple[str, ...]:
+    if row.failed:
         met = "failed"
-    elif one.met is None:
-        met = "-" if one.target is None else "not measured"
+    elif row.met is None:
+        met = "-" if row.target is None else "not measured"
     else:
-        met = "yes" if one.met else "NO"
-    ratio = "-" if one.ratio is None else f"{one.ratio:.2f}"
+        met = "yes" if row.met else "NO"
+    ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
     return (
-        one.letter,
-        one.name,
-        _number(one.ours),
-        _number(one.other),
-        one.unit,
+        row.letter,
+        row.name,
+        _number(row.ours),
+        _number(row.other),
+        row.unit,
         ratio,
-        one.target or "-",
+        row.target or "-",
         met,
     )
 

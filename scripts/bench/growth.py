@@ -1,9 +1,8 @@
-"""An output of many known photos, made without photos, and a list of those and of new ones: where (i) begins.
+"""Prepares measure (i): an output of many known photos, and a list of these and of new ones.
 
-Each known photo has the features of a real one, a little changed, so that a model of theirs fits the new
-photos as well. Its path leads to nothing: whoever read it would find out. Everything else is done by the
-job's own functions. Run by ``bench``: ``python -m scripts.bench.growth OUTPUT LIST --known N --like OUTPUT
---photos DIR``.
+The known photos do not exist: a run that read one would fail. Each has the features of a real photo with some
+noise, so that their model also fits the new photos. The job's own functions write the output. ``python -m
+scripts.bench.growth OUTPUT LIST --known N --like OUTPUT --photos DIR``.
 """
 
 import argparse
@@ -38,14 +37,14 @@ NOISE: Final = 0.05  # in standard deviations of a feature: 0.25 % of the varian
 MODIFIED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def known(photos: Sequence[ListedFile], count: int) -> Iterator[list[ListedFile]]:
-    """Yield `count` photos that do not exist, by the files they are known in.
+def known_photos(photos: Sequence[ListedFile], count: int) -> Iterator[list[ListedFile]]:
+    """Yield `count` photos that do not exist, one list for each file of the table.
 
-    They lie in the folders of `photos`, and each file has some of every folder, as a day's photos would.
+    They lie in the folders of `photos`; each file has photos of every folder, as a day's photos would.
     """
     folders = sorted({photo.path.rpartition("/")[0] for photo in photos})
     for start in range(0, count, ROWS_PER_FILE):
-        made = [
+        batch = [
             ListedFile(
                 f"{folders[number % len(folders)]}/known-{number:07}.jpg",
                 5000 + number % 997,
@@ -54,11 +53,11 @@ def known(photos: Sequence[ListedFile], count: int) -> Iterator[list[ListedFile]
             )
             for number in range(start, min(start + ROWS_PER_FILE, count))
         ]
-        yield sorted(made)
+        yield sorted(batch)
 
 
 def rows(photos: Sequence[ListedFile], features: NDArray[np.float32]) -> pa.Table:
-    """Return rows of the table: photos and their features ``(n, 1280)``."""
+    """Return rows of the table for photos and their features ``(n, 1280)``."""
     names, splits = zip(*(labels.label_and_split(photo.path) for photo in photos), strict=True)
     facts = {name: [getattr(photo, name) for photo in photos] for name in LISTED}
     network = pa.repeat(backbone.name("litert"), len(photos))
@@ -67,52 +66,52 @@ def rows(photos: Sequence[ListedFile], features: NDArray[np.float32]) -> pa.Tabl
 
 
 def resampled(real: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return `count` rows of the distribution of `real`, both of 1280 features: drawn from it, with noise."""
+    """Return `count` rows drawn from `real` with noise; both have 1280 features a row."""
     drawn = real[rng.integers(len(real), size=count)]
     noise = rng.normal(scale=NOISE, size=drawn.shape) * real.std(axis=0)
-    made: NDArray[np.float32] = np.maximum(drawn + noise, 0).astype(np.float32)
-    return made
+    features: NDArray[np.float32] = np.maximum(drawn + noise, 0).astype(np.float32)
+    return features
 
 
 def write_output(output: str, photos: Sequence[ListedFile], count: int, real: NDArray[np.float32]) -> None:
-    """Write what a run that has featurized `count` photos leaves: table, moments, model and matrix."""
+    """Write the table, moments, model and matrix that a run on `count` photos would write."""
     rng = np.random.default_rng(0)
-    parts = (rows(some, resampled(real, len(some), rng)) for some in known(photos, count))
+    parts = (rows(batch, resampled(real, len(batch), rng)) for batch in known_photos(photos, count))
     with writer.exclusive_writer(
         output,
         RUN_ID,
         "run",
-        lambda found: claim.admit_run(output, found, claim.input_claim((), None), False),
+        lambda snapshot: claim.admit_run(output, snapshot, claim.input_claim((), None), False),
     ) as writing:
         writing.commit(add=synthetic_table.write_files(output, parts))
         featurized = writing.snapshot.files_of(layout.FEATURIZED)
-        moments, _ = incremental_moments.sum_up(
-            output, featurized, partial(incremental_moments.of_files, output)
+        moments, _ = incremental_moments.update(
+            output, featurized, partial(incremental_moments.file_moments, output)
         )
-        usual = settings.parse_settings(["--input", "-", "--output", output], {})
-        model = refit.choose(usual, "", moments).pca
-        facts = {**refit.facts(usual), "run_id": RUN_ID}
+        defaults = settings.parse_settings(["--input", "-", "--output", output], {})
+        model = refit.choose_model(defaults, "", moments).pca
+        facts = {**refit.model_settings(defaults), "run_id": RUN_ID}
         saved_model.save(model, store.join(output, layout.MODELS, model.model_id), facts)
-        projection.write(
+        projection.update(
             output,
             featurized,
             model,
-            lambda some: sum(projection.project(output, file.path, model) for file in some),
+            lambda some: sum(projection.project_file(output, file.path, model) for file in some),
         )
 
 
 def write_list(file: Path, photos: Sequence[ListedFile], count: int) -> None:
-    """Write a ``--manifest`` of some photos and of `count` known ones."""
-    whole = [*photos, *(one for some in known(photos, count) for one in some)]
-    table = pa.table({name: [getattr(one, name) for one in whole] for name in LISTED})
+    """Write a ``--manifest`` of `photos` and of `count` known photos."""
+    listed = [*photos, *(photo for batch in known_photos(photos, count) for photo in batch)]
+    table = pa.table({name: [getattr(photo, name) for photo in listed] for name in LISTED})
     pq.write_table(table, file)
 
 
 def _features(output: str) -> NDArray[np.float32]:
     """Return the features ``(n, 1280)`` of an output."""
-    found = commits.load(output)
-    assert found is not None
-    places = [files.location(output, file.path) for file in found.files_of(layout.FEATURIZED)]
+    snapshot = commits.load(output)
+    assert snapshot is not None
+    places = [files.location(output, file.path) for file in snapshot.files_of(layout.FEATURIZED)]
     batches = files.batches(places, ["features"])
     return np.vstack([files.matrix(batch.column(0), FEATURES) for batch in batches])
 
@@ -130,13 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--known", type=int, required=True, help="photos in the output; none makes no output")
     add("--like", type=Path, required=True, help="an output of real photos")
     add("--photos", type=Path, required=True, help="the new photos")
-    given = parser.parse_args(arguments)
-    location = str(given.output.resolve())
-    photos = list(walk(str(given.photos.resolve()), location, set()))
-    write_list(given.list, photos, given.known)
-    if given.known:
-        write_output(location, photos, given.known, _features(str(given.like.resolve())))
-    print(json.dumps({"known": given.known, "new": len(photos)}))
+    options = parser.parse_args(arguments)
+    location = str(options.output.resolve())
+    photos = list(walk(str(options.photos.resolve()), location, set()))
+    write_list(options.list, photos, options.known)
+    if options.known:
+        write_output(location, photos, options.known, _features(str(options.like.resolve())))
+    print(json.dumps({"known": options.known, "new": len(photos)}))
     return 0
 
 

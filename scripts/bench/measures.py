@@ -1,4 +1,4 @@
-"""What the benchmark measures: a function a letter, each with both sides of its figure, taken in one run."""
+"""Measures (a) to (g), one function each, and the order in which all measures run."""
 
 import shutil
 import statistics
@@ -10,38 +10,38 @@ from scripts.bench.daily import comparison, increment, latency, long_comparison,
 from scripts.bench.figures import Measurement
 from scripts.bench.process import BenchError
 from scripts.bench.sides import SMALL, Bench, JobRun
-from scripts.bench.targets import listed, measured
+from scripts.bench.targets import listed, measurement_of
 
 MEGABYTE: Final = 1_000_000
-AGREEMENT: Final = 1e-6  # of the explained variance ratios of two PCAs of the same numbers
-SAME_TASK: Final = 1e-3  # of the variance that two PCAs of two networks' features keep
+AGREEMENT: Final = 1e-6  # largest difference of the explained variance ratios of two PCAs of one table
+SAME_TASK: Final = 1e-3  # largest difference of the variance kept by PCAs of two networks' features
 
 
 def ceiling(bench: Bench) -> Measurement:
-    """Measure (a), what the machine does at best: read, decode and infer, without Spark."""
+    """Measure (a): how fast plain processes read, decode and infer, without Spark."""
     spent = bench.ceilings or [bench.ceiling() for _ in range(bench.repeat)]
     rate = bench.count() / statistics.mean(spent)
     detail = f"{bench.count():,} photos, {bench.cores} processes: {listed(spent)} s"
-    return measured("a", "photos/s", other=rate, detail=detail)
+    return measurement_of("a", "photos/s", other=rate, detail=detail)
 
 
 def throughput(bench: Bench) -> Measurement:
-    """Measure (b), the job's featurization against the ceiling, which is taken before and after each run."""
+    """Measure (b): the job's featurization against the ceiling, which is taken before and after each run."""
     count = bench.count()
     around, spent = [bench.ceiling()], []
     for _ in range(bench.repeat):
         bench.say(f"(b) the job on {count:,} photos")
         done = bench.job(count)
-        bench.saw("job", done.ran)
+        bench.record_peak("job", done.ran)
         spent.append(done.seconds("featurize"))
         around.append(bench.ceiling())
     ours, other = count / statistics.median(spent), count / statistics.mean(around)
     detail = f"{count:,} photos: job {listed(spent)} s, ceiling around it {listed(around)} s"
-    return measured("b", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
+    return measurement_of("b", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
 
 
 def textbook(bench: Bench) -> Measurement:
-    """Measure (c), the whole command against the textbook's, with the job before and after it."""
+    """Measure (c): the whole command, before and after the textbook's, against it."""
     count, partitions = bench.sizes.textbook, str(bench.sizes.partitions)
     k = str(min(bench.sizes.components, count - 1, len(bench.photos()[0]) - 1))
     folder, output = bench.folder(count), bench.scratch / "textbook"
@@ -62,7 +62,7 @@ def textbook(bench: Bench) -> Measurement:
         bench.say(f"(c) the textbook on {count:,} photos")
         ran = bench.script("textbook", folder, output, *flags)
         shutil.rmtree(output)
-        bench.saw("textbook", ran)
+        bench.record_peak("textbook", ran)
         other.append(ran.seconds)
     if bench.sizes.again:
         done = job()
@@ -72,32 +72,32 @@ def textbook(bench: Bench) -> Measurement:
     detail = f"{count:,} photos, k {k}: job {listed(ours)} s, textbook {listed(other)} s ({steps}); "
     detail += f"variance kept {kept[0]:.4f} and {kept[1]:.4f}" + ("" if same else ": NOT the same task")
     mine, theirs = statistics.mean(ours), statistics.median(other)
-    return measured("c", "s", ours=mine, other=theirs, ratio=theirs / mine, detail=detail, holds=same)
+    return measurement_of("c", "s", ours=mine, other=theirs, ratio=theirs / mine, detail=detail, holds=same)
 
 
 def pca_fit(bench: Bench) -> Measurement:
-    """Measure (d), one pass and an eigendecomposition against Spark's class; the best of each."""
+    """Measure (d): the job's PCA fit against Spark's class; the best run of each."""
     sizes, scratch = bench.sizes, bench.scratch / "pca"
     bench.say(f"(d) PCA of {sizes.pca_rows:,} rows, both ways")
     times = max(sizes.pca_times, bench.repeat)
     flags = ["--rows", sizes.pca_rows, "--files", sizes.pca_files, "--components", sizes.pca_components]
-    found = bench.script("pca", scratch, *flags, "--times", times).result()
+    result = bench.script("pca", scratch, *flags, "--times", times).result()
     shutil.rmtree(scratch)
-    ours, other, difference = min(found["ours"]), min(found["other"]), float(found["difference"])
-    detail = f"{sizes.pca_rows:,} x 1280, k {sizes.pca_components}: ours {listed(found['ours'])} s, "
-    detail += f"Spark {listed(found['other'])} s; explained variance differs by {difference:.0e}"
+    ours, other, difference = min(result["ours"]), min(result["other"]), float(result["difference"])
+    detail = f"{sizes.pca_rows:,} x 1280, k {sizes.pca_components}: ours {listed(result['ours'])} s, "
+    detail += f"Spark {listed(result['other'])} s; explained variance differs by {difference:.0e}"
     agrees = difference <= AGREEMENT
     detail += "" if agrees else f", which is more than {AGREEMENT:g}"
-    return measured("d", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=agrees)
+    return measurement_of("d", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=agrees)
 
 
 def memory(bench: Bench) -> Measurement:
-    """Measure (e), the largest Python worker of (b)'s job, beside that of the textbook."""
+    """Measure (e): the largest Python worker of (b)'s job, against the textbook's."""
     if not sys.platform.startswith("linux"):
-        return measured("e", "MB", detail="not measured: only Linux tells a process's peak (VmHWM)")
+        return measurement_of("e", "MB", detail="not measured: only Linux tells a process's peak (VmHWM)")
     if "job" not in bench.peaks:
         bench.say(f"(e) the job on {bench.count():,} photos")
-        bench.saw("job", bench.job(bench.count()).ran)
+        bench.record_peak("job", bench.job(bench.count()).ran)
     job, book = bench.peaks["job"], bench.peaks.get("textbook")
     if job is None:
         raise BenchError(
@@ -106,15 +106,17 @@ def memory(bench: Bench) -> Measurement:
     detail = "VmHWM, the largest of all workers of the job of (b), over all its steps"
     if book is None:
         detail += "; the textbook's is measured with (c)"
-        return measured("e", "MB", ours=job / MEGABYTE, detail=detail)
-    return measured("e", "MB", ours=job / MEGABYTE, other=book / MEGABYTE, ratio=book / job, detail=detail)
+        return measurement_of("e", "MB", ours=job / MEGABYTE, detail=detail)
+    return measurement_of(
+        "e", "MB", ours=job / MEGABYTE, other=book / MEGABYTE, ratio=book / job, detail=detail
+    )
 
 
 def growth(bench: Bench) -> Measurement:
-    """Measure (f), what one more photo costs in a large run, against a small one; both in the ceiling's time.
+    """Measure (f): the cost of one more photo in a large run, against a small one, in units of the ceiling.
 
-    Machines drift within minutes by more than the target allows. So the ceiling is taken beside every run of
-    the job, and the sizes are gone through upwards and downwards again.
+    A machine's speed drifts within minutes by more than the target allows. So each run of the job has a
+    ceiling beside it, and the sizes run upwards and downwards.
     """
     sizes = bench.sizes.growth
     totals: dict[int, list[float]] = {size: [] for size in sizes}
@@ -139,27 +141,29 @@ def growth(bench: Bench) -> Measurement:
     first, last = ((ours[i + 1] - ours[i], ideal[i + 1] - ideal[i]) for i in (0, 1))
     if min(*first, *last) <= 0:
         detail += "; not measured: noise is larger than the differences"
-        return measured("f", "ceilings", detail=detail)
+        return measurement_of("f", "ceilings", detail=detail)
     small, large = first[0] / first[1], last[0] / last[1]
-    return measured("f", "ceilings", ours=large, other=small, ratio=large / small, detail=detail)
+    return measurement_of("f", "ceilings", ours=large, other=small, ratio=large / small, detail=detail)
 
 
 def start(bench: Bench) -> Measurement:
-    """Measure (g), from the start of the command to the first photo done: in every run with warm caches."""
+    """Measure (g): from the start of the command to the first photo's features, with warm caches."""
     bench.warm_up()
     while len(bench.starts) < bench.sizes.starts:
         bench.say(f"(g) the job on {SMALL} photos")
         bench.job(SMALL)
-    told = [spent for spent in bench.starts if spent is not None]
-    if not told:
-        return measured("g", "s", detail="not measured: the job does not say when its first photo was done")
+    seconds = [start for start in bench.starts if start is not None]
+    if not seconds:
+        return measurement_of(
+            "g", "s", detail="not measured: the job does not say when its first photo was done"
+        )
     detail = (
-        f"runs: {listed(told)} s, from the start of the command to the worker that has a photo's features"
+        f"runs: {listed(seconds)} s, from the start of the command to the worker that has a photo's features"
     )
-    return measured("g", "s", ours=statistics.median(told), detail=detail)
+    return measurement_of("g", "s", ours=statistics.median(seconds), detail=detail)
 
 
-# In the order in which they run: (a), (e), (g), (i) and (j) take what the others leave them.
+# In the order in which they run: (a), (e), (g), (i) and (j) reuse runs of the measures before them.
 MEASURES: Final[dict[str, Callable[[Bench], Measurement]]] = {
     "b": throughput,
     "a": ceiling,

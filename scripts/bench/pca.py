@@ -1,8 +1,7 @@
-"""Fitting the PCA alone: the job's one pass against ``pyspark.ml.feature.PCA``, in one session, on one table.
+"""Measure (d): times the job's PCA fit and ``pyspark.ml.feature.PCA`` on one table, in one session.
 
-The session is Spark's own with its defaults, above all the JVM's: under the job's settings, which suit a JVM
-that does little, Spark's class would be slower than anybody else sees it. Run by ``bench``: ``python
-scripts/bench/pca.py SCRATCH --rows N --files F --components K --times T`` prints its figures as JSON.
+The session keeps Spark's defaults, because the job's settings for the JVM would slow down Spark's class.
+``python -m scripts.bench.pca SCRATCH --rows N --files F --components K --times T`` prints figures as JSON.
 """
 
 import argparse
@@ -28,11 +27,13 @@ from scripts.bench import synthetic_table
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-RANK = 60  # of the synthetic features, before noise: real ones need about as many for 85 % of their variance
+RANK = (
+    60  # rank of the synthetic features before noise: real ones need about as many for 85 % of the variance
+)
 
 
 def write_features(output: str, rows: int, parts: int) -> list[DataFile]:
-    """Write so many files of a table's rows: non-negative numbers, of low rank with noise."""
+    """Write `rows` rows in `parts` files: non-negative features of low rank with noise."""
     rng = np.random.default_rng(0)
     loadings = rng.normal(size=(RANK, FEATURES))
 
@@ -71,27 +72,27 @@ def vectors(spark: "SparkSession", output: str) -> "DataFrame":
 def compare(
     spark: "SparkSession", output: str, written: Sequence[DataFile], k: int, times: int
 ) -> dict[str, Any]:
-    """Fit with both, in turn, and return every run's seconds and the largest difference of their results."""
+    """Fit with both in turn; return the seconds of each run, and the largest difference of the ratios."""
     seconds: dict[str, list[float]] = {"ours": [], "other": []}
     shares = []
     sides = {"ours": lambda: ours(spark, output, written, k), "other": lambda: spark_ml(spark, output, k)}
     for _ in range(times):
         for name, fit in sides.items():
-            spent, found = _timed(fit)
+            spent, ratios = _timed(fit)
             seconds[name].append(round(spent, 3))
-            shares.append(found)
-    difference = max(float(np.abs(found - shares[0]).max()) for found in shares)
+            shares.append(ratios)
+    difference = max(float(np.abs(ratios - shares[0]).max()) for ratios in shares)
     return {**seconds, "difference": difference}
 
 
-def _timed(act: Callable[[], NDArray[np.float64]]) -> tuple[float, NDArray[np.float64]]:
+def _timed(fit: Callable[[], NDArray[np.float64]]) -> tuple[float, NDArray[np.float64]]:
     start = time.monotonic()
-    result = act()
+    result = fit()
     return time.monotonic() - start, result
 
 
 def start() -> "SparkSession":
-    """Start a session with Spark's defaults and what the job sets for its workers."""
+    """Start a session with Spark's defaults and the job's settings for its workers."""
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
     settings = {**session.ALWAYS, "spark.ui.enabled": "false", "spark.driver.memory": "4g"}
@@ -111,11 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=80)
     parser.add_argument("--components", type=int, default=100)
     parser.add_argument("--times", type=int, default=2, help="runs of each")
-    given = parser.parse_args(arguments)
-    output = str(given.scratch.resolve())
-    written = write_features(output, given.rows, given.files)
+    options = parser.parse_args(arguments)
+    output = str(options.scratch.resolve())
+    written = write_features(output, options.rows, options.files)
     spark = start()
-    result = compare(spark, output, written, given.components, given.times)
+    result = compare(spark, output, written, options.components, options.times)
     spark.stop()
     print(json.dumps(result))
     return 0

@@ -1,7 +1,7 @@
-"""One side of the benchmark as a process of its own: timed, its workers' memory watched, its end sure.
+"""Runs one side of the benchmark as a process: times it, watches its workers' memory, and ends it.
 
-Whatever ends a benchmark, Ctrl-C included, nothing that it has started lives on: a run is a session of its
-own, and what its end does not take along is killed by its id.
+Each process starts in its own session. When it ends, or the benchmark is interrupted, every process of the
+session that is still alive is killed.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PROC = Path("/proc")
-POLL_SECONDS = 0.2  # between two looks at the workers' memory; VmHWM is a peak by itself
-SCAN_SECONDS = 1.0  # between two looks for new processes
+POLL_SECONDS = 0.2  # between two readings of the workers' memory; VmHWM is a peak, so no peak is missed
+SCAN_SECONDS = 1.0  # between two scans for new processes
 GRACE_SECONDS = 15.0  # for the job to stop Spark after SIGTERM
-LAST_SECONDS = 5.0  # for Java and the workers to end by themselves once their driver has
+LAST_SECONDS = 5.0  # for Java and the workers to end after their driver
 
 
 class BenchError(Exception):
@@ -30,7 +30,7 @@ class BenchError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class FinishedProcess:
     """A finished process.
 
     Attributes
@@ -52,16 +52,16 @@ class Ran:
 
     def result(self) -> dict[str, Any]:
         """Return the JSON object in the last line of the output."""
-        found: dict[str, Any] = json.loads(self.output.splitlines()[-1])
-        return found
+        result: dict[str, Any] = json.loads(self.output.splitlines()[-1])
+        return result
 
 
 @dataclass(slots=True)
 class Watch:
-    """Looks at the processes of one session, and remembers the most memory that a Spark Python worker had.
+    """The processes of one session, and the peak memory of its Spark Python workers.
 
-    Spark gives its daemon a process group of its own, but nothing that it starts leaves the session, whatever
-    becomes of its parent. Linux only; elsewhere it sees nothing.
+    Spark's daemon has its own process group, but it stays in the session, as all of its children do. Linux
+    only; elsewhere it sees no process.
     """
 
     session: int
@@ -70,7 +70,7 @@ class Watch:
     _looked: float = 0.0
 
     def look(self) -> None:
-        """Read the workers' peaks, and now and then look for new workers."""
+        """Read the workers' peaks, and look for new workers once a second."""
         if time.monotonic() - self._looked >= SCAN_SECONDS:
             self._looked = time.monotonic()
             pyspark = {pid: parent for pid, parent in self.alive().items() if _is_pyspark(pid)}
@@ -83,24 +83,24 @@ class Watch:
                 self.peak_bytes = max(self.peak_bytes or 0, peak)
 
     def alive(self) -> dict[int, int]:
-        """Return the session's processes but zombies, and their parents; see proc_pid_stat(5)."""
-        found = {}
+        """Return the session's processes without zombies, and their parents; see proc_pid_stat(5)."""
+        parents = {}
         for file in PROC.glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
                 state, parent, _, session = file.read_text(errors="replace").rsplit(")", 1)[1].split()[:4]
                 if int(session) == self.session and state != "Z":
-                    found[int(file.parent.name)] = int(parent)
-        return found
+                    parents[int(file.parent.name)] = int(parent)
+        return parents
 
     def wait_for_none(self) -> list[int]:
-        """Return what is still alive after a while."""
+        """Wait for the session's processes to end; return those that still live after `LAST_SECONDS`."""
         deadline = time.monotonic() + LAST_SECONDS
-        while (left := list(self.alive())) and time.monotonic() < deadline:
+        while (alive := list(self.alive())) and time.monotonic() < deadline:
             time.sleep(0.1)
-        return left
+        return alive
 
 
-def run(command: Sequence[str], environment: dict[str, str], what: str) -> Ran:
+def run(command: Sequence[str], environment: dict[str, str], what: str) -> FinishedProcess:
     """Run a command to its end.
 
     Parameters
@@ -113,7 +113,7 @@ def run(command: Sequence[str], environment: dict[str, str], what: str) -> Ran:
     Raises
     ------
     BenchError
-        If it fails; with the last line of what it said.
+        If it fails; with the last line of its output.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started, clock = time.time(), time.monotonic()
@@ -125,23 +125,23 @@ def run(command: Sequence[str], environment: dict[str, str], what: str) -> Ran:
             seconds = time.monotonic() - clock
         output.seek(0)
         errors.seek(0)
-        said = output.read()
+        stdout = output.read()
         if running.returncode:
-            raise BenchError(f"{what} ended with {running.returncode}: {last_words(said, errors.read())}")
-    return Ran(seconds, started, said, watch.peak_bytes)
+            raise BenchError(f"{what} ended with {running.returncode}: {last_line(stdout, errors.read())}")
+    return FinishedProcess(seconds, started, stdout, watch.peak_bytes)
 
 
 def environment(cores: int) -> dict[str, str]:
-    """Return the environment of every side: Spark on so many cores, and nothing that would change the job."""
-    dropped = (
+    """Return the environment of every side: Spark on `cores` cores, without variables that change the job."""
+    excluded = (
         "FRUITS_",
         "PYTHONDONTWRITEBYTECODE",
         "SPARK_MASTER",
         "OMP_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
     )
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return kept | {
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(excluded)}
+    return inherited | {
         "PYSPARK_SUBMIT_ARGS": f"--master local[{cores}] pyspark-shell",
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
@@ -149,7 +149,7 @@ def environment(cores: int) -> dict[str, str]:
 
 
 def use_cores(cores: int) -> None:
-    """Keep this process and all that it starts to so many cores where the system can: Java sees no others."""
+    """Limit this process and its children to `cores` cores, if the system can; Java sees only these."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
@@ -158,7 +158,7 @@ def use_cores(cores: int) -> None:
 def process(
     command: Sequence[str], environment: dict[str, str], output: IO[str], errors: IO[str]
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Watch]]:
-    """Start a command in a session of its own; whatever it has started ends with the ``with`` block."""
+    """Start a command in its own session; the ``with`` block ends every process of the session."""
     started = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -172,7 +172,7 @@ def process(
     try:
         yield started, watch
     finally:
-        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleaning up
+        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleanup
         try:
             _end(started, watch)
         finally:
@@ -180,12 +180,12 @@ def process(
 
 
 def _end(process: "subprocess.Popen[bytes]", watch: Watch) -> None:
-    """Ask a process to end if it still runs, and kill what is left of its session."""
+    """Terminate a process if it still runs, and kill the rest of its session."""
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS)
-    for pid in watch.wait_for_none():  # most end by themselves, once their driver has
+    for pid in watch.wait_for_none():  # most end by themselves after their driver
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     watch.wait_for_none()
@@ -201,7 +201,7 @@ def _is_pyspark(pid: int) -> bool:
 
 
 def peak_bytes(pid: int) -> int | None:
-    """Return VmHWM, the most memory that a process has had resident; see proc_pid_status(5)."""
+    """Return VmHWM, the peak resident memory of a process; see proc_pid_status(5)."""
     with contextlib.suppress(OSError):
         for line in (PROC / str(pid) / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -209,7 +209,7 @@ def peak_bytes(pid: int) -> int | None:
     return None
 
 
-def last_words(output: str, errors: str) -> str:
-    """Return the last line that a process has said."""
+def last_line(output: str, errors: str) -> str:
+    """Return the last line of a process's errors, or else of its output."""
     lines = [line.strip() for line in [*errors.splitlines(), *output.splitlines()[-1:]] if line.strip()]
     return lines[-1][:300] if lines else "it said nothing"

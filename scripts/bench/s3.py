@@ -1,8 +1,8 @@
-"""The benchmark's S3: servers on loopback, with and without latency, and Spark's own reader beside the job.
+"""The S3 servers of measure (h), and Spark's own reader, which reads the same photos.
 
-As a script it reads photos with ``spark.read.format("binaryFile")`` through Hadoop's S3A, which Spark fetches
-by itself. Run by ``bench``: ``python -m scripts.bench.s3 PREFIX BUCKET=URL …`` prints ``{"photos": …,
-"bytes": …, "seconds": {BUCKET: …}}``.
+As a script it reads photos with ``spark.read.format("binaryFile")`` through Hadoop's S3A, fetched by Spark:
+``python -m scripts.bench.s3 PREFIX BUCKET=URL …`` prints ``{"photos": …, "bytes": …, "seconds": {BUCKET:
+…}}``.
 """
 
 import argparse
@@ -18,30 +18,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scripts.bench.process import PROC, BenchError, last_words, process
+from scripts.bench.process import PROC, BenchError, last_line, process
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 LATENCY_MS: Final = 30.0
-PREFIX: Final = "photos"  # where a bucket has the photos
-TABLES: Final = "tables"  # a bucket that begins empty
+PREFIX: Final = "photos"  # of the photos in their bucket
+TABLES: Final = "tables"  # an empty bucket, for the outputs
 REGION: Final = "eu-west-1"
-KEYS: Final = ("testing", "testing")  # nobody looks at them
-# S3A of the Hadoop that is in PySpark 3.5.
+KEYS: Final = ("testing", "testing")  # the server accepts any
+# S3A of the Hadoop in PySpark 3.5.
 PACKAGES: Final = "org.apache.hadoop:hadoop-aws:3.3.4,com.amazonaws:aws-java-sdk-bundle:1.12.262"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server in a process of its own; its bucket of photos has its name."""
+    """A server in its own process; `name` is also its bucket of photos."""
 
     name: str
     url: str
     pid: int
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """Return an environment that leads the job here, with nothing of the user's own for AWS."""
+        """Return an environment in which AWS clients use this server and none of the user's settings."""
         return {
             **{name: value for name, value in base.items() if not name.startswith("AWS_")},
             "AWS_ENDPOINT_URL": self.url,
@@ -56,25 +56,25 @@ class Server:
 
     def requests(self) -> list[tuple[str, str, str]]:
         """Return method, bucket and key of every request since :meth:`forget`."""
-        return [tuple(one) for one in json.loads(self._ask("_requests"))]
+        return [tuple(request) for request in json.loads(self._ask("_requests"))]
 
     def forget(self) -> None:
         """Forget the requests."""
         self._ask("_forget", "POST")
 
     def cpu_seconds(self) -> float | None:
-        """Return the processor time that it has used, where ``/proc`` tells; see proc_pid_stat(5)."""
+        """Return the server's CPU time, if the system has ``/proc``; see proc_pid_stat(5)."""
         with suppress(OSError):
             fields = (PROC / str(self.pid) / "stat").read_text().rsplit(")", 1)[1].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return None
 
-    def _ask(self, what: str, method: str = "GET") -> bytes:
-        asked = urllib.request.Request(f"{self.url}/{what}", method=method)  # noqa: S310 (ours)
+    def _ask(self, path: str, method: str = "GET") -> bytes:
+        request = urllib.request.Request(f"{self.url}/{path}", method=method)  # noqa: S310 (ours)
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(asked) as answer:
-            said: bytes = answer.read()
-        return said
+        with direct.open(request) as response:
+            body: bytes = response.read()
+        return body
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def serving(
     latency_ms : float
         Before the first byte of every answer.
     scratch : Path
-        A folder for the link that stands for the bucket.
+        A folder for the server's root, where a link stands for the bucket's prefix.
     environment : mapping
         Of the process.
 
@@ -109,23 +109,23 @@ def serving(
     command += ["--latency-ms", str(latency_ms)]
     reading, writing = os.pipe()
     with (
-        os.fdopen(reading) as said,
+        os.fdopen(reading) as announcement,
         os.fdopen(writing, "w") as output,
         tempfile.TemporaryFile("w+") as errors,
         process(command, dict(environment), output, errors) as (running, _),
     ):
-        output.close()  # ours; so the line ends if the server does
-        url = said.readline().strip()
+        output.close()  # closes our copy, so that reading ends if the server does
+        url = announcement.readline().strip()
         if not url:
             errors.seek(0)
-            raise BenchError(f"the S3 server did not start: {last_words('', errors.read())}")
+            raise BenchError(f"the S3 server did not start: {last_line('', errors.read())}")
         yield Server(name, url, running.pid)
 
 
 def read(spark: "SparkSession", location: str) -> tuple[int, int, float]:
     """Read all files below a location as ``binaryFile``; return how many, their bytes, and the seconds.
 
-    The seconds are of the reading alone: the files are listed before.
+    The seconds do not include the listing.
     """
     from pyspark.sql import functions as F  # noqa: N812, PLC0415
 
@@ -137,7 +137,7 @@ def read(spark: "SparkSession", location: str) -> tuple[int, int, float]:
 
 
 def start(urls: Mapping[str, str]) -> "SparkSession":
-    """Start a session with Spark's defaults, whose S3A finds each bucket at its own URL."""
+    """Start a session with Spark's defaults and an S3A that knows the URL of each bucket."""
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
     settings: dict[str, Any] = {
@@ -165,14 +165,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Time Spark's binaryFile on S3.")
     parser.add_argument("prefix", help="where the photos are in each bucket")
     parser.add_argument("buckets", nargs="+", metavar="BUCKET=URL")
-    given = parser.parse_args(arguments)
-    urls = dict(one.split("=", 1) for one in given.buckets)
+    options = parser.parse_args(arguments)
+    urls = dict(bucket.split("=", 1) for bucket in options.buckets)
     spark = start(urls)
-    read(spark, f"s3a://{next(iter(urls))}/{given.prefix}")  # the JVM is warm then
-    found = {name: read(spark, f"s3a://{name}/{given.prefix}") for name in urls}
+    read(spark, f"s3a://{next(iter(urls))}/{options.prefix}")  # warms up the JVM
+    results = {name: read(spark, f"s3a://{name}/{options.prefix}") for name in urls}
     spark.stop()
-    photos, size = min((count, size) for count, size, _ in found.values())
-    seconds = {name: round(spent, 3) for name, (_, _, spent) in found.items()}
+    photos, size = min((count, size) for count, size, _ in results.values())
+    seconds = {name: round(spent, 3) for name, (_, _, spent) in results.items()}
     print(json.dumps({"photos": photos, "bytes": size, "seconds": seconds}))
     return 0
 

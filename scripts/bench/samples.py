@@ -1,6 +1,6 @@
-"""Which photos a benchmark runs on: subsets of a folder, spread evenly over it, the same every time.
+"""The photos of a benchmark: the same evenly spaced subset of a folder every time.
 
-Every measure gets a folder of copies, so that all sides read the same files, fresh in the page cache.
+Every measure gets a folder of copies, so that all sides read the same files from the page cache.
 """
 
 import os
@@ -15,7 +15,7 @@ from job.inventory.listing import PHOTO_ENDINGS
 from scripts.fruit.draw import draw_set
 
 
-def find(folder: Path) -> list[Path]:
+def photos_in(folder: Path) -> list[Path]:
     """Return a folder's photos, sorted by path.
 
     Raises
@@ -48,7 +48,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def draw(folder: Path, each: int) -> list[Path]:
-    """Draw `each` photos of every kind into a folder, unless they are there, and return them.
+    """Draw `each` photos of every kind into a folder, unless it has them, and return them.
 
     Raises
     ------
@@ -61,24 +61,24 @@ def draw(folder: Path, each: int) -> list[Path]:
         raise UsageError(
             f"photos could not be drawn into {folder} ({error}): name some with --photos"
         ) from None
-    return find(folder)
+    return photos_in(folder)
 
 
-def spread(photos: Sequence[Path], count: int) -> list[Path]:
-    """Return `count` photos at even distances: sorted by path, every class gets its share.
+def evenly_spaced(photos: Sequence[Path], count: int) -> list[Path]:
+    """Return `count` photos at even distances, so that every class gets its share.
 
-    If there are fewer, all of them, again and again.
+    If there are fewer photos, they are repeated.
     """
     if count <= len(photos):
         return [photos[number * len(photos) // count] for number in range(count)]
     return [photos[number % len(photos)] for number in range(count)]
 
 
-def lay_out(photos: Sequence[Path], root: Path, target: Path) -> None:
+def copy_photos(photos: Sequence[Path], root: Path, target: Path) -> None:
     """Copy photos below `root` to the same places below `target`; a repeated one gets a number."""
-    seen: dict[Path, int] = {}
+    copies: dict[Path, int] = {}
     for photo in photos:
-        times = seen[photo] = seen.get(photo, 0) + 1
+        times = copies[photo] = copies.get(photo, 0) + 1
         place = target / photo.relative_to(root)
         if times > 1:
             place = place.with_name(f"{place.stem}-copy{times}{place.suffix}")

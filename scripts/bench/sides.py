@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scripts.bench import samples
-from scripts.bench.process import BenchError, Ran, environment, run
+from scripts.bench.process import BenchError, FinishedProcess, environment, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ SMALL: Final = 32  # photos of a run whose throughput does not matter
 class JobRun:
     """A run of the job: the command's wall time, its record and its log."""
 
-    ran: Ran
+    ran: FinishedProcess
     record: dict[str, Any]
     events: list[dict[str, Any]]
 
@@ -171,10 +171,10 @@ class Bench:
         target = self.scratch / f"photos-{count}"
         if not target.exists():
             photos, root = self.photos()
-            samples.lay_out(samples.spread(photos, count), root, target)
+            samples.copy_photos(samples.evenly_spaced(photos, count), root, target)
         return target
 
-    def script(self, name: str, *arguments: object) -> Ran:
+    def script(self, name: str, *arguments: object) -> FinishedProcess:
         """Run a neighbour of this file."""
         command = [sys.executable, "-m", f"scripts.bench.{name}", *map(str, arguments)]
         return run(command, environment(self.cores), name)
@@ -229,6 +229,6 @@ class Bench:
             self.ceilings.append(seconds)
         return seconds
 
-    def saw(self, side: str, ran: Ran) -> None:
+    def record_peak(self, side: str, ran: FinishedProcess) -> None:
         """Remember a run's largest worker."""
         self.peaks[side] = max(self.peaks.get(side) or 0, ran.peak_bytes or 0) or None

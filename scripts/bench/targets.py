@@ -37,7 +37,7 @@ TARGETS: Final[dict[str, Target | None]] = {
 }
 
 
-def measured(
+def measurement_of(
     letter: str,
     unit: str,
     *,

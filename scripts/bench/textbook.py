@@ -71,7 +71,7 @@ def run(photos: str, output: str, cache: Path, components: int, partitions: int)
     spark = SparkSession.builder.appName("textbook").config("spark.ui.enabled", "false").getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     clock.append(time.monotonic())
-    model = keras_model(weights.get(None, cache)[0])
+    model = keras_model(weights.load(None, cache)[0])
     shared = spark.sparkContext.broadcast(model.get_weights())
     rows = featurized(spark, photos, shared, partitions)
     rows = rows.withColumn("vector", array_to_vector(F.col("features")))
@@ -97,17 +97,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--components", type=int, default=100)
     parser.add_argument("--partitions", type=int, default=24)
     parser.add_argument("--prepare", action="store_true", help="only fetch the weights and build the network")
-    given = parser.parse_args(arguments)
-    if given.prepare:
-        keras_model(weights.get(None, given.cache)[0])
+    options = parser.parse_args(arguments)
+    if options.prepare:
+        keras_model(weights.load(None, options.cache)[0])
         print("{}")
         return 0
     result = run(
-        str(given.photos.resolve()),
-        f"file:{given.output.resolve()}",
-        given.cache,
-        given.components,
-        given.partitions,
+        str(options.photos.resolve()),
+        f"file:{options.output.resolve()}",
+        options.cache,
+        options.components,
+        options.partitions,
     )
     print(json.dumps(result))
     return 0

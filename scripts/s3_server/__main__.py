@@ -84,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--root", type=Path, help="each folder in it is a bucket, of which nothing is changed")
     add("--bucket", action="append", default=[], help="a bucket that begins empty; can be repeated")
     add("--latency-ms", type=float, default=0, help="wait so long before each answer")
-    given = parser.parse_args(arguments)
-    folders = {path.name: path for path in sorted(given.root.iterdir())} if given.root else {}
-    buckets = Buckets({name: path for name, path in folders.items() if path.is_dir()}, tuple(given.bucket))
-    asyncio.run(_main(Server(buckets, given.latency_ms, Faults())))
+    options = parser.parse_args(arguments)
+    folders = {path.name: path for path in sorted(options.root.iterdir())} if options.root else {}
+    buckets = Buckets({name: path for name, path in folders.items() if path.is_dir()}, tuple(options.bucket))
+    asyncio.run(_main(Server(buckets, options.latency_ms, Faults())))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ KEY: Final = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
 RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)\Z")
 
 
-class Asked(NamedTuple):
+class HttpRequest(NamedTuple):
     """A request; the names of headers are in lower case."""
 
     method: str
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-def answer(buckets: Buckets, asked: Asked) -> Answer:
+def answer(buckets: Buckets, asked: HttpRequest) -> Answer:
     """Do what is asked."""
     bucket = buckets.get(asked.bucket)
     if bucket is None:
@@ -67,7 +67,7 @@ def _xml(name: str, inner: str, status: int = 200) -> Answer:
     return Answer(status, {"Content-Type": "application/xml"}, body.encode())
 
 
-def _of_bucket(bucket: Bucket, asked: Asked) -> Answer:
+def _of_bucket(bucket: Bucket, asked: HttpRequest) -> Answer:
     if asked.method == "HEAD":
         return Answer(200, {"x-amz-bucket-region": REGION})
     if asked.method == "GET" and asked.query.get("list-type") == "2":
@@ -114,7 +114,7 @@ def _list(bucket: Bucket, query: Mapping[str, str]) -> Answer:
     )
 
 
-def _get(bucket: Bucket, asked: Asked) -> Answer:
+def _get(bucket: Bucket, asked: HttpRequest) -> Answer:
     stored = bucket.objects.get(asked.key)
     if stored is None:
         return error(404, "NoSuchKey")
@@ -141,7 +141,7 @@ def _get(bucket: Bucket, asked: Asked) -> Answer:
     return Answer(206, headers, data[first:end])
 
 
-def _put(bucket: Bucket, asked: Asked) -> Answer:
+def _put(bucket: Bucket, asked: HttpRequest) -> Answer:
     if {"if-match", "x-amz-copy-source"} & asked.headers.keys():
         return error(501, "NotImplemented")
     if asked.headers.get("if-none-match") == "*" and asked.key in bucket.objects:
@@ -149,12 +149,12 @@ def _put(bucket: Bucket, asked: Asked) -> Answer:
     return Answer(200, {"ETag": f'"{bucket.put(asked.key, asked.body)}"'})
 
 
-def _delete(bucket: Bucket, asked: Asked) -> Answer:
+def _delete(bucket: Bucket, asked: HttpRequest) -> Answer:
     bucket.delete(asked.key)
     return Answer(204)
 
 
-def _unknown(_: Bucket, __: Asked) -> Answer:
+def _unknown(_: Bucket, __: HttpRequest) -> Answer:
     return error(501, "NotImplemented")
 
 

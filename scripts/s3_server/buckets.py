@@ -29,7 +29,7 @@ class Stored(NamedTuple):
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
 
-class Listed(NamedTuple):
+class Page(NamedTuple):
     """A page of a listing: keys and common prefixes in order, and where the next page begins."""
 
     keys: list[str]
@@ -65,7 +65,7 @@ class Bucket:
         if self.objects.pop(key, None):
             del self.keys[bisect.bisect_left(self.keys, key)]
 
-    def page(self, prefix: str, delimiter: str, after: str, most: int) -> Listed:
+    def page(self, prefix: str, delimiter: str, after: str, most: int) -> Page:
         """Return the next page of a listing: what follows `after`, a key or a common prefix."""
         keys: list[str] = []
         prefixes: list[str] = []
@@ -76,7 +76,7 @@ class Bucket:
         last = ""
         while at < len(self.keys) and self.keys[at].startswith(prefix):
             if len(keys) + len(prefixes) == most:
-                return Listed(keys, prefixes, last)
+                return Page(keys, prefixes, last)
             last, at = self.keys[at], at + 1
             cut = last.find(delimiter, len(prefix)) if delimiter else -1
             if cut < 0:
@@ -85,7 +85,7 @@ class Bucket:
                 last = last[: cut + len(delimiter)]
                 prefixes.append(last)
                 at = bisect.bisect_right(self.keys, last + LAST)
-        return Listed(keys, prefixes, None)
+        return Page(keys, prefixes, None)
 
 
 class Buckets(dict[str, Bucket]):

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import unquote, unquote_plus
 
-from scripts.s3_server.api import Answer, Asked
+from scripts.s3_server.api import Answer, HttpRequest
 
 REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 END: Final = b"\r\n\r\n"
@@ -23,7 +23,7 @@ def headers_in(received: bytearray) -> dict[str, str] | None:
     return {name.lower(): value.strip() for name, _, value in pairs}
 
 
-def take(received: bytearray, headers: Mapping[str, str]) -> Asked | None:
+def take(received: bytearray, headers: Mapping[str, str]) -> HttpRequest | None:
     """Take a request, whose headers have arrived, out of what has arrived; None if it is not complete."""
     start = received.find(END) + len(END)
     end = start + int(headers.get("content-length", 0))
@@ -36,7 +36,7 @@ def take(received: bytearray, headers: Mapping[str, str]) -> Asked | None:
     bucket, _, key = path[1:].partition("/")
     words = (word.partition("=") for word in query.split("&") if word)
     asked = {unquote_plus(name): unquote_plus(value) for name, _, value in words}
-    return Asked(method, unquote(bucket), unquote(key), asked, headers, body)
+    return HttpRequest(method, unquote(bucket), unquote(key), asked, headers, body)
 
 
 def render(given: Answer, method: str) -> tuple[bytes, bytes]:

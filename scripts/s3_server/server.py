@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Any, Final
 
-from scripts.s3_server.api import Answer, Asked, answer, error
+from scripts.s3_server.api import Answer, HttpRequest, answer, error
 from scripts.s3_server.buckets import Buckets
 from scripts.s3_server.faults import READS, Action, Fault, Faults, Hook, Request, When
 from scripts.s3_server.http import headers_in, render, take
@@ -53,7 +53,7 @@ class Server:
         with self.buckets.lock:
             return {key: stored.read() for key, stored in self.buckets[bucket].objects.items()}
 
-    def control(self, asked: Asked) -> Answer:
+    def control(self, asked: HttpRequest) -> Answer:
         """Answer what the server is asked about itself."""
         said: Any = None
         if asked.bucket == "_requests":
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
             self.answering, self.continued = True, False
             self._do(asked)
 
-    def _do(self, asked: Asked) -> None:
+    def _do(self, asked: HttpRequest) -> None:
         if asked.bucket.startswith("_"):
             self._send(asked, self.server.control(asked), None)
             return
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         else:
             self._send(asked, given, fault)
 
-    def _send(self, asked: Asked, given: Answer, fault: Fault | None) -> None:
+    def _send(self, asked: HttpRequest, given: Answer, fault: Fault | None) -> None:
         if self.transport.is_closing() or fault is Fault.SILENT:
             return
         if fault is Fault.RESET:

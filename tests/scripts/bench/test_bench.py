@@ -97,7 +97,7 @@ def test_a_quick_run_does_what_it_says_and_leaves_nothing(quick: Quick) -> None:
 @pytest.mark.spark
 def test_the_job_takes_a_made_up_output_for_its_own(sample: Path, tmp_path: Path, run: Run) -> None:
     photos, output, listed = tmp_path / "photos", str(tmp_path / "output"), tmp_path / "list.parquet"
-    samples.lay_out(samples.spread(samples.find(sample), 5), sample, photos)
+    samples.copy_photos(samples.evenly_spaced(samples.photos_in(sample), 5), sample, photos)
     new = list(walk(str(photos), output, set()))
     growth.write_list(listed, new, 1100)
     growth.write_output(output, new, 1100, np.random.default_rng(1).random((400, 1280), np.float32))
