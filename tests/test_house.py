@@ -75,7 +75,7 @@ def test_settings_are_handed_down(name: str) -> None:
 
 def contracts(folder: Path) -> "subprocess.CompletedProcess[str]":
     """Check the contracts of pyproject.toml on the code in a folder."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -40,7 +40,7 @@ SPOT_SHARE: Final = 0.55
 AUTO_MODE_SHARE: Final = 0.12
 
 
-def node(vcpus: float, gigabytes: float, *, spot: bool) -> float:
+def node_price(vcpus: float, gigabytes: float, *, spot: bool) -> float:
     """Return what a node of EKS Auto Mode costs an hour, by its size."""
     ratio = gigabytes / vcpus if vcpus else 0.0
     price = COMPUTE if ratio < 3 else GENERAL if ratio < 6 else MEMORY
@@ -48,12 +48,12 @@ def node(vcpus: float, gigabytes: float, *, spot: bool) -> float:
     return on_demand * (SPOT_SHARE if spot else 1.0) + on_demand * AUTO_MODE_SHARE
 
 
-def emr(vcpus: float, gigabytes: float) -> float:
+def emr_price(vcpus: float, gigabytes: float) -> float:
     """Return what EMR asks an hour for the cores and memory that a run's pods request."""
     return vcpus * EMR_VCPU.usd + gigabytes * EMR_GB.usd
 
 
-def at_rest(endpoints: int, nats: int) -> dict[str, float]:
+def idle_costs(endpoints: int, nats: int) -> dict[str, float]:
     """Return what each part of a stage without a run costs an hour, data apart.
 
     Parameters
@@ -70,7 +70,7 @@ def at_rest(endpoints: int, nats: int) -> dict[str, float]:
     }
 
 
-def money(usd: float) -> str:
+def usd_text(usd: float) -> str:
     """Write an amount."""
     return f"{usd:.3f} USD"
 

@@ -17,10 +17,12 @@ def hourly(size: Size) -> tuple[float, float]:
     """Return US dollars an hour with executors on Spot, and with all of them on demand."""
     driver_gib = size.driver_heap + size.driver_overhead + sizes.SIDECAR_GIB
     executors, executors_gib = size.cpu - size.driver_cores, size.memory - driver_gib
-    fixed = prices.emr(size.cpu, size.memory) + prices.node(size.driver_cores, driver_gib, spot=False)
+    fixed = prices.emr_price(size.cpu, size.memory) + prices.node_price(
+        size.driver_cores, driver_gib, spot=False
+    )
     return (
-        fixed + prices.node(executors, executors_gib, spot=True),
-        fixed + prices.node(executors, executors_gib, spot=False),
+        fixed + prices.node_price(executors, executors_gib, spot=True),
+        fixed + prices.node_price(executors, executors_gib, spot=False),
     )
 
 

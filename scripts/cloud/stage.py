@@ -1,6 +1,6 @@
-"""A stage of Fruits! in the cloud, ``dev`` or ``prod``: its names, and what its stacks say they have made.
+"""A stage of Fruits! in the cloud, ``dev`` or ``prod``: its names and the state of its stacks.
 
-Each stage has a cluster, stacks, a key, buckets and a role of its own, so nothing is shared between two.
+Each stage has its own cluster, stacks, key, buckets and role; two stages share nothing.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
 STAGES: Final = ("dev", "prod")
-# One virtual cluster a namespace, one namespace of ours a cluster.
+# Each cluster has one namespace for runs, and each namespace one virtual cluster.
 NAMESPACE: Final = "fruits"
-# What the quotas in k8s/overlays are made for.
+# The largest size of run that the quotas in k8s/overlays hold.
 LARGEST: Final = {"dev": "medium", "prod": "xlarge"}
-# What the scripts need of k8s/account.yaml.
-GROUND: Final = {
+# The outputs of k8s/account.yaml that the scripts need.
+REQUIRED_OUTPUTS: Final = {
     "PhotosBucket", "ResultsBucket", "LogsBucket", "KeyArn", "RepositoryName", "RepositoryUri", "LogGroup",
     "ExecutionRoleArn",
 }  # fmt: skip
@@ -48,23 +48,41 @@ class Stage:
         return f"fruits-{self.name}"
 
     @property
-    def largest(self) -> str:
+    def largest_size(self) -> str:
         """The largest size of run that the stage's quota holds."""
         return LARGEST[self.name]
 
-    def takes(self, size: str) -> bool:
+    def accepts(self, size: str) -> bool:
         """Tell whether the stage's quota holds a run of a size."""
         sizes = list(SIZES)
-        return sizes.index(size) <= sizes.index(self.largest)
+        return sizes.index(size) <= sizes.index(self.largest_size)
 
     @property
-    def up(self) -> str:
-        """The command that makes this stage."""
+    def up_command(self) -> str:
+        """The command that creates this stage."""
         return f"./scripts/cluster.sh up --stage {self.name}"
 
 
-def outputs(cloudformation: "CloudFormationClient", stack: str) -> dict[str, str]:
-    """Return a stack's outputs by name; none for a stack that does not exist or is not finished.
+@dataclass(frozen=True)
+class Stack:
+    """A CloudFormation stack."""
+
+    name: str
+    status: str
+    outputs: dict[str, str]
+    parameters: dict[str, str]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be used, as its template says or, after a failed update, as the one before said."""
+        return self.status.endswith("_COMPLETE") and self.status not in (
+            "ROLLBACK_COMPLETE",
+            "DELETE_COMPLETE",
+        )
+
+
+def find_stack(cloudformation: "CloudFormationClient", name: str) -> Stack | None:
+    """Return a stack, if it exists.
 
     Raises
     ------
@@ -72,28 +90,32 @@ def outputs(cloudformation: "CloudFormationClient", stack: str) -> dict[str, str
         If CloudFormation refuses for another reason.
     """
     try:
-        found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+        response = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":
-            return {}
+            return None
         raise
-    return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in response.get("Outputs", [])}
+    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in response.get("Parameters", [])}
+    return Stack(name, response["StackStatus"], outputs, parameters)
 
 
-def ground(cloudformation: "CloudFormationClient", stage: Stage) -> dict[str, str]:
-    """Return what the account's stack has made.
+def account_outputs(cloudformation: "CloudFormationClient", stage: Stage) -> dict[str, str]:
+    """Return the outputs of the account's stack by name.
 
     Raises
     ------
     UsageError
-        If there is no such stack yet.
+        If the stack does not exist or lacks one that the scripts need.
     """
-    made = outputs(cloudformation, stage.account_stack)
-    if not made:
+    stack = find_stack(cloudformation, stage.account_stack)
+    if stack is None or not stack.outputs:
         region = cloudformation.meta.region_name
-        raise UsageError(f"there is no stack {stage.account_stack} in {region}: make it with {stage.up}")
-    if missing := GROUND - made.keys():
         raise UsageError(
-            f"stack {stage.account_stack} lacks {', '.join(sorted(missing))}: {stage.up} mends it"
+            f"there is no stack {stage.account_stack} in {region}: make it with {stage.up_command}"
         )
-    return made
+    if missing := REQUIRED_OUTPUTS - stack.outputs.keys():
+        raise UsageError(
+            f"stack {stage.account_stack} lacks {', '.join(sorted(missing))}: {stage.up_command} mends it"
+        )
+    return stack.outputs

@@ -1,1 +1,1 @@
-"""cluster.sh: a stage on AWS, made, shown and removed."""
+"""cluster.sh: creates, shows and removes a stage on AWS."""

@@ -1,7 +1,7 @@
-"""Make, show and remove a stage of Fruits! on AWS: see ``--help``.
+"""Create, show and remove a stage of Fruits! on AWS: see ``--help``.
 
-Everything that changes something is a command of aws, eksctl or kubectl that is shown before it runs, so that
-it can be explained, and typed by hand; boto3 looks. The one exception is the emptying of buckets.
+boto3 only reads. Every change is a command of aws, eksctl or kubectl, printed before it runs, so that a user
+can check it or type it. Emptying buckets is the exception: the CLI has no command for it.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from scripts.cloud import aws_session
 from scripts.cloud.aws_session import hanging_up
 from scripts.cloud.stage import STAGES, Stage
 from scripts.cluster import cluster_tools, down, stack_templates, status, up
-from scripts.cluster.cluster_tools import Hands
-from scripts.cluster.down import Down
-from scripts.cluster.stage_state import Aws
-from scripts.cluster.up_steps import Up
+from scripts.cluster.cluster_tools import Tools
+from scripts.cluster.down import Removal
+from scripts.cluster.stage_state import AwsClients
+from scripts.cluster.up_steps import Creation
 
 INTERRUPTED: Final = 130
 EXAMPLES: Final = """
@@ -32,61 +32,61 @@ exit codes: 0 done, 1 failed, 2 wrong arguments or not confirmed, 4 outside the 
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    run: cluster_tools.Run = cluster_tools.run,
+    run: cluster_tools.RunCommand = cluster_tools.run_command,
     pause: Callable[[float], None] = time.sleep,
     ask: Callable[[str], str] = input,
 ) -> int:
-    """Do what the arguments say and return the exit code.
+    """Run a subcommand and return the exit code.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         The command line without the program's name; the process's own by default.
     run, pause, ask : callable
-        How commands are run, time is passed and people are asked.
+        Run a command, sleep for some seconds, and ask the user a question.
     """
     try:
         with hanging_up():
-            return aws_session.answer(lambda: _do(arguments, run, pause, ask))
+            return aws_session.answer(lambda: _run_command(arguments, run, pause, ask))
     except KeyboardInterrupt as error:
         print(f"error: {error or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
 
 
-def _do(
+def _run_command(
     arguments: Sequence[str] | None,
-    run: cluster_tools.Run,
+    run: cluster_tools.RunCommand,
     pause: Callable[[float], None],
     ask: Callable[[str], str],
 ) -> int:
-    given = _parse(arguments)
-    session = aws_session.session(given.profile, given.region)
-    if given.region != aws_session.release("AWS_REGION"):
-        raise UsageError(f"k8s/ is written for {aws_session.release('AWS_REGION')}, not for {given.region}")
-    dry_run = bool(getattr(given, "dry_run", False))
-    if given.command != "status" and not dry_run:
-        cluster_tools.require(("aws", "eksctl", "kubectl"), run)
-    hands = Hands(Stage(given.stage), given.region, given.profile, dry_run, run, pause)
-    if given.command == "up":
-        parameters = stack_templates.parameters(given.parameter)
-        public_access = _networks(given.public_access)
-    aws = Aws.of(session)
-    if given.command == "status":
-        return status.status(hands, aws, as_json=given.json)
-    if given.command == "down":
-        step = Down(hands, aws, given.delete_data, given.without_kubectl)
-        return down.down(step, yes=given.yes, ask=ask)
-    return up.up(Up(hands, aws, parameters, public_access), yes=given.yes, ask=ask)
+    options = _parse(arguments)
+    session = aws_session.session(options.profile, options.region)
+    if options.region != aws_session.release("AWS_REGION"):
+        raise UsageError(f"k8s/ is written for {aws_session.release('AWS_REGION')}, not for {options.region}")
+    dry_run = bool(getattr(options, "dry_run", False))
+    if options.command != "status" and not dry_run:
+        cluster_tools.require_tools(("aws", "eksctl", "kubectl"), run)
+    tools = Tools(Stage(options.stage), options.region, options.profile, dry_run, run, pause)
+    if options.command == "up":
+        parameters = stack_templates.parameters(options.parameter)
+        public_access = _cidrs(options.public_access)
+    aws = AwsClients.from_session(session)
+    if options.command == "status":
+        return status.status(tools, aws, as_json=options.json)
+    if options.command == "down":
+        step = Removal(tools, aws, options.delete_data, options.without_kubectl)
+        return down.down(step, yes=options.yes, ask=ask)
+    return up.up(Creation(tools, aws, parameters, public_access), yes=options.yes, ask=ask)
 
 
-def _networks(given: str | None) -> tuple[str, ...] | None:
-    """Read what may call the cluster's API."""
-    if given is None:
+def _cidrs(text: str | None) -> tuple[str, ...] | None:
+    """Parse the networks that may call the cluster's API."""
+    if text is None:
         return None
     try:
-        return tuple(str(ipaddress.ip_network(one)) for one in given.split(","))
+        return tuple(str(ipaddress.ip_network(cidr)) for cidr in text.split(","))
     except ValueError as error:
-        raise UsageError(f"--public-access {given}: {error}") from None
+        raise UsageError(f"--public-access {text}: {error}") from None
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -98,30 +98,36 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|status|down")
-    every = SentenceParser(add_help=False, allow_abbrev=False)
-    every.add_argument("--stage", choices=STAGES, default="dev", help="(default dev)")
-    every.add_argument("--profile", metavar="NAME", help="AWS profile (default the environment's)")
-    every.add_argument("--region", default=region, help=f"(default {region})")
-    acting = SentenceParser(add_help=False, allow_abbrev=False)
-    acting.add_argument("--yes", action="store_true", help="do not ask")
-    acting.add_argument(
+    common = SentenceParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--stage", choices=STAGES, default="dev", help="(default dev)")
+    common.add_argument("--profile", metavar="NAME", help="AWS profile (default the environment's)")
+    common.add_argument("--region", default=region, help=f"(default {region})")
+    confirmation = SentenceParser(add_help=False, allow_abbrev=False)
+    confirmation.add_argument("--yes", action="store_true", help="do not ask")
+    confirmation.add_argument(
         "--dry-run", action="store_true", help="show every command, run none that changes anything"
     )
     add = commands.add_parser
-    making = add("up", help="make the stage, or what it lacks", parents=[every, acting], allow_abbrev=False)
-    making.add_argument(
+    up_parser = add(
+        "up", help="make the stage, or what it lacks", parents=[common, confirmation], allow_abbrev=False
+    )
+    up_parser.add_argument(
         "--public-access", metavar="CIDR,…",
         help="from where the cluster's API may be called (default 0.0.0.0/0, or what a cluster there has)",
     )  # fmt: skip
-    making.add_argument(
+    up_parser.add_argument(
         "--parameter", metavar="NAME=VALUE", action="append", default=[],
         help="a parameter of k8s/account.yaml or k8s/network.yaml, e.g. Nat=yes; may be repeated",
     )  # fmt: skip
-    looking = add("status", help="show what there is, runs and costs", parents=[every], allow_abbrev=False)
-    looking.add_argument("--json", action="store_true", help="as one JSON object")
-    removing = add("down", help="remove the stage, not its data", parents=[every, acting], allow_abbrev=False)
-    removing.add_argument("--delete-data", action="store_true", help="buckets, images, logs and key too")
-    removing.add_argument(
+    status_parser = add(
+        "status", help="show what there is, runs and costs", parents=[common], allow_abbrev=False
+    )
+    status_parser.add_argument("--json", action="store_true", help="as one JSON object")
+    down_parser = add(
+        "down", help="remove the stage, not its data", parents=[common, confirmation], allow_abbrev=False
+    )
+    down_parser.add_argument("--delete-data", action="store_true", help="buckets, images, logs and key too")
+    down_parser.add_argument(
         "--without-kubectl", action="store_true", help="remove a cluster whose API cannot be reached"
     )
     return parser.parse_args(arguments)

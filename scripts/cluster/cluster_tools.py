@@ -1,4 +1,4 @@
-"""The commands by which cluster.sh changes anything: aws, eksctl and kubectl, shown before they run."""
+"""The commands with which cluster.sh changes a stage: aws, eksctl and kubectl, printed before they run."""
 
 import contextlib
 import os
@@ -18,43 +18,43 @@ from scripts.cloud.stage import Stage
 
 T = TypeVar("T")
 BUILD: Path = ROOT / "build"
-GET: Final = {
+INSTALL_PAGES: Final = {
     "aws": "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
     "eksctl": "https://docs.aws.amazon.com/eks/latest/eksctl/installation.html",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
 }
-LEAST: Final = {
+MINIMUM_VERSIONS: Final = {
     "eksctl": (0, 195, 0),  # the first with EKS Auto Mode
     "kubectl": (1, 34, 0),  # Kubernetes supports a client one minor version from its server: 1.35
 }
-NUMBERS: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
-# Lines in which a tool says why. eksctl's have a cross, and the last of them only repeats that it failed.
-CROSS: Final = "[✖]"
-WHY: Final = re.compile(r"(?i:error: |an error occurred|error from server|unable to connect)")
-STAMP: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d )?(\[.\] *)?((?i:error): )?")
+VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+# Lines that give the reason of a failure. eksctl marks them with a cross; its last one has no reason.
+EKSCTL_ERROR: Final = "[✖]"
+ERROR_LINE: Final = re.compile(r"(?i:error: |an error occurred|error from server|unable to connect)")
+LINE_PREFIX: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d )?(\[.\] *)?((?i:error): )?")
 
 
-class Done(NamedTuple):
-    """What became of a command: its exit code, what it printed, and what it said beside."""
+class CommandResult(NamedTuple):
+    """A command's exit code, stdout and stderr; stderr is part of ``text`` if the output was shown."""
 
     code: int
     text: str
     errors: str = ""
 
 
-class Run(Protocol):
-    """How a command is run: its words, what it reads, and whether its lines are shown as they come."""
+class RunCommand(Protocol):
+    """A function that runs a command with some stdin, and prints its output while it runs if ``shown``."""
 
-    def __call__(self, words: Sequence[str], said: str | None, *, shown: bool) -> Done:
+    def __call__(self, words: Sequence[str], stdin: str | None, *, shown: bool) -> CommandResult:
         """Run a command."""
 
 
-def run(words: Sequence[str], said: str | None, *, shown: bool) -> Done:
-    """Run a command to its end; a sign to end is handed on to it and then followed."""
-    environment = {**os.environ, "AWS_PAGER": ""}  # version 2 of the CLI would wait for somebody to read
+def run_command(words: Sequence[str], stdin: str | None, *, shown: bool) -> CommandResult:
+    """Run a command to its end; Ctrl-C interrupts the command first, then this program."""
+    environment = {**os.environ, "AWS_PAGER": ""}  # version 2 of the CLI would open a pager and wait
     process = subprocess.Popen(
         words,
-        stdin=subprocess.DEVNULL if said is None else subprocess.PIPE,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if shown else subprocess.PIPE,
         encoding="utf-8",
@@ -64,12 +64,12 @@ def run(words: Sequence[str], said: str | None, *, shown: bool) -> Done:
     )
     try:
         if not shown:
-            text, errors = process.communicate(said)
-            return Done(process.returncode, text, errors)
+            text, errors = process.communicate(stdin)
+            return CommandResult(process.returncode, text, errors)
         assert process.stdout is not None
-        if said is not None and process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
-                process.stdin.write(said)
+        if stdin is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # the command has ended, and its output says why
+                process.stdin.write(stdin)
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
         lines: list[str] = []
@@ -77,7 +77,7 @@ def run(words: Sequence[str], said: str | None, *, shown: bool) -> Done:
             lines.append(line)
             if line.strip():
                 print(f"  {line}", end="" if line.endswith("\n") else "\n", flush=True)
-        return Done(process.wait(), "".join(lines))
+        return CommandResult(process.wait(), "".join(lines))
     except BaseException:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -85,117 +85,127 @@ def run(words: Sequence[str], said: str | None, *, shown: bool) -> Done:
 
 
 @dataclass(frozen=True)
-class Hands:
-    """What acts on a stage; in a dry run it only says what it would do."""
+class Tools:
+    """Runs aws, eksctl and kubectl on a stage; in a dry run it only prints the commands."""
 
     stage: Stage
     region: str
     profile: str | None
     dry_run: bool
-    run: Run
+    run: RunCommand
     pause: Callable[[float], None]
 
     @property
     def kubeconfig(self) -> Path:
-        """The kubeconfig file of the stage: never the user's own."""
+        """The stage's own kubeconfig file, not the user's."""
         return BUILD / f"kubeconfig-{self.stage.name}"
 
     def aws(self, *words: str) -> None:
         """Run the AWS CLI."""
-        self._do(["aws", *words, "--region", self.region, *self._profile])
+        self._change(["aws", *words, "--region", self.region, *self._profile])
 
-    def eksctl(self, *words: str, said: str | None = None) -> None:
-        """Run eksctl; its region is an argument or in what it reads."""
-        self._do(["eksctl", *words, *self._profile], said)
+    def eksctl(self, *words: str, stdin: str | None = None) -> None:
+        """Run eksctl; the caller gives the region, as an argument or in stdin."""
+        self._change(["eksctl", *words, *self._profile], stdin)
 
     def kubectl(self, *words: str) -> None:
         """Run kubectl on the stage's cluster."""
-        self._do(["kubectl", "--kubeconfig", relative(self.kubeconfig), *words])
+        self._change(["kubectl", "--kubeconfig", relative_path(self.kubeconfig), *words])
 
-    def look(self, *words: str) -> Done:
-        """Ask the stage's cluster something by kubectl, without a word."""
-        asked = ["kubectl", "--kubeconfig", relative(self.kubeconfig), "--request-timeout=20s", *words]
-        return self.run(asked, None, shown=False)
+    def query(self, *words: str) -> CommandResult:
+        """Read from the stage's cluster with kubectl, without printing the command; also in a dry run."""
+        command = ["kubectl", "--kubeconfig", relative_path(self.kubeconfig), "--request-timeout=20s", *words]
+        return self.run(command, None, shown=False)
 
-    def until(self, check: Callable[[], T | None], what: str, *, minutes: float, every: float = 15) -> T:
-        """Ask again and again until there is an answer, and return it.
+    def wait_until(
+        self, check: Callable[[], T | None], what: str, *, minutes: float, interval: float = 15
+    ) -> T:
+        """Call ``check`` every ``interval`` seconds until it returns a value, and return that.
 
         Raises
         ------
         JobError
-            If there is none after so many minutes.
+            If it still returns None after ``minutes``.
         """
-        tries = max(1, int(minutes * 60 / every))
-        for number in range(tries):
-            if (found := check()) is not None:
-                return found
-            if number * every % 60 == 0:
-                print(f"  waiting until {what} ({number * every / 60:.0f} min)", flush=True)
-            self.pause(every)
+        attempts = max(1, int(minutes * 60 / interval))
+        for attempt in range(attempts):
+            if (answer := check()) is not None:
+                return answer
+            if attempt * interval % 60 == 0:
+                print(f"  waiting until {what} ({attempt * interval / 60:.0f} min)", flush=True)
+            self.pause(interval)
         raise JobError(f"waited {minutes:g} minutes until {what}, in vain")
 
     @property
     def _profile(self) -> list[str]:
         return ["--profile", self.profile] if self.profile else []
 
-    def _do(self, words: list[str], said: str | None = None) -> None:
-        print(f"+ {shown(words, said)}", flush=True)
+    def _change(self, words: list[str], stdin: str | None = None) -> None:
+        print(f"+ {shell_command(words, stdin)}", flush=True)
         if self.dry_run:
             return
-        done = self.run(words, said, shown=True)
-        if done.code:
+        result = self.run(words, stdin, shown=True)
+        if result.code:
             kind = JobError if words[0] == "kubectl" else AwsRefusedError
-            raise kind(f"{words[0]} says: {reason(done)}")
+            raise kind(f"{words[0]} says: {failure_reason(result)}")
 
 
-def shown(words: Sequence[str], said: str | None) -> str:
-    """Write a command so that a shell reads it as it was meant."""
+def shell_command(words: Sequence[str], stdin: str | None) -> str:
+    """Return a command, quoted for the shell, with its stdin as a here-document."""
     line = shlex.join(words)
-    return line if said is None else f"{line} <<'END'\n{said}END"
+    return line if stdin is None else f"{line} <<'END'\n{stdin}END"
 
 
-def reason(done: Done) -> str:
-    """Return the line in which a command says why it failed."""
-    lines = [line.strip() for line in (done.errors or done.text).splitlines() if line.strip()]
-    crosses = [line for line in lines if CROSS in line and "cancelled" not in line]
-    said = next((line for line in crosses if "_FAILED" in line), crosses[0] if crosses else "")
-    telling = [line for line in lines if WHY.match(line)]
-    said = said or (telling or lines or [f"nothing, and ends with {done.code}"])[-1]
-    return " ".join(STAMP.sub("", said).split())[:400].rstrip(".")
+def failure_reason(result: CommandResult) -> str:
+    """Return the line of a failed command's output that gives the reason."""
+    lines = [text.strip() for text in (result.errors or result.text).splitlines() if text.strip()]
+    eksctl_errors = [text for text in lines if EKSCTL_ERROR in text and "cancelled" not in text]
+    line = next(
+        (text for text in eksctl_errors if "_FAILED" in text), eksctl_errors[0] if eksctl_errors else ""
+    )
+    error_lines = [text for text in lines if ERROR_LINE.match(text)]
+    line = line or (error_lines or lines or [f"nothing, and ends with {result.code}"])[-1]
+    return " ".join(LINE_PREFIX.sub("", line).split())[:400].rstrip(".")
 
 
-def relative(path: Path) -> str:
-    """Write a path as seen from the repository, where commands are run."""
+def relative_path(path: Path) -> str:
+    """Return a path relative to the repository, where commands run."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-def require(names: Sequence[str], run: Run) -> None:
-    """Refuse to begin without the tools, or with one that is too old.
+def require_tools(names: Sequence[str], run: RunCommand) -> None:
+    """Check that tools are installed and new enough.
 
     Raises
     ------
     UsageError
-        With what is missing and where to get it.
+        If one is missing or too old, with the page that says how to install it.
     """
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
-        where = "; ".join(f"{name}: {GET[name]}" for name in missing)
-        raise UsageError(f"{' and '.join(missing)} not found, install it ({where})")
+        pages = "; ".join(f"{name}: {INSTALL_PAGES[name]}" for name in missing)
+        raise UsageError(f"{' and '.join(missing)} not found, install it ({pages})")
     for name in names:
-        if name in LEAST:
-            found = _version(name, run)
-            if found < LEAST[name]:
-                have, want = (".".join(map(str, version)) for version in (found, LEAST[name]))
-                raise UsageError(f"{name} {have} is too old, {want} or newer is needed: {GET[name]}")
+        if name in MINIMUM_VERSIONS:
+            version = _version(name, run)
+            if version < MINIMUM_VERSIONS[name]:
+                installed, minimum = (
+                    ".".join(map(str, numbers)) for numbers in (version, MINIMUM_VERSIONS[name])
+                )
+                raise UsageError(
+                    f"{name} {installed} is too old, {minimum} or newer is needed: {INSTALL_PAGES[name]}"
+                )
 
 
-def _version(name: str, run: Run) -> tuple[int, ...]:
-    asked = ["eksctl", "version"] if name == "eksctl" else ["kubectl", "version", "--client", "-o", "json"]
-    done = run(asked, None, shown=False)
-    text = done.text
-    if name == "kubectl" and not done.code:
-        text = text.partition('"gitVersion"')[2]  # of the client, the only one that was asked for
-    numbers = NUMBERS.search(text)
-    if done.code or numbers is None:
-        raise UsageError(f"{shlex.join(asked)} does not say its version: install {name} anew ({GET[name]})")
+def _version(name: str, run: RunCommand) -> tuple[int, ...]:
+    command = ["eksctl", "version"] if name == "eksctl" else ["kubectl", "version", "--client", "-o", "json"]
+    result = run(command, None, shown=False)
+    text = result.text
+    if name == "kubectl" and not result.code:
+        text = text.partition('"gitVersion"')[2]  # the client's version is the only one in this output
+    numbers = VERSION.search(text)
+    if result.code or numbers is None:
+        raise UsageError(
+            f"{shlex.join(command)} does not say its version: install {name} anew ({INSTALL_PAGES[name]})"
+        )
     return tuple(int(number) for number in numbers.groups())

@@ -1,4 +1,4 @@
-"""``cluster.sh down``: ends what runs and removes the stage in the order in which it can go; data stays."""
+"""``cluster.sh down``: cancels runs, then removes the stage in order of dependency; data stays."""
 
 import json
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from job.errors import JobError
 from scripts.cloud import manifests
 from scripts.cloud.aws_session import AwsRefusedError
-from scripts.cloud.stage import NAMESPACE, Stage
+from scripts.cloud.stage import NAMESPACE, Stage, find_stack
 from scripts.cluster import data_removal, stacks, stage_state, trust
-from scripts.cluster.cluster_tools import Hands, reason, relative
-from scripts.cluster.stage_state import Aws
-from scripts.cluster.steps import Step, confirm, walk
+from scripts.cluster.cluster_tools import Tools, failure_reason, relative_path
+from scripts.cluster.stage_state import AwsClients
+from scripts.cluster.steps import Step, confirm, run_steps
 
 if TYPE_CHECKING:
     from mypy_boto3_eks.type_defs import ClusterTypeDef
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Down:
-    """What the steps are handed."""
+class Removal:
+    """The tools and options that every step of ``down`` uses."""
 
-    hands: Hands
-    aws: Aws
+    tools: Tools
+    aws: AwsClients
     delete_data: bool
     without_kubectl: bool
 
     @property
     def stage(self) -> Stage:
-        """The stage that is removed."""
-        return self.hands.stage
+        """The stage to remove."""
+        return self.tools.stage
 
 
-def down(step: Down, *, yes: bool, ask: Callable[[str], str]) -> int:
+def down(removal: Removal, *, yes: bool, ask: Callable[[str], str]) -> int:
     """Remove a stage and return the exit code.
 
     Raises
@@ -43,201 +43,200 @@ def down(step: Down, *, yes: bool, ask: Callable[[str], str]) -> int:
     JobError
         With the step that failed, and what was done before it.
     """
-    hands, aws = step.hands, step.aws
-    print(f"stage {step.stage.name}, region {hands.region}, account {aws.account}", flush=True)
-    goes = _goes(step)
-    data = data_removal.found(aws, step.stage) if step.delete_data else []
-    if not goes and not data:
-        print("there is nothing to remove" + ("" if step.delete_data else _kept(step)))
+    tools, aws = removal.tools, removal.aws
+    print(f"stage {removal.stage.name}, region {tools.region}, account {aws.account}", flush=True)
+    removable = _removable(removal)
+    data = data_removal.data_to_delete(aws, removal.stage) if removal.delete_data else []
+    if not removable and not data:
+        print("there is nothing to remove" + ("" if removal.delete_data else _retained(removal)))
         return 0
-    if step.delete_data:
-        data_removal.refuse_if_used(aws, step.stage)
-    print("down removes:" if goes or data else "")
-    for one in [*goes, *data]:
-        print(f"  {one}")
-    if not step.delete_data:
+    if removal.delete_data:
+        data_removal.refuse_attached_policy(aws, removal.stage)
+    print("down removes:" if removable or data else "")
+    for line in [*removable, *data]:
+        print(f"  {line}")
+    if not removal.delete_data:
         print("it keeps the account's stack (buckets, key, images, roles) and logs: they cost what they hold")
-    if not hands.dry_run:
+    if not tools.dry_run:
         if data:
-            confirm(f"Photos, results and logs are lost for good. Type {step.stage.name} to delete them:",
-                    yes=yes, ask=ask, word=step.stage.name)  # fmt: skip
+            confirm(f"Photos, results and logs are lost for good. Type {removal.stage.name} to delete them:",
+                    yes=yes, ask=ask, word=removal.stage.name)  # fmt: skip
         else:
             confirm("Remove it? [y/N]", yes=yes, ask=ask)
-    again = f"./scripts/cluster.sh down --stage {step.stage.name}"
-    again += " --delete-data" if step.delete_data else ""
-    walk(_steps(step), again)
-    print("\ndry run: nothing was changed" if hands.dry_run else f"\nstage {step.stage.name} is down")
-    print("" if step.delete_data else _kept(step).removeprefix("; "), end="" if step.delete_data else "\n")
+    command = f"./scripts/cluster.sh down --stage {removal.stage.name}"
+    command += " --delete-data" if removal.delete_data else ""
+    run_steps(_steps(removal), command)
+    print("\ndry run: nothing was changed" if tools.dry_run else f"\nstage {removal.stage.name} is down")
+    if not removal.delete_data:
+        print(_retained(removal).removeprefix("; "))
     return 0
 
 
-def _steps(step: Down) -> list[Step]:
+def _steps(removal: Removal) -> list[Step]:
+    tools, aws = removal.tools, removal.aws
     steps = [
-        Step("runs", partial(runs, step)),
-        Step("virtual cluster", partial(virtual_clusters, step)),
-        Step("namespace", partial(namespace, step)),
-        Step("cluster", partial(cluster, step)),
-        Step("trust", partial(trust_policy, step)),
-        Step("network", partial(stacks.remove, step.hands, step.aws, step.stage.network_stack)),
+        Step("runs", partial(runs, removal)),
+        Step("virtual cluster", partial(virtual_clusters, removal)),
+        Step("namespace", partial(namespace, removal)),
+        Step("cluster", partial(cluster, removal)),
+        Step("trust", partial(trust_policy, removal)),
+        Step("network", partial(stacks.remove, tools, aws, removal.stage.network_stack)),
     ]
-    if step.delete_data:
+    if removal.delete_data:
         steps += [
-            Step("data", partial(data_removal.empty_all, step.hands, step.aws)),
-            Step("account", partial(stacks.remove, step.hands, step.aws, step.stage.account_stack)),
-            Step("buckets and logs", partial(data_removal.remove_kept, step.hands, step.aws)),
+            Step("data", partial(data_removal.empty_buckets, tools, aws)),
+            Step("account", partial(stacks.remove, tools, aws, removal.stage.account_stack)),
+            Step("buckets and logs", partial(data_removal.delete_buckets_and_logs, tools, aws)),
         ]
     return steps
 
 
-def _goes(step: Down) -> list[str]:
-    """Return in words what there is to remove, data apart."""
-    aws, stage = step.aws, step.stage
-    words = [f"run {one['id']} ({one['name']}), {one['state']}: it is cancelled" for one in _runs(step)]
-    words += [f"virtual cluster {one['id']} ({one['name']})" for one in _virtual_clusters(step)]
+def _removable(removal: Removal) -> list[str]:
+    """Describe what there is to remove, without data."""
+    aws, stage = removal.aws, removal.stage
+    lines = [f"run {run['id']} ({run['name']}), {run['state']}: it is cancelled" for run in _runs(removal)]
+    lines += [f"virtual cluster {one['id']} ({one['name']})" for one in _virtual_clusters(removal)]
     if stage_state.cluster(aws, stage) is not None:
-        words.append(f"EKS cluster {stage.cluster} with namespace {NAMESPACE} and its nodes")
+        lines.append(f"EKS cluster {stage.cluster} with namespace {NAMESPACE} and its nodes")
     for name in (f"eksctl-{stage.cluster}-cluster", stage.network_stack):
-        if stage_state.stack(aws, name) is not None:
-            words.append(f"stack {name}")
-    return words
+        if find_stack(aws.cloudformation, name) is not None:
+            lines.append(f"stack {name}")
+    return lines
 
 
-def _kept(step: Down) -> str:
-    there = stage_state.stack(step.aws, step.stage.account_stack)
-    if there is None:
+def _retained(removal: Removal) -> str:
+    """Describe the stack that stays, if there is one."""
+    stack = find_stack(removal.aws.cloudformation, removal.stage.account_stack)
+    if stack is None:
         return ""
-    return f"; stack {there.name} with its data is kept: --delete-data deletes it too"
+    return f"; stack {stack.name} with its data is kept: --delete-data deletes it too"
 
 
-def _virtual_clusters(step: Down) -> list["VirtualClusterTypeDef"]:
-    known = stage_state.virtual_clusters(step.aws, step.stage)
-    return [one for one in known if one["state"] in stage_state.THERE]
+def _virtual_clusters(removal: Removal) -> list["VirtualClusterTypeDef"]:
+    clusters = stage_state.virtual_clusters(removal.aws, removal.stage)
+    return [cluster for cluster in clusters if cluster["state"] in stage_state.PRESENT_STATES]
 
 
-def _runs(step: Down) -> list[dict[str, str]]:
-    found = []
-    for one in _virtual_clusters(step):
-        for run in stage_state.runs(step.aws, one["id"]):
-            named = {"id": run["id"], "name": run.get("name", ""), "state": run["state"]}
-            found.append({**named, "virtual cluster": one["id"]})
-    return found
+def _runs(removal: Removal) -> list[dict[str, str]]:
+    active = []
+    for virtual_cluster in _virtual_clusters(removal):
+        for run in stage_state.runs(removal.aws, virtual_cluster["id"]):
+            summary = {"id": run["id"], "name": run.get("name", ""), "state": run["state"]}
+            active.append({**summary, "virtual cluster": virtual_cluster["id"]})
+    return active
 
 
-def runs(step: Down) -> bool:
-    """Cancel what runs, and wait until it has ended: its pods are gone then."""
-    alive, asked = _runs(step), set()
+def runs(removal: Removal) -> bool:
+    """Cancel the runs and wait until they, and so their pods, have ended."""
+    active, cancelled = _runs(removal), set()
 
     def all_ended() -> bool | None:
-        left = _runs(step)  # those too that were started meanwhile
-        for one in left:
-            if one["id"] not in asked and one["state"] != "CANCEL_PENDING":
-                asked.add(one["id"])
-                _cancel(step, one)
-        return None if left else True
+        remaining = _runs(removal)  # includes runs that were started meanwhile
+        for run in remaining:
+            if run["id"] not in cancelled and run["state"] != "CANCEL_PENDING":
+                cancelled.add(run["id"])
+                _cancel(removal, run)
+        return None if remaining else True
 
-    if step.hands.dry_run:
-        for one in alive:
-            _cancel(step, one)
-    elif alive:
-        step.hands.until(all_ended, "the runs have ended", minutes=20)
-    return bool(alive)
+    if removal.tools.dry_run:
+        for run in active:
+            _cancel(removal, run)
+    elif active:
+        removal.tools.wait_until(all_ended, "the runs have ended", minutes=20)
+    return bool(active)
 
 
-def _cancel(step: Down, run: dict[str, str]) -> None:
+def _cancel(removal: Removal, run: dict[str, str]) -> None:
     try:
-        step.hands.aws("emr-containers", "cancel-job-run", "--virtual-cluster-id", run["virtual cluster"],
+        removal.tools.aws("emr-containers", "cancel-job-run", "--virtual-cluster-id", run["virtual cluster"],
                        "--id", run["id"])  # fmt: skip
     except AwsRefusedError:
-        if run["id"] in {one["id"] for one in _runs(step)}:
+        if run["id"] in {active["id"] for active in _runs(removal)}:
             raise
         print("  it has ended meanwhile")
 
 
-def virtual_clusters(step: Down) -> bool:
-    """Take the namespace from EMR."""
-    there = _virtual_clusters(step)
-    for one in there:
-        if one["state"] != "TERMINATING":
-            step.hands.aws("emr-containers", "delete-virtual-cluster", "--id", one["id"])
-    if there and not step.hands.dry_run:
-        step.hands.until(
-            lambda: None if _virtual_clusters(step) else True, "the virtual cluster is TERMINATED", minutes=20
+def virtual_clusters(removal: Removal) -> bool:
+    """Delete the virtual clusters, so that EMR releases the namespace."""
+    present = _virtual_clusters(removal)
+    for virtual_cluster in present:
+        if virtual_cluster["state"] != "TERMINATING":
+            removal.tools.aws("emr-containers", "delete-virtual-cluster", "--id", virtual_cluster["id"])
+    if present and not removal.tools.dry_run:
+        removal.tools.wait_until(
+            lambda: None if _virtual_clusters(removal) else True,
+            "the virtual cluster is TERMINATED",
+            minutes=20,
         )
-    return bool(there)
+    return bool(present)
 
 
-def namespace(step: Down) -> bool:
-    """Delete the namespace and the pools, so that nodes go while there is a cluster that can end them."""
-    hands, found = step.hands, stage_state.cluster(step.aws, step.stage)
-    if found is None or found["status"] not in ("ACTIVE", "UPDATING") or step.without_kubectl:
+def namespace(removal: Removal) -> bool:
+    """Delete the namespace and the node pools, since only a standing cluster can end its nodes."""
+    tools, eks = removal.tools, stage_state.cluster(removal.aws, removal.stage)
+    if eks is None or eks["status"] not in ("ACTIVE", "UPDATING") or removal.without_kubectl:
         return False
-    hands.kubeconfig.parent.mkdir(exist_ok=True)
-    hands.aws("eks", "update-kubeconfig", "--name", step.stage.cluster, "--alias", step.stage.cluster,
-              "--kubeconfig", relative(hands.kubeconfig))  # fmt: skip
-    if not hands.dry_run:
-        done = hands.look("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name")
-        if done.code:
+    tools.kubeconfig.parent.mkdir(exist_ok=True)
+    tools.aws("eks", "update-kubeconfig", "--name", removal.stage.cluster, "--alias", removal.stage.cluster,
+              "--kubeconfig", relative_path(tools.kubeconfig))  # fmt: skip
+    if not tools.dry_run:
+        result = tools.query("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name")
+        if result.code:
             raise JobError(
-                f"kubectl does not reach EKS cluster {step.stage.cluster} ({reason(done)}): if it never "
-                "will, say --without-kubectl, and look for what is left in EC2: instances, security groups"
+                f"kubectl does not reach EKS cluster {removal.stage.cluster} ({failure_reason(result)}): if "
+                "it never will, say --without-kubectl, and look for what is left in EC2: instances, security "
+                "groups"
             )
-    overlay = relative(manifests.K8S / "overlays" / step.stage.name)
-    hands.kubectl("delete", "-k", overlay, "--ignore-not-found", "--timeout=15m")
-    if not hands.dry_run:
-        hands.until(lambda: _no_nodes(hands), "the nodes are gone", minutes=20)
+    overlay = relative_path(manifests.K8S / "overlays" / removal.stage.name)
+    tools.kubectl("delete", "-k", overlay, "--ignore-not-found", "--timeout=15m")
+    if not tools.dry_run:
+        tools.wait_until(lambda: _no_nodes(tools), "the nodes are gone", minutes=20)
     return True
 
 
-def _no_nodes(hands: Hands) -> bool | None:
-    done = hands.look("get", "nodes", "-l", "fruits/pool", "-o", "name")
-    return True if done.code == 0 and not done.text.strip() else None
+def _no_nodes(tools: Tools) -> bool | None:
+    result = tools.query("get", "nodes", "-l", "fruits/pool", "-o", "name")
+    return True if result.code == 0 and not result.text.strip() else None
 
 
-def cluster(step: Down) -> bool:
-    """Delete the EKS cluster and eksctl's stack, whatever of them there is."""
-    hands, aws, name = step.hands, step.aws, step.stage.cluster
-    stack = f"eksctl-{name}-cluster"
-    there = stacks.settled(hands, aws, stack)
-    found = _standing(step)
-    if found is not None:
-        if found.get("deletionProtection"):
-            hands.aws("eks", "update-cluster-config", "--name", name, "--no-deletion-protection")
-            _standing(step)
-        # Nodes are gone, or not to be waited for: pods that may not be disrupted do not keep the cluster.
-        # Without an API to ask, eksctl would stop at the services whose load balancers it looks for.
-        forced = ("--force",) if step.without_kubectl else ()
-        hands.eksctl("delete", "cluster", "--name", name, "--region", hands.region, "--wait",
-                     "--disable-nodegroup-eviction", *forced)  # fmt: skip
-        if not hands.dry_run and _standing(step) is not None:
+def cluster(removal: Removal) -> bool:
+    """Delete the EKS cluster and eksctl's stack, as far as they exist."""
+    tools, aws, name = removal.tools, removal.aws, removal.stage.cluster
+    stack_name = f"eksctl-{name}-cluster"
+    stack = stacks.settled_stack(tools, aws, stack_name)
+    eks = _settled_cluster(removal)
+    if eks is not None:
+        if eks.get("deletionProtection"):
+            tools.aws("eks", "update-cluster-config", "--name", name, "--no-deletion-protection")
+            _settled_cluster(removal)
+        # Eviction is skipped: the nodes are gone or unreachable, and protected pods would block it.
+        # Without --force, eksctl would stop at listing load balancers if the API cannot be reached.
+        force = ("--force",) if removal.without_kubectl else ()
+        tools.eksctl("delete", "cluster", "--name", name, "--region", tools.region, "--wait",
+                     "--disable-nodegroup-eviction", *force)  # fmt: skip
+        if not tools.dry_run and _settled_cluster(removal) is not None:
             raise JobError(f"eksctl is done, and EKS cluster {name} is still there")
-        there = None if hands.dry_run else stacks.settled(hands, aws, stack)
-    if there is not None:  # of a creation that failed: eksctl does not find it without its cluster
-        stacks.remove(hands, aws, stack)
-    if not hands.dry_run:
-        hands.kubeconfig.unlink(missing_ok=True)
-    return found is not None or there is not None
+        stack = None if tools.dry_run else stacks.settled_stack(tools, aws, stack_name)
+    if stack is not None:  # left by a failed creation: without a cluster, eksctl does not find it
+        stacks.remove(tools, aws, stack_name)
+    if not tools.dry_run:
+        tools.kubeconfig.unlink(missing_ok=True)
+    return eks is not None or stack is not None
 
 
-def _standing(step: Down) -> "ClusterTypeDef | None":
-    """Return the cluster once nothing is done to it."""
-
-    def look() -> "tuple[ClusterTypeDef | None] | None":
-        found = stage_state.cluster(step.aws, step.stage)
-        moving = found is not None and found["status"] in ("CREATING", "DELETING", "PENDING", "UPDATING")
-        return None if moving else (found,)
-
-    if step.hands.dry_run:
-        return stage_state.cluster(step.aws, step.stage)
-    return step.hands.until(look, "the EKS cluster has settled", minutes=stacks.MINUTES)[0]
+def _settled_cluster(removal: Removal) -> "ClusterTypeDef | None":
+    states = (*stacks.CLUSTER_TRANSITIONS, "UPDATING")
+    return stacks.settled_cluster(removal.tools, removal.aws, states, "the EKS cluster has settled")
 
 
-def trust_policy(step: Down) -> bool:
-    """Take from the job's role the trust in a cluster that is gone."""
-    role = stage_state.role(step.stage)
-    document = stage_state.trust_policy(step.aws, step.stage) or {}
-    cleaned = trust.without_strays(document, None, trust.subject(NAMESPACE, step.aws.account, role))
-    if cleaned is None:
+def trust_policy(removal: Removal) -> bool:
+    """Remove the deleted cluster from the trust policy of the job's role."""
+    role = stage_state.job_role(removal.stage)
+    document = stage_state.trust_policy(removal.aws, removal.stage) or {}
+    subject = trust.subject(NAMESPACE, removal.aws.account, role)
+    without_stale = trust.without_stale_statements(document, None, subject)
+    if without_stale is None:
         return False
-    step.hands.aws("iam", "update-assume-role-policy", "--role-name", role,
-                   "--policy-document", json.dumps(cleaned, separators=(",", ":")))  # fmt: skip
+    removal.tools.aws("iam", "update-assume-role-policy", "--role-name", role,
+                   "--policy-document", json.dumps(without_stale, separators=(",", ":")))  # fmt: skip
     return True

@@ -1,4 +1,4 @@
-"""The two CloudFormation templates in k8s/: what parameters they take, and what of them costs by the hour."""
+"""The two CloudFormation templates in k8s/: their parameters, and their resources billed by the hour."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -13,7 +13,7 @@ NETWORK: Final = "network.yaml"
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's ``!Ref`` and the like, which are kept as what they are applied to."""
+    """A YAML loader that reads CloudFormation's tags, such as ``!Ref``, as their plain argument."""
 
 
 def _inside(loader: Loader, _: str, node: yaml.Node) -> Any:
@@ -29,54 +29,59 @@ Loader.add_multi_constructor("!", _inside)
 
 
 def text(name: str) -> str:
-    """Return a template as it is written."""
+    """Return a template's text."""
     return (manifests.K8S / name).read_text(encoding="utf-8")
 
 
 def template(name: str) -> dict[str, Any]:
-    """Return a template."""
+    """Return a template as a mapping."""
     return dict(yaml.load(text(name), Loader))  # noqa: S506 (a SafeLoader)
 
 
-def parameters(given: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return what is given as ``Name=Value`` for each template.
+def parameters(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Sort assignments ``Name=Value`` by the template that declares the parameter.
+
+    Returns
+    -------
+    dict
+        The parameters' values by name, for each template's file name.
 
     Raises
     ------
     UsageError
-        If neither template takes such a parameter, or it is the stage.
+        If neither template declares the parameter, or it is the stage.
     """
-    taken = {name: template(name).get("Parameters", {}) for name in (ACCOUNT, NETWORK)}
-    found: dict[str, dict[str, str]] = {ACCOUNT: {}, NETWORK: {}}
-    for one in given:
-        key, equals, value = one.partition("=")
-        files = [name for name in taken if key in taken[name] and key != "Stage"]
-        if not equals or not files:
-            names = sorted({key for some in taken.values() for key in some if key != "Stage"})
+    declared = {name: template(name).get("Parameters", {}) for name in (ACCOUNT, NETWORK)}
+    values: dict[str, dict[str, str]] = {ACCOUNT: {}, NETWORK: {}}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        templates = [name for name in declared if key in declared[name] and key != "Stage"]
+        if not equals or not templates:
+            names = sorted({key for parameters in declared.values() for key in parameters if key != "Stage"})
             raise UsageError(
-                f"--parameter {one}: give Name=Value, where Name is {', '.join(names) or 'nothing'}"
+                f"--parameter {assignment}: give Name=Value, where Name is {', '.join(names) or 'nothing'}"
             )
-        for name in files:
-            allowed = [str(choice) for choice in taken[name][key].get("AllowedValues", [value])]
+        for name in templates:
+            allowed = [str(choice) for choice in declared[name][key].get("AllowedValues", [value])]
             if value not in allowed:
-                raise UsageError(f"--parameter {one}: {key} is one of {', '.join(allowed)}")
-            found[name][key] = value
-    return found
+                raise UsageError(f"--parameter {assignment}: {key} is one of {', '.join(allowed)}")
+            values[name][key] = value
+    return values
 
 
-def hourly(nat: Mapping[str, str]) -> tuple[int, int]:
+def billed_resources(parameters: Mapping[str, str]) -> tuple[int, int]:
     """Return how many interface endpoints, one for each zone, and NAT gateways the network has.
 
     Parameters
     ----------
-    nat : mapping
-        The network stack's parameters; a gateway is made if ``Nat`` is ``yes``, and endpoints always are.
+    parameters : mapping
+        The network stack's parameters; endpoints always exist, gateways only if ``Nat`` is ``yes``.
     """
     endpoints = gateways = 0
-    for one in template(NETWORK).get("Resources", {}).values():
-        about = one.get("Properties", {})
-        if one["Type"] == "AWS::EC2::VPCEndpoint" and about.get("VpcEndpointType") == "Interface":
-            endpoints += len(about.get("SubnetIds", []))
-        if one["Type"] == "AWS::EC2::NatGateway" and nat.get("Nat") == "yes":
+    for resource in template(NETWORK).get("Resources", {}).values():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::EC2::VPCEndpoint" and properties.get("VpcEndpointType") == "Interface":
+            endpoints += len(properties.get("SubnetIds", []))
+        if resource["Type"] == "AWS::EC2::NatGateway" and parameters.get("Nat") == "yes":
             gateways += 1
     return endpoints, gateways

@@ -1,122 +1,148 @@
-"""CloudFormation stacks for cluster.sh: brought to what their templates say, or removed."""
+"""Deploys and deletes CloudFormation stacks, and waits until AWS has finished changing a stack or cluster."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from job.errors import JobError
 from scripts.cloud import manifests
 from scripts.cloud.aws_session import AwsRefusedError
-from scripts.cloud.stage import Stage
+from scripts.cloud.stage import Stack, Stage, find_stack
 from scripts.cluster import stack_templates, stage_state
-from scripts.cluster.cluster_tools import Hands, relative
-from scripts.cluster.stage_state import Aws, StackState
+from scripts.cluster.cluster_tools import Tools, relative_path
+from scripts.cluster.stage_state import AwsClients
 
-# A first creation that failed leaves a stack that is empty, in the way, and good for nothing but deletion.
-EMPTY: Final = ("ROLLBACK_COMPLETE",)
-# CloudFormation deletes a VPC's endpoints in minutes, and EKS makes a control plane in ten to fifteen.
-MINUTES: Final = 40
+if TYPE_CHECKING:
+    from mypy_boto3_eks.type_defs import ClusterTypeDef
+
+# A failed first creation leaves an empty stack, which can only be deleted.
+FAILED_CREATION: Final = ("ROLLBACK_COMPLETE",)
+# EKS takes ten to fifteen minutes for a control plane; CloudFormation some for a VPC's endpoints.
+TIMEOUT_MINUTES: Final = 40
+# The states of an EKS cluster that AWS leaves by itself.
+CLUSTER_TRANSITIONS: Final = ("CREATING", "DELETING", "PENDING")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A stack as it should be."""
+class DesiredStack:
+    """The template and parameters that a stack should have."""
 
     name: str
     file: str
     stage: Stage
     parameters: dict[str, str]
 
-    def is_met(self, aws: Aws, found: StackState | None) -> bool:
-        """Tell whether the stack stands, of this very template and with these parameters."""
-        if found is None or not found.is_ready:
+    def is_met(self, aws: AwsClients, stack: Stack | None) -> bool:
+        """Tell whether a stack is ready and has this template and these parameters."""
+        if stack is None or not stack.is_ready:
             return False
-        mine = {"Stage": self.stage.name, **self.parameters}
-        if any(found.parameters.get(name) != value for name, value in mine.items()):
+        parameters = {"Stage": self.stage.name, **self.parameters}
+        if any(stack.parameters.get(name) != value for name, value in parameters.items()):
             return False
-        written = aws.cloudformation.get_template(StackName=self.name)["TemplateBody"]
-        return str(written).strip() == stack_templates.text(self.file).strip()
+        template = aws.cloudformation.get_template(StackName=self.name)["TemplateBody"]
+        return str(template).strip() == stack_templates.text(self.file).strip()
 
 
-def bring(hands: Hands, aws: Aws, wanted: Wanted) -> bool:
-    """Make a stack, or change it to what its template says; return whether there was anything to do.
+def deploy(tools: Tools, aws: AwsClients, desired: DesiredStack) -> bool:
+    """Create or update a stack from its template; return whether it needed that.
 
     Raises
     ------
-    JobError
+    AwsRefusedError
         If CloudFormation cannot.
     """
-    found = settled(hands, aws, wanted.name)
-    if wanted.is_met(aws, found):
-        print(f"  stack {wanted.name} is as k8s/{wanted.file} says")
+    stack = settled_stack(tools, aws, desired.name)
+    if desired.is_met(aws, stack):
+        print(f"  stack {desired.name} is as k8s/{desired.file} says")
         return False
-    if found is not None and found.status in EMPTY:
-        print(f"  an earlier creation failed ({stage_state.why(aws, wanted.name)}) and left an empty stack")
-        remove(hands, aws, wanted.name)
-    elif found is not None and not found.is_ready and found.status != "REVIEW_IN_PROGRESS":
+    if stack is not None and stack.status in FAILED_CREATION:
+        reason = stage_state.failure_reason(aws, desired.name)
+        print(f"  an earlier creation failed ({reason}) and left an empty stack")
+        remove(tools, aws, desired.name)
+    elif stack is not None and not stack.is_ready and stack.status != "REVIEW_IN_PROGRESS":
+        reason = stage_state.failure_reason(aws, desired.name)
         raise AwsRefusedError(
-            f"stack {wanted.name} is in {found.status} ({stage_state.why(aws, wanted.name)}): look at it "
-            "in CloudFormation, and delete it there or finish what it could not do"
+            f"stack {desired.name} is in {stack.status} ({reason}): look at it in CloudFormation, and delete "
+            "it there or finish what it could not do"
         )
-    parameters = {"Stage": wanted.stage.name, **wanted.parameters}
-    words = ["cloudformation", "deploy", "--stack-name", wanted.name]
-    words += ["--template-file", relative(manifests.K8S / wanted.file)]
+    parameters = {"Stage": desired.stage.name, **desired.parameters}
+    words = ["cloudformation", "deploy", "--stack-name", desired.name]
+    words += ["--template-file", relative_path(manifests.K8S / desired.file)]
     words += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
     words += ["--capabilities", "CAPABILITY_NAMED_IAM", "--no-fail-on-empty-changeset"]
-    words += ["--tags", "project=fruits", f"stage={wanted.stage.name}"]
+    words += ["--tags", "project=fruits", f"stage={desired.stage.name}"]
     try:
-        hands.aws(*words)
+        tools.aws(*words)
     except AwsRefusedError as error:
-        now = stage_state.stack(aws, wanted.name)
-        if now is None or now.is_ready or now.status == "REVIEW_IN_PROGRESS":
+        stack = find_stack(aws.cloudformation, desired.name)
+        if stack is None or stack.is_ready or stack.status == "REVIEW_IN_PROGRESS":
             raise
-        reason = stage_state.why(aws, wanted.name)
-        raise AwsRefusedError(f"stack {wanted.name} is in {now.status}: {reason}") from error
+        reason = stage_state.failure_reason(aws, desired.name)
+        raise AwsRefusedError(f"stack {desired.name} is in {stack.status}: {reason}") from error
     return True
 
 
-def remove(hands: Hands, aws: Aws, name: str) -> bool:
+def remove(tools: Tools, aws: AwsClients, name: str) -> bool:
     """Delete a stack and wait until it is gone; return whether there was one.
 
     Raises
     ------
-    JobError
+    AwsRefusedError
         If CloudFormation cannot.
     """
-    found = settled(hands, aws, name)
-    if found is None:
+    stack = settled_stack(tools, aws, name)
+    if stack is None:
         return False
-    hands.aws("cloudformation", "delete-stack", "--stack-name", name)
-    if not hands.dry_run and (left := settled(hands, aws, name)) is not None:
-        reason = stage_state.why(aws, name)
-        raise AwsRefusedError(f"stack {name} is in {left.status}: {reason}")
+    tools.aws("cloudformation", "delete-stack", "--stack-name", name)
+    if not tools.dry_run and (remaining := settled_stack(tools, aws, name)) is not None:
+        reason = stage_state.failure_reason(aws, name)
+        raise AwsRefusedError(f"stack {name} is in {remaining.status}: {reason}")
     return True
 
 
-def settled(hands: Hands, aws: Aws, name: str) -> StackState | None:
-    """Wait until nothing happens to a stack any more, and return it, if there still is one."""
+def settled_stack(tools: Tools, aws: AwsClients, name: str) -> Stack | None:
+    """Wait until CloudFormation has finished with a stack, and return it, if it still exists."""
 
-    def look() -> tuple[StackState | None] | None:
-        found = stage_state.stack(aws, name)
-        # Under review it has no resource yet: what was begun there is begun anew.
-        moving = found is not None and found.status.endswith("_IN_PROGRESS")
-        return None if moving and found is not None and found.status != "REVIEW_IN_PROGRESS" else (found,)
+    def settled() -> tuple[Stack | None] | None:
+        stack = find_stack(aws.cloudformation, name)
+        # A stack under review has no resources yet, and is deployed from the start.
+        if stack is None or stack.status == "REVIEW_IN_PROGRESS":
+            return (stack,)
+        return None if stack.status.endswith("_IN_PROGRESS") else (stack,)
 
-    if hands.dry_run:
-        return stage_state.stack(aws, name)
-    return hands.until(look, f"stack {name} has settled", minutes=MINUTES)[0]
+    if tools.dry_run:
+        return find_stack(aws.cloudformation, name)
+    return tools.wait_until(settled, f"stack {name} has settled", minutes=TIMEOUT_MINUTES)[0]
 
 
-def outputs(hands: Hands, aws: Aws, name: str, wanted: tuple[str, ...]) -> dict[str, str]:
-    """Return a stack's outputs; in a dry run ``<Name>`` stands for one that is not known yet.
+def settled_cluster(
+    tools: Tools, aws: AwsClients, transitions: Sequence[str], what: str
+) -> "ClusterTypeDef | None":
+    """Wait until the EKS cluster is in none of some states; return it, if it exists.
+
+    ``what`` completes the sentence "waiting until …".
+    """
+
+    def settled() -> "tuple[ClusterTypeDef | None] | None":
+        eks = stage_state.cluster(aws, tools.stage)
+        return None if eks is not None and eks["status"] in transitions else (eks,)
+
+    if tools.dry_run:
+        return stage_state.cluster(aws, tools.stage)
+    return tools.wait_until(settled, what, minutes=TIMEOUT_MINUTES)[0]
+
+
+def required_outputs(tools: Tools, aws: AwsClients, name: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Return a stack's outputs; in a dry run, ``<Name>`` stands for a missing one.
 
     Raises
     ------
     JobError
-        If the stack does not have one of those.
+        If the stack lacks one of the names.
     """
-    found = stage_state.stack(aws, name)
-    made = found.outputs if found is not None else {}
-    missing = [one for one in wanted if one not in made]
-    if missing and not hands.dry_run:
+    stack = find_stack(aws.cloudformation, name)
+    stack_outputs = stack.outputs if stack is not None else {}
+    missing = [output for output in names if output not in stack_outputs]
+    if missing and not tools.dry_run:
         raise JobError(f"stack {name} does not say its {missing[0]}: is it of another template?")
-    return {**{one: f"<{one}>" for one in missing}, **made}
+    return {**{output: f"<{output}>" for output in missing}, **stack_outputs}

@@ -1,4 +1,4 @@
-"""Going through the steps of up and down: whatever ends one says which, what is done, and how to go on."""
+"""Runs the steps of up and down; an error names its step, what was done before, and the command to resume."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -9,72 +9,72 @@ from botocore.exceptions import BotoCoreError, ClientError
 from job.errors import JobError, UsageError
 from scripts.cloud.aws_session import explained
 
-# Steps that AWS finishes by itself once they are begun.
-GOES_ON: Final = ("account", "network", "cluster", "runs", "virtual cluster")
+# Steps that AWS completes by itself once they are started.
+COMPLETED_BY_AWS: Final = ("account", "network", "cluster", "runs", "virtual cluster")
 
 
 class Step(NamedTuple):
-    """A step: its name, and the function that does it and says whether there was anything to do."""
+    """A step's name, and a function that carries it out and returns whether it changed anything."""
 
     name: str
-    do: Callable[[], bool]
+    run: Callable[[], bool]
 
 
-def walk(steps: Sequence[Step], again: str) -> bool:
-    """Go through steps and return whether any had something to do.
+def run_steps(steps: Sequence[Step], resume: str) -> bool:
+    """Run steps in order and return whether any changed something.
 
     Parameters
     ----------
     steps : sequence of Step
-        In their order.
-    again : str
-        The command that goes on from where this one ends.
+        The steps.
+    resume : str
+        The command that continues after an interruption.
 
     Raises
     ------
     JobError, KeyboardInterrupt
-        With the step, the reason and what was done before it.
+        If a step fails or is interrupted: with its name, the reason and the steps before it.
     """
     done: list[str] = []
     changed = False
     for step in steps:
         print(f"\n== {step.name}", flush=True)
         try:
-            changed = step.do() or changed
+            changed = step.run() or changed
         except JobError as error:
-            raise type(error)(_ended(step.name, done, str(error), again)) from error
+            raise type(error)(_interruption(step.name, done, str(error), resume)) from error
         except (ClientError, BotoCoreError) as error:
             refused = explained(error)
-            raise type(refused)(_ended(step.name, done, str(refused), again)) from error
+            raise type(refused)(_interruption(step.name, done, str(refused), resume)) from error
         except KeyboardInterrupt:
             why = "interrupted"
-            if step.name in GOES_ON:
+            if step.name in COMPLETED_BY_AWS:
                 why += ", and AWS may go on with what it has begun"
-            raise KeyboardInterrupt(_ended(step.name, done, why, again)) from None
+            raise KeyboardInterrupt(_interruption(step.name, done, why, resume)) from None
         done.append(step.name)
     return changed
 
 
-def _ended(name: str, done: list[str], why: str, again: str) -> str:
+def _interruption(name: str, done: list[str], why: str, resume: str) -> str:
     so_far = f"done before it: {', '.join(done)}" if done else "nothing was done before it"
-    return f"step {name}: {why}; {so_far}; {again} goes on from there"
+    return f"step {name}: {why}; {so_far}; {resume} goes on from there"
 
 
 def confirm(question: str, *, yes: bool, ask: Callable[[str], str], word: str = "y") -> None:
-    """Ask before anything is changed.
+    """Ask the user to confirm, unless ``yes``.
 
     Raises
     ------
     UsageError
-        If the answer is not the word, or nobody can be asked.
+        If the answer is not ``word``, or there is no terminal.
     """
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask at: say --yes to go ahead, or --dry-run to look")
     try:
-        said = ask(f"{question} ")
+        answer = ask(f"{question} ")
     except EOFError:
-        said = ""
-    if said.strip().lower() != word:
+        answer = ""
+    if answer.strip().lower() != word:
         raise UsageError(f"the answer was not {word!r}: nothing was changed")

@@ -1,7 +1,7 @@
-"""Who may become the job's role: the service accounts that EMR makes in one namespace of one cluster.
+"""The trust policy of the job's role: EMR's service accounts in one namespace of one cluster may assume it.
 
-The statement is written by ``aws emr-containers update-role-trust-policy``; here it is recognised, so that
-``cluster.sh`` does not have to believe the command, and removed once its cluster is gone.
+``aws emr-containers update-role-trust-policy`` adds the statement. This module finds it, so that
+``cluster.sh`` can check the command's result, and removes it once its cluster is deleted.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def base36(text: str) -> str:
-    """Write a text's bytes, as one big-endian number, to the base of 36, as EMR does with a role's name."""
+    """Encode a text's bytes, as one big-endian number, in base 36, as EMR encodes a role's name."""
     number = int.from_bytes(text.encode(), "big")
     digits = ""
     while number:
@@ -22,46 +22,49 @@ def base36(text: str) -> str:
 
 
 def subject(namespace: str, account: str, role: str) -> str:
-    """Return the service accounts that EMR makes for a role's runs, as a pattern.
+    """Return the pattern of the service accounts that EMR creates for a role's runs.
 
-    Source: EMR on EKS Development Guide, job execution role; the stars are the pod's part in the run and the
-    id of the virtual cluster.
+    Source: EMR on EKS Development Guide, job execution role. The stars stand for the pod's role in the run
+    and the virtual cluster's id.
     """
     return f"system:serviceaccount:{namespace}:emr-containers-sa-*-*-{account}-{base36(role)}"
 
 
-def is_trusted(document: dict[str, Any], provider: str, wanted: str) -> bool:
-    """Tell whether a trust policy lets a subject in, by an identity provider's ARN."""
+def is_trusted(document: dict[str, Any], provider: str, subject: str) -> bool:
+    """Tell whether a trust policy lets a subject of an identity provider, given by ARN, assume the role."""
     return any(
-        _provider(one) == provider and list(_subjects(one)) == [wanted] for one in _web_identities(document)
+        _provider(statement) == provider and list(_subjects(statement)) == [subject]
+        for statement in _web_identities(document)
     )
 
 
-def without_strays(document: dict[str, Any], provider: str | None, wanted: str) -> dict[str, Any] | None:
-    """Return a trust policy without the statements for this subject by other providers than the one given.
+def without_stale_statements(
+    document: dict[str, Any], provider: str | None, subject: str
+) -> dict[str, Any] | None:
+    """Return a trust policy without the statements for this subject from any other provider.
 
-    They are of clusters that are gone. They let nobody in, but a policy takes 2,048 characters and each of
-    them needs some 400. None if there is nothing to remove, or nothing would be left.
+    Those belong to deleted clusters and let nobody in, but each takes some 400 of a policy's 2,048
+    characters. None if there is nothing to remove, or no statement would remain.
     """
     statements = _statements(document)
-    strays = [
-        one
-        for one in _web_identities(document)
-        if _provider(one) != provider and list(_subjects(one)) == [wanted]
+    stale = [
+        statement
+        for statement in _web_identities(document)
+        if _provider(statement) != provider and list(_subjects(statement)) == [subject]
     ]
-    kept = [one for one in statements if one not in strays]
-    return {**document, "Statement": kept} if strays and kept else None
+    remaining = [statement for statement in statements if statement not in stale]
+    return {**document, "Statement": remaining} if stale and remaining else None
 
 
 def _statements(document: dict[str, Any]) -> list[dict[str, Any]]:
-    found = document.get("Statement", [])
-    return [found] if isinstance(found, dict) else list(found)
+    statements = document.get("Statement", [])
+    return [statements] if isinstance(statements, dict) else list(statements)
 
 
 def _web_identities(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for one in _statements(document):
-        if one.get("Effect") == "Allow" and one.get("Action") in (WEB_IDENTITY, [WEB_IDENTITY]):
-            yield one
+    for statement in _statements(document):
+        if statement.get("Effect") == "Allow" and statement.get("Action") in (WEB_IDENTITY, [WEB_IDENTITY]):
+            yield statement
 
 
 def _provider(statement: dict[str, Any]) -> str:
@@ -70,7 +73,7 @@ def _provider(statement: dict[str, Any]) -> str:
 
 
 def _subjects(statement: dict[str, Any]) -> Iterator[str]:
-    """Yield the subjects that a statement names, by whatever condition."""
+    """Yield the subjects in a statement's conditions, whatever their operator."""
     for condition in statement.get("Condition", {}).values():
         for key, value in condition.items():
             if key.endswith(":sub"):

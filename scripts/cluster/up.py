@@ -1,4 +1,4 @@
-"""``cluster.sh up``: says what it will make and what that costs, asks, and goes through the steps."""
+"""``cluster.sh up``: prints what it will create and its cost, asks for confirmation, and runs the steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,20 @@ from functools import partial
 from typing import Final
 
 from scripts.cloud import prices
+from scripts.cloud.stage import find_stack
 from scripts.cluster import stack_templates, stage_state, up_emr, up_steps
 from scripts.cluster.stack_templates import NETWORK
-from scripts.cluster.steps import Step, confirm, walk
-from scripts.cluster.up_steps import Up
+from scripts.cluster.steps import Step, confirm, run_steps
+from scripts.cluster.up_steps import Creation
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a stage: its name, what it is, and the step that makes it."""
+    """A part of a stage: its name, its description, and the step that creates it."""
 
     name: str
-    makes: str
-    do: Callable[[Up], bool]
+    description: str
+    run: Callable[[Creation], bool]
 
 
 PARTS: Final = (
@@ -31,62 +32,67 @@ PARTS: Final = (
 )
 
 
-def up(step: Up, *, yes: bool, ask: Callable[[str], str]) -> int:
-    """Make a stage, or what it lacks, and return the exit code.
+def up(creation: Creation, *, yes: bool, ask: Callable[[str], str]) -> int:
+    """Create a stage, or the parts that it lacks, and return the exit code.
 
     Raises
     ------
     JobError
         With the step that failed, and what was done before it.
     """
-    print(f"stage {step.stage.name}, region {step.hands.region}, account {step.aws.account}", flush=True)
-    missing = _missing(step)
-    _say_plan(step, missing)
-    if missing and not step.hands.dry_run:
+    stage, tools = creation.stage, creation.tools
+    print(f"stage {stage.name}, region {tools.region}, account {creation.aws.account}", flush=True)
+    missing = _missing(creation)
+    _print_plan(creation, missing)
+    if missing and not creation.tools.dry_run:
         confirm("Make it? [y/N]", yes=yes, ask=ask)
-    changed = walk([Step(part.name, partial(part.do, step)) for part in PARTS], step.stage.up)
+    changed = run_steps(
+        [Step(part.name, partial(part.run, creation)) for part in PARTS], creation.stage.up_command
+    )
     print()
-    if step.hands.dry_run:
+    if creation.tools.dry_run:
         print("dry run: nothing was changed; what stands between < and > is known after an earlier command")
     elif not changed:
-        print(f"stage {step.stage.name} is complete: nothing was changed")
+        print(f"stage {creation.stage.name} is complete: nothing was changed")
     else:
-        print(f"stage {step.stage.name} is complete")
-    if not step.hands.dry_run:
-        _say_next(step)
+        print(f"stage {creation.stage.name} is complete")
+    if not creation.tools.dry_run:
+        _print_next_steps(creation)
     return 0
 
 
-def _missing(step: Up) -> list[str]:
-    """Return the names of the steps that have something to do, as far as AWS alone can say."""
-    aws, stage = step.aws, step.stage
+def _missing(creation: Creation) -> list[str]:
+    """Return the names of the steps that have something to do, as far as AWS shows without kubectl."""
+    aws, stage = creation.aws, creation.stage
     names = []
-    for wanted, name in zip(step.stacks, ("account", "network"), strict=True):
-        if not wanted.is_met(aws, stage_state.stack(aws, wanted.name)):
+    for stack, name in zip(creation.stacks, ("account", "network"), strict=True):
+        if not stack.is_met(aws, find_stack(aws.cloudformation, stack.name)):
             names.append(name)
-    found = stage_state.cluster(aws, stage)
-    if found is None or found["status"] not in ("ACTIVE", "UPDATING"):
-        return [*names, *(one.name for one in PARTS[2:])]
-    if not stage_state.has_provider(aws, found):
+    eks = stage_state.cluster(aws, stage)
+    if eks is None or eks["status"] not in ("ACTIVE", "UPDATING"):
+        return [*names, *(virtual.name for virtual in PARTS[2:])]
+    if not stage_state.has_identity_provider(aws, eks):
         names.append("cluster")
-    known = stage_state.virtual_clusters(aws, stage)
-    if not any(one["state"] == "RUNNING" and stage_state.is_of(one, found) for one in known):
+    existing = stage_state.virtual_clusters(aws, stage)
+    if not any(
+        virtual["state"] == "RUNNING" and stage_state.belongs_to(virtual, eks) for virtual in existing
+    ):
         names.append("virtual cluster")
-    if not stage_state.is_trusted(aws, stage, found):
+    if not stage_state.is_trusted(aws, stage, eks):
         names.append("trust")
     return names
 
 
-def costs(step: Up) -> tuple[dict[str, float], tuple[int, int]]:
-    """Return what each part costs an hour at rest, and the numbers of endpoints and NAT gateways."""
-    there = stage_state.stack(step.aws, step.stage.network_stack)
-    parameters = {**(there.parameters if there is not None else {}), **step.parameters[NETWORK]}
-    counted = stack_templates.hourly(parameters)
-    return prices.at_rest(*counted), counted
+def hourly_costs(creation: Creation) -> tuple[dict[str, float], tuple[int, int]]:
+    """Return each part's US dollars an hour without a run, and the numbers of endpoints and NAT gateways."""
+    network = find_stack(creation.aws.cloudformation, creation.stage.network_stack)
+    parameters = {**(network.parameters if network is not None else {}), **creation.parameters[NETWORK]}
+    counts = stack_templates.billed_resources(parameters)
+    return prices.idle_costs(*counts), counts
 
 
-def _say_plan(step: Up, missing: list[str]) -> None:
-    each, counted = costs(step)
+def _print_plan(creation: Creation, missing: list[str]) -> None:
+    costs, counts = hourly_costs(creation)
     if not missing:
         print(
             "all of it is there; where stacks and namespace differ from k8s/ they are brought in line; of a "
@@ -94,31 +100,32 @@ def _say_plan(step: Up, missing: list[str]) -> None:
         )
         return
     print("up makes or changes:")
-    for one in PARTS:
-        if one.name in missing:
-            what = one.makes.format(step.stage.cluster, *counted)
-            print(f"  {one.name:<16}{what:<68}{prices.money(each.get(one.name, 0.0)):>10} an hour")
-    total = sum(each.values())
+    for part in PARTS:
+        if part.name in missing:
+            description = part.description.format(creation.stage.cluster, *counts)
+            print(
+                f"  {part.name:<16}{description:<68}{prices.usd_text(costs.get(part.name, 0.0)):>10} an hour"
+            )
+    total = sum(costs.values())
     print(
-        f"the whole stage costs {prices.money(total)} an hour at rest, {total * prices.HOURS_A_MONTH:.0f} "
+        f"the whole stage costs {prices.usd_text(total)} an hour at rest, {total * prices.HOURS_A_MONTH:.0f} "
         "USD a month, and data; nodes come with a run and go after it"
     )
     print(prices.sources())
     if "cluster" in missing:
-        where = ", ".join(step.public_access or up_steps.ANYWHERE)
+        networks = ", ".join(creation.public_access or up_steps.ANYWHERE)
         print(
-            f"its API can be called from {where} by whom IAM lets (--public-access narrows that); it takes "
-            "about 20 minutes"
+            f"its API can be called from {networks} by whom IAM lets (--public-access narrows that); it "
+            "takes about 20 minutes"
         )
 
 
-def _say_next(step: Up) -> None:
-    total = sum(costs(step)[0].values())
-    name = step.stage.name
-    print(
-        f"it costs {prices.money(total)} an hour at rest: ./scripts/cluster.sh down --stage {name} ends that"
-    )
+def _print_next_steps(creation: Creation) -> None:
+    total = sum(hourly_costs(creation)[0].values())
+    name = creation.stage.name
+    down = f"./scripts/cluster.sh down --stage {name}"
+    print(f"it costs {prices.usd_text(total)} an hour at rest: {down} ends that")
     print("next:")
     print("  ./scripts/build-image.sh --release")
-    print(f"  ./scripts/push-image.sh --repository {step.stage.cluster}")
+    print(f"  ./scripts/push-image.sh --repository {creation.stage.cluster}")
     print(f"  ./scripts/submit.sh --stage {name}")

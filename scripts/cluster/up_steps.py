@@ -1,6 +1,6 @@
 """The first steps of ``cluster.sh up``: stacks, cluster, namespace.
 
-Each step looks first, does what is missing, and says whether it did anything.
+Each step creates what is missing and returns whether it changed anything.
 """
 
 from dataclasses import dataclass
@@ -9,216 +9,214 @@ from typing import TYPE_CHECKING, Final
 from job.errors import JobError, UsageError
 from scripts.cloud import manifests
 from scripts.cloud.aws_session import AwsRefusedError
-from scripts.cloud.stage import NAMESPACE, Stage
+from scripts.cloud.stage import NAMESPACE, Stage, find_stack
 from scripts.cluster import data_removal, stacks, stage_state
-from scripts.cluster.cluster_tools import Hands, reason, relative
+from scripts.cluster.cluster_tools import Tools, failure_reason, relative_path
 from scripts.cluster.stack_templates import ACCOUNT, NETWORK
-from scripts.cluster.stacks import Wanted
-from scripts.cluster.stage_state import GONE, Aws
+from scripts.cluster.stacks import DesiredStack
+from scripts.cluster.stage_state import NOT_FOUND, AwsClients
 
 if TYPE_CHECKING:
     from mypy_boto3_eks.type_defs import ClusterTypeDef
 
 BUCKETS: Final = ("PhotosBucket", "ResultsBucket", "LogsBucket")
 SUBNETS: Final = ("VpcId", "PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC")
-# A laptop's address changes; who calls must still be let in by IAM.
+# A laptop's address changes, and IAM still decides who may call.
 ANYWHERE: Final = ("0.0.0.0/0",)
-# Applied server-side, so that the cluster remembers which fields are ours.
-OURS: Final = ("--server-side", "--field-manager=fruits")
+# Server-side apply records in the cluster which fields these manifests own.
+SERVER_SIDE: Final = ("--server-side", "--field-manager=fruits")
 
 
 @dataclass(frozen=True)
-class Up:
-    """What the steps are handed."""
+class Creation:
+    """The tools and options that every step of ``up`` uses."""
 
-    hands: Hands
-    aws: Aws
+    tools: Tools
+    aws: AwsClients
     parameters: dict[str, dict[str, str]]
     public_access: tuple[str, ...] | None
 
     @property
     def stage(self) -> Stage:
-        """The stage that is made."""
-        return self.hands.stage
+        """The stage to create."""
+        return self.tools.stage
 
     @property
-    def stacks(self) -> tuple[Wanted, Wanted]:
-        """The two stacks, the account's first."""
+    def stacks(self) -> tuple[DesiredStack, DesiredStack]:
+        """The account's and the network's stack."""
         return (
-            Wanted(self.stage.account_stack, ACCOUNT, self.stage, self.parameters[ACCOUNT]),
-            Wanted(self.stage.network_stack, NETWORK, self.stage, self.parameters[NETWORK]),
+            DesiredStack(self.stage.account_stack, ACCOUNT, self.stage, self.parameters[ACCOUNT]),
+            DesiredStack(self.stage.network_stack, NETWORK, self.stage, self.parameters[NETWORK]),
         )
 
     @property
     def overlay(self) -> str:
-        """The stage's kustomization."""
-        return relative(manifests.K8S / "overlays" / self.stage.name)
+        """The path of the stage's kustomization."""
+        return relative_path(manifests.K8S / "overlays" / self.stage.name)
 
 
-def account(up: Up) -> bool:
-    """Bring the account's stack: buckets, key, repository, logs and roles."""
-    left = data_removal.buckets(up.aws, up.stage)
-    if left and stage_state.stack(up.aws, up.stage.account_stack) is None:
+def account(creation: Creation) -> bool:
+    """Deploy the account's stack: buckets, key, repository, logs and roles."""
+    stage = creation.stage
+    remaining = data_removal.buckets(creation.aws, stage)
+    if remaining and find_stack(creation.aws.cloudformation, stage.account_stack) is None:
         raise UsageError(
-            f"bucket {left[0]} is there and its stack is not, a removal was left half-done: finish it with "
-            f"./scripts/cluster.sh down --stage {up.stage.name} --delete-data, or import the buckets into "
-            f"a stack {up.stage.account_stack} with CloudFormation to keep what is in them"
+            f"bucket {remaining[0]} is there and its stack is not, a removal was left half-done: finish it "
+            f"with ./scripts/cluster.sh down --stage {stage.name} --delete-data, or import the buckets into "
+            f"a stack {stage.account_stack} with CloudFormation to keep what is in them"
         )
-    changed = stacks.bring(up.hands, up.aws, up.stacks[0])
-    if not up.hands.dry_run:
-        _check_ground(up)
+    changed = stacks.deploy(creation.tools, creation.aws, creation.stacks[0])
+    if not creation.tools.dry_run:
+        _check_account(creation)
     return changed
 
 
-def network(up: Up) -> bool:
-    """Bring the network's stack: the VPC and its endpoints."""
-    return stacks.bring(up.hands, up.aws, up.stacks[1])
+def network(creation: Creation) -> bool:
+    """Deploy the network's stack: the VPC and its endpoints."""
+    return stacks.deploy(creation.tools, creation.aws, creation.stacks[1])
 
 
-def cluster(up: Up) -> bool:
-    """Make the EKS cluster, wait for one that is being made, and mend one that was left unfinished."""
-    hands, name = up.hands, up.stage.cluster
-    left = stacks.settled(hands, up.aws, f"eksctl-{name}-cluster")
-    found = _standing(up)
-    if found is None:
-        if left is not None and left.is_ready:
+def cluster(creation: Creation) -> bool:
+    """Create the EKS cluster, or wait for it and complete what an interrupted eksctl left out."""
+    tools, name = creation.tools, creation.stage.cluster
+    stack = stacks.settled_stack(tools, creation.aws, f"eksctl-{name}-cluster")
+    eks = _settled_cluster(creation)
+    if eks is None:
+        if stack is not None and stack.is_ready:
             raise JobError(
-                f"eksctl's stack {left.name} says that it made a cluster, and there is none: remove it with "
-                f"./scripts/cluster.sh down --stage {up.stage.name}, then {up.stage.up}"
+                f"eksctl's stack {stack.name} says that it made a cluster, and there is none: remove it with "
+                f"./scripts/cluster.sh down --stage {creation.stage.name}, then {creation.stage.up_command}"
             )
-        if left is not None:
-            print(f"  an earlier creation failed ({stage_state.why(up.aws, left.name)})")
-            stacks.remove(hands, up.aws, left.name)
-        # Without the last option it writes into the user's own kubeconfig.
-        hands.eksctl("create", "cluster", "-f", "-", "--write-kubeconfig=false", said=_config(up))
-        if not hands.dry_run and _standing(up) is None:
+        if stack is not None:
+            print(f"  an earlier creation failed ({stage_state.failure_reason(creation.aws, stack.name)})")
+            stacks.remove(tools, creation.aws, stack.name)
+        # Without the last option, eksctl writes into the user's own kubeconfig.
+        tools.eksctl("create", "cluster", "-f", "-", "--write-kubeconfig=false", stdin=_config(creation))
+        if not tools.dry_run and _settled_cluster(creation) is None:
             raise JobError(f"eksctl is done, and there is no EKS cluster {name}")
         return True
-    print(f"  EKS cluster {name} is {found['status']}, Kubernetes {found['version']}")
-    return _finish(up, found)
+    print(f"  EKS cluster {name} is {eks['status']}, Kubernetes {eks['version']}")
+    return _finish(creation, eks)
 
 
-def namespace(up: Up) -> bool:
-    """Bring the namespace: its limits, network policies and pools of nodes."""
-    hands = up.hands
-    hands.kubeconfig.parent.mkdir(exist_ok=True)
-    config = relative(hands.kubeconfig)
-    hands.aws("eks", "update-kubeconfig", "--name", up.stage.cluster, "--alias", up.stage.cluster,
+def namespace(creation: Creation) -> bool:
+    """Apply the namespace with its limits, network policies and node pools."""
+    tools = creation.tools
+    tools.kubeconfig.parent.mkdir(exist_ok=True)
+    config = relative_path(tools.kubeconfig)
+    tools.aws("eks", "update-kubeconfig", "--name", creation.stage.cluster, "--alias", creation.stage.cluster,
               "--kubeconfig", config)  # fmt: skip
-    if not hands.dry_run:
-        _until_reached(up)
-        there = hands.look("get", "namespace", NAMESPACE, "-o", "name").code == 0
-        # 0: nothing differs; 1: something does; more: ask by applying, which says why.
-        if there and hands.look("diff", *OURS, "-k", up.overlay).code == 0:
-            print(f"  namespace {NAMESPACE} is as {up.overlay} says")
+    if not tools.dry_run:
+        _wait_until_reachable(creation)
+        exists = tools.query("get", "namespace", NAMESPACE, "-o", "name").code == 0
+        # 0: nothing differs; 1: something does; more: diff failed, and apply will print the reason.
+        if exists and tools.query("diff", *SERVER_SIDE, "-k", creation.overlay).code == 0:
+            print(f"  namespace {NAMESPACE} is as {creation.overlay} says")
             return False
-    hands.kubectl("apply", *OURS, "-k", up.overlay)
+    tools.kubectl("apply", *SERVER_SIDE, "-k", creation.overlay)
     ready = "--for=jsonpath={.status.phase}=Active"
-    hands.kubectl("wait", ready, f"namespace/{NAMESPACE}", "--timeout=60s")
+    tools.kubectl("wait", ready, f"namespace/{NAMESPACE}", "--timeout=60s")
     return True
 
 
-def _check_ground(up: Up) -> None:
-    """Refuse to build on a stack that has lost a bucket, or whose key is about to be deleted."""
-    made = stacks.outputs(up.hands, up.aws, up.stage.account_stack, (*BUCKETS, "KeyArn"))
-    finish = f"./scripts/cluster.sh down --stage {up.stage.name} --delete-data, then {up.stage.up}"
+def _check_account(creation: Creation) -> None:
+    """Check that the account's stack still has its buckets and an enabled key."""
+    aws, stage = creation.aws, creation.stage
+    names = (*BUCKETS, "KeyArn")
+    stack_outputs = stacks.required_outputs(creation.tools, aws, stage.account_stack, names)
+    removal = f"./scripts/cluster.sh down --stage {stage.name} --delete-data, then {stage.up_command}"
     for name in BUCKETS:
         try:
-            up.aws.s3.head_bucket(Bucket=made[name])
-        except up.aws.s3.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] not in GONE:
+            aws.s3.head_bucket(Bucket=stack_outputs[name])
+        except aws.s3.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] not in NOT_FOUND:
                 raise
             raise UsageError(
-                f"bucket {made[name]} is gone and its stack is not: make it again, empty; or if all data is "
-                f"to be deleted, {finish}"
+                f"bucket {stack_outputs[name]} is gone and its stack is not: make it again, empty; or if all "
+                f"data is to be deleted, {removal}"
             ) from None
-    key = made["KeyArn"]
-    state = up.aws.kms.describe_key(KeyId=key)["KeyMetadata"].get("KeyState")
+    key = stack_outputs["KeyArn"]
+    state = aws.kms.describe_key(KeyId=key)["KeyMetadata"].get("KeyState")
     enable = f"aws kms enable-key --key-id {key}"
     if state == "PendingDeletion":
         raise UsageError(
             f"key {key} is PendingDeletion, a removal was left half-done: to keep the data, aws kms "
-            f"cancel-key-deletion --key-id {key}, then {enable}; to delete it, {finish}"
+            f"cancel-key-deletion --key-id {key}, then {enable}; to delete it, {removal}"
         )
     if state != "Enabled":
         raise UsageError(f"key {key} is {state}, so nothing can be read or written: {enable}")
 
 
-def _standing(up: Up) -> "ClusterTypeDef | None":
-    """Return the EKS cluster once it stands; wait for one that is being made or deleted."""
-    if up.hands.dry_run:
-        return stage_state.cluster(up.aws, up.stage)
-
-    def look() -> "tuple[ClusterTypeDef | None] | None":
-        found = stage_state.cluster(up.aws, up.stage)
-        moving = found is not None and found["status"] in ("CREATING", "DELETING", "PENDING")
-        return None if moving else (found,)
-
-    found = up.hands.until(look, f"EKS cluster {up.stage.cluster} is ready", minutes=stacks.MINUTES)[0]
-    if found is not None and found["status"] == "FAILED":
-        issues = [one.get("message", "") for one in found.get("health", {}).get("issues", [])]
+def _settled_cluster(creation: Creation) -> "ClusterTypeDef | None":
+    """Return the EKS cluster, if there is one, once it is neither being created nor deleted."""
+    tools, stage = creation.tools, creation.stage
+    what = f"EKS cluster {stage.cluster} is ready"
+    eks = stacks.settled_cluster(tools, creation.aws, stacks.CLUSTER_TRANSITIONS, what)
+    if eks is not None and eks["status"] == "FAILED" and not tools.dry_run:
+        issues = [issue.get("message", "") for issue in eks.get("health", {}).get("issues", [])]
         raise AwsRefusedError(
-            f"EKS cluster {up.stage.cluster} is FAILED ({issues[0] if issues else 'without a reason'}): "
-            f"remove it with ./scripts/cluster.sh down --stage {up.stage.name}, then {up.stage.up}"
+            f"EKS cluster {stage.cluster} is FAILED ({issues[0] if issues else 'without a reason'}): "
+            f"remove it with ./scripts/cluster.sh down --stage {stage.name}, then {stage.up_command}"
         )
-    return found
+    return eks
 
 
-def _finish(up: Up, found: "ClusterTypeDef") -> bool:
-    """Do what eksctl does after the cluster stands, if it was ended before that."""
-    hands, name = up.hands, up.stage.cluster
+def _finish(creation: Creation, eks: "ClusterTypeDef") -> bool:
+    """Do what eksctl does after creating a cluster, as far as an interrupted eksctl did not."""
+    tools, name = creation.tools, creation.stage.cluster
     days = manifests.load("cluster.yaml")["cloudWatch"]["clusterLogging"]["logRetentionInDays"]
     group = f"/aws/eks/{name}/cluster"
-    groups = up.aws.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
-    unlimited = any(one["logGroupName"] == group and "retentionInDays" not in one for one in groups)
-    if unlimited:
-        hands.aws("logs", "put-retention-policy", "--log-group-name", group, "--retention-in-days", str(days))
-    known = stage_state.has_provider(up.aws, found)
-    if not known:
+    groups = creation.aws.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    is_unlimited = any(one["logGroupName"] == group and "retentionInDays" not in one for one in groups)
+    if is_unlimited:
+        tools.aws("logs", "put-retention-policy", "--log-group-name", group, "--retention-in-days", str(days))
+    has_provider = stage_state.has_identity_provider(creation.aws, eks)
+    if not has_provider:
         print("  IAM does not know the cluster's service accounts: eksctl was ended before that")
-        hands.eksctl("utils", "associate-iam-oidc-provider", "--cluster", name, "--region", hands.region,
+        tools.eksctl("utils", "associate-iam-oidc-provider", "--cluster", name, "--region", tools.region,
                      "--approve")  # fmt: skip
-    return _open(up, found) or unlimited or not known
+    return _open(creation, eks) or is_unlimited or not has_provider
 
 
-def _open(up: Up, found: "ClusterTypeDef") -> bool:
-    """Let the cluster's API be called from where --public-access says, if it says so."""
-    if up.public_access is None:
+def _open(creation: Creation, eks: "ClusterTypeDef") -> bool:
+    """Set the networks that may call the cluster's API, if --public-access is given."""
+    if creation.public_access is None:
         return False
-    wanted, there = set(up.public_access), set(found["resourcesVpcConfig"].get("publicAccessCidrs", []))
-    if wanted == there:
+    allowed = set(creation.public_access)
+    if allowed == set(eks["resourcesVpcConfig"].get("publicAccessCidrs", [])):
         return False
-    up.hands.aws("eks", "update-cluster-config", "--name", up.stage.cluster, "--resources-vpc-config",
-                 f"publicAccessCidrs={','.join(sorted(wanted))}")  # fmt: skip
+    config = f"publicAccessCidrs={','.join(sorted(allowed))}"
+    creation.tools.aws("eks", "update-cluster-config", "--name", creation.stage.cluster,
+                       "--resources-vpc-config", config)  # fmt: skip
     return True
 
 
-def _config(up: Up) -> str:
-    """Fill in what eksctl reads."""
-    aws, hands = up.aws, up.hands
-    made = stacks.outputs(hands, aws, up.stage.account_stack, ("KeyArn",))
-    made |= stacks.outputs(hands, aws, up.stage.network_stack, SUBNETS)
+def _config(creation: Creation) -> str:
+    """Return the cluster's configuration for eksctl, as YAML."""
+    aws, tools = creation.aws, creation.tools
+    stack_outputs = stacks.required_outputs(tools, aws, creation.stage.account_stack, ("KeyArn",))
+    stack_outputs |= stacks.required_outputs(tools, aws, creation.stage.network_stack, SUBNETS)
     names = {
-        "Cluster": up.stage.cluster,
-        "Stage": up.stage.name,
-        "PublicAccess": list(up.public_access or ANYWHERE),
+        "Cluster": creation.stage.cluster,
+        "Stage": creation.stage.name,
+        "PublicAccess": list(creation.public_access or ANYWHERE),
     }
-    return manifests.dump(manifests.fill(manifests.load("cluster.yaml"), {**made, **names}))
+    return manifests.dump(manifests.fill(manifests.load("cluster.yaml"), {**stack_outputs, **names}))
 
 
-def _until_reached(up: Up) -> None:
-    """Wait until the API answers and knows pools of nodes: Auto Mode brings them after the cluster."""
-    said: list[str] = []
+def _wait_until_reachable(creation: Creation) -> None:
+    """Wait until the API answers and has node pools, which Auto Mode installs after the cluster."""
+    reasons: list[str] = []
 
-    def look() -> bool | None:
-        done = up.hands.look("get", "crd", "nodepools.karpenter.sh", "-o", "name")
-        said.append(reason(done) if done.code else "")
-        return None if done.code else True
+    def is_reachable() -> bool | None:
+        result = creation.tools.query("get", "crd", "nodepools.karpenter.sh", "-o", "name")
+        reasons.append(failure_reason(result) if result.code else "")
+        return None if result.code else True
 
     try:
-        up.hands.until(look, "the cluster's API answers", minutes=3)
+        creation.tools.wait_until(is_reachable, "the cluster's API answers", minutes=3)
     except JobError:
         raise JobError(
-            f"kubectl does not reach EKS cluster {up.stage.cluster} ({said[-1]}): is your address among "
-            "those that may call its API (--public-access), and may you use it?"
+            f"kubectl does not reach EKS cluster {creation.stage.cluster} ({reasons[-1]}): is your address "
+            "among those that may call its API (--public-access), and may you use it?"
         ) from None

@@ -36,14 +36,14 @@ COMMANDS: Final = ("follow", "cancel", "list")
 
 
 def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
-    """Do what is asked, and return the exit code.
+    """Run a command of submit.sh and return the exit code.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         The command line without the program's name; the process's own by default.
     wait : callable
-        Is handed the seconds until AWS is asked again.
+        Sleeps for some seconds, until AWS is asked again.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -55,42 +55,42 @@ def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] =
 
 
 def _main(arguments: list[str], wait: Callable[[float], None]) -> int:
-    given = _parse(arguments)
-    submitter = Submitter(given, aws_session.session(given.profile, given.region), wait)
-    if given.command == "list":
+    options = _parse(arguments)
+    submitter = Submitter(options, aws_session.session(options.profile, options.region), wait)
+    if options.command == "list":
         return submitter.show_runs()
-    if given.command == "submit":
-        started = submitter.submit(given.job)
+    if options.command == "submit":
+        started = submitter.submit(options.job)
         return 0 if started is None else watch(submitter, started)
-    run = submitter.find(given.run)
-    if given.command == "follow":
+    run = submitter.find_run(options.run)
+    if options.command == "follow":
         return watch(submitter, run)
     submitter.cancel(run)
     try:
         return watch(submitter, run)
-    except CancelledError:  # as it was meant
+    except CancelledError:  # the command has done its work
         return 0
 
 
 def watch(submitter: Submitter, run: dict[str, Any]) -> int:
-    """Follow a run to its end; Ctrl-C asks what is meant."""
-    asked = False
+    """Follow a run to its end; Ctrl-C asks whether to cancel the run or to stop watching."""
+    is_cancelling = False
     while True:
         try:
-            if asked:
-                asked = False
-                submitter.ask_to_cancel(run)
-            ended = submitter.follow(run)
+            if is_cancelling:
+                is_cancelling = False
+                submitter.request_cancellation(run)
+            outcome = submitter.follow(run)
             break
         except KeyboardInterrupt as sign:
             if isinstance(sign, Hangup) or not _wants_cancel(submitter.name(run)):
-                print(f"no longer watched, and it goes on: {submitter.again(run)}", file=sys.stderr)
+                print(f"no longer watched, and it goes on: {submitter.follow_command(run)}", file=sys.stderr)
                 return INTERRUPTED
-            asked = True
+            is_cancelling = True
         except BaseException:
-            print(f"the run goes on: {submitter.again(run)}", file=sys.stderr)
+            print(f"the run goes on: {submitter.follow_command(run)}", file=sys.stderr)
             raise
-    return ending.tell(submitter, ended)
+    return ending.report_outcome(submitter, outcome)
 
 
 def _wants_cancel(name: str) -> bool:
@@ -107,7 +107,7 @@ def _wants_cancel(name: str) -> bool:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else "submit"
-    ours, job = _split(arguments[1:] if command in COMMANDS else arguments)
+    own, job = _split(arguments[1:] if command in COMMANDS else arguments)
     parser = SentenceParser(
         prog="./scripts/submit.sh",
         usage="%(prog)s [options] [-- job options]\n       %(prog)s follow RUN | cancel RUN | list [options]",
@@ -122,13 +122,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     _where(add)
     if command == "submit":
         _what(add)
-    given = parser.parse_args(ours)
-    given.command, given.job = command, job
-    if given.stage not in STAGES:
-        raise UsageError(f"FRUITS_STAGE is {given.stage!r}, not one of {', '.join(STAGES)}")
+    options = parser.parse_args(own)
+    options.command, options.job = command, job
+    if options.stage not in STAGES:
+        raise UsageError(f"FRUITS_STAGE is {options.stage!r}, not one of {', '.join(STAGES)}")
     if job and command != "submit":
         raise UsageError(f"{command} takes no job options: {' '.join(job)}")
-    return given
+    return options
 
 
 def _where(add: Callable[..., Any]) -> None:
@@ -160,7 +160,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _name(text: str) -> str:
-    # It is the value of a label in Kubernetes, and names the run for the job and for EMR.
+    # The name is a label's value in Kubernetes, and names the run for the job and EMR.
     if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 63 letters and digits, with . _ - between them")

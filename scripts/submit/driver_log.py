@@ -1,8 +1,8 @@
-"""What a run's driver writes, read from CloudWatch as it comes.
+"""Reads the output of a run's driver from CloudWatch.
 
 EMR's sidecar writes each container's output to a stream of the log group:
-``<prefix>/<virtual cluster>/jobs/<run>/containers/<application>/<pod>/(stdout|stderr)``. A driver that is
-started again writes to a new one.
+``<prefix>/<virtual cluster>/jobs/<run>/containers/<application>/<pod>/(stdout|stderr)``. A restarted driver
+writes to a new stream.
 """
 
 import json
@@ -21,7 +21,7 @@ DRIVER: Final = "-driver"
 
 @dataclass
 class DriverLog:
-    """The streams of one run's drivers, and how far each was read, so many events at once."""
+    """The log streams of one run's drivers, and how far each was read; ``page`` is events a request."""
 
     logs: "CloudWatchLogsClient"
     group: str
@@ -30,14 +30,14 @@ class DriverLog:
     _read: dict[str, str] = field(default_factory=dict)
 
     def new_lines(self) -> Iterator[list[str]]:
-        """Yield what the drivers have written to stdout since the last call, page by page.
+        """Yield the lines that the drivers have written to stdout since the last call, page by page.
 
-        What was yielded is not read again, whatever happens to a later page.
+        A page that was yielded is not read again, even if a later one fails.
 
         Raises
         ------
         ClientError
-            If CloudWatch refuses; streams that are not there yet are no error.
+            If CloudWatch refuses; missing streams are no error, since they appear later.
         """
         for stream in self._streams("stdout"):
             while True:
@@ -53,7 +53,7 @@ class DriverLog:
                 if page["events"]:
                     yield [event["message"] for event in page["events"]]
                 self._read[stream] = page["nextForwardToken"]
-                if before == page["nextForwardToken"]:  # an empty page alone is no end
+                if before == page["nextForwardToken"]:  # an empty page alone does not mean the end
                     break
 
     def last_lines(self, number: int) -> list[str]:
@@ -67,8 +67,8 @@ class DriverLog:
         return [event["message"].rstrip("\n") for event in page["events"]]
 
     def _streams(self, name: str) -> list[str]:
-        """Return the drivers' streams of a kind, in the order of their first lines."""
-        found = []
+        """Return the drivers' streams of a kind, ordered by their first line."""
+        streams = []
         pages = self.logs.get_paginator("describe_log_streams").paginate(
             logGroupName=self.group, logStreamNamePrefix=self.prefix
         )
@@ -78,17 +78,17 @@ class DriverLog:
                     path, _, kind = stream["logStreamName"].rpartition("/")
                     if kind.startswith(name) and path.endswith(DRIVER):
                         began = stream.get("firstEventTimestamp", stream.get("creationTime", 0))
-                        found.append((began, stream["logStreamName"]))
+                        streams.append((began, stream["logStreamName"]))
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
-        return [stream for _, stream in sorted(found)]
+        return [stream for _, stream in sorted(streams)]
 
 
-def event(line: str) -> dict[str, Any] | None:
-    """Return a line of the job's own as its fields; None for whatever else a driver writes.
+def job_event(line: str) -> dict[str, Any] | None:
+    """Return the fields of a line that the job logged; None for any other line of the driver.
 
-    A line may come wrapped, as a log agent's record of it.
+    A log agent may have wrapped the line in a record of its own.
     """
     try:
         fields = json.loads(line)
@@ -99,4 +99,4 @@ def event(line: str) -> dict[str, Any] | None:
     if fields.keys() >= {"ts", "level", "event"}:
         return fields
     inner = fields.get("log") or fields.get("message")
-    return event(inner) if isinstance(inner, str) else None
+    return job_event(inner) if isinstance(inner, str) else None

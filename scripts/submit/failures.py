@@ -1,7 +1,6 @@
-"""What to do about a run that failed: the signs that EMR, Kubernetes and the driver give.
+"""Advice about a failed run, found by words in the messages of EMR, Kubernetes and the driver.
 
-The signs are words of AWS's troubleshooting pages for EMR on EKS, and of Kubernetes's and Spark's own
-messages.
+Sources of the words: AWS's troubleshooting pages for EMR on EKS, and Kubernetes's and Spark's own messages.
 """
 
 from collections.abc import Iterable
@@ -9,14 +8,14 @@ from typing import Final, NamedTuple
 
 
 class Advice(NamedTuple):
-    """What mends a failure, and the signs of it, looked for without regard to case."""
+    """The remedy for a failure, and the words that identify it, in any case."""
 
-    what: str
+    remedy: str
     signs: tuple[str, ...]
 
 
-# The first that has a sign is told. The job's own sentences come first: they can mean nothing else.
-KNOWN: Final = (
+# The first with a sign in the messages applies. The job's own sentences come first: they are unambiguous.
+ADVICE: Final = (
     Advice(
         "one command at a time writes to an output: ./scripts/submit.sh list shows the runs; start this one "
         "again when the other has ended",
@@ -99,25 +98,25 @@ KNOWN: Final = (
         ("CLUSTER_UNAVAILABLE",),
     ),
 )
-EARLY: Final = (
+NOTHING_WRITTEN: Final = (
     "the driver wrote nothing: kubectl get events --namespace fruits, and the job-runner's log in the logs "
     "bucket, tell what happened before it started"
 )
-OTHERWISE: Final = "the driver's own last words say why; its whole log is in the logs bucket"
+UNKNOWN_CAUSE: Final = "the driver's own last words say why; its whole log is in the logs bucket"
 
 
-def advice(said: Iterable[str], wrote: bool) -> str:
-    """Say what to do.
+def advice(messages: Iterable[str], driver_wrote: bool) -> str:
+    """Return the advice for a failed run.
 
     Parameters
     ----------
-    said : iterable of str
-        What EMR and the driver said.
-    wrote : bool
+    messages : iterable of str
+        The messages of EMR and the driver.
+    driver_wrote : bool
         Whether the driver wrote anything at all.
     """
-    text = "\n".join(said).casefold()
-    for known in KNOWN:
-        if any(sign.casefold() in text for sign in known.signs):
-            return known.what
-    return OTHERWISE if wrote else EARLY
+    text = "\n".join(messages).casefold()
+    for candidate in ADVICE:
+        if any(sign.casefold() in text for sign in candidate.signs):
+            return candidate.remedy
+    return UNKNOWN_CAUSE if driver_wrote else NOTHING_WRITTEN

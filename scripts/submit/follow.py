@@ -1,4 +1,4 @@
-"""Following a run: its states with their times, the job's own lines as they come, and how it ended."""
+"""Follows a run until it ends: prints its states with their times and the lines that the job logs."""
 
 import json
 from collections.abc import Callable
@@ -10,26 +10,26 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.cloud.aws_session import explained, is_network
 from scripts.submit import failures
-from scripts.submit.driver_log import DriverLog, event
+from scripts.submit.driver_log import DriverLog, job_event
 
 if TYPE_CHECKING:
     from mypy_boto3_emr_containers import EMRContainersClient
 
 FINAL: Final = ("COMPLETED", "FAILED", "CANCELLED")
-# What the last words of a driver that failed are worth.
+# How many lines of a failed driver's stderr are shown.
 LAST_LINES: Final = 20
-# How often the log is asked again after a run has ended, for lines that are still on their way to CloudWatch.
-LATE_LOOKS: Final = 6
+# How often the log is read again after a run has ended, for lines that reach CloudWatch late.
+LATE_POLLS: Final = 6
 
 
 @dataclass
-class Show:
-    """Tells people a run's events as sentences, and programs as JSON, one object a line."""
+class Display:
+    """Prints a run's events as sentences, or as JSON, one object a line."""
 
     as_json: bool
 
     def state(self, run: dict[str, Any], seconds: float) -> None:
-        """Tell that a run has another state."""
+        """Print a run's new state."""
         details = run.get("stateDetails") or ""
         if self.as_json:
             self._object("state", state=run["state"], seconds=round(seconds), details=details)
@@ -37,8 +37,8 @@ class Show:
             print(f"{clock()} {run['state']}  {_length(seconds)}  {details}".rstrip(), flush=True)
 
     def line(self, text: str) -> None:
-        """Tell a line that the driver wrote, if it is one of the job's own."""
-        fields = event(text)
+        """Print a line of the driver, if the job logged it."""
+        fields = job_event(text)
         if fields is None:
             return
         if self.as_json:
@@ -48,7 +48,7 @@ class Show:
             print(f"{str(fields['ts'])[11:19]}   {level}{words}", flush=True)
 
     def note(self, text: str, **fields: object) -> None:
-        """Tell something about the following itself."""
+        """Print a note of submit.sh itself."""
         if self.as_json:
             self._object("note", message=text, **fields)
         else:
@@ -60,60 +60,60 @@ class Show:
 
 
 @dataclass
-class Followed:
-    """How a run ended: EMR's description, and what the job itself said."""
+class RunOutcome:
+    """EMR's description of a run, and the job's own last events."""
 
     run: dict[str, Any]
     summary: dict[str, Any] | None = None
-    failed: dict[str, Any] | None = None
-    wrote: bool = False
-    ran: bool = False
+    failure: dict[str, Any] | None = None
+    driver_wrote: bool = False
+    has_run: bool = False
     last_lines: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
-        """Return how long the run took, by EMR's clock."""
+        """How long the run has taken, by EMR's clock."""
         end: datetime = self.run.get("finishedAt") or datetime.now(UTC)
         began: datetime = self.run["createdAt"]
         return max((end - began).total_seconds(), 0.0)
 
     def advice(self) -> str:
-        """Say what to do about a failed run."""
-        own = str(self.failed.get("message", "")) if self.failed else ""
-        said = [str(self.run.get("stateDetails", "")), str(self.run.get("failureReason", "")), own]
-        return failures.advice([*said, *self.last_lines], self.wrote)
+        """Return the advice for a failed run."""
+        message = str(self.failure.get("message", "")) if self.failure else ""
+        details = [str(self.run.get("stateDetails", "")), str(self.run.get("failureReason", "")), message]
+        return failures.advice([*details, *self.last_lines], self.driver_wrote)
 
 
 @dataclass
 class Follower:
-    """Asks EMR and CloudWatch about one run until it has ended.
+    """Polls EMR and CloudWatch about one run until it has ended, and survives network failures.
 
-    A line that breaks is waited for; ``wait`` is handed the seconds until the next question.
+    ``wait`` sleeps for ``poll`` seconds between two polls.
     """
 
     emr: "EMRContainersClient"
     log: DriverLog
     cluster: str
     run: str
-    show: Show
+    show: Display
     poll: float
     wait: Callable[[float], None]
-    _found: Followed | None = None
-    _blind: bool = False
-    _late: int = LATE_LOOKS
+    _outcome: RunOutcome | None = None
+    _log_denied: bool = False
+    _polls_left: int = LATE_POLLS
 
-    def until_the_end(self) -> Followed:
+    def follow(self) -> RunOutcome:
         """Follow the run, and return how it ended.
 
         Raises
         ------
         ClientError
-            If AWS refuses; a network that is lost, or throttling, is waited for.
+            If AWS refuses; network failures and throttling are retried.
         """
         lost = False
         while True:
             try:
-                ended = self._look()
+                ended = self._poll_once()
             except (ClientError, BotoCoreError) as error:
                 if not is_network(error):
                     raise
@@ -128,58 +128,58 @@ class Follower:
                     return ended
             self.wait(self.poll)
 
-    def _look(self) -> Followed | None:
+    def _poll_once(self) -> RunOutcome | None:
         run: dict[str, Any] = dict(
             self.emr.describe_job_run(virtualClusterId=self.cluster, id=self.run)["jobRun"]
         )
-        # The log is read after the state, so that after the last state nothing is missing.
-        if self._found is None or self._found.run["state"] != run["state"]:
-            found = self._found or Followed(run)
-            found.run = run
-            self.show.state(run, found.seconds)
-            self._found = found
-        self._found.run = run
-        self._found.ran |= run["state"] == "RUNNING"
-        if not self._blind:
-            self._read_log(self._found)
-        return self._found if run["state"] in FINAL and self._is_told(self._found) else None
+        # The log is read after the state, so that no line is missing at the final state.
+        if self._outcome is None or self._outcome.run["state"] != run["state"]:
+            outcome = self._outcome or RunOutcome(run)
+            outcome.run = run
+            self.show.state(run, outcome.seconds)
+            self._outcome = outcome
+        self._outcome.run = run
+        self._outcome.has_run |= run["state"] == "RUNNING"
+        if not self._log_denied:
+            self._read_log(self._outcome)
+        return self._outcome if run["state"] in FINAL and self._is_complete(self._outcome) else None
 
-    def _is_told(self, found: Followed) -> bool:
-        """Tell whether all is known of a run that has ended; a late line is waited for, for a while."""
-        told = found.summary if found.run["state"] == "COMPLETED" else found.failed
-        waits = found.ran and found.run["state"] != "CANCELLED" and not self._blind
-        if not told and waits and self._late:
-            self._late -= 1
+    def _is_complete(self, outcome: RunOutcome) -> bool:
+        """Tell whether an ended run's log is complete; a late last line gets ``LATE_POLLS`` more polls."""
+        last_event = outcome.summary if outcome.run["state"] == "COMPLETED" else outcome.failure
+        may_be_late = outcome.has_run and outcome.run["state"] != "CANCELLED" and not self._log_denied
+        if not last_event and may_be_late and self._polls_left:
+            self._polls_left -= 1
             return False
-        if found.run["state"] == "FAILED" and not self._blind:
-            found.last_lines = self.log.last_lines(LAST_LINES)
+        if outcome.run["state"] == "FAILED" and not self._log_denied:
+            outcome.last_lines = self.log.last_lines(LAST_LINES)
         return True
 
-    def _read_log(self, found: Followed) -> None:
+    def _read_log(self, outcome: RunOutcome) -> None:
         try:
             for lines in self.log.new_lines():
                 for text in lines:
-                    self._take(found, text)
+                    self._handle_line(outcome, text)
         except ClientError as error:
             if "AccessDenied" not in error.response["Error"].get("Code", ""):
                 raise
-            self._blind = True
+            self._log_denied = True
             self.show.note(f"the driver's log cannot be shown: {explained(error)}")
 
-    def _take(self, found: Followed, text: str) -> None:
-        found.wrote = found.ran = True
-        fields = event(text) or {}
-        if fields.get("event") == "run_started":  # a driver that was started again begins anew
-            found.summary = found.failed = None
+    def _handle_line(self, outcome: RunOutcome, text: str) -> None:
+        outcome.driver_wrote = outcome.has_run = True
+        fields = job_event(text) or {}
+        if fields.get("event") == "run_started":  # a restarted driver begins from the start
+            outcome.summary = outcome.failure = None
         elif fields.get("event") == "summary":
-            found.summary = fields
+            outcome.summary = fields
         elif fields.get("event") in ("run_failed", "run_interrupted"):
-            found.failed = fields
+            outcome.failure = fields
         self.show.line(text)
 
 
 def clock() -> str:
-    """Return the time as the job's own lines have it, in UTC."""
+    """Return the time in UTC, formatted as in the job's own lines."""
     return f"{datetime.now(UTC):%H:%M:%S}"
 
 

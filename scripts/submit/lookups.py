@@ -1,13 +1,12 @@
-"""What a submission finds out before it starts a run, and the start itself."""
+"""What submit.sh asks AWS before it starts a run, and the upload of the run's pod templates."""
 
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from botocore.exceptions import ClientError
-
 from job.cli.arguments import EU_REGIONS
-from job.errors import ResidencyError, UsageError
+from job.errors import JobError, ResidencyError, UsageError
+from job.storage import aws, residency
 from job.storage.s3 import split
 from scripts.cloud.aws_session import RETRIES, AwsRefusedError
 from scripts.cloud.stage import Stage
@@ -27,8 +26,8 @@ ECR: Final = re.compile(
 ARN: Final = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):.*")
 
 
-def virtual_cluster(emr: "EMRContainersClient", stage: Stage, given: str | None) -> str:
-    """Return the id of the stage's virtual cluster, or of the one that is given.
+def virtual_cluster(emr: "EMRContainersClient", stage: Stage, chosen: str | None) -> str:
+    """Return the id of the stage's virtual cluster, or of the chosen one if it runs.
 
     Raises
     ------
@@ -38,103 +37,100 @@ def virtual_cluster(emr: "EMRContainersClient", stage: Stage, given: str | None)
     pages = emr.get_paginator("list_virtual_clusters").paginate(
         containerProviderId=stage.cluster, containerProviderType="EKS", states=["RUNNING"]
     )
-    found = sorted((one["id"], one["name"]) for page in pages for one in page["virtualClusters"])
-    if given is not None:
-        if given not in {identity for identity, _ in found}:
-            names = ", ".join(identity for identity, _ in found) or "none"
-            raise UsageError(f"virtual cluster {given} does not run on {stage.cluster}: there is {names}")
-        return given
-    if not found:
-        raise UsageError(f"no virtual cluster runs on EKS cluster {stage.cluster}: make it with {stage.up}")
-    if len(found) > 1:
-        names = ", ".join(f"{identity} ({name})" for identity, name in found)
-        raise UsageError(f"{len(found)} virtual clusters run on {stage.cluster}: name one of {names} "
+    running = sorted((one["id"], one["name"]) for page in pages for one in page["virtualClusters"])
+    if chosen is not None:
+        if chosen not in {cluster_id for cluster_id, _ in running}:
+            names = ", ".join(cluster_id for cluster_id, _ in running) or "none"
+            raise UsageError(f"virtual cluster {chosen} does not run on {stage.cluster}: there is {names}")
+        return chosen
+    if not running:
+        raise UsageError(
+            f"no virtual cluster runs on EKS cluster {stage.cluster}: make it with {stage.up_command}"
+        )
+    if len(running) > 1:
+        names = ", ".join(f"{cluster_id} ({name})" for cluster_id, name in running)
+        raise UsageError(f"{len(running)} virtual clusters run on {stage.cluster}: name one of {names} "
                          "with --virtual-cluster")  # fmt: skip
-    return found[0][0]
+    return running[0][0]
 
 
-def image(ecr: "ECRClient", repository: str, uri: str, wanted: str | None) -> str:
-    """Return ``repository@sha256:…`` of the tag or digest that is wanted, by default of the newest tag.
+def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str | None) -> str:
+    """Return ``repository@sha256:…`` of a tag or digest, by default of the newest tag.
 
     Raises
     ------
     UsageError
         If there is no such image.
     """
-    if wanted is not None and "/" in wanted:
-        return wanted
-    if wanted == "":
+    if reference is not None and "/" in reference:
+        return reference
+    if reference == "":
         raise UsageError("--image is empty: give a tag or a digest, or leave it out")
     pages = ecr.get_paginator("describe_images").paginate(
         repositoryName=repository, filter={"tagStatus": "TAGGED"}
     )
     try:
-        images: list[ImageDetailTypeDef] = [one for page in pages for one in page["imageDetails"]]
+        images: list[ImageDetailTypeDef] = [detail for page in pages for detail in page["imageDetails"]]
     except ecr.exceptions.RepositoryNotFoundException:
         images = []
-    if wanted is not None:
-        images = [one for one in images if wanted == one["imageDigest"] or wanted in one["imageTags"]]
+    if reference is not None:
+        images = [one for one in images if reference in (one["imageDigest"], *one["imageTags"])]
     if not images:
-        what = f"no image {wanted}" if wanted else "no image yet"
+        what = f"no image {reference}" if reference else "no image yet"
         raise UsageError(
             f"there is {what} in repository {repository}: push one with "
             f"./scripts/push-image.sh --repository {repository}"
         )
-    newest = max(images, key=lambda one: one["imagePushedAt"])
+    newest = max(images, key=lambda detail: detail["imagePushedAt"])
     return f"{uri}@{newest['imageDigest']}"
 
 
 def check_residency(
     session: "Session", plan: Plan, locations: Iterable[str], regions: tuple[str, ...]
 ) -> None:
-    """Refuse a run any part of which would be outside the EU, as the job itself will.
+    """Check that every part of a run is inside the EU, before the job itself does.
 
     Raises
     ------
     ResidencyError
-        With what is elsewhere: the region, a bucket, the image, the key.
+        If the region, a bucket, the image or the key is elsewhere.
     """
     if plan.region not in regions:
         raise ResidencyError(f"region {plan.region} is not among {', '.join(regions)}")
-    registry = ECR.fullmatch(plan.image)
-    if registry is None:
+    image = ECR.fullmatch(plan.image)
+    if image is None:
         raise ResidencyError(f"image {plan.image} is not one of ECR's by digest: push it to the EU")
-    key = ARN.fullmatch(plan.made["KeyArn"])
-    for what, region in (("image", registry[1]), ("key", key[1] if key else "an unknown region")):
+    key = ARN.fullmatch(plan.stack_outputs["KeyArn"])
+    for what, region in (("image", image[1]), ("key", key[1] if key else "an unknown region")):
         if region not in EU_REGIONS:
             raise ResidencyError(f"the {what} is in {region}, which is not among {', '.join(EU_REGIONS)}")
     s3: S3Client = session.client("s3", config=RETRIES)
-    for bucket in sorted({split(one)[0] for one in locations} | {plan.made["LogsBucket"]}):
-        if (region := _bucket_region(s3, bucket)) not in regions:
-            raise ResidencyError(f"bucket {bucket!r} is in {region}, which is not among {', '.join(regions)}")
+    buckets = sorted({split(location)[0] for location in locations} | {plan.stack_outputs["LogsBucket"]})
+    residency.check_buckets(buckets, regions, lambda bucket: _bucket_region(s3, bucket))
 
 
 def _bucket_region(s3: "S3Client", bucket: str) -> str:
-    """Ask S3 where a bucket is; it says so even to those who may not use the bucket."""
+    """Ask S3 for a bucket's region, with the exit code of the submission if S3 does not say."""
     try:
-        answer: Any = s3.head_bucket(Bucket=bucket)["ResponseMetadata"]
-    except ClientError as error:
-        answer = error.response["ResponseMetadata"]
-    if answer.get("HTTPStatusCode") == 404:
-        raise UsageError(f"there is no bucket {bucket!r}: check the name")
-    region = answer.get("HTTPHeaders", {}).get("x-amz-bucket-region")
-    if not region:
-        raise AwsRefusedError(f"S3 does not say where bucket {bucket!r} is: check the credentials")
-    return str(region)
+        return aws.region_from_s3(s3, bucket)
+    except UsageError:
+        raise
+    except JobError as error:
+        raise AwsRefusedError(str(error)) from None
 
 
-def beyond(plan: Plan, inputs: Iterable[str], output: str) -> list[str]:
-    """Return the locations that the run's role, as the stack made it, may not use."""
-    photos = f"s3://{plan.made['PhotosBucket']}/photos"
-    results = f"s3://{plan.made['ResultsBucket']}/results"
-    wrong = [one for one in inputs if not f"{one}/".startswith(f"{photos}/")]
-    return wrong + ([] if f"{output}/".startswith(f"{results}/") else [output])
+def inaccessible_locations(plan: Plan, inputs: Iterable[str], output: str) -> list[str]:
+    """Return the locations that the job's role, as the stack defines it, may not use."""
+    photos = f"s3://{plan.stack_outputs['PhotosBucket']}/photos"
+    results = f"s3://{plan.stack_outputs['ResultsBucket']}/results"
+    inaccessible = [location for location in inputs if not f"{location}/".startswith(f"{photos}/")]
+    return inaccessible + ([] if f"{output}/".startswith(f"{results}/") else [output])
 
 
-def upload(session: "Session", plan: Plan) -> None:
-    """Put a run's pod templates where EMR, as the job's role, reads them."""
+def upload_pod_templates(session: "Session", plan: Plan) -> None:
+    """Upload a run's pod templates to S3, where EMR reads them as the job's role."""
     s3: S3Client = session.client("s3", config=RETRIES)
-    bucket, _, prefix = plan.submission.removeprefix("s3://").partition("/")
+    bucket, _, prefix = plan.submission_prefix.removeprefix("s3://").partition("/")
     for name, text in run_request.pod_templates(plan).items():
         s3.put_object(
             Bucket=bucket,
@@ -142,54 +138,54 @@ def upload(session: "Session", plan: Plan) -> None:
             Body=text.encode(),
             ContentType="application/yaml",
             ServerSideEncryption="aws:kms",
-            SSEKMSKeyId=plan.made["KeyArn"],
+            SSEKMSKeyId=plan.stack_outputs["KeyArn"],
         )
 
 
-def known(
+def existing_run(
     emr: "EMRContainersClient", cluster: str, name: str, arguments: tuple[str, ...]
 ) -> dict[str, Any] | None:
-    """Return the run that a name already stands for, if there is one.
+    """Return the run that already has a name, if there is one.
 
     Raises
     ------
     UsageError
-        If it failed, was cancelled, or does something else.
+        If it failed, was cancelled, or has other arguments.
     """
-    found = named(emr, cluster, name)
-    if found is None:
+    run = newest_run(emr, cluster, name)
+    if run is None:
         return None
-    if found["state"] in ("FAILED", "CANCELLED"):
-        raise UsageError(f"run {name} has ended, {found['state']}: choose another --run-id to try again")
-    theirs = found.get("jobDriver", {}).get("sparkSubmitJobDriver", {}).get("entryPointArguments")
-    if theirs is not None and tuple(theirs) != arguments:
-        raise UsageError(f"run {name} is another one, with {' '.join(theirs)}: choose another --run-id")
-    return found
+    if run["state"] in ("FAILED", "CANCELLED"):
+        raise UsageError(f"run {name} has ended, {run['state']}: choose another --run-id to try again")
+    submitted = run.get("jobDriver", {}).get("sparkSubmitJobDriver", {}).get("entryPointArguments")
+    if submitted is not None and tuple(submitted) != arguments:
+        raise UsageError(f"run {name} is another one, with {' '.join(submitted)}: choose another --run-id")
+    return run
 
 
-def find(emr: "EMRContainersClient", cluster: str, run: str) -> dict[str, Any]:
-    """Return a run by its name or by EMR's id; of several of one name the newest.
+def find_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any]:
+    """Return a run by its name or EMR's id; of several with one name, the newest.
 
     Raises
     ------
     UsageError
         If there is no such run.
     """
-    found = named(emr, cluster, run)
-    if found is None and re.fullmatch("[0-9a-z]{1,64}", run):
+    run = newest_run(emr, cluster, name)
+    if run is None and re.fullmatch("[0-9a-z]{1,64}", name):
         try:
-            return dict(emr.describe_job_run(virtualClusterId=cluster, id=run)["jobRun"])
+            return dict(emr.describe_job_run(virtualClusterId=cluster, id=name)["jobRun"])
         except (emr.exceptions.ResourceNotFoundException, emr.exceptions.ValidationException):
             pass
-    if found is None:
-        raise UsageError(f"there is no run {run} on virtual cluster {cluster}: ./scripts/submit.sh list")
-    return found
+    if run is None:
+        raise UsageError(f"there is no run {name} on virtual cluster {cluster}: ./scripts/submit.sh list")
+    return run
 
 
-def named(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any] | None:
+def newest_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any] | None:
     """Return the newest run of a name, if there is one."""
     pages = emr.get_paginator("list_job_runs").paginate(virtualClusterId=cluster, name=name)
-    found: list[dict[str, Any]] = [
-        dict(one) for page in pages for one in page["jobRuns"] if one.get("name") == name
+    runs: list[dict[str, Any]] = [
+        dict(run) for page in pages for run in page["jobRuns"] if run.get("name") == name
     ]
-    return max(found, key=lambda one: one["createdAt"], default=None)
+    return max(runs, key=lambda run: run["createdAt"], default=None)

@@ -1,4 +1,4 @@
-"""The StartJobRun request of a run, from the template k8s/emr/job-run.yaml; nothing here asks AWS."""
+"""Builds a run's StartJobRun request from the template k8s/emr/job-run.yaml, without calling AWS."""
 
 import hashlib
 import re
@@ -12,10 +12,10 @@ from scripts.cloud import manifests, request_check, sizes
 from scripts.cloud.aws_session import release
 from scripts.cloud.sizes import Size
 
-# EMR takes no argument with one of these in it (StartJobRun's documentation).
-NOT_TAKEN: Final = re.compile(r"[(){}\[\]]")
-# Options of the job that mean nothing in a pod, or would hide the run from whoever follows it.
-NOT_HERE: Final = {
+# Characters that EMR accepts in no argument (StartJobRun's documentation).
+FORBIDDEN_CHARACTERS: Final = re.compile(r"[(){}\[\]]")
+# Options of the job that have no meaning in a pod, or would hide the run from submit.sh.
+REFUSED_OPTIONS: Final = {
     "--run-id": "give it before --, it names the run for EMR too",
     "--log-format": "a run in the cloud writes JSON, which is shown as text here",
     "--cache": "the image has its own",
@@ -28,9 +28,9 @@ POD_TEMPLATES: Final = ("driver-pod.yaml", "executor-pod.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run as it will be asked for.
+    """The settings of a run to start.
 
-    ``made`` are the outputs of the account's stack, ``image`` is ``repository@sha256:…``.
+    ``stack_outputs`` are those of the account's stack, ``image`` is ``repository@sha256:…``.
     """
 
     run_id: str
@@ -39,33 +39,33 @@ class Plan:
     size: Size
     virtual_cluster: str
     image: str
-    made: Mapping[str, str]
+    stack_outputs: Mapping[str, str]
     arguments: tuple[str, ...]
 
     @property
-    def submission(self) -> str:
-        """Where the run's pod templates lie: a place that its role may read and its submitter may write."""
-        return f"s3://{self.made['ResultsBucket']}/submissions/{self.run_id}"
+    def submission_prefix(self) -> str:
+        """Where the run's pod templates are: its role may read there, its submitter may write."""
+        return f"s3://{self.stack_outputs['ResultsBucket']}/submissions/{self.run_id}"
 
     @property
-    def token(self) -> str:
-        """The client token: EMR starts one run for it, however often it is asked."""
+    def client_token(self) -> str:
+        """The client token, for which EMR starts only one run, however often it is sent."""
         return hashlib.sha256(f"{self.virtual_cluster}/{self.run_id}".encode()).hexdigest()
 
     def values(self) -> dict[str, Any]:
-        """Return what the templates of k8s/emr ask for."""
+        """Return the values for the templates in k8s/emr."""
         size = self.size
         return {
-            **self.made,
+            **self.stack_outputs,
             "RunName": self.run_id,
-            "ClientToken": self.token,
+            "ClientToken": self.client_token,
             "VirtualClusterId": self.virtual_cluster,
             "ReleaseLabel": f"emr-{release('EMR_RELEASE')}-latest",
             "Stage": self.stage,
             "Region": self.region,
             "Image": self.image,
             "JobArguments": list(self.arguments),
-            "SubmissionPrefix": self.submission,
+            "SubmissionPrefix": self.submission_prefix,
             "Size": size.name,
             "DriverCores": size.driver_cores,
             "DriverHeap": size.driver_heap,
@@ -87,9 +87,9 @@ def request(plan: Plan) -> dict[str, Any]:
     UsageError
         If EMR's own model would refuse it.
     """
-    made: dict[str, Any] = manifests.fill(manifests.load("emr/job-run.yaml"), plan.values())
-    request_check.check("emr-containers", "StartJobRun", made)
-    return made
+    body: dict[str, Any] = manifests.fill(manifests.load("emr/job-run.yaml"), plan.values())
+    request_check.check("emr-containers", "StartJobRun", body)
+    return body
 
 
 def pod_templates(plan: Plan) -> dict[str, str]:
@@ -101,17 +101,17 @@ def pod_templates(plan: Plan) -> dict[str, str]:
 
 
 def job_arguments(
-    given: Sequence[str], run_id: str, made: Mapping[str, str]
+    user_arguments: Sequence[str], run_id: str, stack_outputs: Mapping[str, str]
 ) -> tuple[tuple[str, ...], Settings]:
-    """Return the job's command line, and what the job itself will make of it.
+    """Return the job's command line, and the settings that the job will parse from it.
 
     Parameters
     ----------
-    given : sequence of str
-        What the user wrote after ``--``; photos and results default to the stage's own.
+    user_arguments : sequence of str
+        The arguments after ``--``; input and output default to the stage's buckets.
     run_id : str
         The name of the run.
-    made : mapping
+    stack_outputs : mapping
         The outputs of the account's stack.
 
     Raises
@@ -119,15 +119,15 @@ def job_arguments(
     UsageError
         If the job or EMR would refuse them.
     """
-    said = {word.partition("=")[0] for word in given}
-    for option, why in NOT_HERE.items():
-        if option in said:
+    options = {word.partition("=")[0] for word in user_arguments}
+    for option, why in REFUSED_OPTIONS.items():
+        if option in options:
             raise UsageError(f"{option} is not for the job in the cloud: {why}")
-    words = list(given)
-    if "--input" not in said:
-        words += ["--input", f"s3://{made['PhotosBucket']}/photos/"]
-    if "--output" not in said:
-        words += ["--output", f"s3://{made['ResultsBucket']}/results/fruits"]
+    words = list(user_arguments)
+    if "--input" not in options:
+        words += ["--input", f"s3://{stack_outputs['PhotosBucket']}/photos/"]
+    if "--output" not in options:
+        words += ["--output", f"s3://{stack_outputs['ResultsBucket']}/results/fruits"]
     words += ["--run-id", run_id, "--log-format", "json"]
     _check_words(words)
     settings = parse_settings(words, {})
@@ -139,7 +139,7 @@ def job_arguments(
 
 def _check_words(words: Sequence[str]) -> None:
     for word in words:
-        if NOT_TAKEN.search(word):
+        if FORBIDDEN_CHARACTERS.search(word):
             raise UsageError(f"{word!r}: EMR takes no argument with one of ( ) {{ }} [ ] in it: rename it")
         if not word.isprintable() or any("\ud800" <= sign <= "\udfff" for sign in word):
             raise UsageError(f"{word!r} has a sign that is no text, which EMR does not take: rename it")

@@ -18,7 +18,7 @@ from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import Stage
 from scripts.submit import ack, lookups, run_request
 from scripts.submit.driver_log import DriverLog
-from scripts.submit.follow import FINAL, Followed, Follower, Show
+from scripts.submit.follow import FINAL, Display, Follower, RunOutcome
 from scripts.submit.run_request import Plan
 
 if TYPE_CHECKING:
@@ -30,61 +30,65 @@ if TYPE_CHECKING:
 class Submitter:
     """One command of submit.sh, on one stage."""
 
-    given: argparse.Namespace
+    options: argparse.Namespace
     session: "Session"
     wait: Callable[[float], None]
     stage: Stage = field(init=False)
     emr: "EMRContainersClient" = field(init=False)
-    show: Show = field(init=False)
-    made: dict[str, str] = field(init=False)
+    show: Display = field(init=False)
+    stack_outputs: dict[str, str] = field(init=False)
     cluster: str = field(init=False)
     _followers: dict[str, Follower] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.stage = Stage(self.given.stage)
-        self.show = Show(self.given.json)
+        self.stage = Stage(self.options.stage)
+        self.show = Display(self.options.json)
         self.emr = self.session.client("emr-containers", config=RETRIES)
-        self.made = stage.ground(self.session.client("cloudformation", config=RETRIES), self.stage)
-        self.cluster = lookups.virtual_cluster(self.emr, self.stage, self.given.virtual_cluster)
+        cloudformation = self.session.client("cloudformation", config=RETRIES)
+        self.stack_outputs = stage.account_outputs(cloudformation, self.stage)
+        self.cluster = lookups.virtual_cluster(self.emr, self.stage, self.options.virtual_cluster)
 
     def submit(self, words: list[str]) -> dict[str, Any] | None:
-        """Start a run, and return its name and id; None if there is nothing to follow."""
-        given, run_id = self.given, self.given.run_id
-        arguments, settings = run_request.job_arguments(words, run_id, self.made)
-        if not given.dry_run and (known := lookups.known(self.emr, self.cluster, run_id, arguments)):
-            self.show.note(f"run {run_id} is there already, {known['state']}", run=known["id"])
-            return None if given.detach else known
+        """Start a run and return its name and id; None if there is nothing to follow."""
+        options, run_id = self.options, self.options.run_id
+        arguments, settings = run_request.job_arguments(words, run_id, self.stack_outputs)
+        if not options.dry_run and (run := lookups.existing_run(self.emr, self.cluster, run_id, arguments)):
+            self.show.note(f"run {run_id} is there already, {run['state']}", run=run["id"])
+            return None if options.detach else run
         plan = self._plan(arguments)
         locations = [*settings.inputs, settings.output]
         lookups.check_residency(self.session, plan, locations, settings.regions)
         request = run_request.request(plan)
-        self._introduce(plan, settings)
-        if given.ack and not given.dry_run:
-            lookups.upload(self.session, plan)
-        if given.ack or given.dry_run:
+        self._announce(plan, settings)
+        if options.ack and not options.dry_run:
+            lookups.upload_pod_templates(self.session, plan)
+        if options.ack or options.dry_run:
             self._print_request(request)
             return None
         run = self._start(plan, request)
-        if given.detach:
-            self.show.note(f"started: {self.again(run)}", run=run["id"])
+        if options.detach:
+            self.show.note(f"started: {self.follow_command(run)}", run=run["id"])
             return None
         return run
 
     def _plan(self, arguments: tuple[str, ...]) -> Plan:
-        given, size = self.given, SIZES[self.given.size]
-        if not self.stage.takes(size.name):
+        options, size = self.options, SIZES[self.options.size]
+        if not self.stage.accepts(size.name):
             raise UsageError(
-                f"stage {given.stage} takes runs up to --size {self.stage.largest}: "
-                f"the quota in k8s/overlays/{given.stage} holds no more"
+                f"stage {options.stage} takes runs up to --size {self.stage.largest_size}: "
+                f"the quota in k8s/overlays/{options.stage} holds no more"
             )
-        if given.attempts is not None:
-            size = replace(size, attempts=given.attempts)
+        if options.attempts is not None:
+            size = replace(size, attempts=options.attempts)
         ecr = self.session.client("ecr", config=RETRIES)
-        image = lookups.image(ecr, self.made["RepositoryName"], self.made["RepositoryUri"], given.image)
-        return Plan(given.run_id, given.stage, given.region, size, self.cluster, image, self.made, arguments)
+        outputs = self.stack_outputs
+        repository = (outputs["RepositoryName"], outputs["RepositoryUri"])
+        image = lookups.image_by_digest(ecr, *repository, options.image)
+        where = (options.region, size, self.cluster)
+        return Plan(options.run_id, options.stage, *where, image, outputs, arguments)
 
-    def _introduce(self, plan: Plan, settings: Settings) -> None:
-        """Say what will be started, before it is: whatever happens then, it can be found."""
+    def _announce(self, plan: Plan, settings: Settings) -> None:
+        """Print the run's settings before it starts, so that it can be found if this program ends."""
         size = plan.size
         lines = {
             "run": plan.run_id,
@@ -93,29 +97,29 @@ class Submitter:
             "results": settings.output,
             "size": f"{size.name}: a driver and up to {size.executors} executors, {size.cores} cores, "
             f"about {run_cost.by_the_hour(size)}",
-            "watch": f"{self.again({'name': plan.run_id})}  (times are UTC)",
+            "watch": f"{self.follow_command({'name': plan.run_id})}  (times are UTC)",
         }
-        beyond = lookups.beyond(plan, settings.inputs, settings.output)
-        if self.given.json and not (self.given.dry_run or self.given.ack):
-            self.show.note("submitting", **lines, beyond_the_role=beyond)
+        inaccessible = lookups.inaccessible_locations(plan, settings.inputs, settings.output)
+        if self.options.json and not (self.options.dry_run or self.options.ack):
+            self.show.note("submitting", **lines, beyond_the_role=inaccessible)
             return
         for name, value in lines.items():
             print(f"{name:<8} {value}", file=sys.stderr)
-        for location in beyond:
+        for location in inaccessible:
             print(f"warning: the job's role has no rights to {location}", file=sys.stderr)
 
     def _print_request(self, request: dict[str, Any]) -> None:
-        if self.given.ack:
+        if self.options.ack:
             print(manifests.dump(ack.job_run(request)), end="")
-        elif self.given.json:
+        elif self.options.json:
             print(json.dumps(request, indent=2))
         else:
             print(manifests.dump(request), end="")
 
     def _start(self, plan: Plan, request: dict[str, Any]) -> dict[str, Any]:
-        lookups.upload(self.session, plan)
+        lookups.upload_pod_templates(self.session, plan)
         try:
-            identity = self.emr.start_job_run(**request)["id"]
+            run_id = self.emr.start_job_run(**request)["id"]
         except (BotoCoreError, ClientError, KeyboardInterrupt) as error:
             if not isinstance(error, ClientError) or aws_session.is_network(error):
                 print(
@@ -124,55 +128,56 @@ class Submitter:
                     file=sys.stderr,
                 )
             raise
-        return {"name": plan.run_id, "id": identity}
+        return {"name": plan.run_id, "id": run_id}
 
-    def find(self, run: str) -> dict[str, Any]:
+    def find_run(self, run: str) -> dict[str, Any]:
         """Return a run by its name or by EMR's id."""
-        return lookups.find(self.emr, self.cluster, run)
+        return lookups.find_run(self.emr, self.cluster, run)
 
-    def follow(self, run: dict[str, Any]) -> Followed:
-        """Follow a run to its end, from where it was left."""
+    def follow(self, run: dict[str, Any]) -> RunOutcome:
+        """Follow a run to its end; a second call continues where the first was interrupted."""
         if run["id"] not in self._followers:
             prefix = f"{self.name(run)}/{self.cluster}/jobs/{run['id']}/containers/"
-            log = DriverLog(self.session.client("logs", config=RETRIES), self.made["LogGroup"], prefix)
+            group = self.stack_outputs["LogGroup"]
+            log = DriverLog(self.session.client("logs", config=RETRIES), group, prefix)
             self._followers[run["id"]] = Follower(
-                self.emr, log, self.cluster, run["id"], self.show, self.given.poll, self.wait
+                self.emr, log, self.cluster, run["id"], self.show, self.options.poll, self.wait
             )
-        return self._followers[run["id"]].until_the_end()
+        return self._followers[run["id"]].follow()
 
     @staticmethod
     def name(run: dict[str, Any]) -> str:
-        """Return a run's name; one that was started by other means may have none."""
+        """Return a run's name, or its id: a run that submit.sh did not start may have no name."""
         return str(run.get("name") or run["id"])
 
-    def again(self, run: dict[str, Any]) -> str:
+    def follow_command(self, run: dict[str, Any]) -> str:
         """Return the command that follows a run."""
-        given, words = self.given, ["./scripts/submit.sh", "follow", self.name(run)]
+        options, words = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
         default = os.environ.get("FRUITS_STAGE") or "dev"
-        words += [] if given.stage == default == "dev" else ["--stage", given.stage]
-        words += [] if given.region == aws_session.release("AWS_REGION") else ["--region", given.region]
-        words += ["--profile", given.profile] if given.profile else []
-        words += ["--virtual-cluster", self.cluster] if given.virtual_cluster else []
+        words += [] if options.stage == default == "dev" else ["--stage", options.stage]
+        words += [] if options.region == aws_session.release("AWS_REGION") else ["--region", options.region]
+        words += ["--profile", options.profile] if options.profile else []
+        words += ["--virtual-cluster", self.cluster] if options.virtual_cluster else []
         return " ".join(words)
 
     def cancel(self, run: dict[str, Any]) -> None:
-        """Ask EMR to cancel a run, which must not have ended.
+        """Cancel a run.
 
         Raises
         ------
         UsageError
-            If it has.
+            If the run has ended.
         """
-        if not self.ask_to_cancel(run):
-            state = self.find(run["id"])["state"]
+        if not self.request_cancellation(run):
+            state = self.find_run(run["id"])["state"]
             raise UsageError(f"run {self.name(run)} is over, {state}: nothing is cancelled")
 
-    def ask_to_cancel(self, run: dict[str, Any]) -> bool:
-        """Ask EMR to cancel a run; return False if that has ended."""
+    def request_cancellation(self, run: dict[str, Any]) -> bool:
+        """Ask EMR to cancel a run; return False if the run has ended."""
         try:
             self.emr.cancel_job_run(virtualClusterId=self.cluster, id=run["id"])
         except self.emr.exceptions.ValidationException:
-            state = self.find(run["id"])["state"]
+            state = self.find_run(run["id"])["state"]
             if state not in (*FINAL, "CANCEL_PENDING"):
                 raise
             return state not in FINAL
@@ -181,14 +186,14 @@ class Submitter:
     def show_runs(self) -> int:
         """List the runs, newest first; times are UTC."""
         pages = self.emr.get_paginator("list_job_runs").paginate(virtualClusterId=self.cluster)
-        runs: list[dict[str, Any]] = [dict(one) for page in pages for one in page["jobRuns"]]
-        for run in sorted(runs, key=lambda one: str(one["createdAt"]), reverse=True):
-            if self.given.json:
-                wanted = ("name", "id", "state", "createdAt", "finishedAt", "stateDetails", "tags")
-                print(json.dumps({name: run[name] for name in wanted if name in run}, default=str))
+        runs: list[dict[str, Any]] = [dict(run) for page in pages for run in page["jobRuns"]]
+        for run in sorted(runs, key=lambda run: str(run["createdAt"]), reverse=True):
+            if self.options.json:
+                fields = ("name", "id", "state", "createdAt", "finishedAt", "stateDetails", "tags")
+                print(json.dumps({name: run[name] for name in fields if name in run}, default=str))
             else:
                 size, began = run.get("tags", {}).get("size", ""), f"{run['createdAt']:%Y-%m-%d %H:%M}"
                 print(f"{began}  {run['state']:<14} {size:<7} {run['id']}  {self.name(run)}")
-        if not runs and not self.given.json:
+        if not runs and not self.options.json:
             print("no runs yet")
         return 0

@@ -48,9 +48,9 @@ def test_the_sizes_cost_what_is_said(size: Size) -> None:
 
 
 def test_a_stage_at_rest_costs_what_is_said() -> None:
-    endpoints, nats = stack_templates.hourly({})
+    endpoints, nats = stack_templates.billed_resources({})
     assert (endpoints, nats) == (12, 0)
-    each = prices.at_rest(endpoints, nats)
+    each = prices.idle_costs(endpoints, nats)
     assert f"| EKS control plane | {each['cluster']:.3f} | {each['cluster'] * 730:.0f} |" in TEXT
     assert (
         f"| 6 interface endpoints in 2 zones | {each['network']:.3f} | {each['network'] * 730:.0f} |" in TEXT

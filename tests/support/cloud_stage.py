@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import boto3
 
-from scripts.cloud.stage import NAMESPACE, Stage, outputs
+from scripts.cloud.stage import NAMESPACE, Stage, account_outputs
 from scripts.submit import __main__ as submit
 from tests.support.aws_emulator import Cloud
 
@@ -63,7 +63,7 @@ def make(cloud: Cloud) -> Made:
         Parameters=[{"ParameterKey": "Stage", "ParameterValue": "dev"}],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
-    made = outputs(formation, DEV.account_stack)
+    made = account_outputs(formation, DEV)
     virtual = make_virtual_cluster()
     digest = push(made["RepositoryName"], "abc123")
     return Made(cloud, made, virtual, f"{made['RepositoryUri']}@{digest}", [])

@@ -8,7 +8,7 @@ import pytest
 from job.errors import UsageError
 from scripts.cloud import prices
 from scripts.cluster import stack_templates
-from scripts.cluster.status import amount
+from scripts.cluster.status import parse_quantity
 from tests.support.recorders.desk import Desk
 
 
@@ -30,22 +30,24 @@ def pod(phase: str, *asked: tuple[str, str]) -> dict[str, Any]:
 
 
 def test_a_node_costs_by_its_memory_and_less_on_spot() -> None:
-    assert prices.node(4, 8, spot=False) == pytest.approx(0.19152 * 1.12)  # c7i.xlarge and Auto Mode's share
-    assert prices.node(4, 16, spot=False) == pytest.approx(0.214 * 1.12)  # m5.xlarge
-    assert prices.node(4, 32, spot=False) == pytest.approx(0.282 * 1.12)  # r6i.xlarge
-    assert prices.node(4, 16, spot=True) == pytest.approx(0.214 * 0.67)
-    assert prices.node(0, 0, spot=False) == 0
+    assert prices.node_price(4, 8, spot=False) == pytest.approx(
+        0.19152 * 1.12
+    )  # c7i.xlarge and Auto Mode's share
+    assert prices.node_price(4, 16, spot=False) == pytest.approx(0.214 * 1.12)  # m5.xlarge
+    assert prices.node_price(4, 32, spot=False) == pytest.approx(0.282 * 1.12)  # r6i.xlarge
+    assert prices.node_price(4, 16, spot=True) == pytest.approx(0.214 * 0.67)
+    assert prices.node_price(0, 0, spot=False) == 0
 
 
 def test_emr_asks_for_cores_and_memory() -> None:
     # AWS's own example: 100 vCPU and 800 GB for half an hour make 0.506 and 0.4445.
-    assert prices.emr(100, 800) / 2 == pytest.approx(0.506 + 0.4445)
+    assert prices.emr_price(100, 800) / 2 == pytest.approx(0.506 + 0.4445)
 
 
 def test_the_network_is_counted_in_its_template() -> None:
-    assert stack_templates.hourly({}) == (12, 0)  # six services in two zones
-    assert stack_templates.hourly({"Nat": "yes"}) == (12, 1)
-    parts = prices.at_rest(12, 1)
+    assert stack_templates.billed_resources({}) == (12, 0)  # six services in two zones
+    assert stack_templates.billed_resources({"Nat": "yes"}) == (12, 1)
+    parts = prices.idle_costs(12, 1)
     assert parts["network"] == pytest.approx(12 * 0.011 + 0.048) and parts["cluster"] == 0.10
 
 
@@ -61,7 +63,7 @@ def test_every_price_says_where_it_is_from() -> None:
     [("4", 4), ("500m", 0.5), ("6Gi", 6 * 2**30), ("1408Mi", 1408 * 2**20), ("2G", 2e9), ("", 0), ("x", 0)],
 )
 def test_quantities_are_read_as_kubernetes_writes_them(written: str, read: float) -> None:
-    assert amount(written) == read
+    assert parse_quantity(written) == read
 
 
 @pytest.mark.parametrize(

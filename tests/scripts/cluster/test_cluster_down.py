@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from scripts.cluster import stage_state
-from scripts.cluster.cluster_tools import Done
+from scripts.cluster.cluster_tools import CommandResult
 from tests.support.aws_emulator import Request
 from tests.support.recorders.desk import Desk
 from tests.support.recorders.emulator import stacks
@@ -130,7 +130,7 @@ def test_a_stack_that_cannot_go_says_which_resource_keeps_it(desk: Desk) -> None
         stack._add_stack_event("DELETE_FAILED", resource_status_reason="The subnet has dependencies.")
         stack.events[-1].logical_resource_id = "A"
         stack.status = "DELETE_FAILED"
-        return Done(0, "")
+        return CommandResult(0, "")
 
     desk.before.append(refuse)
     done = desk("down", "--yes")

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto.eks.models import eks_backends
 
-from scripts.cluster.cluster_tools import Done
+from scripts.cluster.cluster_tools import CommandResult
 from tests.support.aws_emulator import ACCOUNT, REGION, Answer, Request
 from tests.support.checked.requests import calls
 from tests.support.recorders.desk import Desk
@@ -122,7 +122,7 @@ def test_a_retried_creation_sends_the_same_token(desk: Desk, tmp_path: Path) -> 
 def test_who_may_call_a_standing_cluster_is_changed_only_if_that_is_said(desk: Desk) -> None:
     desk("up", "--yes")
     assert "update-cluster-config" not in desk("up", "--yes").out
-    desk.before.append(lambda line: Done(0, "") if "update-cluster-config" in line else None)
+    desk.before.append(lambda line: CommandResult(0, "") if "update-cluster-config" in line else None)
     done = desk("up", "--yes", "--public-access", "198.51.100.0/24")
     access = "--resources-vpc-config publicAccessCidrs=198.51.100.0/24"
     assert f"aws eks update-cluster-config --name fruits-dev {access} --region eu-west-1" in done.commands

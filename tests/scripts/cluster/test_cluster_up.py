@@ -5,7 +5,7 @@ from typing import Any, Final
 import boto3
 import pytest
 
-from scripts.cluster.cluster_tools import Done
+from scripts.cluster.cluster_tools import CommandResult
 from tests.support.recorders.desk import NETWORK, Desk
 from tests.support.recorders.emulator import stacks
 
@@ -81,13 +81,13 @@ def fail(name: str) -> None:
 
 
 def test_a_stack_that_failed_says_which_resource_and_why_and_is_made_anew(desk: Desk) -> None:
-    def deploy(line: str) -> Done | None:
+    def deploy(line: str) -> CommandResult | None:
         if "deploy --stack-name fruits-dev-network" not in line:
             return None
         boto3.client("cloudformation").create_stack(StackName="fruits-dev-network", TemplateBody=NETWORK,
                                                     Parameters=[STAGE])  # fmt: skip
         fail("fruits-dev-network")
-        return Done(255, "Failed to create/update the stack. Run the following command")
+        return CommandResult(255, "Failed to create/update the stack. Run the following command")
 
     desk.before.append(deploy)
     done = desk("up", "--yes")

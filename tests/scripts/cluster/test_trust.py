@@ -62,10 +62,10 @@ def test_a_policy_of_one_statement_may_be_no_list() -> None:
 def test_statements_of_clusters_that_are_gone_are_removed_and_no_others() -> None:
     gone, other = statement(provider=f"{PROVIDER}C3"), statement(subject="system:serviceaccount:other:app")
     found = policy(NOBODY, gone, other, statement())
-    assert trust.without_strays(found, PROVIDER, SUBJECT) == policy(NOBODY, other, statement())
-    assert trust.without_strays(found, None, SUBJECT) == policy(NOBODY, other)
+    assert trust.without_stale_statements(found, PROVIDER, SUBJECT) == policy(NOBODY, other, statement())
+    assert trust.without_stale_statements(found, None, SUBJECT) == policy(NOBODY, other)
 
 
 def test_nothing_is_removed_where_nothing_is_to_be_or_nothing_would_be_left() -> None:
-    assert trust.without_strays(policy(NOBODY, statement()), PROVIDER, SUBJECT) is None
-    assert trust.without_strays(policy(statement()), None, SUBJECT) is None
+    assert trust.without_stale_statements(policy(NOBODY, statement()), PROVIDER, SUBJECT) is None
+    assert trust.without_stale_statements(policy(statement()), None, SUBJECT) is None

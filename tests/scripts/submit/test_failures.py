@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 from job.errors import UsageError
 from job.table import claim, commits, writer
 from scripts.submit import failures
-from scripts.submit.driver_log import DriverLog, event
-from scripts.submit.failures import EARLY, KNOWN, OTHERWISE
+from scripts.submit.driver_log import DriverLog, job_event
+from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
 from tests.support.aws_emulator import Answer
 from tests.support.cloud_stage import Made, line
 
@@ -31,7 +31,7 @@ from tests.support.cloud_stage import Made, line
     ],
 )
 def test_each_sign_has_its_advice(said: str, advice: str) -> None:
-    assert advice in failures.advice([said], wrote=True)
+    assert advice in failures.advice([said], driver_wrote=True)
 
 
 def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     (tmp_path / "output" / "_input.json").write_text('{"inputs": []}')
     with pytest.raises(UsageError) as earlier:
         claim.admit_run(output, None, {}, overwrite=False)
-    assert "--overwrite" in failures.advice([str(earlier.value), "AccessDenied"], wrote=True)
+    assert "--overwrite" in failures.advice([str(earlier.value), "AccessDenied"], driver_wrote=True)
     first = [commits.protocol_action(), *claim.admit_run(str(tmp_path), None, {}, False)]
     for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
         assert commits.write(str(tmp_path), version, actions, {})
@@ -48,18 +48,18 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     with pytest.raises(writer.OvertakenError) as later:
         overtaken.commit()
     for sentence in (later.value, overtaken._busy_error(1)):
-        assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], wrote=True)
+        assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], driver_wrote=True)
 
 
 def test_every_advice_is_given_for_one_of_its_signs() -> None:
-    for known in KNOWN:
+    for known in ADVICE:
         for sign in known.signs:
-            assert failures.advice([sign], wrote=True) == known.what
+            assert failures.advice([sign], driver_wrote=True) == known.remedy
 
 
 def test_without_a_sign_it_says_where_to_look() -> None:
-    assert failures.advice(["something else"], wrote=True) == OTHERWISE
-    assert failures.advice(["something else"], wrote=False) == EARLY
+    assert failures.advice(["something else"], driver_wrote=True) == UNKNOWN_CAUSE
+    assert failures.advice(["something else"], driver_wrote=False) == NOTHING_WRITTEN
 
 
 def test_a_long_log_is_read_once_and_whole(made: Made) -> None:
@@ -111,9 +111,9 @@ def test_a_log_group_that_is_gone_is_no_error(made: Made) -> None:
     "line", ["", "plain", "[1]", "3", '{"a": 1}', '{"event": "x"', '{"ts": "", "event": ""}']
 )
 def test_other_lines_are_not_the_jobs(line: str) -> None:
-    assert event(line) is None
+    assert job_event(line) is None
 
 
 def test_a_line_that_an_agent_has_wrapped_is_the_jobs() -> None:
     ours = line("run_started", "run monday")
-    assert event(json.dumps({"log": json.dumps(ours) + "\n", "stream": "stdout"})) == ours
+    assert job_event(json.dumps({"log": json.dumps(ours) + "\n", "stream": "stdout"})) == ours

@@ -74,10 +74,10 @@ def test_nothing_that_emr_does_not_support_is_set() -> None:
 
 
 def test_the_token_is_the_runs_and_the_clusters() -> None:
-    assert plan().token == plan(SIZES["large"]).token
-    assert plan().token != plan(run_id="tuesday").token
-    assert plan().token != replace(plan(), virtual_cluster="another").token
-    assert len(plan().token) <= 64
+    assert plan().client_token == plan(SIZES["large"]).client_token
+    assert plan().client_token != plan(run_id="tuesday").client_token
+    assert plan().client_token != replace(plan(), virtual_cluster="another").client_token
+    assert len(plan().client_token) <= 64
 
 
 def test_the_release_is_that_of_the_image() -> None:

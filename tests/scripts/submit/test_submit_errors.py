@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+from scripts.cloud.stage import Stack
 from scripts.submit import __main__ as submit
 from tests.scripts.submit.test_submit import is_start
 from tests.support.aws_emulator import Answer, Cloud
@@ -65,7 +66,8 @@ def test_wrong_arguments_end_with_2(
 def test_a_stack_of_somebody_elses_is_refused(
     made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.cloud.stage.outputs", lambda *_: {"Other": "x"})
+    foreign = Stack("fruits-dev", "CREATE_COMPLETE", {"Other": "x"}, {})
+    monkeypatch.setattr("scripts.cloud.stage.find_stack", lambda *_: foreign)
     assert "stack fruits-dev lacks ExecutionRoleArn, KeyArn" in refused(made, capsys, 2)
 
 

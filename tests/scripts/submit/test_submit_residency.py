@@ -56,7 +56,7 @@ def test_a_key_outside_the_eu_is_refused_with_4(
     made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arn = made.outputs["KeyArn"].replace("eu-west-1", "us-east-1")
-    monkeypatch.setattr("scripts.cloud.stage.ground", lambda *_: {**made.outputs, "KeyArn": arn})
+    monkeypatch.setattr("scripts.cloud.stage.account_outputs", lambda *_: {**made.outputs, "KeyArn": arn})
     assert "the key is in us-east-1" in refused(made, capsys, 4)
 
 

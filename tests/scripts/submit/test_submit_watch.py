@@ -145,7 +145,7 @@ def test_a_log_that_may_not_be_read_does_not_end_the_watch(
 def test_an_interrupt_before_the_start_starts_nothing(
     made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("scripts.submit.lookups.image", press)
+    monkeypatch.setattr("scripts.submit.lookups.image_by_digest", press)
     assert made.submit("--run-id", "monday") == 130
     assert capsys.readouterr().err == "error: interrupted\n"
     assert not made.cloud.runs()

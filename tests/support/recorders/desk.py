@@ -21,7 +21,7 @@ from botocore.loaders import create_loader
 from scripts.cloud import manifests
 from scripts.cluster import __main__ as cluster
 from scripts.cluster import cluster_tools
-from scripts.cluster.cluster_tools import Done
+from scripts.cluster.cluster_tools import CommandResult
 from tests.support.aws_emulator import Cloud
 from tests.support.recorders import emulator, fake_eksctl, fake_kubectl
 from tests.support.recorders.arguments import Memory
@@ -53,7 +53,7 @@ class Desk:
     memory: Memory
     capsys: pytest.CaptureFixture[str]
     # Asked before a command is run, with its words; what it returns is done in place of the command.
-    before: list[Callable[[str], Done | None]] = field(default_factory=list)
+    before: list[Callable[[str], CommandResult | None]] = field(default_factory=list)
     after: list[Callable[[str], None]] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Desk:
         code = cluster.main(arguments, run=self.run, pause=self.waited.append, ask=ask)
         return Outcome(code, *self.capsys.readouterr())
 
-    def run(self, words: Sequence[str], said: str | None, *, shown: bool) -> Done:
+    def run(self, words: Sequence[str], stdin: str | None, *, shown: bool) -> CommandResult:
         """Run a command in this process."""
         line = shlex.join(words)
         self.ran.append(line)
@@ -80,10 +80,10 @@ class Desk:
         tools = {"aws": _aws, "eksctl": fake_eksctl.main, "kubectl": fake_kubectl.main}
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out if shown else err):
-            code = tools[words[0]](words[1:], io.StringIO(said or ""))
+            code = tools[words[0]](words[1:], io.StringIO(stdin or ""))
         for follow in self.after:
             follow(line)
-        return Done(code, out.getvalue(), err.getvalue())
+        return CommandResult(code, out.getvalue(), err.getvalue())
 
     def is_whole(self) -> bool:
         """Finish an up, and tell whether there is one of everything."""
@@ -143,7 +143,7 @@ class Desk:
 
     def refuse(self, part: str, says: str) -> None:
         """Let the first command with some words in it fail."""
-        left = [Done(255, f"\n{says}\n")]
+        left = [CommandResult(255, f"\n{says}\n")]
         self.before.append(lambda line: left.pop() if left and part in line else None)
 
     def interrupt(self, part: str) -> None:
