@@ -33,7 +33,6 @@ def run_command(
 
     Parameters
     ----------
-    log : Log
     command : str
         The prefix of event names, as in ``run_failed``.
     work : callable

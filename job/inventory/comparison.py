@@ -70,7 +70,6 @@ class Comparison:
     ----------
     listed : iterable of ListedFile
         The photos, sorted by path.
-    output : str
     snapshot : Snapshot
         The table.
     backbone : str

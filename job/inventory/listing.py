@@ -148,8 +148,6 @@ def take_inventory(
 
     Parameters
     ----------
-    source : Source
-    writer : Writer
     backbone : str
         Name of this run's network and decoder.
     cores : int

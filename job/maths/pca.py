@@ -71,7 +71,6 @@ def fit(moments: Moments, components: int | None, variance: float, standardize: 
 
     Parameters
     ----------
-    moments : Moments
     components : int or None
         How many to keep; None to choose by `variance`.
     variance : float

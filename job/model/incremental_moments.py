@@ -38,7 +38,6 @@ def update(
 
     Parameters
     ----------
-    output : str
     featurized : sequence of DataFile
         The table's files of featurized photos.
     compute_moments : callable
@@ -65,13 +64,7 @@ def update(
 def rename_files(output: str, names: Mapping[str, str], merged: Sequence[DataFile]) -> None:
     """Replace compacted files by the merged files that hold the same rows, in the saved moments.
 
-    Parameters
-    ----------
-    output : str
-    names : mapping
-        Path of the merged file, by the path of each compacted file.
-    merged : sequence of DataFile
-        The merged files.
+    `names` maps the path of each compacted file to the path of its merged file.
     """
     saved = load(output)
     if saved is None or not names.keys() <= saved.files.keys():

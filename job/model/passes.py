@@ -39,9 +39,6 @@ def outcome_counts(
 
     Parameters
     ----------
-    spark : SparkSession
-    output : str
-    inventory : Tasks
     reports : sequence of Report
         The reports of these tasks.
     rows : dict

@@ -28,10 +28,8 @@ def update(
 
     Parameters
     ----------
-    output : str
     featurized : sequence of DataFile
         The table's files of featurized photos.
-    model : Pca
     project : callable
         Writes the matrix of some files, and returns its number of rows.
 

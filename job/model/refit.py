@@ -55,7 +55,6 @@ def choose_model(settings: Settings, model_id: str, moments: Moments) -> ChosenM
 
     Parameters
     ----------
-    settings : Settings
     model_id : str
         The current model's id, ``""`` if there is none.
     moments : Moments

@@ -65,7 +65,6 @@ def save(pca: Pca, location: str, facts: Mapping[str, object]) -> None:
 
     Parameters
     ----------
-    pca : Pca
     location : str
         The model's own folder, named by its id: a folder that exists has the same content.
     facts : mapping

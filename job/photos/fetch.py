@@ -34,7 +34,6 @@ def fetch(
     ----------
     rows : iterable of dict
         Inventory rows, of which ``path`` and ``bytes`` are read.
-    pool : ThreadPoolExecutor
     requests : int
         Most requests in flight.
     max_bytes : int

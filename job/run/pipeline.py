@@ -32,18 +32,8 @@ if TYPE_CHECKING:
 class Pipeline:
     """One run of the job.
 
-    Parameters
-    ----------
-    settings : Settings
-    log : Log
-    start_spark : callable
-        Returns the session. It is called when there is something to compute, so that a user's mistake is
-        reported at once and a run with nothing new starts no Spark.
-
-    Attributes
-    ----------
-    spark : SparkSession or None
-        The session, once it is started; the caller stops it.
+    `start_spark` is called when there is something to compute, so that a user's mistake is reported at once and
+    a run with nothing new starts no Spark. The session is in ``spark`` then, and the caller stops it.
     """
 
     def __init__(self, settings: Settings, log: Log, start_spark: "Callable[[], SparkSession]") -> None:

@@ -47,7 +47,6 @@ def exclusive_writer(
 
     Parameters
     ----------
-    output, run_id : str
     command : str
         ``run``, ``erase`` or ``compact``, for error messages.
     claim : callable
