@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Pipeline:
     """One run of the job.
 
-    `start_spark` is called when there is something to compute, so that a user's mistake is reported at once and
-    a run with nothing new starts no Spark. The session is in ``spark`` then, and the caller stops it.
+    `start_spark` is called when there is something to compute, so that a user's mistake is reported at once
+    and a run with nothing new starts no Spark. The session is in ``spark`` then, and the caller stops it.
     """
 
     def __init__(self, settings: Settings, log: Log, start_spark: "Callable[[], SparkSession]") -> None:
