@@ -195,7 +195,7 @@ def test_a_wrong_program_reaches_nobody_and_is_not_kept(
     converter = backbone._tensorflow().lite.TFLiteConverter
     wrong = SimpleNamespace(convert=lambda: b"not a program")
     monkeypatch.setattr(converter, "from_concrete_functions", lambda *_: wrong)
-    monkeypatch.setattr(weights, "get", lambda *_: ([], "some source"))
+    monkeypatch.setattr(weights, "load", lambda *_: ([], "some source"))
     monkeypatch.setattr(backbone, "keras_model", lambda _: keras_network())
     with pytest.raises(JobError, match="LiteRT cannot run the converted network") as caught:
         load("litert", None, tmp_path)
@@ -214,7 +214,7 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(backbone, "_convert", convert)
     monkeypatch.setattr(backbone, "keras_model", lambda found: found)
-    monkeypatch.setattr(weights, "get", lambda *_: ([], "some source"))
+    monkeypatch.setattr(weights, "load", lambda *_: ([], "some source"))
     return made
 
 
