@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STOP_SECONDS: Final = 30.0
 ROOT: Final = Path(__file__).resolve().parents[2]
-QUIET: Final = ROOT / "job" / "log4j2.properties"
+QUIET: Final = ROOT / "job" / "spark" / "log4j2.properties"
 
 ALWAYS: Final = {
     "spark.app.name": "fruits",
