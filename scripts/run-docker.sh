@@ -13,4 +13,4 @@ else
   python="$(find_python)"
 fi
 # -P: the paths that the user gives are relative to where the user is, and nothing is imported from there.
-PYTHONPATH="$root" exec "$python" -B -P -m scripts.image.run "$@"
+PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -B -P -m scripts.image.run "$@"

@@ -116,7 +116,7 @@ def record(
             "fruits": __version__,
             "python": platform.python_version(),
             "spark": spark.version if spark else None,
-            **{name: metadata.version(name) for name in VERSIONS_OF},
+            **{name: _version(name) for name in VERSIONS_OF},
         },
     }
 
@@ -158,3 +158,11 @@ def reasons(found: dict[str, int], before: int) -> str:
     """Return the reasons for rejection with their counts, and the count of earlier runs, as text."""
     told = [f"{number:,} {reason}" for reason, number in found.items()]
     return ", ".join([*told, f"{before:,} by earlier runs"] if before else told)
+
+
+def _version(package: str) -> str | None:
+    """Return a package's version, or None without it: ``--engine tensorflow`` needs no LiteRT."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

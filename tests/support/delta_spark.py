@@ -109,6 +109,11 @@ class Reader:
             pytest.skip(reason)
         raise AssertionError(f"the reader has ended, exit code {self._process.exitcode}: {words[-3000:]}")
 
+    def look(self) -> None:
+        """Wait until it has read the version that is the newest now."""
+        self._line.send("look")
+        assert self.answer() == "seen"
+
     def stop(self) -> Report:
         """End a reader that :func:`reading` has started, once it has read the newest version once more."""
         self._line.send("stop")
@@ -185,14 +190,16 @@ def _read(load: Load, columns: Sequence[str], line: Connection) -> None:
 
 def _watch(load: Load, always: Sequence[str], line: Connection) -> None:
     """Look at the newest snapshot again and again, for the last time after it is told to stop."""
-    report, is_told = Report(), False
+    report, order = Report(), ""
     while not (report.snapshots or report.violations):
         report.look(load("path", "outcome"), set(always))
     line.send("ready")
-    while not is_told:
-        is_told = line.poll(PAUSE_SECONDS)
+    while order != "stop":
+        order = line.recv() if line.poll(PAUSE_SECONDS) else ""
         faulthandler.dump_traceback_later(HANGS_SECONDS, exit=True)
         report.look(load("path", "outcome"), set(always))
+        if order == "look":
+            line.send("seen")
     line.send(report)
 
 

@@ -64,3 +64,8 @@ def test_moments_and_matrix_must_be_of_as_many_photos_as_there_are_rows() -> Non
     for fitted, projected in ((7, 8), (8, 7)):
         with pytest.raises(JobError, match="something else has changed this output"):
             checks.check_same(COUNTS, fitted, projected)
+
+
+def test_a_package_that_is_not_installed_has_no_version_and_ends_no_run() -> None:
+    assert run_record._version("no-such-package") is None
+    assert run_record._version("numpy")
