@@ -7,7 +7,7 @@ import pytest
 from job.errors import DataError, JobError, UsageError
 from job.inventory.comparison import Comparison
 from job.inventory.folders import walk
-from job.run import checks
+from job.run import checks, run_record
 from job.run.run_record import Counts
 from tests.support import tables
 from tests.support.outputs import NETWORK, Made
