@@ -110,7 +110,7 @@ def cloud(
 
 
 @pytest.fixture
-def made(cloud: clouds.Cloud) -> cloud_stage.Made:
+def dev_stage(cloud: clouds.Cloud) -> cloud_stage.CloudStage:
     """Make the stage ``dev`` in the emulator."""
     return cloud_stage.make(cloud)
 
@@ -137,7 +137,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture(scope="session")
-def _whole_output(tmp_path_factory: pytest.TempPathFactory) -> outputs.Made:
+def _whole_output(tmp_path_factory: pytest.TempPathFactory) -> outputs.Output:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         outputs.quick(patch)
@@ -145,7 +145,7 @@ def _whole_output(tmp_path_factory: pytest.TempPathFactory) -> outputs.Made:
 
 
 @pytest.fixture
-def output(_whole_output: outputs.Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> outputs.Made:
+def output(_whole_output: outputs.Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> outputs.Output:
     """Return an output of two runs on 64 photos, each of few features, that a test may change."""
     outputs.quick(monkeypatch)
     return outputs.copied(_whole_output, str(tmp_path / "out"))

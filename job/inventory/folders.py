@@ -24,7 +24,7 @@ class ListedFile(NamedTuple):
     regular: bool = True
 
 
-def walk(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
+def folder_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
     """List the files below a folder, without those in `output`, also if a link leads there.
 
     `seen` holds the real paths of folders already listed, which are skipped; the function adds to it.

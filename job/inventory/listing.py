@@ -15,7 +15,7 @@ from job.errors import DataError, JobError, UsageError
 from job.inventory import manifest as manifests
 from job.inventory import tasks
 from job.inventory.comparison import Comparison
-from job.inventory.folders import ListedFile, walk
+from job.inventory.folders import ListedFile, folder_files
 from job.inventory.tasks import Photo, Tasks
 from job.storage import residency, s3, store
 from job.table import layout, missing, removal
@@ -196,7 +196,7 @@ def _missing_by_file(comparison: Comparison) -> dict[str, list[str]]:
 def _input_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
     """List an input, sorted by path as it stands in tables."""
     if not store.is_s3(source):
-        yield from _sorted_by_path(walk(source, output, seen))
+        yield from _sorted_by_path(folder_files(source, output, seen))
         return
     own = f"{output}/"
     if f"{source}/".startswith(own):

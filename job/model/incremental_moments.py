@@ -34,20 +34,10 @@ class SavedMoments:
 def update(
     output: str, featurized: Sequence[DataFile], compute_moments: ComputeMoments
 ) -> tuple[Moments, bool]:
-    """Bring the saved moments up to date with the table, save them, and return them.
+    """Bring the saved moments up to date with the table's featurized files, save them, and return them.
 
-    Parameters
-    ----------
-    featurized : sequence of DataFile
-        The table's files of featurized photos.
-    compute_moments : callable
-        Returns the moments of one or more files.
-
-    Returns
-    -------
-    Moments
-    bool
-        Whether saved moments could not be used, so that all were computed again.
+    `compute_moments` returns the moments of one or more files. The second result tells whether saved moments
+    could not be used, so that all were computed again.
     """
     rows = {file.path: file.rows for file in featurized}
     saved = load(output)

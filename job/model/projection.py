@@ -24,21 +24,10 @@ KEY_COLUMNS = schema.PCA.names[:3]
 def update(
     output: str, featurized: Sequence[DataFile], model: Pca, project: Callable[[Sequence[DataFile]], int]
 ) -> tuple[int, int]:
-    """Bring the matrix up to date with the table, and record its model in a file.
+    """Bring the matrix up to date with the table's featurized files, and record its model in a file.
 
-    Parameters
-    ----------
-    featurized : sequence of DataFile
-        The table's files of featurized photos.
-    project : callable
-        Writes the matrix of some files, and returns its number of rows.
-
-    Returns
-    -------
-    int
-        Number of rows of the matrix.
-    int
-        How many of them were projected now.
+    `project` writes the matrix of some files and returns its number of rows. The result is the number of all
+    rows of the matrix, and of those projected now.
     """
     folders = {path.rpartition("/")[0] for path in layout.matrix_paths("", model.model_id)}
     prefix = f"{output.rstrip('/')}/"

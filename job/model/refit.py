@@ -38,8 +38,10 @@ def check_settings(settings: Settings, model_id: str) -> None:
     UsageError
         With the settings that differ.
     """
-    current = saved_model.load(settings.output, model_id) if model_id and settings.refit == "never" else None
-    if current is not None and (differences := _differences(current[1], settings)):
+    if not model_id or settings.refit != "never":
+        return
+    record = saved_model.load_record(settings.output, model_id)
+    if record is not None and (differences := _differences(record, settings)):
         raise UsageError(
             f"--refit never keeps model {model_id}, which has another {' and '.join(differences)}: "
             "ask for what it was made for, or use --refit auto"
@@ -47,33 +49,28 @@ def check_settings(settings: Settings, model_id: str) -> None:
 
 
 def choose_model(settings: Settings, model_id: str, moments: Moments) -> ChosenModel:
-    """Return the current model, or a new one.
+    """Return the current model, named by `model_id` (``""``: none), or one fitted to `moments` of all rows.
 
     A current model with other settings is replaced. ``--refit auto`` also replaces one that keeps less of the
     variance than when it was fitted, by more than ``--max-variance-loss``; ``always`` replaces it in any
     case.
-
-    Parameters
-    ----------
-    model_id : str
-        The current model's id, ``""`` if there is none.
-    moments : Moments
-        The moments of all current rows.
 
     Raises
     ------
     UsageError, DataError
         From :func:`pca.fit`.
     """
-    current = saved_model.load(settings.output, model_id) if model_id and settings.refit != "always" else None
-    if current is not None:
-        model, record = current
+    current = saved_model.load(settings.output, model_id) if model_id else None
+    is_valid = current is not None and not _differences(current[1], settings)
+    if current is not None and is_valid and settings.refit != "always":
+        model = current[0]
         kept = variance_kept(model, moments)
         minimum = float(model.explained_variance_ratio.sum()) - settings.max_variance_loss
-        if not _differences(record, settings) and (settings.refit == "never" or kept >= minimum):
+        if settings.refit == "never" or kept >= minimum:
             return ChosenModel(model, kept, False)
     model = pca.fit(moments, settings.components, settings.variance, settings.standardize)
-    return ChosenModel(model, float(model.explained_variance_ratio.sum()), True)
+    is_new = not is_valid or model.model_id != model_id
+    return ChosenModel(model, float(model.explained_variance_ratio.sum()), is_new)
 
 
 def model_record(chosen: ChosenModel, projected: int) -> dict[str, Any]:

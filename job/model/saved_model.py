@@ -94,10 +94,12 @@ def load(output: str, model_id: str) -> tuple[Pca, dict[str, Any]] | None:
 
     Only the divisors of the features were saved, so `std` is 1 for features that are not divided.
     """
-    folder = store.join(output, layout.MODELS, model_id)
+    record = load_record(output, model_id)
+    if record is None:
+        return None
     try:
-        record = json.loads(store.read_bytes(store.join(folder, "model.json")))
-        with np.load(io.BytesIO(store.read_bytes(store.join(folder, "pca.npz")))) as arrays:
+        arrays_file = store.read_bytes(store.join(output, layout.MODELS, model_id, "pca.npz"))
+        with np.load(io.BytesIO(arrays_file)) as arrays:
             model = Pca(
                 mean=arrays["mean"],
                 std=arrays["scale"],
@@ -111,6 +113,15 @@ def load(output: str, model_id: str) -> tuple[Pca, dict[str, Any]] | None:
     except (FileNotFoundError, *store.DAMAGED_FILE_ERRORS):
         return None
     return (model, record) if model.model_id == model_id else None
+
+
+def load_record(output: str, model_id: str) -> dict[str, Any] | None:
+    """Return the ``model.json`` of a saved model; None if it is missing or damaged."""
+    try:
+        record = json.loads(store.read_bytes(store.join(output, layout.MODELS, model_id, "model.json")))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def npz_bytes(pca: Pca) -> bytes:

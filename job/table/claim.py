@@ -103,9 +103,12 @@ def admit_run(
 
 
 def saved_claim(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the :func:`input_claim` that is saved in a table of this job."""
-    saved: dict[str, Any] = json.loads(snapshot.configuration[MADE_FROM])
-    return saved
+    """Return the :func:`input_claim` that is saved in a table of this job; empty if it is damaged."""
+    try:
+        saved = json.loads(snapshot.configuration[MADE_FROM])
+    except ValueError:
+        return {}
+    return saved if isinstance(saved, dict) else {}
 
 
 def has_earlier_layout(output: str) -> bool:

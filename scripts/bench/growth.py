@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from job.cli import settings
 from job.inventory import labels
-from job.inventory.folders import ListedFile, walk
+from job.inventory.folders import ListedFile, folder_files
 from job.model import incremental_moments, projection, refit, saved_model
 from job.network import backbone
 from job.network.backbone import FEATURES
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--photos", type=Path, required=True, help="the new photos")
     options = parser.parse_args(arguments)
     location = str(options.output.resolve())
-    photos = list(walk(str(options.photos.resolve()), location, set()))
+    photos = list(folder_files(str(options.photos.resolve()), location, set()))
     write_list(options.list, photos, options.known)
     if options.known:
         write_output(location, photos, options.known, _features(str(options.like.resolve())))

@@ -8,7 +8,7 @@ import boto3
 
 from tests.support import aws_emulator as clouds
 from tests.support.aws_emulator import Cloud
-from tests.support.cloud_stage import Made
+from tests.support.cloud_stage import CloudStage
 from tests.support.templates import ACCOUNT, ACCOUNT_ID, KEY_ID, NETWORK, Stack, identity_policies
 
 
@@ -20,20 +20,20 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value).replace(clouds.ACCOUNT, ACCOUNT_ID).replace(key, KEY_ID))
 
 
-def test_the_account_gives_its_outputs(made: Made) -> None:
-    assert plain(made.outputs) == Stack(ACCOUNT).outputs
+def test_the_account_gives_its_outputs(dev_stage: CloudStage) -> None:
+    assert plain(dev_stage.outputs) == Stack(ACCOUNT).outputs
 
 
-def test_policies_are_made_as_the_other_tests_work_them_out(made: Made) -> None:
+def test_policies_are_made_as_the_other_tests_work_them_out(dev_stage: CloudStage) -> None:
     iam, kms = boto3.client("iam"), boto3.client("kms")
     job = iam.get_role_policy(RoleName="fruits-dev-job", PolicyName="job")["PolicyDocument"]
-    submit = iam.get_policy_version(PolicyArn=made.outputs["SubmitPolicyArn"], VersionId="v1")
+    submit = iam.get_policy_version(PolicyArn=dev_stage.outputs["SubmitPolicyArn"], VersionId="v1")
     found = {
         "ExecutionRole.job": plain(job),
         "SubmitPolicy": plain(submit["PolicyVersion"]["Document"]),
     }
     assert found == dict(identity_policies(Stack(ACCOUNT)))
-    policy = kms.get_key_policy(KeyId=made.outputs["KeyArn"], PolicyName="default")["Policy"]
+    policy = kms.get_key_policy(KeyId=dev_stage.outputs["KeyArn"], PolicyName="default")["Policy"]
     assert plain(policy) == Stack(ACCOUNT).resources["Key"]["Properties"]["KeyPolicy"]
 
 

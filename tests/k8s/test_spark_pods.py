@@ -11,7 +11,7 @@ from tests.support.spark_pods import pods
 
 
 @pytest.fixture(scope="module")
-def made(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pod]:
+def run_pods(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pod]:
     """Make a medium run's driver and an executor."""
     return pods(spark, tmp_path_factory.mktemp("templates"), "medium")
 
@@ -20,8 +20,8 @@ ROLES = ("driver", "executor")
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_spark_keeps_what_the_template_says(made: dict[str, Pod], role: str) -> None:
-    pod, ours = made[role], emr_pods.template(role)
+def test_spark_keeps_what_the_template_says(run_pods: dict[str, Pod], role: str) -> None:
+    pod, ours = run_pods[role], emr_pods.template(role)
     for key, value in ours["spec"].items():
         if key == "tolerations":
             assert value[0] in pod["spec"][key]
@@ -35,10 +35,10 @@ def test_spark_keeps_what_the_template_says(made: dict[str, Pod], role: str) -> 
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_pods_that_other_tests_go_by_are_as_spark_makes_them(made: dict[str, Pod], role: str) -> None:
+def test_the_pods_that_other_tests_go_by_are_as_spark_makes_them(run_pods: dict[str, Pod], role: str) -> None:
     assumed = emr_pods.driver("medium") if role == "driver" else emr_pods.executor()
-    assert made[role]["metadata"]["labels"]["spark-role"] == role
-    real, guess = (one["spec"]["containers"][0]["resources"] for one in (made[role], assumed))
+    assert run_pods[role]["metadata"]["labels"]["spark-role"] == role
+    real, guess = (one["spec"]["containers"][0]["resources"] for one in (run_pods[role], assumed))
     as_numbers = [
         {
             kind: {name: quantity(value) for name, value in one[kind].items()}
@@ -50,11 +50,11 @@ def test_the_pods_that_other_tests_go_by_are_as_spark_makes_them(made: dict[str,
     assert set(real["limits"]) == {"memory"}
 
 
-def test_the_drivers_ports_are_those_of_the_network_policy(made: dict[str, Pod]) -> None:
-    ports = {one["containerPort"] for one in made["driver"]["spec"]["containers"][0]["ports"]}
+def test_the_drivers_ports_are_those_of_the_network_policy(run_pods: dict[str, Pod]) -> None:
+    ports = {one["containerPort"] for one in run_pods["driver"]["spec"]["containers"][0]["ports"]}
     policy = of_kind(rendered("dev"), "NetworkPolicy")["allow-driver"]
     assert {one["port"] for rule in policy["spec"]["ingress"] for one in rule["ports"]} == ports
 
 
-def test_the_namespace_admits_them(made: dict[str, Pod]) -> None:
-    assert refusals(made.values(), rendered("dev")) == []
+def test_the_namespace_admits_them(run_pods: dict[str, Pod]) -> None:
+    assert refusals(run_pods.values(), rendered("dev")) == []

@@ -17,7 +17,7 @@ MANIFEST: Final = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.
 
 
 @dataclass
-class Made:
+class CloudStage:
     """A stage that is there: its stack's outputs, its virtual cluster, its image, and the emulator."""
 
     cloud: Cloud
@@ -54,7 +54,7 @@ def line(event: str, message: str, **fields: Any) -> dict[str, Any]:
     return {"ts": "2026-11-22T05:00:00.000Z", "level": "info", "event": event, "message": message, **fields}
 
 
-def make(cloud: Cloud) -> Made:
+def make(cloud: Cloud) -> CloudStage:
     """Make a stage in the emulator."""
     formation = boto3.client("cloudformation")
     formation.create_stack(
@@ -66,7 +66,7 @@ def make(cloud: Cloud) -> Made:
     made = account_outputs(formation, DEV)
     virtual = make_virtual_cluster()
     digest = push(made["RepositoryName"], "abc123")
-    return Made(cloud, made, virtual, f"{made['RepositoryUri']}@{digest}", [])
+    return CloudStage(cloud, made, virtual, f"{made['RepositoryUri']}@{digest}", [])
 
 
 def make_virtual_cluster(namespace: str = NAMESPACE) -> str:

@@ -44,7 +44,7 @@ FEW: Final = 32
 
 
 @dataclass(frozen=True)
-class Made:
+class Output:
     """An output and what is in it.
 
     Attributes
@@ -90,7 +90,7 @@ def make(
     rejected: int = 3,
     missing: int = 1,
     without: Collection[str] = (),
-) -> Made:
+) -> Output:
     """Make an output by two runs on the photos of a folder; each reads every other photo.
 
     Parameters
@@ -112,7 +112,7 @@ def make(
     bad = sorted(sorted(listed, key=_digest)[:rejected])
     good = [path for path in listed if path not in bad]
     changed, *others = (path for path in listed[::2] if path in good)
-    made = Made(location, source, good, bad, sha256, [changed], others[:missing])
+    made = Output(location, source, good, bad, sha256, [changed], others[:missing])
     os.utime(changed, (0, 0))
     run(made, "--run-id", RUN_IDS[0], cores=cores, gone=[*without, *listed[1::2]])
     os.utime(changed, (1, 1))
@@ -122,13 +122,13 @@ def make(
     return made
 
 
-def copied(made: Made, location: str) -> Made:
+def copied(made: Output, location: str) -> Output:
     """Return a copy, of links: no file is ever changed in its place."""
     shutil.copytree(made.location, location, copy_function=os.link)
     return replace(made, location=location)
 
 
-def run(made: Made, *options: str, cores: int = 2, gone: Collection[str] = ()) -> dict[str, Any]:
+def run(made: Output, *options: str, cores: int = 2, gone: Collection[str] = ()) -> dict[str, Any]:
     """Run the job and return its record; the photos of `gone` are not there while it runs.
 
     The record tells of a number of cores if workers were needed.

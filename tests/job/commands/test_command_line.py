@@ -18,7 +18,7 @@ from job.storage import residency
 from job.table import layout, writer
 from tests.job.commands.test_erase import assert_derived, assert_right, traces_of
 from tests.support import tables
-from tests.support.outputs import Made
+from tests.support.outputs import Output
 from tests.support.s3_servers import make_bucket
 from tests.support.tables import tree
 
@@ -41,7 +41,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, st
 
 @pytest.mark.parametrize("kind", ["text", "json"])
 def test_erase_erases_and_says_what_stays_and_never_what_it_erased(
-    output: Made, kind: str, capsys: pytest.CaptureFixture[str]
+    output: Output, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gone = [output.good[4], output.bad[0]]
     words = ["--path", gone[0], "--sha256", output.sha256[gone[1]], "--requested-by", "request 17"]
@@ -58,20 +58,20 @@ def test_erase_erases_and_says_what_stays_and_never_what_it_erased(
     assert_right(output, gone)
 
 
-def test_show_answers_with_one_json_object(output: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_answers_with_one_json_object(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["show", "--output", output.location, "--sha256", output.sha256[output.good[4]].upper()]
     assert main.main([*words, "--log-format", "json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [photo["path"] for photo in said["photos"]] == [output.good[4]]
 
 
-def test_show_of_an_unknown_photo_ends_with_3(output: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_of_an_unknown_photo_ends_with_3(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = refusal(capsys, "show", "--output", output.location, "--path", "/nowhere.jpg")
     assert code == 3
     assert "nothing is known of /nowhere.jpg" in told
 
 
-def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Made) -> None:
+def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Output) -> None:
     old = [Path(output.location, layout.PHOTOS, file) for file in tables.snapshot(output.location).files]
     words = ["compact", "--output", output.location]
     for _ in range(2):
@@ -84,7 +84,7 @@ def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Made) -> Non
 
 @pytest.mark.parametrize("name", ["erase", "compact"])
 def test_while_another_command_writes_a_second_is_refused_and_show_is_not(
-    name: str, output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, output: Output, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with writer.exclusive_writer(output.location, "night", "run", lambda _: []) as other:
         monkeypatch.setattr(time, "sleep", lambda _: other.commit())  # it lives
@@ -152,7 +152,7 @@ def test_a_prefix_keeps_its_last_slash_and_a_bucket_is_whole(given: str, prefix:
 
 
 def test_options_can_stand_in_the_environment(
-    output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    output: Output, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {"OUTPUT": output.location, "REQUESTED_BY": "request 17", "DRY_RUN": "1"}.items():
         monkeypatch.setenv(f"FRUITS_{name}", value)
@@ -178,7 +178,7 @@ def interrupt(*_: Any, **__: Any) -> Any:
 
 @pytest.mark.parametrize("name", command_line.COMMANDS)
 def test_an_interruption_is_one_sentence_and_ends_with_130(
-    name: str, output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, output: Output, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(residency, "check", interrupt)
     code, told = refusal(capsys, name, "--output", output.location, *MORE[name])
@@ -187,7 +187,7 @@ def test_an_interruption_is_one_sentence_and_ends_with_130(
 
 
 def test_an_erasure_that_was_interrupted_is_completed_by_the_same_words(
-    output: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    output: Output, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["erase", "--output", output.location, "--path", output.good[4], "--requested-by", "me"]
     with monkeypatch.context() as patch:
@@ -210,7 +210,7 @@ def test_help_shows_an_example(example: str, capsys: pytest.CaptureFixture[str])
     assert example in capsys.readouterr().out
 
 
-def test_a_command_starts_no_spark_and_loads_no_network(output: Made) -> None:
+def test_a_command_starts_no_spark_and_loads_no_network(output: Output) -> None:
     program = (
         "import sys; from job.main import main; code = main(sys.argv[1:]); import pyspark;"
         "print(code, pyspark.SparkContext._gateway, 'tensorflow' in sys.modules)"

@@ -16,7 +16,7 @@ from job.table.layout import DataFile
 from tests.job.commands.test_erase import LOG, assert_derived, assert_right
 from tests.job.commands.test_erase_faults import Killed, at_step, kill
 from tests.support import outputs, tables
-from tests.support.outputs import Made, make, matrix_of, photos, rows_of
+from tests.support.outputs import Output, make, matrix_of, photos, rows_of
 from tests.support.tables import tree
 
 HOURS = 87600
@@ -37,7 +37,7 @@ def moments_of(place: str) -> bytes:
     return kept.moments.mean.tobytes() + kept.moments.scatter.tobytes()
 
 
-def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Made) -> None:
+def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Output) -> None:
     before, many = rows_in(output.location), tables.snapshot(output.location)
     moments = moments_of(output.location)
     done = do(output.location)
@@ -53,7 +53,7 @@ def test_many_files_become_one_of_each_outcome_and_all_else_stays(output: Made) 
     assert_right(output, [])
 
 
-def test_a_second_compaction_changes_nothing(output: Made) -> None:
+def test_a_second_compaction_changes_nothing(output: Output) -> None:
     do(output.location, rows=20)
     before = tree(output.location)
     assert len(tables.snapshot(output.location).files_of(layout.FEATURIZED)) > 1
@@ -72,7 +72,7 @@ def test_only_small_files_are_merged_with_their_neighbours_and_no_file_becomes_t
     assert groups == ["AC", "DEFG"]
 
 
-def test_readers_of_every_version_see_each_photo_once(output: Made) -> None:
+def test_readers_of_every_version_see_each_photo_once(output: Output) -> None:
     first, table = tables.snapshot(output.location).version + 1, f"{output.location}/{layout.PHOTOS}"
     do(output.location, rows=20, keep_versions=HOURS)
     last = tables.snapshot(output.location).version
@@ -83,7 +83,7 @@ def test_readers_of_every_version_see_each_photo_once(output: Made) -> None:
         assert paths == dict.fromkeys([*output.good, *output.bad], 1)
 
 
-def test_without_a_model_the_next_run_makes_the_matrix(output: Made) -> None:
+def test_without_a_model_the_next_run_makes_the_matrix(output: Output) -> None:
     Path(output.location, layout.CURRENT_MODEL).unlink()
     do(output.location)
     record = outputs.run(output)
@@ -92,7 +92,7 @@ def test_without_a_model_the_next_run_makes_the_matrix(output: Made) -> None:
 
 
 def test_killed_at_any_step_it_is_continued_and_nothing_is_lost(
-    output: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
     before, rows = rows_in(output.location), 40

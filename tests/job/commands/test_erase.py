@@ -23,14 +23,16 @@ from job.storage import s3, store
 from job.table import layout, schema, sweep
 from job.table import missing as missing_photos
 from tests.support import outputs, tables
-from tests.support.outputs import Made, make, matrix_of, moments_of, photos, rows_of
+from tests.support.outputs import Output, make, matrix_of, moments_of, photos, rows_of
 from tests.support.tables import tree
 
 LOG = Log("erasure-1", out=io.StringIO(), err=io.StringIO())
 RECORD = f"{layout.ERASURES}/erasure-1.json"
 
 
-def do(made: Made, *, dry_run: bool = False, erasure_id: str = "erasure-1", **chosen: Any) -> dict[str, Any]:
+def do(
+    made: Output, *, dry_run: bool = False, erasure_id: str = "erasure-1", **chosen: Any
+) -> dict[str, Any]:
     selection = Selection(**{name: type(getattr(Selection(), name))(some) for name, some in chosen.items()})
     return erase.run(made.location, selection, "request 17", replace(LOG, run_id=erasure_id), dry_run)
 
@@ -49,7 +51,7 @@ def contents(folder: str) -> Iterator[tuple[Path, bytes]]:
                 yield from ((file, members.read(name)) for name in members.namelist())
 
 
-def traces_of(made: Made, paths: list[str]) -> list[tuple[str, str]]:
+def traces_of(made: Output, paths: list[str]) -> list[tuple[str, str]]:
     """Return the files of an output that hold a path, a file's name or a hash of some photos."""
     wanted = [*paths, *(Path(path).name for path in paths), *(made.sha256[path] for path in paths)]
     return [
@@ -57,7 +59,7 @@ def traces_of(made: Made, paths: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def missing(made: Made) -> list[str]:
+def missing(made: Output) -> list[str]:
     """Return the photos that the last run did not find."""
     paths: list[str] = missing_photos.read(made.location)["path"].to_pylist()
     return paths
@@ -89,7 +91,7 @@ def assert_derived(location: str) -> None:
     np.testing.assert_array_equal(written, np.array([row["pca"] for row in reduced], np.float32))
 
 
-def assert_right(made: Made, gone: list[str]) -> None:
+def assert_right(made: Output, gone: list[str]) -> None:
     """See to it that an output is what it would be without some photos, and holds nothing else."""
     snapshot = tables.snapshot(made.location)
     assert snapshot.writer == snapshot.ended
@@ -107,7 +109,7 @@ def assert_right(made: Made, gone: list[str]) -> None:
     assert (record["cores"], record["model"]["rows_projected"]) == (None, 0), "the run has nothing to do"
 
 
-def test_a_rehearsal_changes_nothing_and_tells_what_goes_however_it_is_selected(output: Made) -> None:
+def test_a_rehearsal_changes_nothing_and_tells_what_goes_however_it_is_selected(output: Output) -> None:
     by_hash = [*output.changed, *output.missing, output.bad[0]]
     chosen: dict[str, Any] = {"prefixes": output.good[30:31], "paths": output.good[40:43]}
     gone = [*by_hash, *chosen["prefixes"], *chosen["paths"]]
@@ -126,7 +128,7 @@ def test_a_rehearsal_changes_nothing_and_tells_what_goes_however_it_is_selected(
     assert_right(output, gone)
 
 
-def test_the_photos_go_and_nothing_of_their_neighbours_changes(output: Made) -> None:
+def test_the_photos_go_and_nothing_of_their_neighbours_changes(output: Output) -> None:
     gone = [output.changed[0], output.missing[0], output.good[9], output.bad[0]]
     before = {name: rows_of(output.location, name) for name in (layout.FEATURIZED, layout.REJECTED)}
     _, lines = matrix_of(output.location)
@@ -139,7 +141,7 @@ def test_the_photos_go_and_nothing_of_their_neighbours_changes(output: Made) -> 
     assert_right(output, gone)
 
 
-def test_a_prefix_is_taken_letter_by_letter(output: Made) -> None:
+def test_a_prefix_is_taken_letter_by_letter(output: Output) -> None:
     part_of_a_name = output.good[0].rpartition("/")[0][:-1]
     gone = [path for path in [*output.good, *output.bad] if path.startswith(part_of_a_name)]
     assert 1 < len(gone) < len(output.good) / 2
@@ -153,7 +155,7 @@ def test_a_prefix_selects_photos_too_whose_names_no_table_can_hold() -> None:
     assert chosen.to_pylist() == [True, False, True, False]
 
 
-def test_a_photo_leaves_the_list_of_missing_ones_and_others_stay_there(output: Made) -> None:
+def test_a_photo_leaves_the_list_of_missing_ones_and_others_stay_there(output: Output) -> None:
     lost = output.good[20:23]
     outputs.run(output, gone=lost)
     do(output, paths=lost[1:2])
@@ -163,13 +165,13 @@ def test_a_photo_leaves_the_list_of_missing_ones_and_others_stay_there(output: M
     assert missing(output) == []
 
 
-def test_the_moments_are_summed_up_anew_where_most_rows_go(output: Made) -> None:
+def test_the_moments_are_summed_up_anew_where_most_rows_go(output: Output) -> None:
     gone = output.good[:50]
     assert do(output, paths=gone)["moments"] == "summed up anew"
     assert_right(output, gone)
 
 
-def test_all_photos_can_go(output: Made) -> None:
+def test_all_photos_can_go(output: Output) -> None:
     everything = [*output.good, *output.bad]
     assert do(output, paths=everything)["rows"]["featurized"] == len(output.good)
     assert traces_of(output, everything) == []
@@ -177,7 +179,7 @@ def test_all_photos_can_go(output: Made) -> None:
     assert_derived(output.location)
 
 
-def test_what_lies_about_in_an_output_and_holds_a_photo_goes_too(output: Made) -> None:
+def test_what_lies_about_in_an_output_and_holds_a_photo_goes_too(output: Output) -> None:
     gone, folder = output.good[3], Path(output.location)
     unnamed = f"{layout.PHOTOS}/outcome=featurized/part-000009-000000-000-0123456789abcdef.parquet"
     others = [f"{layout.TASKS}/9/part-00000.parquet", f"{layout.PCA}/model_id=pca-9-other/part.parquet"]
@@ -191,7 +193,7 @@ def test_what_lies_about_in_an_output_and_holds_a_photo_goes_too(output: Made) -
     assert not (folder / layout.TASKS).exists()
 
 
-def test_versions_that_a_run_has_kept_for_readers_go_with_the_photo(output: Made) -> None:
+def test_versions_that_a_run_has_kept_for_readers_go_with_the_photo(output: Output) -> None:
     gone = output.missing
     outputs.run(output, "--prune", "--max-pruned", "1", "--keep-versions", "24")
     assert len({file for file, _ in traces_of(output, gone)}) == 1
@@ -199,7 +201,7 @@ def test_versions_that_a_run_has_kept_for_readers_go_with_the_photo(output: Made
     assert traces_of(output, gone) == []
 
 
-def test_the_record_says_who_when_and_how_many_and_never_what(output: Made) -> None:
+def test_the_record_says_who_when_and_how_many_and_never_what(output: Output) -> None:
     do(output, paths=[output.good[40], *output.missing])
     record = json.loads(Path(output.location, RECORD).read_text())
     at, version = record.pop("at"), record.pop("version")
@@ -216,7 +218,7 @@ def test_the_record_says_who_when_and_how_many_and_never_what(output: Made) -> N
     }
 
 
-def test_nothing_found_is_said_and_recorded_and_changes_nothing_else(output: Made) -> None:
+def test_nothing_found_is_said_and_recorded_and_changes_nothing_else(output: Output) -> None:
     before = tree(output.location)
     done = do(output, paths=["/nowhere/at-all.jpg"], sha256=["0" * 64])
     assert erase.summary(done).startswith("nothing found: no photo was erased\nmoments: unchanged\n")

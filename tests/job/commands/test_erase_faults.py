@@ -15,7 +15,7 @@ from job.table import files, layout, removal, writer
 from job.table.writer import OvertakenError
 from tests.job.commands.test_erase import LOG, assert_derived, assert_right, do, traces_of
 from tests.support import outputs, tables
-from tests.support.outputs import Made, rows_of
+from tests.support.outputs import Output, rows_of
 
 
 class Killed(BaseException):
@@ -87,7 +87,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_killed_at_any_step_an_erasure_is_completed_by_the_same_words(
-    output: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = [*output.changed, *output.missing, output.good[40], output.bad[0]]
     hashes = [output.sha256[path] for path in gone]
@@ -107,7 +107,7 @@ def test_killed_at_any_step_an_erasure_is_completed_by_the_same_words(
     assert last_step > 15
 
 
-NEXT: Final[dict[str, Callable[[Made, list[str]], object]]] = {
+NEXT: Final[dict[str, Callable[[Output, list[str]], object]]] = {
     "the same erasure": lambda made, gone: do(made, paths=gone),
     "another erasure": lambda made, _: do(made, paths=["/nowhere.jpg"]),
     "a compaction": lambda made, _: compact.run(made.location, LOG, keep_versions=24),
@@ -119,7 +119,7 @@ NEXT: Final[dict[str, Callable[[Made, list[str]], object]]] = {
 @pytest.mark.parametrize("following", NEXT)
 @pytest.mark.parametrize("step", [layout.MOMENTS, layout.PCA_CSV, layout.ERASURES])
 def test_what_an_erasure_that_was_killed_after_its_commit_has_left_any_next_command_deletes(
-    output: Made, monkeypatch: pytest.MonkeyPatch, step: str, following: str
+    output: Output, monkeypatch: pytest.MonkeyPatch, step: str, following: str
 ) -> None:
     gone = [output.good[20], output.bad[0]]
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -133,7 +133,7 @@ def test_what_an_erasure_that_was_killed_after_its_commit_has_left_any_next_comm
 
 
 def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
-    output: Made, monkeypatch: pytest.MonkeyPatch
+    output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(place: str, _: object) -> None:
         if "/moments/" in place:
@@ -160,7 +160,7 @@ def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
     ],
 )
 def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
-    output: Made, monkeypatch: pytest.MonkeyPatch, step: str, mine_is_gone: bool
+    output: Output, monkeypatch: pytest.MonkeyPatch, step: str, mine_is_gone: bool
 ) -> None:
     mine, others = [output.good[40], *output.missing], [output.good[42], *output.changed, output.bad[0]]
     outputs.run(output, gone=others[:1])  # the list of missing photos names it, too
@@ -179,7 +179,7 @@ def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
 
 @pytest.mark.parametrize("folder", [layout.MISSING, layout.PCA, layout.PCA_CSV])
 def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_what_that_has_erased(
-    output: Made, monkeypatch: pytest.MonkeyPatch, folder: str
+    output: Output, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     file = min(tables.snapshot(output.location).files_of(layout.FEATURIZED)).path
     gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
@@ -193,7 +193,7 @@ def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_wha
 
 
 def test_a_command_that_wakes_leaves_alone_what_the_one_that_took_over_is_making(
-    output: Made, monkeypatch: pytest.MonkeyPatch
+    output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = min(tables.snapshot(output.location).files_of(layout.FEATURIZED)).path
     gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]

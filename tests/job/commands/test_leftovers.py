@@ -12,7 +12,7 @@ from job.commands import leftovers
 from job.commands.leftovers import SourceCounts
 from job.commands.search import Selection
 from tests.support import tables
-from tests.support.outputs import Made
+from tests.support.outputs import Output
 from tests.support.s3_servers import Answer, ScriptedS3, error_body, make_bucket
 
 NOW = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_of_more_photos_than_are_asked_for_the_rest_is_unknown(
     ("below", "records"), [("/ph", 3), ("/photos", 3), ("/photos/", 3), ("/photos/Test", 0), ("/photos-2", 0)]
 )
 def test_records_that_name_an_erased_place_as_their_input_are_counted(
-    output: Made, below: str, records: int
+    output: Output, below: str, records: int
 ) -> None:
     selection = Selection(prefixes=(output.source.removesuffix("/photos") + below,))
     assert leftovers.records_naming(output.location, tables.snapshot(output.location), selection) == records

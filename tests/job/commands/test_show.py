@@ -16,19 +16,19 @@ from job.storage import store
 from job.table import layout, missing, schema, sweep, writer
 from tests.job.commands.test_erase import LOG
 from tests.support import outputs, tables
-from tests.support.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Made, rows_of
+from tests.support.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Output, rows_of
 from tests.support.tables import tree
 
 MOVED = ("file", "pca", "pca_csv", "table_version")
 
 
-def of(output: Made, **chosen: Any) -> list[dict[str, Any]]:
+def of(output: Output, **chosen: Any) -> list[dict[str, Any]]:
     fields: Any = {name: frozenset(values) for name, values in chosen.items()}
     photos: list[dict[str, Any]] = show.run(output.location, Selection(**fields), LOG)["photos"]
     return photos
 
 
-def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Made) -> None:
+def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Output) -> None:
     before, path = tree(output.location), output.changed[0]
     (photo,) = of(output, paths=[path])
     assert tree(output.location) == before
@@ -55,14 +55,14 @@ def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Mad
     }
 
 
-def test_a_rejected_photo_is_shown_with_its_reason_and_what_it_has_not_is_not_shown(output: Made) -> None:
+def test_a_rejected_photo_is_shown_with_its_reason_and_what_it_has_not_is_not_shown(output: Output) -> None:
     (photo,) = of(output, paths=output.bad[:1])
     assert (photo["outcome"], photo["reason"]) == ("rejected", "truncated")
     assert photo["sha256"] == output.sha256[output.bad[0]]
     assert not {"features", "width", "model_id", "first_components", "pca"} & photo.keys()
 
 
-def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Made) -> None:
+def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Output) -> None:
     (photo,) = of(output, paths=output.missing)
     assert photo["is_missing"]
     assert photo["outcome"] == "featurized", "its row stays"
@@ -75,13 +75,13 @@ def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Made
     assert (good["path"], last) == (output.good[0], pruned), "each photo that is asked for is told"
 
 
-def test_hashes_and_paths_lead_to_their_photos(output: Made) -> None:
+def test_hashes_and_paths_lead_to_their_photos(output: Output) -> None:
     one, other = output.good[5], output.bad[1]
     photos = of(output, paths=[other], sha256=[output.sha256[one]])
     assert sorted(photo["path"] for photo in photos) == sorted([one, other])
 
 
-def test_people_read_one_line_for_each_thing(output: Made) -> None:
+def test_people_read_one_line_for_each_thing(output: Output) -> None:
     path = output.missing[0]
     known = show.run(output.location, Selection(frozenset([path])), LOG)
     lines = show.summary(known).splitlines()
@@ -93,7 +93,7 @@ def test_people_read_one_line_for_each_thing(output: Made) -> None:
 
 @pytest.mark.parametrize("file", range(0, 12, 2))
 def test_a_photo_is_shown_whole_whenever_its_file_is_merged_while_it_is_looked_for(
-    output: Made, monkeypatch: pytest.MonkeyPatch, file: int
+    output: Output, monkeypatch: pytest.MonkeyPatch, file: int
 ) -> None:
     (before,) = of(output, paths=output.changed)
     reads, open_input = count(), store.open_input

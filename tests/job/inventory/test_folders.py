@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from job.errors import UsageError
-from job.inventory.folders import walk
+from job.inventory.folders import folder_files
 from tests.support.unprivileged import unprivileged
 
 
 def names(folder: Path, without: str = "/nowhere") -> list[str]:
     """Return the paths listed, relative to the folder."""
-    return [listed.path.removeprefix(f"{folder}/") for listed in walk(str(folder), without, set())]
+    return [listed.path.removeprefix(f"{folder}/") for listed in folder_files(str(folder), without, set())]
 
 
 def make(folder: Path, *files: str) -> None:
@@ -27,11 +27,11 @@ def make(folder: Path, *files: str) -> None:
 def test_a_file_is_listed_with_its_size_and_time(tmp_path: Path) -> None:
     make(tmp_path, "x.jpg")
     os.utime(tmp_path / "x.jpg", (0, 1_000_000_000))
-    [before] = walk(str(tmp_path), "/nowhere", set())
+    [before] = folder_files(str(tmp_path), "/nowhere", set())
     assert (before.path, before.bytes, before.regular) == (str(tmp_path / "x.jpg"), 5, True)
     assert before.modified == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
     (tmp_path / "x.jpg").write_bytes(b"other")
-    [after] = walk(str(tmp_path), "/nowhere", set())
+    [after] = folder_files(str(tmp_path), "/nowhere", set())
     assert after.etag != before.etag
 
 
@@ -46,13 +46,13 @@ def test_an_empty_file_and_an_impossible_time_are_listed(
             raise ValueError("year 33658 is out of range")
 
     monkeypatch.setattr("job.inventory.folders.datetime", Never)
-    [listed] = walk(str(tmp_path), "/nowhere", set())
+    [listed] = folder_files(str(tmp_path), "/nowhere", set())
     assert (listed.bytes, listed.modified) == (0, None)
 
 
 def test_what_is_deleted_while_listing_is_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "b.jpg", "c/x.jpg", "d.jpg")
-    listing = walk(str(tmp_path), "/nowhere", set())
+    listing = folder_files(str(tmp_path), "/nowhere", set())
     assert next(listing).path.endswith("a.jpg")
     (tmp_path / "b.jpg").unlink()
     (tmp_path / "c/x.jpg").unlink()
@@ -64,7 +64,7 @@ def test_links_to_photos_and_folders_are_followed(tmp_path: Path) -> None:
     make(tmp_path, "real/apple/1.jpg", "in/own.jpg")
     (tmp_path / "in/photo.jpg").symlink_to(tmp_path / "real/apple/1.jpg")
     (tmp_path / "in/pear").symlink_to(tmp_path / "real")
-    listed = list(walk(str(tmp_path / "in"), "/nowhere", set()))
+    listed = list(folder_files(str(tmp_path / "in"), "/nowhere", set()))
     assert [one.path.removeprefix(f"{tmp_path}/in/") for one in listed] == [
         "own.jpg",
         "pear/apple/1.jpg",

@@ -19,7 +19,7 @@ from job.table import files, layout, schema, sweep
 from job.table.layout import DataFile
 from tests.job.commands.test_erase import assert_derived
 from tests.support import outputs
-from tests.support.outputs import FEW, Made, add_file, features_of
+from tests.support.outputs import FEW, Output, add_file, features_of
 from tests.support.tables import tree
 
 
@@ -139,7 +139,7 @@ def test_parquet_and_csv_hold_the_projections_whatever_the_names(
     np.testing.assert_array_equal(found.astype(np.float32), projected)
 
 
-def test_when_a_run_ends_the_matrix_of_the_model_before_is_gone_and_that_model_stays(output: Made) -> None:
+def test_when_a_run_ends_the_matrix_of_the_model_before_is_gone_and_that_model_stays(output: Output) -> None:
     before = sweep.current_model_id(output.location)
     record = outputs.run(output, "--components", "5", "--refit", "auto")
     assert record["model"]["rows_projected"] == len(output.good)
@@ -149,7 +149,7 @@ def test_when_a_run_ends_the_matrix_of_the_model_before_is_gone_and_that_model_s
 
 
 @pytest.mark.parametrize("torn", [None, b"", b"{", b"[]", b'{"model_id": "pca-9-none"}'])
-def test_a_current_model_that_is_torn_or_not_there_is_made_anew(output: Made, torn: bytes | None) -> None:
+def test_a_current_model_that_is_torn_or_not_there_is_made_anew(output: Output, torn: bytes | None) -> None:
     place = Path(output.location, layout.CURRENT_MODEL)
     place.unlink()
     if torn is not None:

@@ -122,7 +122,8 @@ def test_a_model_goes_when_more_is_lost_than_is_allowed(tmp_path: Path) -> None:
 def test_always_fits_anew_and_the_same_rows_give_the_same_model(tmp_path: Path) -> None:
     model_id = saved(tmp_path)
     again = choose(tmp_path, model_id, moments_of(photos(300, 1)), refit="always")
-    assert (again.pca.model_id, again.is_new) == (model_id, True)
+    assert (again.pca.model_id, again.is_new) == (model_id, False), "nothing is to be written again"
+    assert choose(tmp_path, model_id, moments_of(photos(300, 2)), refit="always").is_new
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,9 @@ def test_a_model_of_something_else_than_is_wanted_goes_or_is_refused(
         refit.check_settings(asked(tmp_path, **options, refit="never"), model_id)
     assert str(caught.value).startswith(f"--refit never keeps model {model_id}, which has another {differs}:")
     assert "\n" not in str(caught.value)
+    (tmp_path / "models" / model_id / "pca.npz").write_bytes(b"torn")
+    with pytest.raises(UsageError):
+        refit.check_settings(asked(tmp_path, **options, refit="never"), model_id)
     refit.check_settings(asked(tmp_path, **options), model_id)
     refit.check_settings(asked(tmp_path, refit="never"), model_id)
     refit.check_settings(asked(tmp_path, **options, refit="never"), "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from job.inventory.folders import walk
+from job.inventory.folders import folder_files
 from job.photos.decode import Rejected
 from job.photos.fetch import fetch
 from job.storage import s3, store
@@ -68,7 +68,7 @@ def test_a_name_that_is_not_utf_8_is_unreadable_and_nothing_else_is_read_for_it(
     (tmp_path / "in").mkdir()
     for name in names:
         (tmp_path / "in" / os.fsdecode(name)).write_bytes(name)
-    files = walk(str(tmp_path / "in"), "/nowhere", set())
+    files = folder_files(str(tmp_path / "in"), "/nowhere", set())
     listed = [{"path": store.printable(file.path), "bytes": file.bytes} for file in files]
     got = {row["path"]: data for row, data in fetch(listed, pool, 2, LIMIT)}
     assert len(got) == 3

@@ -6,24 +6,24 @@ import pytest
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory.comparison import Comparison
-from job.inventory.folders import walk
+from job.inventory.folders import folder_files
 from job.run import checks, run_record
 from job.run.run_record import Counts
 from tests.support import tables
-from tests.support.outputs import NETWORK, Made
+from tests.support.outputs import NETWORK, Output
 
 COUNTS = Counts(10, 0, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
 
 
-def compared(output: Made, backbone: str = NETWORK) -> Comparison:
+def compared(output: Output, backbone: str = NETWORK) -> Comparison:
     """Compare photos with an output that knows as many and one more."""
-    listed = sorted(walk(output.source, output.location, set()))
+    listed = sorted(folder_files(output.source, output.location, set()))
     assert len(listed) == 63
     with Comparison(listed, output.location, tables.snapshot(output.location), backbone) as found:
         return found
 
 
-def test_no_more_photos_are_taken_out_than_is_plausible(output: Made) -> None:
+def test_no_more_photos_are_taken_out_than_is_plausible(output: Output) -> None:
     found = compared(output)
     checks.check_missing(found, prune=False, max_pruned=0)
     checks.check_missing(found, prune=True, max_pruned=1 / 64)
@@ -32,7 +32,7 @@ def test_no_more_photos_are_taken_out_than_is_plausible(output: Made) -> None:
         checks.check_missing(found, prune=True, max_pruned=0.015)
 
 
-def test_rows_of_another_network_are_not_kept_beside_new_ones(output: Made) -> None:
+def test_rows_of_another_network_are_not_kept_beside_new_ones(output: Output) -> None:
     found = compared(output, "a newer network")
     sentence = "1 photos are not listed any more, and their features are of another network: take them out"
     with pytest.raises(DataError, match=sentence):

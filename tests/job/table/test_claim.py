@@ -7,6 +7,7 @@ import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -106,6 +107,15 @@ def test_another_input_is_refused_with_the_difference_and_nothing_is_touched(out
             claim.admit_run(output, found, wanted, overwrite=False)
         assert f"{words}: choose another --output, or replace them with --overwrite" in str(caught.value)
     assert contents(output) == before
+
+
+@pytest.mark.parametrize("damaged", ["no JSON", "[]"])
+def test_a_damaged_claim_is_another_input(tmp_path: Path, damaged: str) -> None:
+    table = replace(make(str(tmp_path), A), configuration={claim.MADE_FROM: damaged})
+    requested = claim.input_claim(["/photos"], None)
+    with pytest.raises(UsageError, match="holds the tables of another input"):
+        claim.admit_run(str(tmp_path), table, requested, overwrite=False)
+    assert claim.admit_run(str(tmp_path), table, requested, overwrite=True)
 
 
 def test_overwriting_removes_all_rows_by_the_commit_that_begins_and_what_was_made_of_them(

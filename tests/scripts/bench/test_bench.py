@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from job.inventory.folders import walk
+from job.inventory.folders import folder_files
 from scripts.bench import __main__ as bench
 from scripts.bench import comparison, daily, growth, process, samples
 from scripts.bench.figures import Measurement, Target, measurement
@@ -98,7 +98,7 @@ def test_a_quick_run_does_what_it_says_and_leaves_nothing(quick: Quick) -> None:
 def test_the_job_takes_a_made_up_output_for_its_own(sample: Path, tmp_path: Path, run: Run) -> None:
     photos, output, listed = tmp_path / "photos", str(tmp_path / "output"), tmp_path / "list.parquet"
     samples.copy_photos(samples.evenly_spaced(samples.photos_in(sample), 5), sample, photos)
-    new = list(walk(str(photos), output, set()))
+    new = list(folder_files(str(photos), output, set()))
     growth.write_list(listed, new, 1100)
     growth.write_output(output, new, 1100, np.random.default_rng(1).random((400, 1280), np.float32))
     found = run("--manifest", listed, "--output", output, "--max-variance-loss", "1")

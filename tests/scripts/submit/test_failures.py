@@ -14,7 +14,7 @@ from scripts.submit import failures
 from scripts.submit.driver_log import DriverLog, job_event
 from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
 from tests.support.aws_emulator import Answer
-from tests.support.cloud_stage import Made, line
+from tests.support.cloud_stage import CloudStage, line
 
 
 @pytest.mark.parametrize(
@@ -62,47 +62,47 @@ def test_without_a_sign_it_says_where_to_look() -> None:
     assert failures.advice(["something else"], driver_wrote=False) == NOTHING_WRITTEN
 
 
-def test_a_long_log_is_read_once_and_whole(made: Made) -> None:
-    made.submit("--run-id", "monday", "--detach")
+def test_a_long_log_is_read_once_and_whole(dev_stage: CloudStage) -> None:
+    dev_stage.submit("--run-id", "monday", "--detach")
     lines = [f"line {number}" for number in range(25)]
-    made.log("monday", *lines[:20])
-    made.log("monday", "an executor's", pod="spark-x-exec-1")
-    log = DriverLog(boto3.client("logs"), made.outputs["LogGroup"], "monday/", page=7)
+    dev_stage.log("monday", *lines[:20])
+    dev_stage.log("monday", "an executor's", pod="spark-x-exec-1")
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/", page=7)
     assert [*chain(*log.new_lines())] == lines[:20]
     assert not list(log.new_lines())
-    made.log("monday", *lines[20:])
+    dev_stage.log("monday", *lines[20:])
     assert [*chain(*log.new_lines())] == lines[20:]
 
 
-def test_a_page_that_fails_loses_no_line(made: Made) -> None:
-    made.submit("--run-id", "monday", "--detach")
+def test_a_page_that_fails_loses_no_line(dev_stage: CloudStage) -> None:
+    dev_stage.submit("--run-id", "monday", "--detach")
     lines = [f"line {number}" for number in range(10)]
-    made.log("monday", *lines)
-    log = DriverLog(boto3.client("logs"), made.outputs["LogGroup"], "monday/", page=4)
+    dev_stage.log("monday", *lines)
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/", page=4)
     pages = log.new_lines()
     assert next(pages) == lines[:4]
     assert next(pages) == lines[4:8]
     denied = Answer(400, b'{"__type": "AccessDeniedException", "message": "no"}')
-    made.cloud.fail_once(lambda request: request.action == "GetLogEvents", denied)
+    dev_stage.cloud.fail_once(lambda request: request.action == "GetLogEvents", denied)
     with pytest.raises(ClientError):
         next(pages)
     assert [*chain(*log.new_lines())] == lines[8:]
 
 
-def test_a_driver_that_is_started_again_is_read_too(made: Made) -> None:
-    made.submit("--run-id", "monday", "--detach")
-    log = DriverLog(boto3.client("logs"), made.outputs["LogGroup"], "monday/")
+def test_a_driver_that_is_started_again_is_read_too(dev_stage: CloudStage) -> None:
+    dev_stage.submit("--run-id", "monday", "--detach")
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/")
     assert not list(log.new_lines())
-    made.log("monday", "first")
-    made.log("monday", "second", pod="spark-y-driver")
+    dev_stage.log("monday", "first")
+    dev_stage.log("monday", "second", pod="spark-y-driver")
     assert list(log.new_lines()) == [["first"], ["second"]]
-    made.log("monday", "why", kind="stderr")
+    dev_stage.log("monday", "why", kind="stderr")
     assert log.last_lines(20) == ["why"]
 
 
-def test_a_log_group_that_is_gone_is_no_error(made: Made) -> None:
-    boto3.client("logs").delete_log_group(logGroupName=made.outputs["LogGroup"])
-    log = DriverLog(boto3.client("logs"), made.outputs["LogGroup"], "monday/")
+def test_a_log_group_that_is_gone_is_no_error(dev_stage: CloudStage) -> None:
+    boto3.client("logs").delete_log_group(logGroupName=dev_stage.outputs["LogGroup"])
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/")
     assert not list(log.new_lines())
     assert log.last_lines(20) == []
 

@@ -15,7 +15,7 @@ import yaml
 from scripts.submit import __main__ as submit
 from tests.support.aws_emulator import Request
 from tests.support.checked.requests import calls
-from tests.support.cloud_stage import Made, line
+from tests.support.cloud_stage import CloudStage, line
 
 ROOT = Path(__file__).parents[3]
 SUMMARY: dict[str, Any] = {
@@ -33,25 +33,27 @@ def is_start(request: Request) -> bool:
     return request.method == "POST" and request.path.endswith("/jobruns")
 
 
-def to_the_end(made: Made, *states: str, **last: Any) -> None:
+def to_the_end(dev_stage: CloudStage, *states: str, **last: Any) -> None:
     """Let the run go through states, one each time it is asked for; the last has more to say."""
-    made.cloud.states.extend({"state": state} for state in states[:-1])
-    made.cloud.states.append({"state": states[-1], **last})
+    dev_stage.cloud.states.extend({"state": state} for state in states[:-1])
+    dev_stage.cloud.states.append({"state": states[-1], **last})
 
 
-def test_a_run_is_followed_from_nothing_to_its_end(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    made.cloud.states += [
+def test_a_run_is_followed_from_nothing_to_its_end(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dev_stage.cloud.states += [
         {"state": "PENDING"},
         {"state": "PENDING"},
         {"state": "SUBMITTED"},
         {
             "state": "RUNNING",
-            "then": lambda: made.log("monday", line("run_started", "run monday"), "not ours"),
+            "then": lambda: dev_stage.log("monday", line("run_started", "run monday"), "not ours"),
         },
         {"state": "RUNNING"},
-        {"state": "COMPLETED", "then": lambda: made.log("monday", {**line("summary", ""), **SUMMARY})},
+        {"state": "COMPLETED", "then": lambda: dev_stage.log("monday", {**line("summary", ""), **SUMMARY})},
     ]
-    assert made.submit("--run-id", "monday") == 0
+    assert dev_stage.submit("--run-id", "monday") == 0
     shown = capsys.readouterr()
     states = [words[1] for words in map(str.split, shown.out.splitlines()) if "after" in words]
     assert states == ["PENDING", "SUBMITTED", "RUNNING", "COMPLETED"]
@@ -61,48 +63,52 @@ def test_a_run_is_followed_from_nothing_to_its_end(made: Made, capsys: pytest.Ca
     assert "161  (on 8 cores)" in shown.out
     assert "s3://results/fruits/runs/monday.2.json" in shown.out
     assert "about 0.0" in shown.out
-    assert made.image in shown.err
-    assert set(made.waited) == {5.0}
-    assert len(made.cloud.runs()) == 1
+    assert dev_stage.image in shown.err
+    assert set(dev_stage.waited) == {5.0}
+    assert len(dev_stage.cloud.runs()) == 1
 
 
-def test_a_run_with_nothing_new_ends_like_any_other(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_nothing_new_ends_like_any_other(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
     said = {**line("summary", ""), **SUMMARY, "photos_per_second": None, "cores": None}
-    made.cloud.states.append({"state": "COMPLETED", "then": lambda: made.log("monday", said)})
-    assert made.submit("--run-id", "monday") == 0
+    dev_stage.cloud.states.append({"state": "COMPLETED", "then": lambda: dev_stage.log("monday", said)})
+    assert dev_stage.submit("--run-id", "monday") == 0
     assert "photos/second  none was read" in capsys.readouterr().out
 
 
-def test_what_is_sent_is_what_was_asked_for(made: Made, tmp_path: Path) -> None:
-    where = ("--input", f"s3://{made.outputs['PhotosBucket']}/photos/2026", "--variance", "0.9")
-    assert made.submit("--run-id", "monday", "--size", "medium", "--detach", "--", *where) == 0
+def test_what_is_sent_is_what_was_asked_for(dev_stage: CloudStage, tmp_path: Path) -> None:
+    where = ("--input", f"s3://{dev_stage.outputs['PhotosBucket']}/photos/2026", "--variance", "0.9")
+    assert dev_stage.submit("--run-id", "monday", "--size", "medium", "--detach", "--", *where) == 0
     sent = next(call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun")
     driver = sent["jobDriver"]["sparkSubmitJobDriver"]
     assert driver["entryPointArguments"] == [
-        *where, "--output", f"s3://{made.outputs['ResultsBucket']}/results/fruits",
+        *where, "--output", f"s3://{dev_stage.outputs['ResultsBucket']}/results/fruits",
         "--run-id", "monday", "--log-format", "json",
     ]  # fmt: skip
-    assert f"spark.kubernetes.container.image={made.image}" in driver["sparkSubmitParameters"]
+    assert f"spark.kubernetes.container.image={dev_stage.image}" in driver["sparkSubmitParameters"]
     assert "spark.dynamicAllocation.maxExecutors=10" in driver["sparkSubmitParameters"]
-    assert sent["executionRoleArn"] == made.outputs["ExecutionRoleArn"]
+    assert sent["executionRoleArn"] == dev_stage.outputs["ExecutionRoleArn"]
     assert sent["tags"] == {"project": "fruits", "stage": "dev", "size": "medium"}
     watched = sent["configurationOverrides"]["monitoringConfiguration"]
-    assert watched["cloudWatchMonitoringConfiguration"]["logGroupName"] == made.outputs["LogGroup"]
+    assert watched["cloudWatchMonitoringConfiguration"]["logGroupName"] == dev_stage.outputs["LogGroup"]
     s3 = boto3.client("s3")
     for role in ("driver", "executor"):
         key = f"submissions/monday/{role}-pod.yaml"
-        pod = yaml.safe_load(s3.get_object(Bucket=made.outputs["ResultsBucket"], Key=key)["Body"].read())
+        pod = yaml.safe_load(s3.get_object(Bucket=dev_stage.outputs["ResultsBucket"], Key=key)["Body"].read())
         assert pod["metadata"]["labels"]["fruits/run"] == "monday"
-        assert f"s3://{made.outputs['ResultsBucket']}/{key}" in driver["sparkSubmitParameters"]
+        assert f"s3://{dev_stage.outputs['ResultsBucket']}/{key}" in driver["sparkSubmitParameters"]
 
 
-def test_a_failed_run_says_why_and_what_to_do(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_says_why_and_what_to_do(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
     said = "java.lang.OutOfMemoryError: Java heap space"
     to_the_end(
-        made, "RUNNING", "FAILED", failure_reason="USER_ERROR", state_details="exit code 137",
-        then=lambda: made.log("monday", said, kind="stderr"),
+        dev_stage, "RUNNING", "FAILED", failure_reason="USER_ERROR", state_details="exit code 137",
+        then=lambda: dev_stage.log("monday", said, kind="stderr"),
     )  # fmt: skip
-    assert made.submit("--run-id", "monday") == 1
+    assert dev_stage.submit("--run-id", "monday") == 1
     shown = capsys.readouterr()
     assert "error: run monday failed: USER_ERROR: exit code 137" in shown.err
     assert "what to do: a container ran out of memory" in shown.err
@@ -113,97 +119,97 @@ def test_a_failed_run_says_why_and_what_to_do(made: Made, capsys: pytest.Capture
     ("code", "reason"), [(3, "20 of 100 photos were rejected"), (4, "bucket is in London")]
 )
 def test_the_exit_code_is_the_jobs_own(
-    made: Made, capsys: pytest.CaptureFixture[str], code: int, reason: str
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], code: int, reason: str
 ) -> None:
-    assert made.submit("--run-id", "monday", "--detach") == 0
-    made.log("monday", line("run_failed", reason, exit_code=code) | {"level": "error"})
-    to_the_end(made, "FAILED", failure_reason="USER_ERROR", state_details="see the log")
-    assert made.submit("follow", "monday") == code
+    assert dev_stage.submit("--run-id", "monday", "--detach") == 0
+    dev_stage.log("monday", line("run_failed", reason, exit_code=code) | {"level": "error"})
+    to_the_end(dev_stage, "FAILED", failure_reason="USER_ERROR", state_details="see the log")
+    assert dev_stage.submit("follow", "monday") == code
     shown = capsys.readouterr()
     assert f"error: {reason}" in shown.out
     assert f"error: run monday failed: {reason}" in shown.err
 
 
 def test_a_run_that_fails_before_its_driver_starts_says_where_to_look(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    to_the_end(made, "PENDING", "FAILED", failure_reason="INTERNAL_ERROR", state_details="nothing known")
-    assert made.submit("--run-id", "monday") == 1
+    to_the_end(dev_stage, "PENDING", "FAILED", failure_reason="INTERNAL_ERROR", state_details="nothing known")
+    assert dev_stage.submit("--run-id", "monday") == 1
     assert "kubectl get events --namespace fruits" in capsys.readouterr().err
 
 
-def test_a_cancelled_run_ends_with_5(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    to_the_end(made, "RUNNING", "CANCEL_PENDING", "CANCELLED")
-    assert made.submit("--run-id", "monday") == 5
+def test_a_cancelled_run_ends_with_5(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    to_the_end(dev_stage, "RUNNING", "CANCEL_PENDING", "CANCELLED")
+    assert dev_stage.submit("--run-id", "monday") == 5
     said = capsys.readouterr().err
     assert "error: run monday was cancelled; nothing of it is committed\n" in said
     assert "goes on" not in said
 
 
-def test_cancel_cancels_and_waits(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert made.submit("--run-id", "monday", "--detach") == 0
-    assert made.submit("cancel", "monday") == 0
-    assert made.cloud.runs()[0].state == "CANCELLED"
-    assert made.submit("cancel", "monday") == 2
+def test_cancel_cancels_and_waits(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev_stage.submit("--run-id", "monday", "--detach") == 0
+    assert dev_stage.submit("cancel", "monday") == 0
+    assert dev_stage.cloud.runs()[0].state == "CANCELLED"
+    assert dev_stage.submit("cancel", "monday") == 2
     assert "run monday is over, CANCELLED: nothing is cancelled" in capsys.readouterr().err
 
 
-def test_runs_are_listed_newest_first(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert made.submit("list") == 0
+def test_runs_are_listed_newest_first(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev_stage.submit("list") == 0
     assert capsys.readouterr().out == "no runs yet\n"
     for day, name in enumerate(("monday", "tuesday"), 1):
-        made.submit("--run-id", name, "--detach")
-        made.cloud.runs()[-1].created_at = datetime(2026, 11, day, tzinfo=UTC)
+        dev_stage.submit("--run-id", name, "--detach")
+        dev_stage.cloud.runs()[-1].created_at = datetime(2026, 11, day, tzinfo=UTC)
     capsys.readouterr()
-    assert made.submit("list") == 0
+    assert dev_stage.submit("list") == 0
     assert [text.split()[-1] for text in capsys.readouterr().out.splitlines()] == ["tuesday", "monday"]
-    assert made.submit("list", "--json") == 0
+    assert dev_stage.submit("list", "--json") == 0
     listed = [json.loads(text)["name"] for text in capsys.readouterr().out.splitlines()]
     assert listed == ["tuesday", "monday"]
 
 
-def test_json_is_one_object_a_line(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    to_the_end(made, "RUNNING", "COMPLETED", then=lambda: made.log("monday", "no line of ours"))
-    assert made.submit("--run-id", "monday", "--json") == 0
+def test_json_is_one_object_a_line(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    to_the_end(dev_stage, "RUNNING", "COMPLETED", then=lambda: dev_stage.log("monday", "no line of ours"))
+    assert dev_stage.submit("--run-id", "monday", "--json") == 0
     events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["note", "state", "state", "ended"]
-    assert events[0]["run"] == "monday" and events[0]["image"] == made.image
+    assert events[0]["run"] == "monday" and events[0]["image"] == dev_stage.image
     assert "./scripts/submit.sh follow monday" in events[0]["watch"]
-    assert events[-1]["state"] == "COMPLETED" and events[-1]["run"] == made.cloud.runs()[0].id
+    assert events[-1]["state"] == "COMPLETED" and events[-1]["run"] == dev_stage.cloud.runs()[0].id
 
 
-def test_a_dry_run_starts_nothing(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert made.submit("--run-id", "monday", "--dry-run") == 0
+def test_a_dry_run_starts_nothing(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev_stage.submit("--run-id", "monday", "--dry-run") == 0
     request = yaml.safe_load(capsys.readouterr().out)
     assert request["name"] == "monday"
-    assert made.submit("--run-id", "monday", "--dry-run", "--json") == 0
+    assert dev_stage.submit("--run-id", "monday", "--dry-run", "--json") == 0
     assert json.loads(capsys.readouterr().out) == request
-    assert not made.cloud.runs()
-    assert not boto3.client("s3").list_objects_v2(Bucket=made.outputs["ResultsBucket"]).get("Contents")
+    assert not dev_stage.cloud.runs()
+    assert not boto3.client("s3").list_objects_v2(Bucket=dev_stage.outputs["ResultsBucket"]).get("Contents")
 
 
 def test_acks_resource_is_printed_and_its_pod_templates_are_uploaded(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert made.submit("--run-id", "monday", "--ack") == 0
+    assert dev_stage.submit("--run-id", "monday", "--ack") == 0
     resource = yaml.safe_load(capsys.readouterr().out)
     assert (resource["kind"], resource["metadata"]["name"]) == ("JobRun", "monday")
-    listed = boto3.client("s3").list_objects_v2(Bucket=made.outputs["ResultsBucket"])["Contents"]
+    listed = boto3.client("s3").list_objects_v2(Bucket=dev_stage.outputs["ResultsBucket"])["Contents"]
     for key in (one["Key"] for one in listed):
-        where = f"s3://{made.outputs['ResultsBucket']}/{key}"
+        where = f"s3://{dev_stage.outputs['ResultsBucket']}/{key}"
         assert where in resource["spec"]["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"]
     assert len(listed) == 2
-    assert not made.cloud.runs()
+    assert not dev_stage.cloud.runs()
 
 
-def test_the_shell_command_answers(made: Made) -> None:
+def test_the_shell_command_answers(dev_stage: CloudStage) -> None:
     done = subprocess.run(
         [ROOT / "scripts" / "submit.sh", "--run-id", "monday", "--detach"],
         capture_output=True, text=True, check=False, env=dict(os.environ),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "started: ./scripts/submit.sh follow monday\n"
-    assert len(made.cloud.runs()) == 1
+    assert len(dev_stage.cloud.runs()) == 1
 
 
 def test_help_tells_readers_of_the_table_what_the_readme_tells(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,18 +13,18 @@ from scripts.submit import __main__ as submit
 from tests.scripts.submit.test_submit import is_start
 from tests.support.aws_emulator import Answer, Cloud
 from tests.support.checked.requests import calls
-from tests.support.cloud_stage import Made, make_virtual_cluster, push
+from tests.support.cloud_stage import CloudStage, make_virtual_cluster, push
 
 ROOT = Path(__file__).parents[3]
 
 
-def refused(made: Made, capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
+def refused(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
     """Run submit.sh, and return its one sentence."""
-    assert made.submit(*arguments) == code
+    assert dev_stage.submit(*arguments) == code
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert not made.cloud.runs()
-    assert not boto3.client("s3").list_objects_v2(Bucket=made.outputs["ResultsBucket"]).get("Contents")
+    assert not dev_stage.cloud.runs()
+    assert not boto3.client("s3").list_objects_v2(Bucket=dev_stage.outputs["ResultsBucket"]).get("Contents")
     return errors[0]
 
 
@@ -58,35 +58,39 @@ def refused(made: Made, capsys: pytest.CaptureFixture[str], code: int, *argument
     ],
 )
 def test_wrong_arguments_end_with_2(
-    made: Made, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
 ) -> None:
-    assert sentence in refused(made, capsys, 2, *arguments)
+    assert sentence in refused(dev_stage, capsys, 2, *arguments)
 
 
 def test_a_stack_of_somebody_elses_is_refused(
-    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = Stack("fruits-dev", "CREATE_COMPLETE", {"Other": "x"}, {})
     monkeypatch.setattr("scripts.cloud.stage.find_stack", lambda *_: foreign)
-    assert "stack fruits-dev lacks ExecutionRoleArn, KeyArn" in refused(made, capsys, 2)
+    assert "stack fruits-dev lacks ExecutionRoleArn, KeyArn" in refused(dev_stage, capsys, 2)
 
 
-def test_a_bucket_that_is_not_there_is_named(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "there is no bucket 'nowhere'" in refused(made, capsys, 2, "--", "--input", "s3://nowhere/x")
+def test_a_bucket_that_is_not_there_is_named(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "there is no bucket 'nowhere'" in refused(dev_stage, capsys, 2, "--", "--input", "s3://nowhere/x")
 
 
-def test_two_virtual_clusters_are_asked_about(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_virtual_clusters_are_asked_about(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = make_virtual_cluster("another")
-    sentence = refused(made, capsys, 2)
+    sentence = refused(dev_stage, capsys, 2)
     assert "2 virtual clusters run on fruits-dev: name one of" in sentence
     assert other in sentence
-    assert made.submit("--virtual-cluster", other, "--run-id", "monday", "--detach") == 0
-    assert made.cloud.runs()[0].virtual_cluster_id == other
+    assert dev_stage.submit("--virtual-cluster", other, "--run-id", "monday", "--detach") == 0
+    assert dev_stage.cloud.runs()[0].virtual_cluster_id == other
 
 
-def test_no_virtual_cluster_is_said(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    boto3.client("emr-containers").delete_virtual_cluster(id=made.virtual_cluster)
-    sentence = refused(made, capsys, 2)
+def test_no_virtual_cluster_is_said(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    boto3.client("emr-containers").delete_virtual_cluster(id=dev_stage.virtual_cluster)
+    sentence = refused(dev_stage, capsys, 2)
     says = "no virtual cluster runs on EKS cluster fruits-dev: make it with ./scripts/cluster.sh up"
     assert says in sentence
 
@@ -98,18 +102,20 @@ def test_no_stack_is_said(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == f"error: {said}\n"
 
 
-def test_the_newest_image_is_taken_unless_a_tag_or_digest_is_named(made: Made, tmp_path: Path) -> None:
-    newer = push(made.outputs["RepositoryName"], "newer")
+def test_the_newest_image_is_taken_unless_a_tag_or_digest_is_named(
+    dev_stage: CloudStage, tmp_path: Path
+) -> None:
+    newer = push(dev_stage.outputs["RepositoryName"], "newer")
     for backend in _images():
         backend.image_pushed_at = 2_000_000_000 if backend.image_tag == "newer" else 1_000_000_000
     for wanted in ((), ("--image", "abc123"), ("--image", newer)):
-        assert made.submit("--detach", *wanted) == 0
+        assert dev_stage.submit("--detach", *wanted) == 0
     sent = [call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun"]
     used = [one["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"].split()[1] for one in sent]
-    repository = made.outputs["RepositoryUri"]
+    repository = dev_stage.outputs["RepositoryUri"]
     assert used == [
         f"spark.kubernetes.container.image={image}"
-        for image in (f"{repository}@{newer}", made.image, f"{repository}@{newer}")
+        for image in (f"{repository}@{newer}", dev_stage.image, f"{repository}@{newer}")
     ]
 
 
@@ -119,10 +125,12 @@ def _images() -> list[Any]:
     return list(ecr_backends["123456789012"]["eu-west-1"].repositories["fruits-dev"].images)
 
 
-def test_an_empty_repository_says_how_to_push(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    digest = made.image.partition("@")[2]
+def test_an_empty_repository_says_how_to_push(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = dev_stage.image.partition("@")[2]
     boto3.client("ecr").batch_delete_image(repositoryName="fruits-dev", imageIds=[{"imageDigest": digest}])
-    sentence = refused(made, capsys, 2)
+    sentence = refused(dev_stage, capsys, 2)
     assert "there is no image yet in repository fruits-dev: push one with ./scripts/push-image.sh" in sentence
 
 
@@ -136,61 +144,61 @@ def test_an_empty_repository_says_how_to_push(made: Made, capsys: pytest.Capture
     ],
 )
 def test_a_refusal_of_aws_ends_with_6(
-    made: Made, capsys: pytest.CaptureFixture[str], status: int, code: str, sentence: str
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], status: int, code: str, sentence: str
 ) -> None:
     body = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>".encode()
     answer = Answer(status, body, (("Content-Type", "text/xml"),))
-    made.cloud.fail_once(lambda request: request.action == "DescribeStacks", *[answer] * 6)
-    assert sentence in refused(made, capsys, 6)
+    dev_stage.cloud.fail_once(lambda request: request.action == "DescribeStacks", *[answer] * 6)
+    assert sentence in refused(dev_stage, capsys, 6)
 
 
-def test_throttling_is_tried_again(made: Made) -> None:
+def test_throttling_is_tried_again(dev_stage: CloudStage) -> None:
     slow = Answer(429, b'{"message": "slow down"}', (("x-amzn-ErrorType", "ThrottlingException"),))
-    made.cloud.fail_once(is_start, slow, slow)
-    assert made.submit("--run-id", "monday", "--detach") == 0
-    assert len(made.cloud.runs()) == 1
-    assert sum(map(is_start, made.cloud.requests)) == 3
+    dev_stage.cloud.fail_once(is_start, slow, slow)
+    assert dev_stage.submit("--run-id", "monday", "--detach") == 0
+    assert len(dev_stage.cloud.runs()) == 1
+    assert sum(map(is_start, dev_stage.cloud.requests)) == 3
 
 
 def test_no_credentials_and_an_unknown_profile_end_with_6(
-    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as without:
         without.delenv("AWS_ACCESS_KEY_ID")
         without.delenv("AWS_SECRET_ACCESS_KEY")
-        assert made.submit() == 6
+        assert dev_stage.submit() == 6
     assert capsys.readouterr().err == (
         "error: no AWS credentials (NoCredentialsError): log in, or name a profile with --profile\n"
     )
-    assert made.submit("--profile", "nobody") == 6
+    assert dev_stage.submit("--profile", "nobody") == 6
     assert "no AWS credentials (ProfileNotFound)" in capsys.readouterr().err
 
 
 def test_a_refused_start_is_said_and_can_be_tried_again(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusal = Answer(
         400, b'{"message": "role is not assumable"}', (("x-amzn-ErrorType", "ValidationException"),)
     )
-    made.cloud.fail_once(is_start, refusal)
-    assert made.submit("--run-id", "monday") == 6
+    dev_stage.cloud.fail_once(is_start, refusal)
+    assert dev_stage.submit("--run-id", "monday") == 6
     said = capsys.readouterr().err
     assert "AWS refuses StartJobRun (ValidationException): role is not assumable" in said
-    assert not made.cloud.runs()
-    assert made.submit("--run-id", "monday", "--detach") == 0
+    assert not dev_stage.cloud.runs()
+    assert dev_stage.submit("--run-id", "monday", "--detach") == 0
 
 
 def test_a_start_that_nobody_answers_says_how_to_go_on(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made.cloud.rules.append(lambda request: Answer(None) if is_start(request) else None)
-    assert made.submit("--run-id", "monday") == 6
+    dev_stage.cloud.rules.append(lambda request: Answer(None) if is_start(request) else None)
+    assert dev_stage.submit("--run-id", "monday") == 6
     said = capsys.readouterr().err
     assert "the same command with --run-id monday starts it once and no more" in said
 
 
-def test_a_reader_that_goes_away_is_no_traceback(made: Made) -> None:
-    assert made.submit("--run-id", "monday", "--detach") == 0
+def test_a_reader_that_goes_away_is_no_traceback(dev_stage: CloudStage) -> None:
+    assert dev_stage.submit("--run-id", "monday", "--detach") == 0
     command = f"{sys.executable} {ROOT}/scripts/submit/__main__.py list | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr

@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from tests.scripts.submit.test_submit_errors import refused
-from tests.support.cloud_stage import Made
+from tests.support.cloud_stage import CloudStage
 
 ECR = "123456789012.dkr.ecr.{}.amazonaws.com"
 DIGEST = "sha256:" + "0" * 64
@@ -16,24 +16,26 @@ DIGEST = "sha256:" + "0" * 64
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-2"])
 @pytest.mark.parametrize("option", ["--input", "--output"])
 def test_a_bucket_outside_the_eu_is_refused_with_4(
-    made: Made, capsys: pytest.CaptureFixture[str], region: str, option: str
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], region: str, option: str
 ) -> None:
     where: Any = (
         {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     )
     boto3.client("s3", region_name=region).create_bucket(Bucket="far-away", **where)
-    sentence = refused(made, capsys, 4, "--", option, "s3://far-away/photos")
+    sentence = refused(dev_stage, capsys, 4, "--", option, "s3://far-away/photos")
     assert f"bucket 'far-away' is in {region}" in sentence
 
 
-def test_a_region_outside_the_eu_is_refused_with_4(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "region us-east-1 is not one of the EU's" in refused(made, capsys, 4, "--region", "us-east-1")
+def test_a_region_outside_the_eu_is_refused_with_4(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "region us-east-1 is not one of the EU's" in refused(dev_stage, capsys, 4, "--region", "us-east-1")
 
 
 def test_a_region_that_the_job_excludes_is_refused_with_4(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refused(made, capsys, 4, "--", "--regions", "eu-central-1")
+    said = refused(dev_stage, capsys, 4, "--", "--regions", "eu-central-1")
     assert "region eu-west-1 is not among eu-central-1" in said
 
 
@@ -47,37 +49,39 @@ def test_a_region_that_the_job_excludes_is_refused_with_4(
     ],
 )
 def test_an_image_outside_the_eu_is_refused_with_4(
-    made: Made, capsys: pytest.CaptureFixture[str], image: str, sentence: str
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], image: str, sentence: str
 ) -> None:
-    assert sentence in refused(made, capsys, 4, "--image", image)
+    assert sentence in refused(dev_stage, capsys, 4, "--image", image)
 
 
 def test_a_key_outside_the_eu_is_refused_with_4(
-    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arn = made.outputs["KeyArn"].replace("eu-west-1", "us-east-1")
-    monkeypatch.setattr("scripts.cloud.stage.account_outputs", lambda *_: {**made.outputs, "KeyArn": arn})
-    assert "the key is in us-east-1" in refused(made, capsys, 4)
+    arn = dev_stage.outputs["KeyArn"].replace("eu-west-1", "us-east-1")
+    monkeypatch.setattr(
+        "scripts.cloud.stage.account_outputs", lambda *_: {**dev_stage.outputs, "KeyArn": arn}
+    )
+    assert "the key is in us-east-1" in refused(dev_stage, capsys, 4)
 
 
 def test_s3_is_asked_with_the_credentials_that_were_named(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dev_stage: CloudStage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "credentials"
     file.write_text("[other]\naws_access_key_id = OTHERKEY\naws_secret_access_key = x\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    before = len(made.cloud.requests)
-    assert made.submit("--profile", "other", "--detach") == 0
-    assert {request.key for request in made.cloud.requests[before:]} == {"OTHERKEY"}
+    before = len(dev_stage.cloud.requests)
+    assert dev_stage.submit("--profile", "other", "--detach") == 0
+    assert {request.key for request in dev_stage.cloud.requests[before:]} == {"OTHERKEY"}
 
 
 def test_a_place_in_the_eu_that_the_role_may_not_use_is_warned_of(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     boto3.client("s3", region_name="eu-west-3").create_bucket(
         Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
     )
-    assert made.submit("--detach", "--", "--output", "s3://elsewhere/results") == 0
+    assert dev_stage.submit("--detach", "--", "--output", "s3://elsewhere/results") == 0
     said = capsys.readouterr().err
     assert "warning: the job's role has no rights to s3://elsewhere/results" in said
     assert said.count("warning") == 1

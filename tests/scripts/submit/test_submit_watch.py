@@ -14,7 +14,7 @@ import pytest
 from scripts.submit import __main__ as submit
 from tests.scripts.submit.test_submit import is_start, to_the_end
 from tests.support.aws_emulator import Answer, Request
-from tests.support.cloud_stage import Made, line
+from tests.support.cloud_stage import CloudStage, line
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,12 +38,12 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_c_cancels_and_waits_for_the_end(
-    made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal.setattr("builtins.input", lambda: "c")
-    made.cloud.states.append({"state": "PENDING"})
+    dev_stage.cloud.states.append({"state": "PENDING"})
     assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 5
-    assert made.cloud.runs()[0].state == "CANCELLED"
+    assert dev_stage.cloud.runs()[0].state == "CANCELLED"
     assert "run monday was cancelled" in capsys.readouterr().err
 
 
@@ -57,7 +57,7 @@ def press(*_: object) -> NoReturn:
     ids=["Enter", "a second Ctrl-C", "no terminal"],
 )
 def test_only_watching_stops_unless_somebody_says_c(
-    made: Made,
+    dev_stage: CloudStage,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     is_terminal: bool,
@@ -65,17 +65,17 @@ def test_only_watching_stops_unless_somebody_says_c(
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal, raising=False)
     monkeypatch.setattr("builtins.input", answer)
-    made.cloud.states += [{"state": "PENDING"}, {"state": "RUNNING"}]
+    dev_stage.cloud.states += [{"state": "PENDING"}, {"state": "RUNNING"}]
     assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 130
     said = capsys.readouterr().err
     assert ("cancel run monday (c), or only stop watching (Enter)?" in said) == is_terminal
     assert "it goes on: ./scripts/submit.sh follow monday" in said
-    assert made.cloud.runs()[0].state != "CANCELLED"
+    assert dev_stage.cloud.runs()[0].state != "CANCELLED"
 
 
-def test_a_real_terminal_is_asked(made: Made) -> None:
+def test_a_real_terminal_is_asked(dev_stage: CloudStage) -> None:
     """Real signals to a real process on a terminal of its own: the whole way, once."""
-    made.cloud.states += [{"state": "RUNNING"}]
+    dev_stage.cloud.states += [{"state": "RUNNING"}]
     ours, its = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-B", "-m", "scripts.submit", "--run-id", "monday", "--poll", "60"],
@@ -94,22 +94,22 @@ def test_a_real_terminal_is_asked(made: Made) -> None:
         rest = process.stdout.read()
         assert process.wait(60) == 5, rest
         assert "cancel run monday (c)" in rest
-        assert made.cloud.runs()[0].state == "CANCELLED"
+        assert dev_stage.cloud.runs()[0].state == "CANCELLED"
     finally:
         process.kill()
         process.wait()
         os.close(ours)
 
 
-def test_a_lost_network_is_waited_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_network_is_waited_for(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
     lost = [Answer(None)] * 14  # two whole rounds of botocore's own tries, and a part of a third
 
     def described(request: Request) -> bool:
         return request.method == "GET" and "/jobruns/" in request.path
 
-    made.cloud.fail_once(described, *lost)
-    to_the_end(made, "RUNNING", "COMPLETED")
-    assert made.submit("--run-id", "monday") == 0
+    dev_stage.cloud.fail_once(described, *lost)
+    to_the_end(dev_stage, "RUNNING", "COMPLETED")
+    assert dev_stage.submit("--run-id", "monday") == 0
     said = capsys.readouterr().out
     assert said.count("AWS could not be asked") == 1
     assert "the run goes on, and so will this" in said
@@ -117,107 +117,112 @@ def test_a_lost_network_is_waited_for(made: Made, capsys: pytest.CaptureFixture[
 
 
 def test_credentials_that_expire_while_watching_say_how_to_go_on(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expired = Answer(403, b'{"message": "expired"}', (("x-amzn-ErrorType", "ExpiredTokenException"),))
-    made.cloud.states.append({"state": "RUNNING"})
-    made.cloud.rules.append(
-        lambda request: expired if "/jobruns/" in request.path and not made.cloud.states else None
+    dev_stage.cloud.states.append({"state": "RUNNING"})
+    dev_stage.cloud.rules.append(
+        lambda request: expired if "/jobruns/" in request.path and not dev_stage.cloud.states else None
     )
-    assert made.submit("--run-id", "monday") == 6
+    assert dev_stage.submit("--run-id", "monday") == 6
     said = capsys.readouterr().err
     assert "the run goes on: ./scripts/submit.sh follow monday" in said
     assert "the credentials have expired" in said
 
 
 def test_a_log_that_may_not_be_read_does_not_end_the_watch(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     denied = Answer(400, b'{"__type": "AccessDeniedException", "message": "no"}')
-    made.cloud.rules.append(lambda request: denied if request.action == "DescribeLogStreams" else None)
-    to_the_end(made, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
-    assert made.submit("--run-id", "monday") == 1
+    dev_stage.cloud.rules.append(lambda request: denied if request.action == "DescribeLogStreams" else None)
+    to_the_end(dev_stage, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
+    assert dev_stage.submit("--run-id", "monday") == 1
     shown = capsys.readouterr()
     assert shown.out.count("the driver's log cannot be shown") == 1
     assert "choose a smaller --size" in shown.err
 
 
 def test_an_interrupt_before_the_start_starts_nothing(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("scripts.submit.lookups.image_by_digest", press)
-    assert made.submit("--run-id", "monday") == 130
+    assert dev_stage.submit("--run-id", "monday") == 130
     assert capsys.readouterr().err == "error: interrupted\n"
-    assert not made.cloud.runs()
+    assert not dev_stage.cloud.runs()
 
 
 def test_a_run_that_ends_while_it_is_cancelled_is_told_as_it_ended(
-    made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def answer() -> str:
-        made.cloud.runs()[0].state = "COMPLETED"
+        dev_stage.cloud.runs()[0].state = "COMPLETED"
         return "c"
 
     terminal.setattr("builtins.input", answer)
-    made.cloud.states.append({"state": "PENDING"})
+    dev_stage.cloud.states.append({"state": "PENDING"})
     assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 0
     assert "COMPLETED" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
 def test_a_closed_terminal_says_how_to_find_the_run(
-    made: Made, terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sign: signal.Signals
+    dev_stage: CloudStage,
+    terminal: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sign: signal.Signals,
 ) -> None:
     terminal.setattr("builtins.input", lambda: pytest.fail("nobody is there to answer"))
-    made.cloud.states.append({"state": "RUNNING"})
+    dev_stage.cloud.states.append({"state": "RUNNING"})
     assert submit.main(["--run-id", "monday"], wait=lambda _: os.kill(os.getpid(), sign)) == 130
     assert "it goes on: ./scripts/submit.sh follow monday" in capsys.readouterr().err
-    assert made.cloud.runs()[0].state == "RUNNING"
+    assert dev_stage.cloud.runs()[0].state == "RUNNING"
 
 
-def test_a_line_that_is_late_is_waited_for(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_that_is_late_is_waited_for(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
     reason = line("run_failed", "bucket 'far' is in London", exit_code=4) | {"level": "error"}
-    made.cloud.states += [
+    dev_stage.cloud.states += [
         {"state": "RUNNING"},
         {"state": "FAILED", "failure_reason": "USER_ERROR"},
         {"state": "FAILED"},
-        {"state": "FAILED", "then": lambda: made.log("monday", reason)},
+        {"state": "FAILED", "then": lambda: dev_stage.log("monday", reason)},
     ]
-    assert made.submit("--run-id", "monday") == 4
+    assert dev_stage.submit("--run-id", "monday") == 4
     assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
 
 
-def test_a_second_attempt_is_judged_by_its_own_words(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_attempt_is_judged_by_its_own_words(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = [line("run_started", "run monday"), line("run_failed", "S3 failed", exit_code=3)]
     again = line("run_started", "again")
-    made.cloud.states += [
-        {"state": "RUNNING", "then": lambda: made.log("monday", *first)},
-        {"state": "RUNNING", "then": lambda: made.log("monday", again, pod="y-driver")},
+    dev_stage.cloud.states += [
+        {"state": "RUNNING", "then": lambda: dev_stage.log("monday", *first)},
+        {"state": "RUNNING", "then": lambda: dev_stage.log("monday", again, pod="y-driver")},
         {"state": "FAILED", "state_details": "OOMKilled"},
     ]
-    assert made.submit("--run-id", "monday") == 1
+    assert dev_stage.submit("--run-id", "monday") == 1
     said = capsys.readouterr().err
     assert "run monday failed: OOMKilled" in said
     assert "out of memory" in said
 
 
 def test_the_way_back_names_all_that_it_needs(
-    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FRUITS_STAGE", "prod")
-    where = ("--stage", "dev", "--virtual-cluster", made.virtual_cluster)
-    assert made.submit("--run-id", "monday", "--detach", *where) == 0
-    follow = f"./scripts/submit.sh follow monday --stage dev --virtual-cluster {made.virtual_cluster}"
+    where = ("--stage", "dev", "--virtual-cluster", dev_stage.virtual_cluster)
+    assert dev_stage.submit("--run-id", "monday", "--detach", *where) == 0
+    follow = f"./scripts/submit.sh follow monday --stage dev --virtual-cluster {dev_stage.virtual_cluster}"
     assert capsys.readouterr().out == f"started: {follow}\n"
 
 
 def test_an_interrupt_during_the_start_says_how_to_go_on(
-    made: Made, capsys: pytest.CaptureFixture[str]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def lose(request: Request) -> None:
         if is_start(request):
             os.kill(os.getpid(), signal.SIGINT)
 
-    made.cloud.rules.append(lose)
-    assert made.submit("--run-id", "monday") == 130
+    dev_stage.cloud.rules.append(lose)
+    assert dev_stage.submit("--run-id", "monday") == 130
     assert "the same command with --run-id monday starts it once and no more" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.checked.requests import calls
-from tests.support.cloud_stage import Made
+from tests.support.cloud_stage import CloudStage
 from tests.support.keras_network import some
 from tests.support.spark_session import CACHE
 
@@ -56,14 +56,14 @@ def spark_submit() -> Path:
 
 
 def test_the_request_that_was_sent_runs_on_photos_and_writes_where_it_says(
-    made: Made, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dev_stage: CloudStage, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3 = boto3.client("s3")
     photos = some(sample, 60)
     for photo in photos:
         key = f"photos/{photo.parent.parent.name}/{photo.parent.name}/{photo.name}"
-        s3.put_object(Bucket=made.outputs["PhotosBucket"], Key=key, Body=photo.read_bytes())
-    assert made.submit("--run-id", "monday", "--detach", "--", "--components", "7") == 0
+        s3.put_object(Bucket=dev_stage.outputs["PhotosBucket"], Key=key, Body=photo.read_bytes())
+    assert dev_stage.submit("--run-id", "monday", "--detach", "--", "--components", "7") == 0
     request = next(one.request for one in calls(tmp_path / "api-calls") if one.operation == "StartJobRun")
 
     settings, aside = spark_settings(request)
@@ -86,7 +86,7 @@ def test_the_request_that_was_sent_runs_on_photos_and_writes_where_it_says(
     assert {event["run_id"] for event in events} == {"monday"}
     assert events[-1]["counts"]["featurized"] == len(photos)
 
-    bucket, prefix = made.outputs["ResultsBucket"], "results/fruits"
+    bucket, prefix = dev_stage.outputs["ResultsBucket"], "results/fruits"
     listed = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
     keys = [one["Key"] for page in listed for one in page["Contents"]]
     assert f"{prefix}/runs/monday.json" in keys
