@@ -3,8 +3,8 @@
 Usage: ``python docker/check.py IMAGE [--base IMAGE] [--only PART]``. Exit code 0 if all holds, 1 if something
 does not, 2 if it cannot be checked. Needs Docker and Python 3.11, and no package.
 
-Sources of the contract: AWS's documentation of custom images for EMR on EKS, and what AWS's own validator
-asks, which knows no current release.
+Sources of the contract: AWS's documentation of custom images for EMR on EKS, and AWS's own validator, which
+lacks current releases.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def look_inside(image: str, asked: str, python: str = PYTHON, lock: str = "") ->
 
 
 class Check:
-    """The findings on one image; each check is a sentence that holds or does not."""
+    """Checks one image; prints each requirement as a sentence with ok or FAILED."""
 
     def __init__(self, image: str, base: str, say: Callable[[str], None]) -> None:
         self.image, self.under, self.failed, self.say = image, base, 0, say
@@ -72,7 +72,7 @@ class Check:
         self.config: dict[str, Any] = self.about["Config"]
 
     def holds(self, sentence: str, found: bool, detail: object = "") -> None:
-        """Report a sentence, and with one that does not hold what was found instead."""
+        """Report whether a sentence holds, with `detail` if it does not."""
         self.say(f"{'ok    ' if found else 'FAILED'} {sentence}{'' if found else f': {detail}'}")
         self.failed += not found
 

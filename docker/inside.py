@@ -1,4 +1,4 @@
-"""What docker/check.py asks of an image from within: prints one JSON object. Runs on the image's own Python.
+"""Runs inside an image for docker/check.py, on the image's Python, and prints facts as one JSON object.
 
 As root in a container without rights or network: nothing is hidden from it, and it can change nothing. Its
 argument is what is asked: ``base``, ``contents``, or ``packages``, with the lock file on stdin.
@@ -65,7 +65,7 @@ def recorded(distributions: list[metadata.Distribution]) -> dict[Path, str]:
 
 
 def strange(known: dict[Path, str]) -> list[str]:
-    """Return the files beside the packages that none of them brought: any could be run at every start."""
+    """Return files in site-packages that no package installed: Python may run them at start."""
     there = (Path(name) for name in files(str(SITE)))
     return [str(path) for path in there if path not in known and path.parent.name != "__pycache__"]
 
@@ -93,7 +93,7 @@ def files(*folders: str) -> list[str]:
 
 
 def special() -> list[str]:
-    """Return the files of the whole image that run with another user's rights."""
+    """Return all setuid and setgid files of the image."""
     found = []
     for where, folders, names in os.walk("/"):
         if where == "/":
@@ -128,7 +128,7 @@ def program() -> str:
 
 
 def code(folder: Path) -> dict[str, list[str]]:
-    """Return the modules below a folder, packages' too, and those of them that are not compiled."""
+    """Return all modules below a folder, and those without bytecode."""
     modules = sorted(folder.rglob("*.py"))
     compiled = {file: Path(cache_from_source(str(file))).is_file() for file in modules}
     return {
@@ -149,7 +149,7 @@ def secrets() -> list[str]:
 
 
 def writable() -> list[str]:
-    """Return what others than root could change in our folder, if its file system let them."""
+    """Return what users other than root have permission to change in our folder."""
     found = []
     for where, _, names in os.walk(OURS):
         for path in (Path(where), *(Path(where) / name for name in names)):
@@ -160,7 +160,7 @@ def writable() -> list[str]:
 
 
 def base() -> dict[str, Any]:
-    """Return what is asked of the base image, too: what our image has more is ours."""
+    """Return the facts asked of both images: whatever only ours has, we added."""
     return {"mounted": sorted(files(*MOUNTED_OVER)), "special": sorted(special())}
 
 

@@ -1,4 +1,4 @@
-"""List the licences of what an SBOM names: one line a package, and what the list cannot know.
+"""List the licences of an SBOM's packages, one a line, and of the parts that no SBOM names.
 
 Usage: ``licences.py SBOM.json``. A package without a licence is an error: nothing is shipped unread.
 """

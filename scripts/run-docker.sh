@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the image on this machine as a pod of EMR would run it: read-only, without rights, without a network.
+# Runs the image as a pod of EMR would run it: read-only, without rights, and with a network only for s3://.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh

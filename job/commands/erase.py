@@ -1,8 +1,8 @@
 """``job erase``: removes every trace of the selected photos from an output, and updates moments and matrix.
 
 The list of missing photos is rewritten first, and one commit then removes the rows. In this order an
-interrupted erasure can be repeated, since only a row leads from a hash to its path. The next command deletes
-the replaced files that an interrupted erasure left on disk.
+interrupted erasure can be repeated by hash, which only the rows hold. The next command deletes the replaced
+files that an interrupted erasure left on disk.
 """
 
 import json

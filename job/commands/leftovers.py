@@ -1,4 +1,4 @@
-"""What an erasure leaves behind: older versions in S3, the photos at their source, and records' inputs.
+"""What an erasure leaves: S3's older versions, source photos, and paths named as inputs in records.
 
 The last step of ``erase``. It only reads, and an answer that it cannot get counts as unknown.
 """
@@ -81,7 +81,7 @@ def source_photos(paths: Iterable[str], regions: Sequence[str]) -> SourceCounts:
 
 
 def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
-    """Return the number of records, and of claims in the table, whose input is a selected path."""
+    """Count the run records and table claims that name a selected path as an input."""
     inputs = [claim.saved_claim(table).get("inputs", [])]
     for file, _ in store.list_files(store.join(output, layout.RUNS), ".json"):
         with contextlib.suppress(FileNotFoundError, ValueError):

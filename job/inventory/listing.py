@@ -144,7 +144,7 @@ def take_inventory(
     prune: bool = False,
     admit: Callable[[Comparison], object] = lambda _: None,
 ) -> Inventory:
-    """List the photos, compare them with the table, and write tasks for those to be processed.
+    """List photos, compare them with the table, prune it if asked, and write tasks for those to be processed.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def read(location: str, task: int) -> pa.RecordBatch:
 
 
 def split_into_tasks(photos: Iterable[ListedFile], cores: int, wave: int) -> Iterator[list[ListedFile]]:
-    """Divide photos into tasks: a multiple of the cores, of even cost at the end of the stream."""
+    """Divide photos into a multiple of `cores` tasks; the last ones have even costs."""
     stream = iter(photos)
     most = wave * BYTES_PER_PHOTO
     ahead = deque(islice(stream, BUFFER))

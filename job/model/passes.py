@@ -47,8 +47,8 @@ def outcome_counts(
     Returns
     -------
     Counter
-        Photos by the reason for their rejection, ``""`` if featurized; under ``MISPLACED`` the photos that
-        are not exactly once in the files of their task, and the missing rows of unchanged photos.
+        Photos by the reason for their rejection, ``""`` if featurized; under ``MISPLACED``, photos missing
+        from or repeated in their task's files, and lost rows of unchanged photos.
     """
     replaced_rows = spark.sparkContext.broadcast(rows)
 

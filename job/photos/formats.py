@@ -63,7 +63,7 @@ _JPEG_END: Final = b"\xd9"
 
 
 def photo_format(data: bytes) -> Format | None:
-    """Return which of the three formats that are read the content has, or None."""
+    """Return the content's format (JPEG, PNG or WebP), or None if another."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(_PNG_MARK):

@@ -37,7 +37,7 @@ def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> Non
         )
 
 
-def check_same(counts: run_record.Counts, fitted: int, projected: int) -> None:
+def check_coverage(counts: run_record.Counts, fitted: int, projected: int) -> None:
     """Raise JobError if the moments or the matrix do not cover exactly the featurized photos."""
     if not counts.rows == fitted == projected:
         raise JobError(

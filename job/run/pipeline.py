@@ -48,7 +48,7 @@ class Pipeline:
         Raises
         ------
         JobError
-            With one sentence; nothing is committed then.
+            With one sentence; no run record is written.
         """
         start = time.monotonic()
         settings = self.settings
@@ -63,13 +63,13 @@ class Pipeline:
             network = self.load_backbone() if taken.todo else None
             found = self.featurize(writing, taken, network) if network is not None else Counter[str]()
             counts = run_record.count(taken, found, writing.snapshot.rows(layout.FEATURIZED))
-            self.tell(counts)
+            self.check_counts(counts)
             writing.check_ownership()
-            moments = self.sum_up(writing)
+            moments = self.update_moments(writing)
             fitted = self.fit_pca(moments, current)
             self.save_model(fitted)
             rows, projected = self.project(writing, fitted)
-            checks.check_same(counts, moments.n, rows)
+            checks.check_coverage(counts, moments.n, rows)
             writing.commit()  # makes sure that the table is still this run's
             self.seconds["total"] = round(time.monotonic() - start, 3)
             name = self.record_name(writing)
@@ -186,13 +186,13 @@ class Pipeline:
             replaced = {path: before[path] for one in reports() for path in one.replaced}
             return passes.outcome_counts(spark, where, taken.tasks, reports(), replaced)
 
-    def tell(self, counts: run_record.Counts) -> None:
+    def check_counts(self, counts: run_record.Counts) -> None:
         """Log the counts, and raise DataError if too many photos were rejected."""
         text = f"{counts.featurized:,} photos featurized, {counts.rejected:,} rejected"
         self.log.info("photos_featurized", text, **asdict(counts))
         checks.check_rejected(counts, self.settings.max_rejected, self.settings.output)
 
-    def sum_up(self, writing: Writer) -> Moments:
+    def update_moments(self, writing: Writer) -> Moments:
         """Merge the moments of the new rows with the saved moments."""
         output = self.settings.output
         with self._step("moments"):

@@ -47,7 +47,7 @@ def count(taken: Inventory, found: Counter[str], rows: int) -> Counts:
     Raises
     ------
     JobError
-        If a listed photo is not accounted for, or a known one was lost: the run must not be committed then.
+        If a listed photo is not accounted for, or a known one was lost: no record may be written then.
     """
     wrong = found.pop(MISPLACED, 0)
     reasons = {reason: number for reason, number in sorted(found.items()) if reason}

@@ -58,7 +58,7 @@ def read_table(output: str, query: Callable[[Snapshot], T]) -> T:
 
 
 def admit_existing(output: str, snapshot: Snapshot | None) -> list[Action]:
-    """Admit a command to an existing output; see :func:`existing_table`. It returns no actions."""
+    """Refuse an output without a table of this job; return no actions."""
     if snapshot is None and has_earlier_layout(output):
         raise UsageError(f"output {output} {EARLIER_LAYOUT}")
     if snapshot is None or MADE_FROM not in snapshot.configuration:

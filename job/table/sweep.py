@@ -44,8 +44,8 @@ def unreferenced(
 def overtaken_files(output: str, newest: Snapshot, seen: Snapshot, command: int) -> list[str]:
     """Return the locations of an overtaken command's files that are in no commit.
 
-    `seen` is the last snapshot of the overtaken command, whose number is `command`. Its data files stay even
-    if they were replaced since, because the new command deletes them at its end; their matrices go.
+    `seen` is the last snapshot of the overtaken command, whose number is `command`. Its committed data files
+    stay, even if replaced since: the new command deletes them. Matrix files of replaced ones are returned.
     """
     current = {layout.stem(path) for path in newest.files}
     committed = current | {layout.stem(path) for path in seen.files}

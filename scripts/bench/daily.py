@@ -91,7 +91,7 @@ def _binary_file(bench: Bench, near: Server, far: Server) -> str:
 def increment(bench: Bench) -> Measurement:
     """Measure (i): a run on new photos where many are known, against one where none is.
 
-    The run onto none fits a model and the others keep theirs, so the step ``pca`` is left out of all. The
+    Only the run without known photos fits a model, so no time includes the step ``pca``. The
     sizes run upwards and downwards, because a machine's speed drifts.
     """
     sizes = (0, *bench.sizes.known)

@@ -41,7 +41,7 @@ def throughput(bench: Bench) -> Measurement:
 
 
 def textbook(bench: Bench) -> Measurement:
-    """Measure (c): the whole command, before and after the textbook's, against it."""
+    """Measure (c): the whole command, timed before and after the textbook's."""
     count, partitions = bench.sizes.textbook, str(bench.sizes.partitions)
     k = str(min(bench.sizes.components, count - 1, len(bench.photos()[0]) - 1))
     folder, output = bench.folder(count), bench.scratch / "textbook"

@@ -202,7 +202,7 @@ class Bench:
         return done
 
     def known(self) -> Path:
-        """Return the output of a run on the photos of (a): of the first that was made, or of one for this."""
+        """Return the first output of a run on the photos of (a); if there is none, run the job now."""
         if not (self.scratch / "known").exists():
             self.say(f"the job on {self.count():,} photos, which are known then")
             self.job(self.count())

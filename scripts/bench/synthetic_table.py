@@ -1,6 +1,6 @@
-"""A table of photos that nobody has, for measures that need none: its rows, its files and its log.
+"""Writes a table of invented photos, for measures that read no photo: files and log.
 
-All of it is written by the job's own functions, but not awaited until it is on the disk.
+The job's own functions write all of it, but without fsync.
 """
 
 import os
@@ -33,7 +33,7 @@ def write_files(output: str, parts: Iterable[pa.Table]) -> Iterator[DataFile]:
 
 
 def write(output: str, parts: Iterable[pa.Table], files_per_commit: int) -> None:
-    """Write a table, without a checkpoint, as a run of a list has left it: its files come after version 0."""
+    """Write a table as a ``--manifest`` run leaves it, without a checkpoint; version 0 adds no files."""
     numbers = [commits.command_action(name, NUMBER) for name in (commits.WRITER, commits.ENDED)]
     made_from = claim.input_claim((), None)
     begin = [commits.protocol_action(), *claim.admit_run(output, None, made_from, False), *numbers]

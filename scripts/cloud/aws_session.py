@@ -150,7 +150,7 @@ def _refusal(error: ClientError) -> str:
 
 
 def is_network(error: BaseException) -> bool:
-    """Tell whether an error is the line's, or AWS's own for now, so that asking again can help."""
+    """Tell whether an error is of the network or temporary at AWS, so that a retry may help."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or "Throttl" in error.response["Error"].get("Code", "")

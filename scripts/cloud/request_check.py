@@ -38,7 +38,7 @@ def check(service: str, operation: str, request: dict[str, Any]) -> None:
 
 
 def faults(value: Any, shape: Shape, where: str) -> Iterator[str]:
-    """Yield what a value has that its shape does not allow."""
+    """Yield the ways in which a value violates its shape."""
     if value is None:
         return
     if shape.type_name == "structure":

@@ -1,4 +1,4 @@
-"""What a run costs, about: its pods' requests, all there from the first second to the last.
+"""Estimates a run's cost, as if all its pods ran from the first second to the last.
 
 Executors come and go with the work, which makes it less; nodes are larger than what runs on them, and a
 driver may be started again, which makes it more. The bill is what counts.

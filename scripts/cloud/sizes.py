@@ -1,17 +1,18 @@
 """How big a run's driver and executors are, by the number of photos.
 
-An executor is 4 workers of Python, each with a network of its own (172 MB at its peak, see the README's
-figures), beside a JVM that moves task numbers and merges scatter matrices of 13 MB. So 2 GiB of heap are
-plenty, and 2 GiB beside it hold the workers, the JVM's own overhead and S3's read-ahead: 1 GiB a core, half
-of what the cheapest nodes (2 GiB a vCPU) have. Asking for 3.6 CPU for 4 workers lets two executors, their
-log sidecars and the node's own pods share 8 vCPU; with 4 each, the second would ask for another node.
+An executor is 4 workers of Python, each with a network of its own (172 MB at its peak, see
+scripts/README.md), beside a JVM that moves task numbers and merges scatter matrices of 13 MB. So 2 GiB of
+heap are plenty, and 2 GiB beside it hold the workers, the JVM's own overhead and S3's read-ahead: 1 GiB a
+core, half of what the cheapest nodes (2 GiB a vCPU) have. Asking for 3.6 CPU for 4 workers lets two
+executors, their log sidecars and the node's own pods share 8 vCPU; with 4 each, the second would ask for
+another node.
 
 The driver never holds the photos' list. Before Spark has anything to do, the list is compared with the table:
-for ten million photos that takes 1.5 GB (the README's figures), and what more would take goes to the disk.
-After that the driver keeps Spark's record of each task and the names of its files, some kilobytes for a few
-hundred photos, and merges what its executors merged before: so it grows slowly, mostly in its heap. That is
-reasoned, not measured. It is on demand, and what a run cannot lose: the larger the run, the more often it may
-be started again.
+for ten million photos that takes 1.5 GB (scripts/README.md), and what more would take goes to the disk. After
+that the driver keeps Spark's record of each task and the names of its files, some kilobytes for a few hundred
+photos, and merges what its executors merged before: so it grows slowly, mostly in its heap. That is reasoned,
+not measured. It is on demand, and what a run cannot lose: the larger the run, the more often it may be
+started again.
 """
 
 from dataclasses import dataclass

@@ -74,7 +74,7 @@ class Stack:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can be used, as its template says or, after a failed update, as the one before said."""
+        """Whether it can be used, with its new template or, after a failed update, the previous one."""
         return self.status.endswith("_COMPLETE") and self.status not in (
             "ROLLBACK_COMPLETE",
             "DELETE_COMPLETE",

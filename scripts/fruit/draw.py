@@ -1,7 +1,7 @@
 """Draw a small set of fruit photos, for anyone who wants to try the job and has no data.
 
 The set looks like Fruits-360: `Training|Test/<Kind>/<number>_100.jpg`, 100x100 JPEG, one fruit on white.
-`fruit_shapes` says what each kind looks like; here its layers are turned, lit, tinted, fitted to the frame
+`shapes` says what each kind looks like; here its layers are turned, lit, tinted, fitted to the frame
 and saved. The same seed gives the same bytes, photo by photo, whatever else is drawn and in whatever order
 (with the same NumPy, Pillow and processor family). A set gets its name when its last photo is in it: a run
 that is killed leaves at most a hidden sibling that ends in `.partial`.

@@ -1,4 +1,4 @@
-"""The engine's side of running the image: what a pod of EMR on EKS may do, and whose the results are.
+"""Docker options that make a container like an EMR on EKS pod, and ownership of the results.
 
 The standard library only, but for S3: whoever has Docker and Python can use it. What a pod may do is what EMR
 6.8 and later gave its pods when they were looked at: uid 999, gid 1000, a read-only root, no capability, no
@@ -96,7 +96,7 @@ def pod(network: str) -> list[str]:
 
 
 def bind(folder: Path, *, read_only: bool) -> list[str]:
-    """Return the options that show a folder at its own path, so that tables name photos as outside."""
+    """Return the options that mount a folder at its own path, so that tables hold the host's paths."""
     # As CSV, for docker splits at commas; quotes in it are doubled.
     fields = ["type=bind", f"source={folder}", f"target={folder}", *(["readonly"] if read_only else [])]
     quoted = ['"' + field.replace('"', '""') + '"' if set(field) & set('",\n') else field for field in fields]
@@ -104,7 +104,7 @@ def bind(folder: Path, *, read_only: bool) -> list[str]:
 
 
 def ours(output: Path) -> list[str]:
-    """Return the names in an output that are the job's, whether there is anything yet or not.
+    """Return the names of the job's folders in an output, existing or not.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def ours(output: Path) -> list[str]:
 
 
 def hand_over(image: str, output: Path, names: Sequence[str], owner: str) -> None:
-    """Give an output folder, and of what is in it some names, to an owner: ``uid:gid``.
+    """Change the owner (``uid:gid``) of an output folder and of the named entries in it.
 
     It takes root, which only the engine has; the container has no network and can do nothing else.
     """
@@ -134,7 +134,7 @@ def hand_over(image: str, output: Path, names: Sequence[str], owner: str) -> Non
 
 
 def me() -> str:
-    """Return who owns results in the end, as the engine sees it: without root, its root is the user."""
+    """Return this user's ``uid:gid`` as Docker sees it: ``0:0`` if Docker is rootless."""
     rootless = "rootless" in docker("info", "--format", "{{.SecurityOptions}}")
     return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
 

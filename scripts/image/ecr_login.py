@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 def main(region: str, profile: str, action: str) -> int:
-    """Answer Docker, or return 1 with a sentence on stderr: what is on stdout Docker keeps to itself."""
+    """Answer Docker; on failure return 1 and explain on stderr, because Docker hides stdout."""
     if action != "get":  # there is nothing to store, list or erase
         return 0
     registry = sys.stdin.read().strip()

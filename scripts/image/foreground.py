@@ -1,4 +1,4 @@
-"""A container in the foreground: signs to end reach it; whatever ends us, it is gone and results are ours."""
+"""Runs a container: forwards signals, always removes it, and gives results back to the user."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ KILLED: Final = 137
 
 
 class Signs:
-    """Signs to end, while it is entered: remembered, and handed on to the docker that runs, if any."""
+    """Records SIGINT, SIGTERM and SIGHUP during a ``with`` block, and forwards them to docker."""
 
     def __init__(self) -> None:
         self.came: list[int] = []

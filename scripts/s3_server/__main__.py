@@ -4,7 +4,7 @@ It runs in a process of its own (``python -m scripts.s3_server``) or in a thread
 every request and can wait before each answer; in a thread it can fail: at random, or where a test says. Only
 paths name buckets (``http://127.0.0.1:port/bucket/key``), and nothing is kept when it ends.
 
-A process is asked what it was asked with ``GET /_requests``; ``POST /_forget`` forgets.
+``GET /_requests`` lists a process's requests; ``POST /_forget`` clears the list.
 """
 
 import argparse

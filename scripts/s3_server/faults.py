@@ -64,7 +64,7 @@ class Faults:
         seed, not on the order in which keys are asked for.
     seed : int
     kinds : iterable of Fault
-        They come in turn; those of writes each before and after the write is done.
+        They are used in turn; for writes, each both before and after the write happens.
     """
 
     def __init__(self, probability: float = 0, seed: int = 0, kinds: Iterable[Fault] = Fault) -> None:
@@ -104,7 +104,7 @@ class Plan:
         self._faults, self._hooks = faults, hooks
 
     def outcome(self, when: When) -> Outcome | None:
-        """Act, before or after the request is done, and return what its answer becomes, if not its own."""
+        """Run the hooks for `when`; return the fault or answer that replaces the real one, or None."""
         for hook in self._hooks:
             if hook.when == when:
                 outcome = hook.action if isinstance(hook.action, Fault | Answer) else hook.action()

@@ -24,7 +24,7 @@ def headers_in(received: bytearray) -> dict[str, str] | None:
 
 
 def take(received: bytearray, headers: Mapping[str, str]) -> HttpRequest | None:
-    """Take a request, whose headers have arrived, out of what has arrived; None if it is not complete."""
+    """Remove a complete request from the received bytes and return it; None if incomplete."""
     start = received.find(END) + len(END)
     end = start + int(headers.get("content-length", 0))
     if len(received) < end:

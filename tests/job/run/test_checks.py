@@ -60,10 +60,10 @@ def test_too_many_bad_photos_of_this_run_and_of_earlier_ones_are_refused() -> No
 
 
 def test_moments_and_matrix_must_be_of_as_many_photos_as_there_are_rows() -> None:
-    checks.check_same(COUNTS, 8, 8)
+    checks.check_coverage(COUNTS, 8, 8)
     for fitted, projected in ((7, 8), (8, 7)):
         with pytest.raises(JobError, match="something else has changed this output"):
-            checks.check_same(COUNTS, fitted, projected)
+            checks.check_coverage(COUNTS, fitted, projected)
 
 
 def test_a_package_that_is_not_installed_has_no_version_and_ends_no_run() -> None:

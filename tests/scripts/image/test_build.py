@@ -14,7 +14,6 @@ from job.network.weights import FINGERPRINT
 from tests.support.engine import docker
 from tests.support.image import ROOT, build
 
-SCRIPT: Final = ROOT / "scripts" / "build-image.sh"
 DOCKERFILE: Final = (ROOT / "docker" / "Dockerfile").read_text()
 MEGABYTE: Final = 1_000_000
 

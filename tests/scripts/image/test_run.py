@@ -18,7 +18,6 @@ from tests.support.engine import docker
 from tests.support.s3_servers import make_bucket
 
 ROOT: Final = Path(__file__).parents[3]
-PYTHON: Final = "/opt/fruits/venv/bin/python"
 START_SECONDS: Final = 120
 
 pytestmark = pytest.mark.docker
