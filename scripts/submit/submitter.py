@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from job.cli.settings import Settings
 from job.errors import UsageError
-from scripts.cloud import aws_session, manifests, run_cost, stage
+from scripts.cloud import aws_session, manifests, quotas, run_cost, stage
 from scripts.cloud.aws_session import RETRIES
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import Stage
@@ -60,7 +60,8 @@ class Submitter:
         locations = [*settings.inputs, settings.output]
         lookups.check_residency(self.session, plan, locations, settings.regions)
         request = run_request.request(plan)
-        self._print_plan(plan, settings)
+        warnings = self._quota_warnings(plan)
+        self._print_plan(plan, settings, warnings)
         if options.ack and not options.dry_run:
             lookups.upload_pod_templates(self.session, plan)
         if options.ack or options.dry_run:
@@ -96,7 +97,15 @@ class Submitter:
             arguments,
         )
 
-    def _print_plan(self, plan: Plan, settings: Settings) -> None:
+    def _quota_warnings(self, plan: Plan) -> list[str]:
+        """Return a sentence for each quota that slows the run; refuse a run that could do no work."""
+        shortages = quotas.account_shortages(self.session, plan.size)
+        for shortage in shortages:
+            if shortage.is_blocking:
+                raise UsageError(shortage.sentence)
+        return [shortage.sentence for shortage in shortages]
+
+    def _print_plan(self, plan: Plan, settings: Settings, warnings: Iterable[str]) -> None:
         """Print the run's settings before the start, so that a user finds the run if submit.sh ends."""
         size = plan.size
         lines = {
@@ -110,12 +119,12 @@ class Submitter:
         }
         inaccessible = lookups.inaccessible_locations(plan, settings.inputs, settings.output)
         if self.options.json and not (self.options.dry_run or self.options.ack):
-            self.display.print_note("submitting", **lines, beyond_the_role=inaccessible)
+            self.display.print_note("submitting", **lines, beyond_the_role=inaccessible, warnings=[*warnings])
             return
         for name, value in lines.items():
             print(f"{name:<8} {value}", file=sys.stderr)
-        for location in inaccessible:
-            print(f"warning: the job's role has no rights to {location}", file=sys.stderr)
+        for warning in (*(f"the job's role has no rights to {place}" for place in inaccessible), *warnings):
+            print(f"warning: {warning}", file=sys.stderr)
 
     def _print_request(self, request: dict[str, Any]) -> None:
         if self.options.ack:
