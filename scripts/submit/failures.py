@@ -31,12 +31,13 @@ ADVICE: Final = (
         ("AssumeRoleWithWebIdentity", "WebIdentityErr", "InvalidIdentityToken"),
     ),
     Advice(
-        "the nodes cannot fetch the image: look whether it is still in ECR, in this region and account",
-        ("ImagePullBackOff", "ErrImagePull", "manifest unknown", "no basic auth credentials"),
+        "the image is for another processor than the nodes' amd64: make a new commit, because tags never "
+        "move, then ./scripts/build-image.sh --release and ./scripts/push-image.sh",
+        ("no match for platform", "exec format error"),
     ),
     Advice(
-        "the image is for another processor: ./scripts/build-image.sh --platform linux/amd64",
-        ("exec format error",),
+        "the nodes cannot fetch the image: look whether it is still in ECR, in this region and account",
+        ("ImagePullBackOff", "ErrImagePull", "manifest unknown", "no basic auth credentials"),
     ),
     Advice(
         "a container ran out of memory: choose a larger --size for the driver's sake, or raise "

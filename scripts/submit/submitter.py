@@ -60,7 +60,7 @@ class Submitter:
         locations = [*settings.inputs, settings.output]
         lookups.check_residency(self.session, plan, locations, settings.regions)
         request = run_request.request(plan)
-        warnings = self._quota_warnings(plan)
+        warnings = lookups.architecture_warnings(self.session, plan) + self._quota_warnings(plan)
         self._print_plan(plan, settings, warnings)
         if options.ack and not options.dry_run:
             lookups.upload_pod_templates(self.session, plan)

@@ -22,6 +22,8 @@ from tests.support.cloud_stage import CloudStage, line
     [
         ("An error occurred (AccessDenied) when calling the AssumeRoleWithWebIdentity operation", "trust"),
         ("Back-off pulling image: ImagePullBackOff", "cannot fetch the image"),
+        ("ErrImagePull: no match for platform in manifest: not found", "for another processor"),
+        ("exec /usr/bin/entrypoint.sh: exec format error", "for another processor"),
         ("The executor with id 3 exited with exit code 137(SIGKILL)", "out of memory"),
         ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
