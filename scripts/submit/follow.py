@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 FINAL: Final = ("COMPLETED", "FAILED", "CANCELLED")
 # How many lines of a failed driver's stderr are shown.
 LAST_LINES: Final = 20
-# How often the log is read again after a run has ended, for lines that reach CloudWatch late.
-LATE_POLLS: Final = 6
+# How long the log is read again after a run has ended: EMR's sidecar sends lines to CloudWatch some seconds
+# after they were written.
+LATE_SECONDS: Final = 30.0
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Follower:
     wait: Callable[[float], None]
     _outcome: RunOutcome | None = None
     _is_log_denied: bool = False
-    _polls_left: int = LATE_POLLS
+    _late_seconds_left: float = LATE_SECONDS
 
     def follow(self) -> RunOutcome:
         """Follow the run to its end and return its outcome.
@@ -147,11 +148,11 @@ class Follower:
         return self._outcome if run["state"] in FINAL and self._is_complete(self._outcome) else None
 
     def _is_complete(self, outcome: RunOutcome) -> bool:
-        """Tell whether an ended run's log is complete; a late last line gets ``LATE_POLLS`` more polls."""
+        """Tell whether an ended run's log is complete; a late last line has ``LATE_SECONDS`` to come."""
         last_event = outcome.summary if outcome.run["state"] == "COMPLETED" else outcome.failure
         may_be_late = outcome.has_run and outcome.run["state"] != "CANCELLED" and not self._is_log_denied
-        if not last_event and may_be_late and self._polls_left:
-            self._polls_left -= 1
+        if not last_event and may_be_late and self._late_seconds_left > 0:
+            self._late_seconds_left -= self.poll
             return False
         if outcome.run["state"] == "FAILED" and not self._is_log_denied:
             outcome.last_lines = self.log.last_lines(LAST_LINES)

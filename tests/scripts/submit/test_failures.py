@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from job.errors import UsageError
 from job.table import claim, commits, writer
 from scripts.submit import failures
-from scripts.submit.driver_log import DriverLog, job_event
+from scripts.submit.driver_log import DriverLog, job_event, unwrapped
 from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
 from tests.support.aws_emulator import Answer
 from tests.support.cloud_stage import CloudStage, line
@@ -116,6 +116,44 @@ def test_other_lines_are_not_the_jobs(line: str) -> None:
     assert job_event(line) is None
 
 
-def test_a_line_that_an_agent_has_wrapped_is_the_jobs() -> None:
+@pytest.mark.parametrize("key", ["log", "message"])
+def test_lines_that_fluentd_has_wrapped_are_read(dev_stage: CloudStage, key: str) -> None:
+    dev_stage.submit("--run-id", "monday", "--detach")
     job_line = line("run_started", "run monday")
-    assert job_event(json.dumps({"log": json.dumps(job_line) + "\n", "stream": "stdout"})) == job_line
+    dev_stage.log("monday", {key: json.dumps(job_line) + "\n", "stream": "stdout"})
+    dev_stage.log("monday", {key: "Traceback (most recent call last):\n"}, kind="stderr")
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/")
+    ((text,),) = log.new_lines()
+    assert job_event(text) == job_line
+    assert log.last_lines(20) == ["Traceback (most recent call last):"]
+
+
+def test_a_line_of_the_program_itself_stays_as_it_is() -> None:
+    for text in (
+        json.dumps(line("run_started", "run monday")),
+        '{"level": "ERROR", "message": "lost"}',
+        "[1]",
+    ):
+        assert unwrapped(text) == text
+
+
+@pytest.mark.parametrize(
+    ("pod", "is_driver"),
+    [
+        ("spark-000000037b4uegnu8q5-driver", True),
+        ("spark-000000037b4uegnu8q5-driver-x7k2p", True),
+        ("spark-000000037b4uegnu8q5-x7k2p-exec-1", False),
+        ("spark-000000037b4uegnu8q5-driver-x7k2p-exec-1", False),
+        ("spark-000000037b4uegnu8q5-exec-1-x7k2p", False),
+        ("000000037b4uegnu8q5-vwtjf", False),
+    ],
+)
+def test_the_drivers_streams_are_those_of_both_names(
+    dev_stage: CloudStage, pod: str, is_driver: bool
+) -> None:
+    dev_stage.submit("--run-id", "monday", "--detach")
+    dev_stage.log("monday", "a line", pod=pod)
+    dev_stage.log("monday", "why", pod=pod, kind="stderr")
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/")
+    assert list(log.new_lines()) == ([["a line"]] if is_driver else [])
+    assert log.last_lines(20) == (["why"] if is_driver else [])

@@ -178,16 +178,34 @@ def test_a_closed_terminal_says_how_to_find_the_run(
     assert dev_stage.cloud.runs()[0].state == "RUNNING"
 
 
-def test_a_line_that_is_late_is_waited_for(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("poll", [1, 5])
+def test_a_line_that_is_late_is_waited_for(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], poll: int
+) -> None:
     reason = line("run_failed", "bucket 'far' is in London", exit_code=4) | {"level": "error"}
+    failed = {"state": "FAILED", "failure_reason": "USER_ERROR"}
+    late = {**failed, "then": lambda: dev_stage.log("monday", reason)}
+    dev_stage.cloud.states += [{"state": "RUNNING"}, *[failed] * (29 // poll), late]
+    assert dev_stage.submit("--run-id", "monday", "--poll", str(poll)) == 4
+    assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
+
+
+def test_a_line_that_never_comes_is_waited_for_half_a_minute(dev_stage: CloudStage) -> None:
+    schedule_states(dev_stage, "RUNNING", "FAILED")
+    assert dev_stage.submit("--run-id", "monday", "--poll", "2") == 1
+    assert sum(dev_stage.waited) == 2 + 30
+
+
+def test_the_exit_code_of_a_driver_that_may_be_tried_again_is_the_jobs_own(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = line("run_failed", "20 of 100 photos were rejected", exit_code=3) | {"level": "error"}
     dev_stage.cloud.states += [
         {"state": "RUNNING"},
-        {"state": "FAILED", "failure_reason": "USER_ERROR"},
-        {"state": "FAILED"},
-        {"state": "FAILED", "then": lambda: dev_stage.log("monday", reason)},
+        {"state": "FAILED", "then": lambda: dev_stage.log("monday", reason, pod="spark-x-driver-x7k2p")},
     ]
-    assert dev_stage.submit("--run-id", "monday") == 4
-    assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
+    assert dev_stage.submit("--run-id", "monday", "--attempts", "3") == 3
+    assert "error: 20 of 100 photos were rejected" in capsys.readouterr().out
 
 
 def test_a_second_attempt_is_judged_by_its_own_words(
