@@ -6,12 +6,15 @@ Sources of the words: AWS's troubleshooting pages for EMR on EKS, and Kubernetes
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from scripts.submit.diagnosis import Diagnosis
+
 
 class Advice(NamedTuple):
     """The remedy for a failure, and the words that identify it, in upper or lower case."""
 
     remedy: str
     signs: tuple[str, ...]
+    is_about_nodes: bool = False
 
 
 # The first one with a sign in the messages applies. The job's sentences stand first: they are unambiguous.
@@ -53,6 +56,10 @@ ADVICE: Final = (
         ),
     ),
     Advice(
+        "executors failed again and again: their logs in the logs bucket say why",
+        ("Max number of executor failures",),
+    ),
+    Advice(
         "a node's disk is full: look in the logs for what grows without end",
         ("No space left on device",),
     ),
@@ -67,10 +74,12 @@ ADVICE: Final = (
     Advice(
         "no node was found for a pod: kubectl get nodeclaims says whether EC2 refuses, or a pool is full",
         ("Insufficient cpu", "Insufficient memory", "FailedScheduling", "Unschedulable"),
+        is_about_nodes=True,
     ),
     Advice(
         "the driver found no node in time: kubectl get events --namespace fruits tells why",
         ("job-start-timeout", "start timeout"),
+        is_about_nodes=True,
     ),
     Advice(
         "EMR could not use a pod template: the job's role must read submissions/ of the results bucket",
@@ -106,8 +115,8 @@ NOTHING_WRITTEN: Final = (
 UNKNOWN_CAUSE: Final = "the driver's own last words say why; its whole log is in the logs bucket"
 
 
-def advice(messages: Iterable[str], driver_wrote: bool) -> str:
-    """Return the advice for a failed run.
+def advice(messages: Iterable[str], driver_wrote: bool, diagnosis: Diagnosis) -> str:
+    """Return the advice for a failed run; where nodes may be missing, with the query for Karpenter's events.
 
     Parameters
     ----------
@@ -115,9 +124,11 @@ def advice(messages: Iterable[str], driver_wrote: bool) -> str:
         The messages of EMR and the driver.
     driver_wrote : bool
         Whether the driver wrote to its log.
+    diagnosis : Diagnosis
+        Where to look.
     """
     text = "\n".join(messages).casefold()
-    for candidate in ADVICE:
-        if any(sign.casefold() in text for sign in candidate.signs):
-            return candidate.remedy
-    return UNKNOWN_CAUSE if driver_wrote else NOTHING_WRITTEN
+    unknown = Advice(UNKNOWN_CAUSE, ()) if driver_wrote else Advice(NOTHING_WRITTEN, (), is_about_nodes=True)
+    matches = (entry for entry in ADVICE if any(sign.casefold() in text for sign in entry.signs))
+    entry = next(matches, unknown)
+    return f"{entry.remedy}\n{diagnosis.query_text}" if entry.is_about_nodes else entry.remedy

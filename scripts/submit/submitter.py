@@ -17,6 +17,7 @@ from scripts.cloud.aws_session import RETRIES
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import Stage
 from scripts.submit import ack, lookups, run_request
+from scripts.submit.diagnosis import Diagnosis
 from scripts.submit.driver_log import DriverLog
 from scripts.submit.follow import FINAL, Display, Follower, RunOutcome
 from scripts.submit.run_request import Plan
@@ -159,8 +160,13 @@ class Submitter:
             group = self.stack_outputs["LogGroup"]
             log = DriverLog(self.session.client("logs", config=RETRIES), group, prefix)
             addresses = (self.emr, log, self.virtual_cluster, run["id"])
-            self._followers[run["id"]] = Follower(*addresses, self.display, self.options.poll, self.wait)
+            output = (self.diagnosis(run), self.display)
+            self._followers[run["id"]] = Follower(*addresses, *output, self.options.poll, self.wait)
         return self._followers[run["id"]].follow()
+
+    def diagnosis(self, run: dict[str, Any]) -> Diagnosis:
+        """Return where to look for a run."""
+        return Diagnosis(self.stage, self.name(run))
 
     @staticmethod
     def name(run: dict[str, Any]) -> str:

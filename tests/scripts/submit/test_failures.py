@@ -10,11 +10,17 @@ from botocore.exceptions import ClientError
 
 from job.errors import UsageError
 from job.table import claim, commits, writer
+from scripts.cloud import manifests, request_check
+from scripts.cloud.manifests import K8S
+from scripts.cloud.stage import Stage
 from scripts.submit import failures
+from scripts.submit.diagnosis import KARPENTER_QUERY, Diagnosis
 from scripts.submit.driver_log import DriverLog, job_event, unwrapped
 from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
 from tests.support.aws_emulator import Answer
 from tests.support.cloud_stage import CloudStage, line
+
+DIAGNOSIS = Diagnosis(Stage("dev"), "monday")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +30,7 @@ from tests.support.cloud_stage import CloudStage, line
         ("Back-off pulling image: ImagePullBackOff", "cannot fetch the image"),
         ("ErrImagePull: no match for platform in manifest: not found", "for another processor"),
         ("exec /usr/bin/entrypoint.sh: exec format error", "for another processor"),
+        ("Max number of executor failures (4) reached", "executors failed again and again"),
         ("The executor with id 3 exited with exit code 137(SIGKILL)", "out of memory"),
         ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
@@ -33,7 +40,7 @@ from tests.support.cloud_stage import CloudStage, line
     ],
 )
 def test_each_sign_has_its_advice(message: str, advice: str) -> None:
-    assert advice in failures.advice([message], driver_wrote=True)
+    assert advice in failures.advice([message], True, DIAGNOSIS)
 
 
 def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
@@ -42,7 +49,7 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     (tmp_path / "output" / "_input.json").write_text('{"inputs": []}')
     with pytest.raises(UsageError) as outdated:
         claim.admit_run(output, None, {}, overwrite=False)
-    assert "--overwrite" in failures.advice([str(outdated.value), "AccessDenied"], driver_wrote=True)
+    assert "--overwrite" in failures.advice([str(outdated.value), "AccessDenied"], True, DIAGNOSIS)
     first = [commits.protocol_action(), *claim.admit_run(str(tmp_path), None, {}, False)]
     for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
         assert commits.write(str(tmp_path), version, actions, {})
@@ -50,18 +57,43 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     with pytest.raises(writer.OvertakenError) as overtaken:
         late_writer.commit()
     for sentence in (overtaken.value, late_writer._busy_error(1)):
-        assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], driver_wrote=True)
+        assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], True, DIAGNOSIS)
 
 
 def test_every_advice_is_given_for_one_of_its_signs() -> None:
     for entry in ADVICE:
         for sign in entry.signs:
-            assert failures.advice([sign], driver_wrote=True) == entry.remedy
+            assert failures.advice([sign], True, DIAGNOSIS).startswith(entry.remedy)
 
 
 def test_without_a_sign_it_says_where_to_look() -> None:
-    assert failures.advice(["something else"], driver_wrote=True) == UNKNOWN_CAUSE
-    assert failures.advice(["something else"], driver_wrote=False) == NOTHING_WRITTEN
+    assert failures.advice(["something else"], True, DIAGNOSIS) == UNKNOWN_CAUSE
+    assert failures.advice(["something else"], False, DIAGNOSIS).startswith(NOTHING_WRITTEN)
+
+
+@pytest.mark.parametrize(
+    ("message", "driver_wrote"),
+    [("0/3 nodes are available: 3 Insufficient cpu.", True), ("job-start-timeout", True), ("unknown", False)],
+)
+def test_where_nodes_may_be_missing_the_query_for_karpenters_events_is_named(
+    message: str, driver_wrote: bool
+) -> None:
+    advice = failures.advice([message], driver_wrote, DIAGNOSIS)
+    assert "CloudWatch Logs Insights, log group /aws/eks/fruits-dev/cluster:\n  fields @timestamp" in advice
+    assert "Insights" not in failures.advice(["exceeded quota"], driver_wrote, DIAGNOSIS)
+
+
+def test_the_query_is_one_that_cloudwatch_takes_and_the_readme_names() -> None:
+    times = {"startTime": 0, "endTime": 1}
+    request = {"logGroupName": DIAGNOSIS.audit_log, "queryString": KARPENTER_QUERY, **times}
+    request_check.check("logs", "StartQuery", request)
+    assert f"```\n{KARPENTER_QUERY}\n```" in (K8S / "README.md").read_text()
+
+
+def test_the_commands_select_the_runs_pods_by_the_label_of_the_pod_templates() -> None:
+    template = manifests.load("emr/driver-pod.yaml")["metadata"]["labels"]
+    assert template == {"fruits/run": "${RunName}"}
+    assert DIAGNOSIS.kubectl_commands[1].endswith("-n fruits describe pods -l fruits/run=monday")
 
 
 def test_a_long_log_is_read_once_and_whole(dev_stage: CloudStage) -> None:

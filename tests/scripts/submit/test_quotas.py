@@ -144,3 +144,14 @@ def test_submit_starts_a_run_though_it_may_not_read_the_quotas(
     assert dev_stage.submit("--detach") == 0
     assert "warning: the vCPU quotas cannot be read (AccessDeniedException)" in capsys.readouterr().err
     assert len(dev_stage.cloud.runs()) == 1
+
+
+def test_the_readme_names_the_vcpus_of_each_size() -> None:
+    needs = {size.name: (quotas.driver_vcpus(size), quotas.executor_vcpus(size)) for size in SIZES.values()}
+    text = " ".join((manifests.K8S / "README.md").read_text().split())
+    driver, executors = needs.pop("small")
+    assert (
+        f"`small` needs {driver} on demand for its driver and {executors} on Spot for its executors" in text
+    )
+    for name, (driver, executors) in needs.items():
+        assert f"`{name}` {driver} and {executors}" in text

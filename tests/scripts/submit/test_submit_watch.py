@@ -1,13 +1,15 @@
 """While a run is watched: Ctrl-C is asked about, a lost line is waited for, and the way back is told."""
 
+import json
 import os
 import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -244,3 +246,53 @@ def test_an_interrupt_during_the_start_says_how_to_go_on(
     dev_stage.cloud.rules.append(lose)
     assert dev_stage.submit("--run-id", "monday") == 130
     assert "the same command with --run-id monday starts it once and no more" in capsys.readouterr().err
+
+
+LONG_AGO = timedelta(minutes=11)
+NOTHING_READ = line("progress", "0 of 1,560 photos", done=0)
+
+
+@pytest.mark.parametrize("lines", [[], [NOTHING_READ]], ids=["no driver", "no executor"])
+def test_a_run_without_a_photo_says_after_ten_minutes_where_to_look(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]]
+) -> None:
+    running = {"state": "RUNNING", "created_at": datetime.now(UTC) - LONG_AGO}
+    written = {**running, "then": lambda: dev_stage.log("monday", *lines)} if lines else running
+    dev_stage.cloud.states += [written, running, running, {"state": "COMPLETED"}]
+    assert dev_stage.submit("--run-id", "monday") == 0
+    stdout = capsys.readouterr().out
+    assert stdout.count("no photo after 11 minutes") == 1
+    kubectl = "kubectl --kubeconfig build/kubeconfig-dev"
+    assert f"{kubectl} -n fruits get pods\n" in stdout
+    assert f"{kubectl} -n fruits describe pods -l fruits/run=monday\n" in stdout
+    assert f"{kubectl} get nodeclaims\n" in stdout
+    assert "log group /aws/eks/fruits-dev/cluster" in stdout
+
+
+@pytest.mark.parametrize("event", [line("progress", "", done=1), line("nothing_new", "nothing new")])
+def test_a_run_that_has_read_photos_or_needs_none_is_left_alone(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], event: dict[str, Any]
+) -> None:
+    running = {"state": "RUNNING", "created_at": datetime.now(UTC) - LONG_AGO}
+    written = {**running, "then": lambda: dev_stage.log("monday", event)}
+    dev_stage.cloud.states += [written, running, {"state": "COMPLETED"}]
+    assert dev_stage.submit("--run-id", "monday") == 0
+    assert "no photo" not in capsys.readouterr().out
+
+
+def test_a_young_run_is_left_alone(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    schedule_states(dev_stage, "PENDING", "RUNNING", "COMPLETED")
+    assert dev_stage.submit("--run-id", "monday") == 0
+    assert "no photo" not in capsys.readouterr().out
+
+
+def test_the_hint_is_one_object_of_json(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    dev_stage.cloud.states += [
+        {"state": "PENDING", "created_at": datetime.now(UTC) - LONG_AGO},
+        {"state": "COMPLETED"},
+    ]
+    assert dev_stage.submit("--run-id", "monday", "--json") == 0
+    events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    (hint,) = [event for event in events if event["event"] == "hint"]
+    assert len(hint["commands"]) == 3
+    assert hint["log"] == "/aws/eks/fruits-dev/cluster"
