@@ -110,7 +110,9 @@ def virtual_clusters(aws: AwsClients, stage: Stage) -> list["VirtualClusterTypeD
     pages = aws.emr.get_paginator("list_virtual_clusters").paginate(
         containerProviderId=stage.cluster, containerProviderType="EKS"
     )
-    clusters = [one for page in pages for one in page["virtualClusters"] if _namespace(one) == NAMESPACE]
+    clusters = [
+        virtual for page in pages for virtual in page["virtualClusters"] if _namespace(virtual) == NAMESPACE
+    ]
     return sorted(clusters, key=_created)
 
 

@@ -1,4 +1,4 @@
-"""The table of requests: who asks for what, with what, and what AWS would answer; see ``iam_requests``."""
+"""The table of requests and AWS's answers; ``iam_requests`` explains its columns."""
 
 from typing import Final
 
