@@ -1,4 +1,4 @@
-"""Advice about a failed run, found by words in the messages of EMR, Kubernetes and the driver.
+"""Advice about a failed run, chosen by words in the messages of EMR, Kubernetes and the driver.
 
 Sources of the words: AWS's troubleshooting pages for EMR on EKS, and Kubernetes's and Spark's own messages.
 """
@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 
 
 class Advice(NamedTuple):
-    """The remedy for a failure, and the words that identify it, in any case."""
+    """The remedy for a failure, and the words that identify it, in upper or lower case."""
 
     remedy: str
     signs: tuple[str, ...]
 
 
-# The first with a sign in the messages applies. The job's own sentences come first: they are unambiguous.
+# The first one with a sign in the messages applies. The job's sentences stand first: they are unambiguous.
 ADVICE: Final = (
     Advice(
         "one command at a time writes to an output: ./scripts/submit.sh list shows the runs; start this one "
@@ -113,7 +113,7 @@ def advice(messages: Iterable[str], driver_wrote: bool) -> str:
     messages : iterable of str
         The messages of EMR and the driver.
     driver_wrote : bool
-        Whether the driver wrote anything at all.
+        Whether the driver wrote to its log.
     """
     text = "\n".join(messages).casefold()
     for candidate in ADVICE:

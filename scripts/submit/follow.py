@@ -28,40 +28,40 @@ class Display:
 
     as_json: bool
 
-    def state(self, run: dict[str, Any], seconds: float) -> None:
+    def print_state(self, run: dict[str, Any], seconds: float) -> None:
         """Print a run's new state."""
         details = run.get("stateDetails") or ""
         if self.as_json:
-            self._object("state", state=run["state"], seconds=round(seconds), details=details)
+            self._print_object("state", state=run["state"], seconds=round(seconds), details=details)
         else:
-            print(f"{clock()} {run['state']}  {_length(seconds)}  {details}".rstrip(), flush=True)
+            print(f"{utc_time()} {run['state']}  {_elapsed_text(seconds)}  {details}".rstrip(), flush=True)
 
-    def line(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line of the driver, if the job logged it."""
         fields = job_event(text)
         if fields is None:
             return
         if self.as_json:
             print(json.dumps(fields), flush=True)
-        elif words := fields.get("message"):
+        elif message := fields.get("message"):
             level = "" if fields["level"] == "info" else f"{fields['level']}: "
-            print(f"{str(fields['ts'])[11:19]}   {level}{words}", flush=True)
+            print(f"{str(fields['ts'])[11:19]}   {level}{message}", flush=True)
 
-    def note(self, text: str, **fields: object) -> None:
+    def print_note(self, text: str, **fields: object) -> None:
         """Print a note of submit.sh itself."""
         if self.as_json:
-            self._object("note", message=text, **fields)
+            self._print_object("note", message=text, **fields)
         else:
             print(text, flush=True)
 
-    def _object(self, name: str, **fields: object) -> None:
+    def _print_object(self, name: str, **fields: object) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         print(json.dumps({"ts": now, "event": name, **fields}), flush=True)
 
 
 @dataclass
 class RunOutcome:
-    """EMR's description of a run, and the job's own last events."""
+    """EMR's description of a run, and the last events that the job logged."""
 
     run: dict[str, Any]
     summary: dict[str, Any] | None = None
@@ -72,10 +72,10 @@ class RunOutcome:
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken, by EMR's clock."""
+        """The duration of the run so far, by EMR's clock."""
         end: datetime = self.run.get("finishedAt") or datetime.now(UTC)
-        began: datetime = self.run["createdAt"]
-        return max((end - began).total_seconds(), 0.0)
+        start: datetime = self.run["createdAt"]
+        return max((end - start).total_seconds(), 0.0)
 
     def advice(self) -> str:
         """Return the advice for a failed run."""
@@ -93,65 +93,67 @@ class Follower:
 
     emr: "EMRContainersClient"
     log: DriverLog
-    cluster: str
-    run: str
-    show: Display
+    virtual_cluster: str
+    run_id: str
+    display: Display
     poll: float
     wait: Callable[[float], None]
     _outcome: RunOutcome | None = None
-    _log_denied: bool = False
+    _is_log_denied: bool = False
     _polls_left: int = LATE_POLLS
 
     def follow(self) -> RunOutcome:
-        """Follow the run, and return how it ended.
+        """Follow the run to its end and return its outcome.
 
         Raises
         ------
         ClientError
             If AWS refuses; network failures and throttling are retried.
         """
-        lost = False
+        is_connection_lost = False
         while True:
             try:
-                ended = self._poll_once()
+                outcome = self._poll_once()
             except (ClientError, BotoCoreError) as error:
                 if not is_network(error):
                     raise
-                if not lost:
-                    self.show.note(f"{clock()} {explained(error)}; the run goes on, and so will this")
-                lost = True
+                if not is_connection_lost:
+                    self.display.print_note(
+                        f"{utc_time()} {explained(error)}; the run goes on; submit.sh tries again"
+                    )
+                is_connection_lost = True
             else:
-                if lost:
-                    self.show.note(f"{clock()} AWS answers again")
-                lost = False
-                if ended is not None:
-                    return ended
+                if is_connection_lost:
+                    self.display.print_note(f"{utc_time()} AWS answers again")
+                is_connection_lost = False
+                if outcome is not None:
+                    return outcome
             self.wait(self.poll)
 
     def _poll_once(self) -> RunOutcome | None:
         run: dict[str, Any] = dict(
-            self.emr.describe_job_run(virtualClusterId=self.cluster, id=self.run)["jobRun"]
+            self.emr.describe_job_run(virtualClusterId=self.virtual_cluster, id=self.run_id)["jobRun"]
         )
-        # The log is read after the state, so that no line is missing at the final state.
+        # The log is read after the state, so that no line is missing when the state is final.
         if self._outcome is None or self._outcome.run["state"] != run["state"]:
             outcome = self._outcome or RunOutcome(run)
             outcome.run = run
-            self.show.state(run, outcome.seconds)
+            self.display.print_state(run, outcome.seconds)
             self._outcome = outcome
         self._outcome.run = run
         self._outcome.has_run |= run["state"] == "RUNNING"
-        if not self._log_denied:
+        if not self._is_log_denied:
             self._read_log(self._outcome)
         return self._outcome if run["state"] in FINAL and self._is_complete(self._outcome) else None
 
     def _is_complete(self, outcome: RunOutcome) -> bool:
         """Tell whether an ended run's log is complete; a late last line gets ``LATE_POLLS`` more polls."""
         last_event = outcome.summary if outcome.run["state"] == "COMPLETED" else outcome.failure
-        may_be_late = outcome.has_run and outcome.run["state"] != "CANCELLED" and not self._log_denied
+        may_be_late = outcome.has_run and outcome.run["state"] != "CANCELLED" and not self._is_log_denied
         if not last_event and may_be_late and self._polls_left:
             self._polls_left -= 1
             return False
-        if outcome.run["state"] == "FAILED" and not self._log_denied:
+        if outcome.run["state"] == "FAILED" and not self._is_log_denied:
             outcome.last_lines = self.log.last_lines(LAST_LINES)
         return True
 
@@ -163,26 +165,26 @@ class Follower:
         except ClientError as error:
             if "AccessDenied" not in error.response["Error"].get("Code", ""):
                 raise
-            self._log_denied = True
-            self.show.note(f"the driver's log cannot be shown: {explained(error)}")
+            self._is_log_denied = True
+            self.display.print_note(f"the driver's log cannot be shown: {explained(error)}")
 
     def _handle_line(self, outcome: RunOutcome, text: str) -> None:
         outcome.driver_wrote = outcome.has_run = True
         fields = job_event(text) or {}
-        if fields.get("event") == "run_started":  # a restarted driver begins from the start
+        if fields.get("event") == "run_started":  # of a driver that was started again
             outcome.summary = outcome.failure = None
         elif fields.get("event") == "summary":
             outcome.summary = fields
         elif fields.get("event") in ("run_failed", "run_interrupted"):
             outcome.failure = fields
-        self.show.line(text)
+        self.display.print_line(text)
 
 
-def clock() -> str:
-    """Return the time in UTC, formatted as in the job's own lines."""
+def utc_time() -> str:
+    """Return the time in UTC, in the form of the job's own lines."""
     return f"{datetime.now(UTC):%H:%M:%S}"
 
 
-def _length(seconds: float) -> str:
+def _elapsed_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"after {minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""What submit.sh asks AWS before it starts a run, and the upload of the run's pod templates."""
+"""The requests to AWS before a run starts: virtual cluster, image, regions, earlier runs, pod templates."""
 
 import re
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ ECR: Final = re.compile(
 ARN: Final = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):.*")
 
 
-def virtual_cluster(emr: "EMRContainersClient", stage: Stage, chosen: str | None) -> str:
+def virtual_cluster_id(emr: "EMRContainersClient", stage: Stage, chosen: str | None) -> str:
     """Return the id of the stage's virtual cluster, or of the chosen one if it runs.
 
     Raises
@@ -37,7 +37,9 @@ def virtual_cluster(emr: "EMRContainersClient", stage: Stage, chosen: str | None
     pages = emr.get_paginator("list_virtual_clusters").paginate(
         containerProviderId=stage.cluster, containerProviderType="EKS", states=["RUNNING"]
     )
-    running = sorted((one["id"], one["name"]) for page in pages for one in page["virtualClusters"])
+    running = sorted(
+        (cluster["id"], cluster["name"]) for page in pages for cluster in page["virtualClusters"]
+    )
     if chosen is not None:
         if chosen not in {cluster_id for cluster_id, _ in running}:
             names = ", ".join(cluster_id for cluster_id, _ in running) or "none"
@@ -74,11 +76,11 @@ def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str 
     except ecr.exceptions.RepositoryNotFoundException:
         images = []
     if reference is not None:
-        images = [one for one in images if reference in (one["imageDigest"], *one["imageTags"])]
+        images = [image for image in images if reference in (image["imageDigest"], *image["imageTags"])]
     if not images:
-        what = f"no image {reference}" if reference else "no image yet"
+        missing = f"no image {reference}" if reference else "no image yet"
         raise UsageError(
-            f"there is {what} in repository {repository}: push one with "
+            f"there is {missing} in repository {repository}: push one with "
             f"./scripts/push-image.sh --repository {repository}"
         )
     newest = max(images, key=lambda detail: detail["imagePushedAt"])
@@ -88,7 +90,7 @@ def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str 
 def check_residency(
     session: "Session", plan: Plan, locations: Iterable[str], regions: tuple[str, ...]
 ) -> None:
-    """Check that every part of a run is inside the EU, before the job itself does.
+    """Refuse a run of which a part is outside the EU, before the job itself does.
 
     Raises
     ------
@@ -101,16 +103,16 @@ def check_residency(
     if image is None:
         raise ResidencyError(f"image {plan.image} is not one of ECR's by digest: push it to the EU")
     key = ARN.fullmatch(plan.stack_outputs["KeyArn"])
-    for what, region in (("image", image[1]), ("key", key[1] if key else "an unknown region")):
+    for resource, region in (("image", image[1]), ("key", key[1] if key else "an unknown region")):
         if region not in EU_REGIONS:
-            raise ResidencyError(f"the {what} is in {region}, which is not among {', '.join(EU_REGIONS)}")
+            raise ResidencyError(f"the {resource} is in {region}, which is not among {', '.join(EU_REGIONS)}")
     s3: S3Client = session.client("s3", config=RETRIES)
     buckets = sorted({split(location)[0] for location in locations} | {plan.stack_outputs["LogsBucket"]})
     residency.check_buckets(buckets, regions, lambda bucket: _bucket_region(s3, bucket))
 
 
 def _bucket_region(s3: "S3Client", bucket: str) -> str:
-    """Ask S3 for a bucket's region, with the exit code of the submission if S3 does not say."""
+    """Return a bucket's region; if S3 does not answer, the error has the exit code of submit.sh."""
     try:
         return aws.region_from_s3(s3, bucket)
     except UsageError:
@@ -143,16 +145,16 @@ def upload_pod_templates(session: "Session", plan: Plan) -> None:
 
 
 def existing_run(
-    emr: "EMRContainersClient", cluster: str, name: str, arguments: tuple[str, ...]
+    emr: "EMRContainersClient", virtual_cluster: str, name: str, arguments: tuple[str, ...]
 ) -> dict[str, Any] | None:
-    """Return the run that already has a name, if there is one.
+    """Return the run that already has a name; None if there is none.
 
     Raises
     ------
     UsageError
         If it failed, was cancelled, or has other arguments.
     """
-    run = newest_run(emr, cluster, name)
+    run = newest_run(emr, virtual_cluster, name)
     if run is None:
         return None
     if run["state"] in ("FAILED", "CANCELLED"):
@@ -163,7 +165,7 @@ def existing_run(
     return run
 
 
-def find_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any]:
+def find_run(emr: "EMRContainersClient", virtual_cluster: str, name: str) -> dict[str, Any]:
     """Return a run by its name or EMR's id; of several with one name, the newest.
 
     Raises
@@ -171,20 +173,22 @@ def find_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, A
     UsageError
         If there is no such run.
     """
-    run = newest_run(emr, cluster, name)
+    run = newest_run(emr, virtual_cluster, name)
     if run is None and re.fullmatch("[0-9a-z]{1,64}", name):
         try:
-            return dict(emr.describe_job_run(virtualClusterId=cluster, id=name)["jobRun"])
+            return dict(emr.describe_job_run(virtualClusterId=virtual_cluster, id=name)["jobRun"])
         except (emr.exceptions.ResourceNotFoundException, emr.exceptions.ValidationException):
             pass
     if run is None:
-        raise UsageError(f"there is no run {name} on virtual cluster {cluster}: ./scripts/submit.sh list")
+        raise UsageError(
+            f"there is no run {name} on virtual cluster {virtual_cluster}: ./scripts/submit.sh list"
+        )
     return run
 
 
-def newest_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any] | None:
-    """Return the newest run of a name, if there is one."""
-    pages = emr.get_paginator("list_job_runs").paginate(virtualClusterId=cluster, name=name)
+def newest_run(emr: "EMRContainersClient", virtual_cluster: str, name: str) -> dict[str, Any] | None:
+    """Return the newest run with a name; None if there is none."""
+    pages = emr.get_paginator("list_job_runs").paginate(virtualClusterId=virtual_cluster, name=name)
     runs: list[dict[str, Any]] = [
         dict(run) for page in pages for run in page["jobRuns"] if run.get("name") == name
     ]

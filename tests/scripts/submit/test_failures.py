@@ -1,4 +1,4 @@
-"""What a failed run is answered with: the advice that its signs ask for."""
+"""The advice for a failed run, and the log of its drivers."""
 
 import json
 from itertools import chain
@@ -18,7 +18,7 @@ from tests.support.cloud_stage import CloudStage, line
 
 
 @pytest.mark.parametrize(
-    ("said", "advice"),
+    ("message", "advice"),
     [
         ("An error occurred (AccessDenied) when calling the AssumeRoleWithWebIdentity operation", "trust"),
         ("Back-off pulling image: ImagePullBackOff", "cannot fetch the image"),
@@ -30,31 +30,31 @@ from tests.support.cloud_stage import CloudStage, line
         ("AccessDenied: not authorized to perform s3:GetObject", "may not use a bucket"),
     ],
 )
-def test_each_sign_has_its_advice(said: str, advice: str) -> None:
-    assert advice in failures.advice([said], driver_wrote=True)
+def test_each_sign_has_its_advice(message: str, advice: str) -> None:
+    assert advice in failures.advice([message], driver_wrote=True)
 
 
 def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     output = str(tmp_path / "output")
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "_input.json").write_text('{"inputs": []}')
-    with pytest.raises(UsageError) as earlier:
+    with pytest.raises(UsageError) as outdated:
         claim.admit_run(output, None, {}, overwrite=False)
-    assert "--overwrite" in failures.advice([str(earlier.value), "AccessDenied"], driver_wrote=True)
+    assert "--overwrite" in failures.advice([str(outdated.value), "AccessDenied"], driver_wrote=True)
     first = [commits.protocol_action(), *claim.admit_run(str(tmp_path), None, {}, False)]
     for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
         assert commits.write(str(tmp_path), version, actions, {})
-    overtaken = writer.Writer(str(tmp_path), "tuesday", "run")
-    with pytest.raises(writer.OvertakenError) as later:
-        overtaken.commit()
-    for sentence in (later.value, overtaken._busy_error(1)):
+    late_writer = writer.Writer(str(tmp_path), "tuesday", "run")
+    with pytest.raises(writer.OvertakenError) as overtaken:
+        late_writer.commit()
+    for sentence in (overtaken.value, late_writer._busy_error(1)):
         assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], driver_wrote=True)
 
 
 def test_every_advice_is_given_for_one_of_its_signs() -> None:
-    for known in ADVICE:
-        for sign in known.signs:
-            assert failures.advice([sign], driver_wrote=True) == known.remedy
+    for entry in ADVICE:
+        for sign in entry.signs:
+            assert failures.advice([sign], driver_wrote=True) == entry.remedy
 
 
 def test_without_a_sign_it_says_where_to_look() -> None:
@@ -67,7 +67,7 @@ def test_a_long_log_is_read_once_and_whole(dev_stage: CloudStage) -> None:
     lines = [f"line {number}" for number in range(25)]
     dev_stage.log("monday", *lines[:20])
     dev_stage.log("monday", "an executor's", pod="spark-x-exec-1")
-    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/", page=7)
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/", page_size=7)
     assert [*chain(*log.new_lines())] == lines[:20]
     assert not list(log.new_lines())
     dev_stage.log("monday", *lines[20:])
@@ -78,7 +78,7 @@ def test_a_page_that_fails_loses_no_line(dev_stage: CloudStage) -> None:
     dev_stage.submit("--run-id", "monday", "--detach")
     lines = [f"line {number}" for number in range(10)]
     dev_stage.log("monday", *lines)
-    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/", page=4)
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/", page_size=4)
     pages = log.new_lines()
     assert next(pages) == lines[:4]
     assert next(pages) == lines[4:8]
@@ -115,5 +115,5 @@ def test_other_lines_are_not_the_jobs(line: str) -> None:
 
 
 def test_a_line_that_an_agent_has_wrapped_is_the_jobs() -> None:
-    ours = line("run_started", "run monday")
-    assert job_event(json.dumps({"log": json.dumps(ours) + "\n", "stream": "stdout"})) == ours
+    job_line = line("run_started", "run monday")
+    assert job_event(json.dumps({"log": json.dumps(job_line) + "\n", "stream": "stdout"})) == job_line

@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from scripts.submit import __main__ as submit
-from tests.scripts.submit.test_submit import is_start, to_the_end
+from tests.scripts.submit.test_submit import is_start, schedule_states
 from tests.support.aws_emulator import Answer, Request
 from tests.support.cloud_stage import CloudStage, line
 
@@ -67,9 +67,9 @@ def test_only_watching_stops_unless_somebody_says_c(
     monkeypatch.setattr("builtins.input", answer)
     dev_stage.cloud.states += [{"state": "PENDING"}, {"state": "RUNNING"}]
     assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 130
-    said = capsys.readouterr().err
-    assert ("cancel run monday (c), or only stop watching (Enter)?" in said) == is_terminal
-    assert "it goes on: ./scripts/submit.sh follow monday" in said
+    stderr = capsys.readouterr().err
+    assert ("cancel run monday (c), or only stop watching (Enter)?" in stderr) == is_terminal
+    assert "it goes on: ./scripts/submit.sh follow monday" in stderr
     assert dev_stage.cloud.runs()[0].state != "CANCELLED"
 
 
@@ -85,10 +85,10 @@ def test_a_real_terminal_is_asked(dev_stage: CloudStage) -> None:
     os.close(its)
     try:
         assert process.stdout is not None
-        said = ""
-        while "RUNNING" not in said:
-            said = process.stdout.readline()
-            assert said, "it ended before it watched"
+        line_text = ""
+        while "RUNNING" not in line_text:
+            line_text = process.stdout.readline()
+            assert line_text, "it ended before it watched"
         process.send_signal(signal.SIGINT)
         os.write(ours, b"c\n")
         rest = process.stdout.read()
@@ -108,12 +108,12 @@ def test_a_lost_network_is_waited_for(dev_stage: CloudStage, capsys: pytest.Capt
         return request.method == "GET" and "/jobruns/" in request.path
 
     dev_stage.cloud.fail_once(described, *lost)
-    to_the_end(dev_stage, "RUNNING", "COMPLETED")
+    schedule_states(dev_stage, "RUNNING", "COMPLETED")
     assert dev_stage.submit("--run-id", "monday") == 0
-    said = capsys.readouterr().out
-    assert said.count("AWS could not be asked") == 1
-    assert "the run goes on, and so will this" in said
-    assert "AWS answers again" in said
+    stdout = capsys.readouterr().out
+    assert stdout.count("AWS could not be asked") == 1
+    assert "the run goes on; submit.sh tries again" in stdout
+    assert "AWS answers again" in stdout
 
 
 def test_credentials_that_expire_while_watching_say_how_to_go_on(
@@ -125,9 +125,9 @@ def test_credentials_that_expire_while_watching_say_how_to_go_on(
         lambda request: expired if "/jobruns/" in request.path and not dev_stage.cloud.states else None
     )
     assert dev_stage.submit("--run-id", "monday") == 6
-    said = capsys.readouterr().err
-    assert "the run goes on: ./scripts/submit.sh follow monday" in said
-    assert "the credentials have expired" in said
+    stderr = capsys.readouterr().err
+    assert "the run goes on: ./scripts/submit.sh follow monday" in stderr
+    assert "the credentials have expired" in stderr
 
 
 def test_a_log_that_may_not_be_read_does_not_end_the_watch(
@@ -135,7 +135,7 @@ def test_a_log_that_may_not_be_read_does_not_end_the_watch(
 ) -> None:
     denied = Answer(400, b'{"__type": "AccessDeniedException", "message": "no"}')
     dev_stage.cloud.rules.append(lambda request: denied if request.action == "DescribeLogStreams" else None)
-    to_the_end(dev_stage, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
+    schedule_states(dev_stage, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
     assert dev_stage.submit("--run-id", "monday") == 1
     shown = capsys.readouterr()
     assert shown.out.count("the driver's log cannot be shown") == 1
@@ -201,9 +201,9 @@ def test_a_second_attempt_is_judged_by_its_own_words(
         {"state": "FAILED", "state_details": "OOMKilled"},
     ]
     assert dev_stage.submit("--run-id", "monday") == 1
-    said = capsys.readouterr().err
-    assert "run monday failed: OOMKilled" in said
-    assert "out of memory" in said
+    stderr = capsys.readouterr().err
+    assert "run monday failed: OOMKilled" in stderr
+    assert "out of memory" in stderr
 
 
 def test_the_way_back_names_all_that_it_needs(
