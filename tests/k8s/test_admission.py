@@ -22,7 +22,9 @@ RUNNERS = [
 
 def run(size: str) -> list[Pod]:
     """Return all pods of a run with its full number of executors."""
-    return [RUNNERS[1], driver(size), *(executor() for _ in range(SIZES[size].executors))]
+    chosen = SIZES[size]
+    executors = (executor(logs=chosen.logs_executors) for _ in range(chosen.executors))
+    return [RUNNERS[1], driver(size), *executors]
 
 
 def limits(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -84,7 +86,7 @@ def test_no_pod_gets_a_limit_of_cpu(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_container_that_says_nothing_asks_for_little(stage: str) -> None:
     pod = defaulted(RUNNERS[0], limits(rendered(stage)))
-    assert requests(pod, "memory") == 2 * GIB / 4, "256 MiB for the job-runner, as much for its sidecar"
+    assert requests(pod, "memory") == (256 + 200) * GIB / 1024, "256 MiB, and what its sidecar requests"
     assert requests(pod, "cpu") == Decimal("0.2")
 
 

@@ -120,7 +120,12 @@ def _use(pod: Object, resource: str) -> Decimal | None:
     if any(name not in container["resources"][kind] for container in _containers(pod)):
         return None
     main = sum(quantity(container["resources"][kind][name]) for container in pod["spec"]["containers"])
-    first = (
-        quantity(container["resources"][kind][name]) for container in pod["spec"].get("initContainers", [])
-    )
-    return max(Decimal(main), *first, Decimal(0))
+    # Init containers start in their order; one that restarts always is a sidecar, and stays.
+    sidecars = largest = Decimal(0)
+    for container in pod["spec"].get("initContainers", []):
+        use = quantity(container["resources"][kind][name])
+        if container.get("restartPolicy") == "Always":
+            sidecars += use
+            use = Decimal(0)
+        largest = max(largest, sidecars + use)
+    return max(Decimal(main) + sidecars, largest)

@@ -42,7 +42,7 @@ def sidecar(**requests: str) -> dict[str, Any]:
 def job_runner(resources: dict[str, Any] | None = None) -> Pod:
     """Return the pod that starts a driver: it has no pod template, but a node selector."""
     main = {"name": "job-runner", "resources": resources or {}}
-    runner = pod("job-runner", "job.submitter", main, sidecar(cpu="100m", memory=gib(SIDECAR_GIB)))
+    runner = pod("job-runner", "job.submitter", main, sidecar(cpu="100m", memory="200Mi"))
     runner["spec"]["nodeSelector"] = {"fruits/pool": "drivers"}
     return runner
 
@@ -54,9 +54,12 @@ def driver(size: str) -> Pod:
     return _templated("driver", str(chosen.driver_cores), memory)
 
 
-def executor() -> Pod:
-    """Return an executor, with our template in it."""
-    return _templated("executor", f"{EXECUTOR_CPU * 1000:.0f}m", gib(EXECUTOR_HEAP + EXECUTOR_OVERHEAD))
+def executor(*, logs: bool = True) -> Pod:
+    """Return an executor, with our template in it; without logs, EMR adds no sidecar."""
+    made = _templated("executor", f"{EXECUTOR_CPU * 1000:.0f}m", gib(EXECUTOR_HEAP + EXECUTOR_OVERHEAD))
+    if not logs:
+        del made["spec"]["initContainers"]
+    return made
 
 
 def template(role: str) -> Pod:
@@ -72,7 +75,10 @@ def _templated(role: str, cpu: str, memory: str) -> Pod:
         "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}},
     }
     pod_template = template(role)
-    templated = pod(f"spark-{role}", role, main, sidecar(memory=gib(SIDECAR_GIB)))
+    templated = pod(f"spark-{role}", role, main)
+    # A native sidecar is an init container that is never waited for (Kubernetes, "Sidecar Containers").
+    native = {**sidecar(memory=gib(SIDECAR_GIB)), "image": "image", "restartPolicy": "Always"}
+    templated["spec"]["initContainers"] = [native]
     templated["metadata"]["labels"] |= {"spark-role": role, **pod_template["metadata"]["labels"]}
     templated["metadata"]["annotations"] = pod_template["metadata"].get("annotations", {})
     templated["spec"] |= {key: value for key, value in pod_template["spec"].items() if key != "containers"}

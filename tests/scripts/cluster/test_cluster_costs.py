@@ -25,8 +25,9 @@ def node(name: str, cpu: str, memory: str, capacity: str) -> dict[str, Any]:
 
 
 def pod(phase: str, *requests: tuple[str, str]) -> dict[str, Any]:
-    containers = [{"resources": {"requests": {"cpu": cpu, "memory": memory}}} for cpu, memory in requests]
-    return {"status": {"phase": phase}, "spec": {"containers": containers}}
+    main, *others = [{"resources": {"requests": {"cpu": cpu, "memory": memory}}} for cpu, memory in requests]
+    sidecars = [{**container, "restartPolicy": "Always"} for container in others]
+    return {"status": {"phase": phase}, "spec": {"containers": [main], "initContainers": sidecars}}
 
 
 def test_a_node_costs_by_its_memory_and_less_on_spot() -> None:
