@@ -23,6 +23,12 @@ EXECUTOR_HEAP: Final = 2
 EXECUTOR_OVERHEAD: Final = 2
 # The memory of EMR's log sidecar beside each container, as job-run.yaml sets it.
 SIDECAR_GIB: Final = 0.5
+# Its CPU: the default of k8s/base/limit-range.yaml, since EMR sets none beside drivers and executors.
+SIDECAR_CPU: Final = 0.1
+# What EMR's job-runner pod requests: 0.8 CPU and 512 MiB in a pod of 2026-04 (Airflow's pull request 64817),
+# and 0.1 CPU and 200 MiB for its log sidecar (EMR's documentation of emr-job-submitter).
+JOB_RUNNER_CPU: Final = 0.9
+JOB_RUNNER_GIB: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
