@@ -125,13 +125,16 @@ def sizes(pool: str) -> list[int]:
     return sorted(map(int, cpu_counts))
 
 
-def test_two_executors_share_the_smallest_node() -> None:
-    smallest, *_ = sizes("executors-spot")
-    cpu, memory = room(smallest, 2 * smallest)  # family c has the least memory, 2 GiB a vCPU
+@pytest.mark.parametrize("vcpus", sizes("executors-spot"))
+def test_a_node_has_room_for_an_executor_on_each_4_of_its_vcpus(vcpus: int) -> None:
+    cpu, memory = room(vcpus, 2 * vcpus)  # family c has the least memory, 2 GiB a vCPU
     pod = defaulted(executor(), limits(rendered("dev")))
-    assert smallest == 8
-    assert 2 * requests(pod, "cpu") <= cpu < 3 * requests(pod, "cpu")
-    assert 2 * requests(pod, "memory") <= memory
+    assert vcpus // 4 * requests(pod, "cpu") <= cpu < (vcpus // 4 + 1) * requests(pod, "cpu")
+    assert vcpus // 4 * requests(pod, "memory") <= memory
+
+
+def test_a_new_accounts_quota_holds_the_smallest_nodes() -> None:
+    assert sizes("executors-spot")[0] <= 5 and sizes("drivers")[0] <= 5
 
 
 @pytest.mark.parametrize("size", SIZES)

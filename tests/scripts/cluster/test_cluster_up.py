@@ -101,6 +101,27 @@ def test_a_stack_that_failed_says_which_resource_and_why_and_is_made_anew(desk: 
     assert [line.split()[2] for line in again.commands[:2]] == ["delete-stack", "deploy"]
 
 
+@pytest.mark.parametrize(
+    ("vcpus", "notes"),
+    [
+        (640, []),
+        (5, ["size small needs 4 vCPUs on demand for its driver", "size medium needs 4 vCPUs on demand"]),
+        (16, ["let 7 of 10 executors run"]),
+        (2, ["the quota of 2 vCPUs on demand holds no driver: size small", "holds no driver: size medium"]),
+    ],
+)
+def test_up_says_which_vcpu_quotas_are_too_small_before_it_asks(
+    vcpus: int, notes: list[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.memory.put("vcpus", vcpus)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    lines = desk("up", answer="n").out.partition("Make it?")[0].splitlines()
+    printed = [line for line in lines if line.startswith("note: ")]
+    assert len(printed) == len(notes)
+    for line, note in zip(printed, notes, strict=True):
+        assert note in line and "request-service-quota-increase" in line
+
+
 def test_a_stack_in_trouble_is_not_touched(desk: Desk) -> None:
     desk("up", "--yes")
     next(stack for stack in stacks() if stack.name == "fruits-dev-network").status = "UPDATE_ROLLBACK_FAILED"

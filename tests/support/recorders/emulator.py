@@ -11,6 +11,7 @@ from moto.ec2.models import ec2_backends
 from moto.kms.models import kms_backends
 
 from tests.support.aws_emulator import ACCOUNT, REGION, Answer, Cloud, Request
+from tests.support.recorders.arguments import Memory
 
 
 def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
@@ -18,7 +19,7 @@ def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
 
     A stack from a change set has outputs, and its keys have policies that moto can read. Retained
     resources are retained, and a route table does not block its VPC. A virtual cluster has an age, accepts
-    tags, and frees its namespace when it is terminated.
+    tags, and frees its namespace when it is terminated. EC2's vCPU quotas have a value, which a test may set.
     """
     seen: set[str] = set()
 
@@ -33,6 +34,9 @@ def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
             _read_outputs()
         if request.action == "DeleteStack":
             _prepare_deletion()
+        if request.action == "GetServiceQuota":
+            vcpus = Memory.here().get("vcpus", 640)
+            return Answer(200, json.dumps({"Quota": {"Value": vcpus}}).encode())
         return _tag(cloud, request)
 
     return rule
