@@ -38,7 +38,7 @@ def test_a_missing_tool_is_named_with_where_to_get_it(
 @pytest.mark.parametrize(
     ("tool", "version", "message"),
     [
-        ("eksctl", "0.190.0", "eksctl 0.190.0 is too old, 0.195.0 or newer is needed"),
+        ("eksctl", "0.221.0", "eksctl 0.221.0 is too old, 0.222.0 or newer is needed"),
         ("kubectl", "v1.29.3", "kubectl 1.29.3 is too old, 1.34.0 or newer is needed"),
         ("kubectl", "what", "kubectl version --client -o json does not say its version"),
     ],
