@@ -22,7 +22,7 @@ EXECUTOR_CPU: Final = 3.6
 EXECUTOR_HEAP: Final = 2
 EXECUTOR_OVERHEAD: Final = 2
 # The memory of EMR's log sidecar beside each container, as job-run.yaml sets it.
-SIDECAR_GIB: Final = 0.25
+SIDECAR_GIB: Final = 0.5
 # Its CPU: the default of k8s/base/limit-range.yaml, since EMR sets none beside drivers and executors.
 SIDECAR_CPU: Final = 0.1
 # What EMR's job-runner pod requests: 0.8 CPU and 512 MiB in a pod of 2026-04 (Airflow's pull request 64817),
@@ -58,9 +58,14 @@ class Size:
         return self.executors * EXECUTOR_CPU + self.driver_cores
 
     @property
+    def logs_executors(self) -> bool:
+        """Whether executors have a log sidecar: where there are many, the driver's log says enough."""
+        return self.executors <= 10
+
+    @property
     def memory(self) -> float:
         """The GiB that driver and executors request together, with their log sidecars."""
-        executor = EXECUTOR_HEAP + EXECUTOR_OVERHEAD + SIDECAR_GIB
+        executor = EXECUTOR_HEAP + EXECUTOR_OVERHEAD + SIDECAR_GIB * self.logs_executors
         return self.executors * executor + self.driver_heap + self.driver_overhead + SIDECAR_GIB
 
 

@@ -75,6 +75,7 @@ class Plan:
             "ExecutorCpu": f"{sizes.EXECUTOR_CPU * 1000:.0f}m",
             "ExecutorHeap": sizes.EXECUTOR_HEAP,
             "ExecutorOverhead": sizes.EXECUTOR_OVERHEAD,
+            "ExecutorLogging": "ENABLED" if size.logs_executors else "DISABLED",
             "Attempts": size.attempts,
         }
 
