@@ -149,9 +149,10 @@ def test_a_request_that_emr_would_refuse_is_refused_here(change: dict[str, Any],
 
 def test_what_a_run_costs_is_the_sum_of_its_parts() -> None:
     spot, on_demand = run_cost.hourly(SIZES["small"])
-    executors, driver = 2 * 3.6, 2
-    emr = (executors + driver) * 0.01012 + (2 * 4.5 + 3.5) * 0.00111125
-    fee = 0.12 * (executors + driver) * 0.04788
-    assert on_demand == pytest.approx(emr + fee + (executors + driver) * 0.04788)
+    executors, others = 2 * 3.6, 2 + 0.9  # the driver and the job-runner
+    emr = (executors + others) * 0.01012 + (2 * 4.5 + 3.5 + 0.7) * 0.00111125
+    fee = 0.12 * (executors + others) * 0.04788
+    volumes = 2 * (80 * 0.088 + 125 * 0.04) / 730  # one for driver and job-runner, one for two executors
+    assert on_demand == pytest.approx(emr + fee + volumes + (executors + others) * 0.04788)
     assert spot == pytest.approx(on_demand - executors * 0.04788 * 0.45)
     assert run_cost.estimate_text(SIZES["small"], 1) == run_cost.estimate_text(SIZES["small"], 60)
