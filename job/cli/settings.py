@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from job import __version__
-from job.cli.arguments import (
-    EU_REGIONS,
+from job.cli.parser import (
     JobParser,
     count,
     fraction,
     hours,
     location,
     path,
+    positive_fraction,
     regions,
     run_id,
-    share,
 )
 from job.errors import UsageError
 from job.storage.locations import LOCATION_FORMS
+from job.storage.residency import EU_REGIONS
 
 EXAMPLE: Final = """\
 example:
@@ -113,7 +113,12 @@ def _parser() -> JobParser:
     )
     add("--output", type=location, metavar="URI", help=f"{LOCATION_FORMS}, for the tables")
     add("--components", type=count, metavar="K", help="keep K principal components")
-    add("--variance", type=share, metavar="F", help="keep as many as explain this share (default 0.95)")
+    add(
+        "--variance",
+        type=positive_fraction,
+        metavar="F",
+        help="keep as many as explain this share (default 0.95)",
+    )
     add("--standardize", action="store_true", help="divide each feature by its standard deviation before PCA")
     add("--engine", choices=("litert", "tensorflow"), help="network runtime (default litert)")
     add("--weights", type=path, metavar="FILE", help="Keras HDF5 file of MobileNetV2's ImageNet weights")

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from job import __version__
-from job.cli.arguments import EU_REGIONS
 from job.cli.log import Log
 from job.commands import leftovers, search
 from job.commands.search import Matches, Selection
 from job.model import incremental_moments, projection, saved_model
 from job.storage import residency, store
-from job.table import claim, files, layout, missing, removal, sweep, writer
+from job.storage.residency import EU_REGIONS
+from job.table import files, layout, missing, provenance, removal, sweep, writer
 from job.table.writer import Writer
 
 
@@ -42,13 +42,12 @@ def run(
     """
     residency.check([output], regions)
     if dry_run:
-        matches = claim.read_table(output, lambda table: search.find_photos(output, table, selection))
+        matches = provenance.read_table(output, lambda table: search.find_photos(output, table, selection))
         return {"output": output, "dry_run": True, "rows": _photo_counts(output, matches, selection)}
     with writer.exclusive_writer(
         output,
         log.run_id,
         "erase",
-        lambda table: claim.admit_existing(output, table),
         lambda text: log.info("waiting", text),
     ) as writing:
         matches = search.find_photos(output, writing.snapshot, selection)

@@ -15,7 +15,7 @@ from job.errors import DataError, JobError, UsageError
 from job.inventory import manifest as manifests
 from job.inventory import tasks
 from job.inventory.comparison import Comparison
-from job.inventory.folders import ListedFile, folder_files
+from job.inventory.folder_listing import ListedFile, folder_files
 from job.inventory.tasks import Photo, Tasks
 from job.storage import residency, s3, store
 from job.table import layout, missing, removal
@@ -32,7 +32,7 @@ class Source:
     ----------
     inputs : tuple of str
         Folders and ``s3://`` prefixes; a photo in two of them is listed once.
-    without : str
+    output : str
         The run's output, whose files are neither listed nor counted.
     limit : int or None
         The largest number of photos, in order of their paths.
@@ -43,7 +43,7 @@ class Source:
     """
 
     inputs: tuple[str, ...]
-    without: str
+    output: str
     limit: int | None = None
     manifest: str | None = None
     regions: tuple[str, ...] = ()
@@ -109,7 +109,7 @@ class Listing:
         if source.manifest is not None:
             streams = [_manifest_photos(source, source.manifest)]
         else:
-            streams = [_input_files(location, source.without, seen) for location in source.inputs]
+            streams = [_input_files(location, source.output, seen) for location in source.inputs]
         last = ""
         for listed in heapq.merge(*streams, key=attrgetter("path")):
             if listed.path == last:
@@ -138,11 +138,11 @@ def take_inventory(
     writer: Writer,
     backbone: str,
     cores: int,
-    wave: int,
+    most_photos: int,
     *,
     retry_rejected: bool = False,
     prune: bool = False,
-    admit: Callable[[Comparison], object] = lambda _: None,
+    check_comparison: Callable[[Comparison], object] = lambda _: None,
 ) -> Inventory:
     """List photos, compare them with the table, prune it if asked, and write tasks for those to be processed.
 
@@ -152,11 +152,11 @@ def take_inventory(
         Name of this run's network and decoder.
     cores : int
         Tasks that can run at once.
-    wave : int
+    most_photos : int
         Most photos in a task.
     retry_rejected, prune : bool
         Process rejected photos again; remove photos from the table that are no longer listed.
-    admit : callable
+    check_comparison : callable
         Called with the comparison before the table changes; may raise.
 
     Raises
@@ -166,11 +166,11 @@ def take_inventory(
     """
     listing, output = Listing(source), writer.output
     with Comparison(listing, output, writer.snapshot, backbone, retry_rejected) as comparison:
-        admit(comparison)
+        check_comparison(comparison)
         pruned = removal.remove_photos(writer, _missing_by_file(comparison)) if prune else {}
         changed = (Photo(photo, pruned.get(file.path) or file) for photo, file in comparison.changed_photos())
         location = store.join(output, layout.TASKS, str(writer.number))
-        written_tasks = tasks.write(comparison.new_photos(), changed, location, cores, wave)
+        written_tasks = tasks.write(comparison.new_photos(), changed, location, cores, most_photos)
         missing.write(writer, [] if prune else comparison.missing_photos())
         return Inventory(
             photos=listing.photos,
@@ -213,7 +213,7 @@ def _input_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFil
 
 def _manifest_photos(source: Source, manifest: str) -> Iterator[ListedFile]:
     """Read a manifest, without photos in the output."""
-    own = f"{source.without}/"
+    own = f"{source.output}/"
     photos = manifests.read(manifest, source.inputs, lambda bucket: residency.check([bucket], source.regions))
     return _sorted_by_path(listed for listed in photos if not listed.path.startswith(own))
 

@@ -84,11 +84,11 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
             for child in file.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
         raise
-    given = SparkConf()  # now with what the command line, spark-defaults.conf and spark-submit have set
-    local = (given.get("spark.master", "local[*]") or "").startswith("local")
+    configuration = SparkConf()  # from the command line, spark-defaults.conf and spark-submit
+    local = (configuration.get("spark.master", "local[*]") or "").startswith("local")
     builder = SparkSession.builder
     for key, value in {**ALWAYS, **(LOCAL if local else {})}.items():
-        if not given.contains(key):
+        if not configuration.contains(key):
             builder = builder.config(key, value)
     session = builder.getOrCreate()
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
@@ -128,8 +128,8 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
         return ""
     home = environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
     java = Path(home)
-    made_of = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns}"
-    key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    source = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns}"
+    key = hashlib.sha256(source.encode()).hexdigest()[:12]
     archive = cache.absolute() / f"spark-{pyspark.__version__}-{key}.jsa"
     if any(letter.isspace() or letter in "\"'\\" for letter in str(archive)):
         return ""  # Spark cuts Java's options apart at spaces
@@ -145,15 +145,17 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
 
 def launch_arguments(environment: Mapping[str, str], java_options: str = "") -> str:
     """Return PYSPARK_SUBMIT_ARGS with the job's launch options before the user's, which override them."""
-    said = environment.get("PYSPARK_SUBMIT_ARGS") or "pyspark-shell"
-    words = shlex.split(said.replace("--master=", "--master ").replace("spark.master=", "--master "))
+    arguments = environment.get("PYSPARK_SUBMIT_ARGS") or "pyspark-shell"
+    words = shlex.split(arguments.replace("--master=", "--master ").replace("spark.master=", "--master "))
     masters = [after for word, after in pairwise(words) if word == "--master"]
     if masters and not masters[-1].startswith("local"):
-        return said
-    wanted = {**LAUNCH, JAVA_OPTIONS: f"{LAUNCH[JAVA_OPTIONS]} {java_options}".strip()}
+        return arguments
+    options = {**LAUNCH, JAVA_OPTIONS: f"{LAUNCH[JAVA_OPTIONS]} {java_options}".strip()}
     defaults = _defaults_file(environment)
-    ours = [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in wanted.items() if key not in defaults]
-    return " ".join([*ours, said])
+    flags = [
+        f"--conf {shlex.quote(f'{key}={value}')}" for key, value in options.items() if key not in defaults
+    ]
+    return " ".join([*flags, arguments])
 
 
 def _defaults_file(environment: Mapping[str, str]) -> set[str]:

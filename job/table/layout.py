@@ -19,10 +19,10 @@ FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, MISSING
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
 ADDED_WITH_DELTA: Final = (PHOTOS, MISSING, TASKS)
 # Names in outputs from before the Delta table.
-EARLIER_CLAIM: Final = "_input.json"
+EARLIER_PROVENANCE: Final = "_input.json"
 EARLIER: Final = (
     *("features", "rejected", "inventory", "_replaced", "_compact"),
-    *("_lock.json", EARLIER_CLAIM),
+    *("_lock.json", EARLIER_PROVENANCE),
 )
 
 FEATURIZED: Final = "featurized"

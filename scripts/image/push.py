@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from job.cli.arguments import EU_REGIONS, SentenceParser
+from job.cli.parser import SentenceParser
 from job.errors import JobError, ResidencyError, UsageError
+from job.storage.residency import EU_REGIONS
 from scripts.cloud.aws_session import default_region
 from scripts.image.containers import ContainerError, docker
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from job.cli.arguments import SentenceParser
+from job.cli.parser import SentenceParser
 from job.errors import JobError
 from scripts.image import containers
 from scripts.image.containers import ContainerError, bind

@@ -24,7 +24,7 @@ vars(writer).update(json.loads(sys.argv[1]))
 sys.exit(main(sys.argv[2:]))
 """
 # Each wave is committed at once, and nothing else: that a driver lives shows by its waves alone.
-HASTY: Final = '{"POLL_SECONDS": 0.05, "WAVE_SECONDS": 0, "HEARTBEAT_SECONDS": 600, "WATCH_SECONDS": 0.3}'
+HASTY: Final = '{"POLL_SECONDS": 0.05, "COMMIT_SECONDS": 0, "HEARTBEAT_SECONDS": 600, "WATCH_SECONDS": 0.3}'
 
 
 def environment(cache: Path) -> dict[str, str]:

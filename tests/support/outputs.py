@@ -138,7 +138,7 @@ def run(made: Output, *options: str, cores: int = 2, gone: Collection[str] = ())
     log = Log("a run", out=io.StringIO(), err=io.StringIO())
     network = Backbone("litert", b"", "", NETWORK, "nowhere")
 
-    def outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
+    def stream_outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
         for path in listed.column("path").to_pylist():
             sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
             if path in made.bad:
@@ -150,7 +150,7 @@ def run(made: Output, *options: str, cores: int = 2, gone: Collection[str] = ())
         patch.setattr(os, "cpu_count", lambda: cores)
         patch.setattr(backbone, "load", lambda *_: network)
         patch.setattr(backbone, "network", lambda *_: None)
-        patch.setattr(featurize, "outcomes", outcomes)
+        patch.setattr(featurize, "stream_outcomes", stream_outcomes)
         return Pipeline(settings, log, _session).run()
 
 

@@ -66,7 +66,7 @@ def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Outp
     (photo,) = of(output, paths=output.missing)
     assert photo["is_missing"]
     assert photo["outcome"] == "featurized", "its row stays"
-    with writer.exclusive_writer(output.location, "killed", "run", lambda _: []) as pruning:
+    with writer.exclusive_writer(output.location, "killed", "run", first_actions=lambda _: []) as pruning:
         listed = pa.Table.from_pylist([{"path": "/pruned.jpg", "outcome": "featurized"}], schema.MISSING)
         missing.write(pruning, listed.to_batches())
     pruned = {"path": "/pruned.jpg", "is_missing": True}

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from job.inventory.labels import label_and_split
 from job.inventory.listing import Inventory, Source
 from job.run import checks
 from job.storage import s3, store
-from job.table import claim, commits, files, layout, missing, schema
+from job.table import commits, files, layout, missing, provenance, schema
 from job.table.writer import Writer, exclusive_writer
 from tests.support.listings import BAD, NETWORK, NOON, ODD, ONE, TWO, Row, known, make, put, rows_of, take
 
@@ -128,10 +129,9 @@ def test_an_empty_file_a_dangling_link_and_a_link_to_a_photo_are_photos_and_a_pi
 @contextmanager
 def run(output: Path) -> Iterator[Writer]:
     """Be a run that writes to an output."""
-    made_from = claim.input_claim(["/in"], None)
-    with exclusive_writer(
-        str(output), "a run", "run", lambda was: claim.admit_run(str(output), was, made_from, False)
-    ) as it:
+    requested = provenance.of_run(["/in"], None)
+    first_actions = partial(provenance.first_actions, str(output), requested=requested, overwrite=False)
+    with exclusive_writer(str(output), "a run", "run", first_actions=first_actions) as it:
         yield it
 
 
@@ -153,11 +153,13 @@ def table(tmp_path: Path) -> Path:
 
 
 def taken(writer: Writer, prune: bool, max_pruned: float = 1) -> Inventory:
-    def admit(comparison: Comparison) -> None:
+    def check_comparison(comparison: Comparison) -> None:
         checks.check_missing(comparison, prune, max_pruned)
 
     source = Source((f"{Path(writer.output).parent}/in",), writer.output)
-    return listing.take_inventory(source, writer, NETWORK, 2, 256, prune=prune, admit=admit)
+    return listing.take_inventory(
+        source, writer, NETWORK, 2, 256, prune=prune, check_comparison=check_comparison
+    )
 
 
 def names_of(output: Path) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from job.inventory.folders import folder_files
+from job.inventory.folder_listing import folder_files
 from job.photos.decode import Rejected
 from job.photos.fetch import fetch
 from job.storage import s3, store

@@ -6,7 +6,7 @@ import pytest
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory.comparison import Comparison
-from job.inventory.folders import folder_files
+from job.inventory.folder_listing import folder_files
 from job.run import checks, run_record
 from job.run.run_record import Counts
 from tests.support import tables

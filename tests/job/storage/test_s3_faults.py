@@ -10,8 +10,8 @@ from botocore.exceptions import CredentialRetrievalError
 from obstore.store import S3Store
 
 from job.errors import JobError, UsageError
-from job.storage import aws, s3, store
-from job.storage.aws import TransientError
+from job.storage import aws, retries, s3, store
+from job.storage.s3_errors import TransientError
 from tests.support.chaos_s3 import Waits
 from tests.support.s3_servers import Answer, ScriptedS3, error_body, listing_body
 
@@ -22,7 +22,7 @@ SECRET: Final = "FwoGZXIvYXdzEBYaD-the-session-token"
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """Give up after half a second, for which nobody waits."""
     waits = Waits()
-    monkeypatch.setattr(aws, "RETRY_POLICY", waits.patience(0.5))
+    monkeypatch.setattr(retries, "RETRY_POLICY", waits.patience(0.5))
     return waits
 
 

@@ -64,7 +64,7 @@ def test_what_is_handed_over_is_what_the_job_writes() -> None:
     assert sorted(containers.OURS) == sorted(layout.FOLDERS)
     assert sorted(containers.EARLIER) == sorted(layout.EARLIER)
     assert f"{layout.PHOTOS}/{commits.LOG}" == containers.TABLE
-    assert layout.EARLIER_CLAIM == containers.EARLIER_CLAIM
+    assert layout.EARLIER_PROVENANCE == containers.EARLIER_CLAIM
 
 
 def test_of_an_output_only_what_is_the_jobs_is_handed_over(tmp_path: Path) -> None:

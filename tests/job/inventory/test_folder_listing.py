@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from job.errors import UsageError
-from job.inventory.folders import folder_files
+from job.inventory.folder_listing import folder_files
 from tests.support.unprivileged import unprivileged
 
 
@@ -45,7 +45,7 @@ def test_an_empty_file_and_an_impossible_time_are_listed(
         def fromtimestamp(cls, *_: Any) -> "Never":
             raise ValueError("year 33658 is out of range")
 
-    monkeypatch.setattr("job.inventory.folders.datetime", Never)
+    monkeypatch.setattr("job.inventory.folder_listing.datetime", Never)
     [listed] = folder_files(str(tmp_path), "/nowhere", set())
     assert (listed.bytes, listed.modified) == (0, None)
 
