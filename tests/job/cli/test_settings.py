@@ -244,4 +244,5 @@ def test_settings_load_nothing_of_the_job_but_what_reads_arguments() -> None:
         "job.errors",
         "job.storage",
         "job.storage.locations",
+        "job.storage.residency",
     ]
