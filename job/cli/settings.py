@@ -57,6 +57,7 @@ class Settings:
     max_rejected: float = 0.05
     limit: int | None = None
     manifest: str | None = None
+    all_files: bool = False
     wave: int = 1_000
     prune: bool = False
     max_pruned: float = 0.1
@@ -125,6 +126,7 @@ def _parser() -> JobParser:
     add("--max-rejected", type=fraction, metavar="F", help="largest share refused (default 0.05)")
     add("--limit", type=count, metavar="N", help="only the first N photos, in order of their paths")
     add("--manifest", type=location, metavar="URI", help="a list of photos instead of a listing")
+    add("--all-files", action="store_true", help="take every file for a photo, whatever its name")
     add("--wave", type=count, metavar="N", help="photos that become visible at once (default 1000)")
     add("--prune", action="store_true", help="take photos that are not listed any more out of the table")
     add("--max-pruned", type=fraction, metavar="F", help="largest share that --prune takes out (default 0.1)")

@@ -12,7 +12,7 @@ from job.commands.search import Selection
 from job.errors import DataError
 from job.storage import residency, store
 from job.storage.residency import EU_REGIONS
-from job.table import files, layout, missing, provenance, sweep
+from job.table import files, layout, path_lists, provenance, sweep
 from job.table.commits import Snapshot
 
 
@@ -53,7 +53,13 @@ def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
         rows = [(file, path) for file, paths in matches.paths_by_file.items() for path in paths]
         photos = [_photo(output, snapshot, file, path) for file, path in rows]
         without_row = [path for path in _missing_paths(output, selection) if path not in matches.paths()]
-        return [*photos, *({"path": path, "is_missing": True} for path in without_row)]
+        skipped = path_lists.read(output, layout.SKIPPED)
+        skipped = skipped.filter(selection.path_mask(skipped["path"]))
+        return [
+            *photos,
+            *({"path": path, "is_missing": True} for path in without_row),
+            *({"path": row["path"], "skipped": row["kind"]} for row in skipped.to_pylist()),
+        ]
 
     return provenance.read_table(output, find_in)
 
@@ -87,7 +93,7 @@ def _rows(location: str, path: str) -> list[dict[str, Any]]:
 
 def _missing_paths(output: str, selection: Selection) -> list[str]:
     """Return the selected photos that the last run no longer listed."""
-    listed = missing.read(output)
+    listed = path_lists.read(output, layout.MISSING)
     paths: list[str] = listed.filter(selection.path_mask(listed["path"]))["path"].to_pylist()
     return paths
 

@@ -54,7 +54,14 @@ class Pipeline:
         settings = self.settings
         manifest = [settings.manifest] if settings.manifest else []
         residency.check([*settings.inputs, *manifest, settings.output], settings.regions)
-        source = Source(settings.inputs, settings.output, settings.limit, settings.manifest, settings.regions)
+        source = Source(
+            settings.inputs,
+            settings.output,
+            settings.limit,
+            settings.manifest,
+            settings.regions,
+            settings.all_files,
+        )
         if not settings.manifest or settings.overwrite:  # a long list is not read twice without need
             listing.check_inputs(source)
         with self.exclusive_writer() as writer:
@@ -137,7 +144,7 @@ class Pipeline:
                     comparison, settings.prune, settings.max_pruned
                 ),
             )
-        text = f"{inventory.photos:,} photos listed, {inventory.skipped:,} other files skipped"
+        text = f"{inventory.photos:,} photos listed, {run_record.skipped(inventory.skipped_kinds)}"
         if inventory.unchanged or inventory.missing:
             text += f"; {inventory.unchanged:,} unchanged, {inventory.missing:,} not there any more"
         figures = ("photos", "skipped", "bytes", "unchanged", "missing", "todo")

@@ -20,6 +20,7 @@ from job.table import layout
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+KINDS_SHOWN = 5  # of skipped files, in the summary
 VERSIONS_OF = ("ai-edge-litert", "deltalake", "duckdb", "numpy", "pillow", "pyarrow", "obstore")
 
 
@@ -29,6 +30,7 @@ class Counts:
 
     listed: int
     skipped: int  # other files beside the photos
+    skipped_kinds: dict[str, int]
     unchanged: int  # their rows in the table are up to date
     rejected_before: int  # of the unchanged: rejected by an earlier run
     featurized: int
@@ -61,6 +63,7 @@ def count(inventory: Inventory, outcomes: Counter[str], rows: int) -> Counts:
     return Counts(
         listed=inventory.photos,
         skipped=inventory.skipped,
+        skipped_kinds=inventory.skipped_kinds,
         unchanged=inventory.unchanged,
         rejected_before=inventory.unchanged_rejected,
         featurized=featurized,
@@ -136,7 +139,7 @@ def summary(record: dict[str, Any]) -> str:
     rate = record["photos_per_second"]
     fitted = "fitted now" if model["fitted_now"] else "kept"
     lines = [
-        ("photos listed", f"{counts['listed']:,}" + f"  ({counts['skipped']:,} other files skipped)"),
+        ("photos listed", f"{counts['listed']:,}  ({skipped(counts['skipped_kinds'])})"),
         ("unchanged", f"{counts['unchanged']:,}"),
         ("featurized", f"{counts['featurized']:,}"),
         ("rejected", rejected),
@@ -152,6 +155,13 @@ def summary(record: dict[str, Any]) -> str:
     ]
     left_out = ("unchanged", "removed") if not counts["unchanged"] + counts["removed"] else ()
     return "\n".join(f"{name:<18} {value}" for name, value in lines if name not in left_out)
+
+
+def skipped(kinds: dict[str, int]) -> str:
+    """Return the number of skipped files and their most frequent kinds, as text."""
+    text = f"{sum(kinds.values()):,} other files skipped"
+    texts = [f"{number:,} {kind}" for kind, number in list(kinds.items())[:KINDS_SHOWN]]
+    return f"{text}: {', '.join(texts)}{', …' * (len(kinds) > KINDS_SHOWN)}" if kinds else text
 
 
 def reasons(counts: dict[str, int], before: int) -> str:

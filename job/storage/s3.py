@@ -96,6 +96,18 @@ def read(location: str) -> bytes:
     return retries.retry(lambda: boto3.get_object(Bucket=bucket, Key=key)["Body"].read(), location)  # noqa: PLW0108
 
 
+def read_start(location: str, length: int) -> bytes:
+    """Return the first bytes of an object, at most `length`. Raises as :func:`read`."""
+    bucket, key = split(location)
+    with _opening_lock:
+        boto3 = client(bucket, 0)
+    part = f"bytes=0-{length - 1}"
+    return retries.retry(
+        lambda: boto3.get_object(Bucket=bucket, Key=key, Range=part)["Body"].read(),  # noqa: PLW0108
+        location,
+    )
+
+
 def read_range(location: str, start: int, length: int) -> bytes:
     """Return a part of an object that the job wrote (obstore accepts its key). Raises as :func:`read`."""
     bucket, key = split(location)

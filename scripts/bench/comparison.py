@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from job.inventory import listing, tasks
 from job.inventory.listing import Inventory, Source
 from job.network import backbone
-from job.table import commits, missing, writer
+from job.table import commits, layout, path_lists, writer
 from scripts.bench import synthetic_table
 from scripts.bench.process import peak_bytes
 
@@ -111,7 +111,7 @@ def mistakes(inventory: Inventory, output: str, rows: int) -> int:
         batch = tasks.read(inventory.tasks.location, task)
         kinds = (NEW if file is None else CHANGED for file in batch["replaces"].to_pylist())
         judged += zip(batch["path"].to_pylist(), kinds, strict=True)
-    judged += ((path, REMOVED) for path in missing.read(output)["path"].to_pylist())
+    judged += ((path, REMOVED) for path in path_lists.read(output, layout.MISSING)["path"].to_pylist())
     actual = set(_actual_roles(rows))
     return (
         len(actual ^ set(judged))

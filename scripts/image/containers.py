@@ -34,7 +34,7 @@ RIGHTS: Final = (
 )
 # Of an output, this much is the job's if it has a table; whatever else lies there keeps its owner.
 TABLE: Final = "photos/_delta_log"
-NEW: Final = ("photos", "missing", "_tasks")  # unknown to earlier versions
+NEW: Final = ("photos", "missing", "skipped", "_tasks")  # unknown to earlier versions
 OURS: Final = (*NEW, "pca", "pca_csv", "moments", "models", "runs", "erasures")
 # This, too, if an earlier version of the job has left its claim: --overwrite replaces it.
 EARLIER_CLAIM: Final = "_input.json"

@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -197,14 +198,14 @@ def _digest(path: str) -> str:
 
 @contextmanager
 def _hidden(paths: Collection[str]) -> Iterator[None]:
-    there = [Path(path) for path in paths if Path(path).exists()]
-    for path in there:
-        path.rename(f"{path}.hidden")
-    try:
-        yield
-    finally:
-        for path in there:
-            Path(f"{path}.hidden").rename(path)
+    existing = [Path(path) for path in paths if Path(path).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        hidden = [shutil.move(path, Path(folder) / str(number)) for number, path in enumerate(existing)]
+        try:
+            yield
+        finally:
+            for path, place in zip(existing, hidden, strict=True):
+                shutil.move(place, path)
 
 
 def _session() -> Any:

@@ -12,7 +12,7 @@ from job.run.run_record import Counts
 from tests.support import tables
 from tests.support.outputs import NETWORK, Output
 
-COUNTS = Counts(10, 0, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
+COUNTS = Counts(10, 0, {}, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
 
 
 def compared(output: Output, backbone: str = NETWORK) -> Comparison:
