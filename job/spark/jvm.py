@@ -51,7 +51,7 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
     from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415
 
-    variables = [name for name in VARIABLES if environment.get(name)]  # before this function sets one
+    variables = relevant_variables(environment)  # before this function sets one
     home = environment.get("SPARK_HOME")
     if home and not Path(home, "bin", "spark-submit").exists():
         raise JobError(
@@ -70,7 +70,7 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
         os.close(write_end)
         write_end = -1
         reason = errors.reason() or str(error)
-        raise JobError(_failure(reason, variables)) from None
+        raise start_error(reason, variables) from None
     finally:
         if write_end >= 0:
             os.close(write_end)
@@ -92,6 +92,19 @@ def check_worker_python(environment: Mapping[str, str]) -> None:
         fault = f"it is Python {version}, and the job runs on {VERSION}"
     if fault:
         raise JobError(f"PYSPARK_PYTHON is {python}, which cannot run the workers ({fault}): unset it")
+
+
+def relevant_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that are set and change how Spark starts."""
+    return [name for name in VARIABLES if environment.get(name)]
+
+
+def start_error(reason: str, variables: list[str]) -> JobError:
+    """Return the error that says why Spark does not start, and which variables may be to blame."""
+    mend = f"look at {', '.join(variables)}"
+    if not variables or variables == ["JAVA_HOME"]:
+        mend = "it needs Java 17; set JAVA_HOME"
+    return JobError(f"Spark did not start ({reason}): {mend}, or use scripts/run-local.sh")
 
 
 def is_local(environment: Mapping[str, str]) -> bool:
@@ -184,12 +197,6 @@ class _ErrorOutput:
                 else:
                     self._held += data
         os.close(self._read_end)
-
-
-def _failure(reason: str, variables: list[str]) -> str:
-    if not variables or variables == ["JAVA_HOME"]:
-        return f"Spark did not start ({reason}): it needs Java 17; set JAVA_HOME, or use scripts/run-local.sh"
-    return f"Spark did not start ({reason}): look at {', '.join(variables)}, or use scripts/run-local.sh"
 
 
 def _masters(environment: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from job.errors import JobError
 from job.spark import jvm
@@ -62,6 +62,7 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
+    variables = jvm.relevant_variables(environment)
     try:
         if "PYSPARK_GATEWAY_PORT" in environment:  # spark-submit has started the JVM
             SparkContext._ensure_initialized()
@@ -90,7 +91,7 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     try:
         session = builder.getOrCreate()
     except Py4JJavaError as error:
-        raise JobError(f"Spark did not start: {str(error.java_exception).splitlines()[0]}") from None
+        raise jvm.start_error(_reason(error.java_exception), variables) from None
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
     session.sparkContext.setLogLevel("OFF" if local else "WARN")
     return session
@@ -110,3 +111,12 @@ def stop(session: "SparkSession") -> None:
             process.kill()
             process.wait()
         jvm.keep_class_archive(process.returncode)
+
+
+def _reason(exception: Any) -> str:
+    """Return the first line of a Java exception, and of the cause at its root if there is one."""
+    root = exception
+    while root.getCause() is not None:
+        root = root.getCause()
+    lines = dict.fromkeys(str(error).splitlines()[0] for error in (exception, root))
+    return ", by ".join(lines)

@@ -44,7 +44,6 @@ def start(tmp_path: Path, **variables: str) -> tuple[str, str]:
             "yarn",
             "YARN_CONF_DIR must be set in the environment.): look at MASTER,",
         ),
-        ("PYSPARK_SUBMIT_ARGS", "--master mesos pyspark-shell", "look at PYSPARK_SUBMIT_ARGS, or"),
         ("PYSPARK_SUBMIT_ARGS", "--no-such-option", "look at PYSPARK_SUBMIT_ARGS"),
         ("SPARK_HOME", "/nowhere", "SPARK_HOME is /nowhere, where there is no Spark: unset it"),
         (
@@ -81,9 +80,14 @@ def test_arguments_without_a_program_and_an_empty_spark_home_are_no_obstacle(tmp
 
 @pytest.mark.spark
 def test_a_session_that_spark_refuses_is_one_sentence(tmp_path: Path) -> None:
-    out, _ = start(tmp_path, PYSPARK_SUBMIT_ARGS="--driver-memory 300m pyspark-shell")
-    assert "System memory" in out
-    assert "Traceback" not in out
+    for arguments, words in (
+        ("--driver-memory 300m", "System memory"),
+        ("--master mesos", "External scheduler cannot"),
+    ):
+        out, _ = start(tmp_path, PYSPARK_SUBMIT_ARGS=f"{arguments} pyspark-shell")
+        assert words in out
+        assert "): look at PYSPARK_SUBMIT_ARGS" in out
+        assert "Traceback" not in out
 
 
 def test_a_python_of_another_version_or_without_the_packages_is_refused(tmp_path: Path) -> None:
