@@ -98,6 +98,11 @@ def region_from_s3(s3: "S3Client", bucket: str) -> str:
     if status == 404:
         raise UsageError(f"there is no bucket {bucket!r}: check the name")
     region = response.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    if not region and status == 200:
+        raise JobError(
+            f"this S3 server does not say in which region bucket {bucket!r} is: give the server a region "
+            "(MinIO: MINIO_SITE_REGION=eu-west-1)"
+        )
     if not region:
         raise JobError(f"S3 does not say where bucket {bucket!r} is (status {status}): check the credentials")
     return str(region)

@@ -26,6 +26,7 @@ BAD_CREDENTIALS: Final = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
+ARCHIVED: Final = "InvalidObjectState"  # Glacier, or an archive tier of Intelligent-Tiering
 # Codes of transient errors, also in responses whose status is not 5xx and in multi-object deletions.
 TRANSIENT_CODES: Final = (
     "ConditionalRequestConflict",
@@ -45,13 +46,18 @@ class TransientError(OSError):
     """A failure that a retry may overcome; the request may have been carried out or not."""
 
 
+class ArchivedError(PermissionError):
+    """An object lies in an archive of S3, and must be restored before it can be read."""
+
+
 def system_error(error: Exception, location: str) -> OSError:
     """Translate an error of obstore or boto3 about one object.
 
     Returns
     -------
     OSError
-        FileNotFoundError or PermissionError if the object is missing or may not be read. Otherwise the fault
+        FileNotFoundError or PermissionError if the object is missing or may not be read, ArchivedError if it
+        must be restored. Otherwise the fault
         is S3's, the network's or the credentials': ``EIO``, as a TransientError if a retry may help.
     """
     from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004, PLC0415
@@ -61,6 +67,8 @@ def system_error(error: Exception, location: str) -> OSError:
     number, name = int(status[1]) if status else 0, code[1] if code else type(error).__name__
     if response := getattr(error, "response", None):
         number, name = response["ResponseMetadata"].get("HTTPStatusCode", 0), response["Error"]["Code"]
+    if name == ARCHIVED:
+        return ArchivedError(errno.EACCES, "it is archived by S3: restore it first", location)
     if number in (401, 403) and name not in BAD_CREDENTIALS:
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), location)
     if number == 404 and name != "NoSuchBucket":
