@@ -35,11 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     The code is 0 even if a target is missed, unless ``--check`` is set; 1 if a measure broke down; 2 if the
     arguments are wrong; 130 after Ctrl-C.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The command line without the program's name; the process's own by default.
     """
     try:
         return _bench(_options(arguments))
@@ -81,7 +76,11 @@ def _bench(options: argparse.Namespace) -> int:
             say=_say,
         )
         measurements = sorted(
-            (_measurement(bench, letter) for letter in MEASURE_FUNCTIONS if letter in options.only),
+            (
+                _measurement_or_failure(bench, letter)
+                for letter in MEASURE_FUNCTIONS
+                if letter in options.only
+            ),
             key=lambda figures: figures.letter,
         )
     facts["load_after"] = machine(options.cores)["load"]
@@ -96,7 +95,7 @@ def _bench(options: argparse.Namespace) -> int:
     return 1 if missed or any(figures.failed for figures in measurements) else 0
 
 
-def _measurement(bench: Bench, letter: str) -> Measurement:
+def _measurement_or_failure(bench: Bench, letter: str) -> Measurement:
     """Take a measure; if it breaks down, return a failed measurement, so that the others go on."""
     try:
         return MEASURE_FUNCTIONS[letter](bench)
@@ -133,9 +132,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     letters = ",".join(MEASURES)
     add("--only", type=_letters, default=letters, metavar="A,B", help="only these measures, as in a,b,d")
     add("--cores", type=int, default=cores, metavar="N", help=f"cores to use (default {cores}, all)")
-    add(
-        "--repeat", type=int, default=1, metavar="N", help="runs of each side in b, c, f, h and i (default 1)"
-    )
+    add("--repeat", type=int, default=1, metavar="N", help="runs of b, c, f, h and i (default 1)")
     add("--output", type=Path, default=OUTPUT, metavar="FILE", help=f"JSON to write (default {OUTPUT})")
     add("--cache", type=Path, metavar="DIR", help="the job's cache of weights and network (default: its own)")
     add("--check", action="store_true", help="exit with 1 if a target is missed")
@@ -153,9 +150,7 @@ def _letters(text: str) -> str:
     letters = [part.strip().lower() for part in text.split(",") if part.strip()]
     unknown = [part for part in letters if part not in MEASURES]
     if unknown or not letters:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} does not name measures: give some of {','.join(MEASURES)}"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} does not name measures: give {','.join(MEASURES)}")
     return "".join(letters)
 
 
