@@ -89,7 +89,7 @@ def test_a_quick_run_prints_and_writes_a_figure_for_each_letter(quick: Quick) ->
 
 
 @pytest.mark.spark
-def test_a_quick_run_does_what_it_says_and_leaves_nothing(quick: Quick) -> None:
+def test_a_quick_run_is_correct_and_leaves_no_process_and_no_file(quick: Quick) -> None:
     details = {letter: measure["detail"] for letter, measure in quick.figures.items()}
     assert "16 drawn photos are used instead, repeatedly" in quick.printed
     assert details["b"].startswith("40 photos") and "which is more than" not in details["d"]
