@@ -1,7 +1,7 @@
-"""Photos drawn in memory that a decoder meets sooner or later: those to refuse, and odd ones to accept.
+"""Photos, drawn in memory, that test a decoder: bad ones to reject, and odd ones to accept.
 
-``bad_photos`` gives each with the reason to expect, ``good_oddities`` those that must decode. The names are
-file names, and lie about the content where a person might: all can be laid in a folder for a whole run.
+``bad_photos`` returns each with its expected reason, ``good_oddities`` those that must decode. The names are
+file names, some with a wrong ending, as a person might give them.
 """
 
 import io
@@ -26,11 +26,11 @@ FRUIT: Final = (30, 20)  # row and column of a pixel in the middle of the drawn 
 
 
 def drawn(width: int = 60, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """Draw a fruit that no turn or flip maps onto itself, on a ground that fades from corner to corner."""
-    ground = np.full((height, width, 3), 90, np.uint8)
-    ground[..., 0] = np.linspace(200, 140, height)[:, None]
-    ground[..., 1] = np.linspace(150, 230, width)
-    picture = Image.fromarray(ground)
+    """Draw a fruit that no turn or flip maps onto itself, on a background that fades between the corners."""
+    background = np.full((height, width, 3), 90, np.uint8)
+    background[..., 0] = np.linspace(200, 140, height)[:, None]
+    background[..., 1] = np.linspace(150, 230, width)
+    picture = Image.fromarray(background)
     brush = ImageDraw.Draw(picture)
     brush.ellipse((width * 0.2, height * 0.3, width * 0.7, height * 0.9), fill=(200, 40, 30))
     brush.rectangle((width * 0.45, height * 0.05, width * 0.5, height * 0.35), fill=(70, 50, 20))
@@ -38,41 +38,41 @@ def drawn(width: int = 60, height: int = 48, mode: str = "RGB") -> Image.Image:
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    """Save a picture to bytes."""
+    """Return a picture as the bytes of a file."""
     sink = io.BytesIO()
     picture.save(sink, kind, **options)
     return sink.getvalue()
 
 
 def opened(data: bytes) -> Image.Image:
-    """Open bytes as a notebook would."""
+    """Return the picture in a file's bytes, as a notebook opens it."""
     return Image.open(io.BytesIO(data))
 
 
 def resized(picture: Image.Image) -> NDArray[np.uint8]:
-    """Compute what the published notebooks compute: Pillow's default resize of the RGB picture."""
+    """Return the pixels of the published notebooks: Pillow's default resize of the RGB picture."""
     return np.asarray(picture.convert("RGB").resize((224, 224)))
 
 
 def rejection(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Rejected:
-    """Decode what must be refused, and return how."""
+    """Decode a bad photo, and return its rejection."""
     with pytest.raises(Rejected) as caught:
         decode(data, limits)
     return caught.value
 
 
 def chunk(name: bytes, body: bytes = b"") -> bytes:
-    """Build one PNG chunk with its checksum."""
+    """Return a PNG chunk with its checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def png_header(width: int, height: int, depth: int, colour: int, interlaced: int = 0) -> bytes:
-    """Build a PNG's mark and header chunk; ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
+    """Return a PNG's mark and header; ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
     return PNG_MARK + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
 
 
 def png(rows: NDArray[Any], colour: int, *before: bytes, stream: bytes | None = None) -> bytes:
-    """Build a PNG from rows of samples, for what Pillow does not write; ``stream`` replaces the pixels."""
+    """Return a PNG of a kind that Pillow cannot write; ``stream`` replaces the compressed rows."""
     samples = rows.astype(rows.dtype.newbyteorder(">"))
     if stream is None:
         stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples))
@@ -81,7 +81,7 @@ def png(rows: NDArray[Any], colour: int, *before: bytes, stream: bytes | None = 
 
 
 def interlaced_png(rows: NDArray[np.uint8]) -> bytes:
-    """Build an RGB PNG in the seven passes of Adam7 (RFC 2083, section 2.6)."""
+    """Return an RGB PNG in the seven passes of Adam7 (RFC 2083, section 2.6)."""
     passes = (
         (0, 0, 8, 8),
         (4, 0, 8, 8),
@@ -98,19 +98,19 @@ def interlaced_png(rows: NDArray[np.uint8]) -> bytes:
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
-    """Build a WebP container from chunks, its length right."""
+    """Return a WebP container of chunks, with its correct length."""
     body = b"WEBP" + b"".join(name + struct.pack("<I", len(data)) + data for name, data in chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def without_segment(jpeg: bytes, marker: bytes) -> bytes:
-    """Cut one segment out of a JPEG."""
+    """Return a JPEG without one of its segments."""
     at = jpeg.index(marker)
     return jpeg[:at] + jpeg[at + 2 + int.from_bytes(jpeg[at + 2 : at + 4]) :]
 
 
 def exif(orientation: int) -> Image.Exif:
-    """Build the EXIF of a phone: an orientation, an owner, a place and a time."""
+    """Return the EXIF of a phone: an orientation, an owner, a place and a date."""
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
     tags[0x010F] = SECRET
@@ -119,7 +119,7 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def ycck(picture: Image.Image) -> bytes:
-    """Encode as YCCK, like Photoshop. Pillow cannot: its CMYK writer gets YCC, and the marker is changed."""
+    """Return a YCCK JPEG, as Photoshop writes it: YCC through Pillow's CMYK writer, with another marker."""
     cmyk = np.asarray(picture.convert("CMYK"))
     luma = np.asarray(Image.fromarray(cmyk[..., :3]).convert("YCbCr"))
     inks = Image.frombytes("CMYK", picture.size, np.dstack([255 - luma, cmyk[..., 3]]).tobytes())
@@ -129,7 +129,7 @@ def ycck(picture: Image.Image) -> bytes:
 
 
 def _other_formats() -> Iterator[tuple[str, bytes]]:
-    """Draw, or only begin, a file in every format that is known and not read, under a photo's name."""
+    """Yield a file, or its beginning, of every known format that is not read, under a photo's name."""
     picture = drawn()
     for kind in ("TIFF", "EPS", "PDF", "GIF", "BMP", "ICO", "AVIF", "JPEG2000", "DDS", "QOI", "PPM", "ICNS"):
         yield f"{kind.lower()}.jpg", encoded(picture, kind)
@@ -150,7 +150,7 @@ def _other_formats() -> Iterator[tuple[str, bytes]]:
 
 
 def bad_photos() -> dict[str, tuple[bytes, str]]:
-    """Build the photos to refuse: a file name, its bytes, and the reason to expect."""
+    """Return the bytes and the expected reason of each bad photo, by file name."""
     picture = drawn()
     jpeg, whole_png = encoded(picture, "JPEG"), encoded(picture, "PNG")
     webp = encoded(picture, "WEBP")
@@ -202,11 +202,11 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("bad_pixels.webp", riff((b"VP8L", b"\x2f" + struct.pack("<I", 59 | 47 << 14) + b"\xff" * 9))),
         ],
     }
-    return {name: (data, reason) for reason, found in reasons.items() for name, data in found}
+    return {name: (data, reason) for reason, photos in reasons.items() for name, data in photos}
 
 
 def good_oddities() -> dict[str, bytes]:
-    """Build the photos that are unusual and fine: a file name and its bytes."""
+    """Return the bytes of each unusual photo that must decode, by file name."""
     picture = drawn()
     pixels = np.asarray(picture)
     grey = np.asarray(drawn(mode="L"))
@@ -222,8 +222,8 @@ def good_oddities() -> dict[str, bytes]:
     bomb.add_text("Comment", "0" * 9_000_000, zip=True)
     bomb.add_text("transparency", "none")
     fruit = chunk(b"tRNS", struct.pack(">3H", *pixels[FRUIT].astype(np.uint16) * 256 + 99))
-    third = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
-    two_bits = png_header(8, 8, 2, 0) + third + chunk(b"IEND")
+    transparent_grey = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
+    two_bits = png_header(8, 8, 2, 0) + transparent_grey + chunk(b"IEND")
     return {
         "1x1.png": encoded(drawn(1, 1), "PNG"),
         "one_row.jpg": encoded(drawn(300, 1), "JPEG"),
