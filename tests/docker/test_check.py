@@ -96,15 +96,15 @@ def check(image: str, base: str, *options: str) -> tuple[int, list[str], str]:
 
 
 def test_every_module_of_the_job_must_be_compiled_those_of_its_packages_too(tmp_path: Path) -> None:
-    code = runpy.run_path(str(ROOT / "docker" / "inside.py"))["code"]
+    job_modules = runpy.run_path(str(ROOT / "docker" / "inside.py"))["job_modules"]
     shutil.copytree(ROOT / "job", tmp_path / "job", ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(tmp_path / "job", quiet=1)
-    found = code(tmp_path / "job")
-    assert {"main.py", "table/__init__.py", "table/writer.py"} <= set(found["job"])
-    assert found["uncompiled"] == []
+    modules = job_modules(tmp_path / "job")
+    assert {"main.py", "table/__init__.py", "table/writer.py"} <= set(modules["job"])
+    assert modules["uncompiled"] == []
     for file in (tmp_path / "job" / "table" / "__pycache__").glob("writer.*"):
         file.unlink()
-    assert code(tmp_path / "job")["uncompiled"] == ["table/writer.py"]
+    assert job_modules(tmp_path / "job")["uncompiled"] == ["table/writer.py"]
 
 
 @pytest.mark.docker

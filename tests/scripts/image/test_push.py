@@ -149,7 +149,7 @@ def test_without_the_right_password_no_image_reaches_ecr(
     refused(done, 1, f"docker could not push {target}")
     assert "ECR gives no password (AccessDeniedException)" in done.stderr
     monkeypatch.setattr(ECRResponse, "describe_repositories", lambda _: denied())
-    refused(release.push(), 1, "ECR refuses DescribeRepositories: AccessDeniedException")
+    refused(release.push(), 6, "these credentials may not DescribeRepositories: ask an administrator")
     assert boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"] == []
     assert ecr.address not in " ".join(release.names())
 
@@ -194,7 +194,7 @@ def test_another_image_is_refused(revision: str, base: str, said: str, release: 
 def test_an_image_without_labels_is_refused(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push, "docker", lambda *_: f'[{{"Config": {config}}}]')
     with pytest.raises(UsageError, match="of revision None"):
-        push._require("fruits:0", "0")
+        push._check_image("fruits:0", "0")
 
 
 @pytest.mark.docker
@@ -205,7 +205,7 @@ def test_a_missing_image_is_refused(release: Checkout) -> None:
 @pytest.mark.docker
 @pytest.mark.parametrize("option", [[], ["--profile", "nobody"]])
 def test_without_credentials_it_tells_to_log_in(option: list[str], release: Checkout) -> None:
-    refused(release.push(*option, AWS_ACCESS_KEY_ID=""), 1, "log in, name a profile")
+    refused(release.push(*option, AWS_ACCESS_KEY_ID=""), 6, "log in, or name a profile with --profile")
 
 
 @pytest.mark.parametrize("region", ["eu-west-2", "us-east-1"])

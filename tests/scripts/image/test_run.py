@@ -155,7 +155,7 @@ def test_a_sign_that_comes_early_leaves_nothing(image: str, photos: Path, tmp_pa
     fake.mkdir()
     os.mkfifo(told)
     os.mkfifo(go)
-    hold = f'case "$*" in *hand-over*999:1000*) echo > {told}; cat {go} ;; esac'
+    hold = f'case "$*" in *change-owner*999:1000*) echo > {told}; cat {go} ;; esac'
     (fake / "docker").write_text(f'#!/bin/sh\n{hold}\nexec {shutil.which("docker")} "$@"\n')
     (fake / "docker").chmod(0o755)
     environment = {**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"}
