@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image from this checkout, checks it, and says how large it is and what it is made of.
+# Builds the image from this checkout, checks it, and prints its size and its base.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -77,15 +77,15 @@ if [[ -n "$(git status --porcelain)" ]]; then
   created="$(date -u +%Y-%m-%dT%H:%M:%SZ)"
 fi
 
-# A tag can point elsewhere tomorrow, so the base is fetched first and then named by its digest.
-wanted=(${platform:+--platform "$platform"})
-if ! said="$(docker pull --quiet ${wanted[@]+"${wanted[@]}"} "$base" 2>&1 >/dev/null)"; then
+# A tag can move, so the base is pulled first and then named by its digest.
+platform_option=(${platform:+--platform "$platform"})
+if ! error="$(docker pull --quiet ${platform_option[@]+"${platform_option[@]}"} "$base" 2>&1 >/dev/null)"; then
   if [[ "$release" == yes ]] || ! docker image inspect "$base" >/dev/null 2>&1; then
-    die "the base $base cannot be pulled: ${said%%$'\n'*}"
+    die "the base $base cannot be pulled: ${error%%$'\n'*}"
   fi
   echo "the base $base cannot be pulled: the copy that is here is used" >&2
 fi
-# The digest that its own registry gives it: the engine may know the same image from several.
+# The digest in the registry of its name: the engine may know digests of the same image in several registries.
 repository="${base%%@*}"
 if [[ "${repository##*/}" == *:* ]]; then repository="${repository%:*}"; fi
 pinned="$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$base" | grep -F "$repository@" | head -n 1 || true)"
@@ -96,7 +96,7 @@ fi
 digest="${pinned#*@}"
 [[ "$pinned" == *@* ]] || digest="$(docker image inspect --format '{{.Id}}' "$base")"
 
-options=(--file docker/Dockerfile --tag "$name:$tag" --tag "$name:latest" ${wanted[@]+"${wanted[@]}"}
+options=(--file docker/Dockerfile --tag "$name:$tag" --tag "$name:latest" ${platform_option[@]+"${platform_option[@]}"}
   --build-arg "BASE_IMAGE=$pinned" --build-arg "BASE_DIGEST=$digest"
   --build-arg "REVISION=$revision" --build-arg "CREATED=$created")
 if [[ -n "${PIP_CONFIG_FILE:-}" && "$PIP_CONFIG_FILE" != /dev/null ]]; then

@@ -1,4 +1,4 @@
-"""What run-docker.sh makes of its options, before any container runs."""
+"""The options of run-docker.sh, before any container runs."""
 
 import os
 import subprocess
@@ -15,9 +15,9 @@ from tests.support.image import ROOT
 def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
     environment = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
     command = [str(ROOT / "scripts" / "run-docker.sh"), "--input", "x", "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: docker version: ")
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: docker version: ")
 
 
 def test_missing_credentials_are_explained_as_for_the_other_commands(
