@@ -21,7 +21,8 @@ Usage: ./scripts/build-image.sh [options] [-- options of docker build]
                     inside AWS: 483788554619.dkr.ecr.eu-west-1.amazonaws.com/spark/emr-$emr:latest)
   --name NAME       name of the image (default $name); its tag is the git revision, with -dirty if files differ
   --platform NAME   linux/amd64 or linux/arm64 (default this machine's)
-  --release         for use by others: refuses a dirty tree and a base that no registry knows by digest
+  --release         for the cluster: builds linux/amd64, and refuses a dirty tree and a base that no registry
+                    knows by digest
   --no-check        do not run docker/check.py, which takes about a minute
 
 Beside the image it writes build/image/sbom.cdx.json (CycloneDX) and build/image/licences.txt.
@@ -59,6 +60,14 @@ done
 if [[ -n "$platform" && "$platform" != linux/amd64 && "$platform" != linux/arm64 ]]; then
   echo "error: --platform is linux/amd64 or linux/arm64, not '$platform'" >&2
   exit 2
+fi
+
+if [[ "$release" == yes ]]; then
+  if [[ -n "$platform" && "$platform" != linux/amd64 ]]; then
+    echo "error: --release builds linux/amd64, as the cluster's nodes are: leave out --platform $platform" >&2
+    exit 2
+  fi
+  platform=linux/amd64
 fi
 
 megabytes() { # megabytes IMAGE
@@ -105,10 +114,12 @@ fi
 if [[ -n "${PIP_CERT:-}" ]]; then
   options+=(--secret "id=ca.pem,src=$PIP_CERT")
 fi
-DOCKER_BUILDKIT=1 docker build "${options[@]}" "$@" .
+# Without attestations a push is one image in ECR, so that its rule keeps 20 revisions. Old clients, which make none,
+# ignore the variable, and would refuse --provenance=false.
+BUILDX_NO_DEFAULT_ATTESTATIONS=1 DOCKER_BUILDKIT=1 docker build "${options[@]}" "$@" .
 
 mkdir -p build/image
-container="$(docker create "$name:$tag")"
+container="$(docker create ${platform_option[@]+"${platform_option[@]}"} "$name:$tag")"
 trap 'docker rm "$container" >/dev/null' EXIT
 docker cp "$container:/opt/fruits/materials/." build/image
 if [[ "$check" == yes ]]; then

@@ -3,6 +3,7 @@
 Each stage has its own cluster, stacks, key, buckets and role; two stages share nothing.
 """
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 STAGES: Final = ("dev", "prod")
 # Each cluster has one namespace for runs, and that namespace has one virtual cluster.
 NAMESPACE: Final = "fruits"
+# The node pools in k8s/base have this architecture, so images must have it.
+ARCHITECTURE: Final = "amd64"
 # The largest size of run that fits the quotas in k8s/overlays.
 LARGEST: Final = {"dev": "medium", "prod": "xlarge"}
 # The outputs of k8s/account.yaml that the scripts need.
@@ -35,6 +38,11 @@ class Stage:
     @property
     def account_stack(self) -> str:
         """The CloudFormation stack of the buckets, key, repository, logs and roles."""
+        return f"fruits-{self.name}"
+
+    @property
+    def repository(self) -> str:
+        """The ECR repository in the account stack."""
         return f"fruits-{self.name}"
 
     @property
@@ -61,6 +69,20 @@ class Stage:
     def up_command(self) -> str:
         """The command that creates this stage."""
         return f"./scripts/cluster.sh up --stage {self.name}"
+
+
+def default_stage() -> str:
+    """Return the name of the stage in FRUITS_STAGE, or else ``dev``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such stage.
+    """
+    name = os.environ.get("FRUITS_STAGE") or "dev"
+    if name not in STAGES:
+        raise UsageError(f"FRUITS_STAGE is {name!r}, not one of {', '.join(STAGES)}")
+    return name
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from job.cli.arguments import SentenceParser
 from job.errors import JobError, UsageError
 from scripts.cloud import aws_session
 from scripts.cloud.exits import exit_code_of
+from scripts.cloud.stage import ARCHITECTURE, STAGES, Stage, default_stage
 from scripts.image.containers import ContainerError, docker
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _push(options: argparse.Namespace) -> int:
     """Push the image of this checkout's revision, unless ECR has it, and print its name by digest."""
     session = aws_session.session(options.profile, options.region)
-    if not REPOSITORY_NAME.fullmatch(options.repository):
+    repository = options.repository or Stage(options.stage).repository
+    if not REPOSITORY_NAME.fullmatch(repository):
         raise UsageError(
-            f"--repository {options.repository}: ECR takes 2 to 256 lower-case letters and digits, "
+            f"--repository {repository}: ECR takes 2 to 256 lower-case letters and digits, "
             "with one of . _ - / between them"
         )
     revision = _revision()
@@ -59,8 +61,8 @@ def _push(options: argparse.Namespace) -> int:
     image = f"{options.name}:{tag}"
     _check_image(image, revision)
     ecr: ECRClient = session.client("ecr")
-    uri = _repository_uri(ecr, options.repository, dry_run=options.dry_run)
-    digest = _digest(ecr, options.repository, tag)
+    uri = _repository_uri(ecr, repository)
+    digest = _digest(ecr, repository, tag)
     if digest is not None:
         print(f"{uri}:{tag} is there already; nothing is pushed")
     elif options.dry_run:
@@ -68,7 +70,7 @@ def _push(options: argparse.Namespace) -> int:
         return 0
     else:
         _docker_push(image, f"{uri}:{tag}", options.region, options.profile)
-        digest = _digest(ecr, options.repository, tag)
+        digest = _digest(ecr, repository, tag)
         if digest is None:
             raise JobError(f"{uri}:{tag} was pushed, and ECR does not know it: look at the repository")
     print(f"{uri}@{digest}")
@@ -99,7 +101,7 @@ def _revision() -> str:
 
 
 def _check_image(image: str, revision: str) -> None:
-    """Check that an image exists, is of a revision, and names its base by digest.
+    """Check that an image exists, is of a revision, names its base by digest, and fits the cluster's nodes.
 
     Raises
     ------
@@ -119,26 +121,39 @@ def _check_image(image: str, revision: str) -> None:
         raise UsageError(f"{image} is of revision {labels.get(f'{LABEL}revision')}: build it again")
     if "@sha256:" not in labels.get(f"{LABEL}base.name", ""):
         raise UsageError(f"{image} is built on a base without a digest: build it with --release")
+    if facts["Architecture"] != ARCHITECTURE:
+        raise UsageError(
+            f"{image} is for {facts['Architecture']}, and the cluster's nodes are {ARCHITECTURE}: "
+            "build it with ./scripts/build-image.sh --release"
+        )
 
 
-def _repository_uri(ecr: "ECRClient", name: str, *, dry_run: bool) -> str:
-    """Return a repository's URI; a missing one is made, with immutable tags and scan on push."""
+def _repository_uri(ecr: "ECRClient", name: str) -> str:
+    """Return a repository's URI.
+
+    Raises
+    ------
+    UsageError
+        If there is no such repository, or its tags can be moved.
+    """
+    region = ecr.meta.region_name
     try:
         repository = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
     except ecr.exceptions.RepositoryNotFoundException:
-        if dry_run:
-            print(f"would make repository {name}: immutable tags, scan on push")
-            return name
-        repository = ecr.create_repository(
-            repositoryName=name,
-            imageTagMutability="IMMUTABLE",
-            imageScanningConfiguration={"scanOnPush": True},
-        )["repository"]
-        print(f"made repository {name}: immutable tags, scan on push")
+        stage = next((stage for stage in map(Stage, STAGES) if stage.repository == name), None)
+        creation = (
+            stage.up_command
+            if stage
+            else (
+                f"aws ecr create-repository --region {region} --repository-name {name} "
+                "--image-tag-mutability IMMUTABLE --image-scanning-configuration scanOnPush=true"
+            )
+        )
+        raise UsageError(f"there is no repository {name} in {region}: make it with {creation}") from None
     if repository["imageTagMutability"] != "IMMUTABLE":
         raise UsageError(
             f"the tags of repository {name} can be moved: make them immutable with "
-            f"aws ecr put-image-tag-mutability --region {ecr.meta.region_name} --repository-name {name} "
+            f"aws ecr put-image-tag-mutability --region {region} --repository-name {name} "
             "--image-tag-mutability IMMUTABLE"
         )
     return str(repository["repositoryUri"])
@@ -198,7 +213,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="fruits",
         help="local name of the image; its tag is the git revision (default fruits)",
     )
-    add("--repository", default="fruits", help="ECR repository, made if it is missing (default fruits)")
+    stage = default_stage()
+    add("--stage", choices=STAGES, default=stage, help=f"stage whose repository to use (default {stage})")
+    add("--repository", metavar="NAME", help="another ECR repository")
     add("--region", default=region, help=f"one of the EU's (default {region})")
     add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
     add("--dry-run", action="store_true", help="look, and say what would be done")

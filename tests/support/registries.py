@@ -5,6 +5,7 @@ that the API hands out. moto does not see a push, so it looks into the registry 
 """
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -173,6 +174,17 @@ def credentials() -> tuple[str, str]:
     return user, password
 
 
+def _tar(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive of files, by name."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
 class Checkout:
     """A clean checkout with a new revision, and images of it."""
 
@@ -191,14 +203,19 @@ class Checkout:
         self.tag = self.revision[:12]
         self.image = f"{self.name}:{self.tag}"
 
-    def build(self, revision: str | None = None, base: str = BASE) -> str:
-        """Make a small image with the Dockerfile's labels, and return its id."""
-        sink = io.BytesIO()
-        with tarfile.open(fileobj=sink, mode="w") as tar:
-            tar.addfile(tarfile.TarInfo(uuid.uuid4().hex))
+    def build(self, revision: str | None = None, base: str = BASE, architecture: str = "amd64") -> None:
+        """Make a small image with the Dockerfile's labels."""
+        layer = _tar({uuid.uuid4().hex: b""})
         labels = {"title": self.name, "revision": revision or self.revision, "base.name": base}
-        changes = [f"--change=LABEL {LABEL}.{name}={text}" for name, text in labels.items()]
-        return docker("import", *changes, "-", self.image, data=sink.getvalue())
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Labels": {f"{LABEL}.{name}": text for name, text in labels.items()}},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        }
+        manifest = [{"Config": "config.json", "RepoTags": [self.image], "Layers": ["layer.tar"]}]
+        files = {"config.json": json.dumps(config).encode(), "layer.tar": layer}
+        docker("load", data=_tar(files | {"manifest.json": json.dumps(manifest).encode()}))
 
     def images(self) -> list[str]:
         """Return the ids of this checkout's images."""

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from job.network.weights import FINGERPRINT
+from scripts.cloud.stage import ARCHITECTURE
 from tests.support.engine import docker
 from tests.support.image import ROOT, build
 
@@ -128,6 +130,42 @@ def test_a_release_takes_a_clean_tree_and_a_base_with_a_digest(checkout: Path, b
     assert result.returncode == 1 and "files differ from revision" in result.stderr
 
 
+# Records its arguments, and whether attestations are off; the base has a digest.
+DOCKER_SCRIPT: Final = """\
+#!/bin/sh
+echo "$BUILDX_NO_DEFAULT_ATTESTATIONS $*" >> '{folder}/commands'
+case "$*" in
+  *RepoDigests*) echo base@sha256:0 ;;
+  *.Size*) echo 1000000 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "platform"),
+    [
+        (["--release"], "--platform linux/amd64 "),
+        (["--release", "--platform", "linux/amd64"], "--platform linux/amd64 "),
+        (["--platform", "linux/arm64"], "--platform linux/arm64 "),
+        ([], ""),
+    ],
+)
+def test_a_release_is_for_the_clusters_nodes_and_no_image_has_attestations(
+    options: list[str], platform: str, checkout: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "docker").write_text(DOCKER_SCRIPT.format(folder=tmp_path))
+    (tmp_path / "docker").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    result = bash("--base", "base:1", "--no-check", *options, root=checkout, PATH=path)
+    assert result.returncode == 0, result.stderr
+    commands = (tmp_path / "commands").read_text().splitlines()
+    assert f" pull --quiet {platform}base:1" in commands
+    (build,) = (command for command in commands if command.startswith("1 build "))
+    tag = git(checkout, "rev-parse", "HEAD")[:12]
+    assert f" --tag fruits:latest {platform}--build-arg BASE_IMAGE=base@sha256:0 " in build
+    assert f" create {platform}fruits:{tag}" in commands
+
+
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
 def test_a_base_that_cannot_be_pulled_is_one_sentence(checkout: Path) -> None:
@@ -144,6 +182,7 @@ def test_a_base_that_cannot_be_pulled_is_one_sentence(checkout: Path) -> None:
         (["--nonsense"], "unknown option '--nonsense'"),
         (["--platform", "linux/sparc"], "--platform is linux/amd64 or linux/arm64"),
         (["--base"], "--base needs a value"),
+        (["--release", "--platform", "linux/arm64"], "leave out --platform linux/arm64"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(options: list[str], sentence: str) -> None:
@@ -168,3 +207,8 @@ def test_one_fact_is_the_same_wherever_it_stands() -> None:
     lock = (ROOT / "requirements-local.lock").read_text()
     assert re.findall(r"^pyspark==(\S+)", lock, re.MULTILINE) == [release["SPARK_VERSION"]]
     assert f'"{FINGERPRINT}"' in (ROOT / "docker" / "check.py").read_text()
+    pools = [yaml.safe_load(file.read_text()) for file in (ROOT / "k8s" / "base").glob("pool-*.yaml")]
+    requirements = [item for pool in pools for item in pool["spec"]["template"]["spec"]["requirements"]]
+    architectures = [item["values"] for item in requirements if item["key"] == "kubernetes.io/arch"]
+    assert architectures == [[ARCHITECTURE]] * len(pools)
+    assert f"platform=linux/{ARCHITECTURE}\n" in (ROOT / "scripts" / "build-image.sh").read_text()

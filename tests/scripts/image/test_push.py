@@ -16,6 +16,7 @@ from moto.core.exceptions import JsonRESTError
 from moto.ecr.responses import ECRResponse
 
 from job.errors import UsageError
+from scripts.cloud.stage import Stage
 from scripts.image import push
 from tests.support import registries
 from tests.support.engine import docker
@@ -50,9 +51,11 @@ def release(engine: str, checkout: Checkout) -> Iterator[Checkout]:
 
 @pytest.fixture
 def ecr(release: Checkout, aws_environment: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """Run ECR, which has no repository yet."""
+    """Run ECR with the repository of the stage dev."""
     folder = release.root.with_name("registry")
     with running_registry(folder) as registry, running_ecr(registry, aws_environment):
+        repository = Stage("dev").repository
+        boto3.client("ecr").create_repository(repositoryName=repository, imageTagMutability="IMMUTABLE")
         yield registry
 
 
@@ -63,17 +66,13 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 @pytest.mark.docker
-def test_a_push_makes_the_repository_and_prints_the_digest(release: Checkout, ecr: Registry) -> None:
+def test_a_push_prints_the_digest(release: Checkout, ecr: Registry) -> None:
     result = release.push()
     assert result.returncode == 0, result.stderr
-    (repository,) = boto3.client("ecr").describe_repositories()["repositories"]
-    assert repository["imageTagMutability"] == "IMMUTABLE"
-    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
-    manifest, digest = ecr.manifest("fruits", release.tag)
+    manifest, digest = ecr.manifest("fruits-dev", release.tag)
     assert digest == f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
-    made = "made repository fruits: immutable tags, scan on push"
-    assert result.stdout.splitlines() == [made, f"{ecr.address}/fruits@{digest}"]
-    (image,) = boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"]
+    assert result.stdout == f"{ecr.address}/fruits-dev@{digest}\n"
+    (image,) = boto3.client("ecr").describe_images(repositoryName="fruits-dev")["imageDetails"]
     assert (image["imageTags"], image["imageDigest"]) == ([release.tag], digest)
     assert ecr.address not in " ".join(release.names()), "the engine keeps its own names only"
 
@@ -83,37 +82,56 @@ def test_a_second_push_pushes_nothing(release: Checkout, ecr: Registry, recorder
     first = release.push()
     assert "push" in recorder.commands()
     release.build()  # other bytes, and yet the revision that is in ECR
-    assert recorder.commands() == ["import"]
+    assert recorder.commands() == ["load"]
     result = release.push()
     assert result.returncode == 0 and result.stderr == ""
-    message = f"{ecr.address}/fruits:{release.tag} is there already; nothing is pushed"
+    message = f"{ecr.address}/fruits-dev:{release.tag} is there already; nothing is pushed"
     assert result.stdout.splitlines() == [message, first.stdout.splitlines()[-1]]
     assert recorder.commands() == ["image"], "it looks, and neither tags nor pushes"
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("made", [False, True])
 def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
-    made: bool, release: Checkout, ecr: Registry, recorder: Recorder
+    release: Checkout, ecr: Registry, recorder: Recorder
 ) -> None:
-    client = boto3.client("ecr")
-    if made:
-        client.create_repository(repositoryName="fruits", imageTagMutability="IMMUTABLE")
-    before = client.describe_repositories()["repositories"]
     result = release.push("--dry-run")
     assert result.returncode == 0 and result.stderr == ""
-    would = [] if made else ["would make repository fruits: immutable tags, scan on push"]
-    where = f"{ecr.address}/fruits" if made else "fruits"
-    assert result.stdout.splitlines() == [*would, f"would push {release.image} to {where}:{release.tag}"]
-    assert client.describe_repositories()["repositories"] == before
-    assert recorder.commands() == ["image"] and ecr.tags("fruits") == []
+    assert result.stdout == f"would push {release.image} to {ecr.address}/fruits-dev:{release.tag}\n"
+    assert recorder.commands() == ["image"] and ecr.tags("fruits-dev") == []
+
+
+def run_aws_command(sentence: str) -> None:
+    """Run the command of the AWS CLI at the end of a sentence, in another region than its own."""
+    words = shlex.split(sentence[sentence.index("aws ecr") :])
+    aws = Path(sys.executable).with_name(words[0])
+    elsewhere = os.environ | {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
+    subprocess.run([aws, *words[1:]], check=True, capture_output=True, env=elsewhere)
+
+
+@pytest.mark.docker
+def test_a_missing_repository_is_refused_with_the_command_that_makes_it(
+    release: Checkout, ecr: Registry
+) -> None:
+    by_stage = (
+        "there is no repository fruits-prod in eu-west-1: make it with ./scripts/cluster.sh up --stage prod"
+    )
+    assert_refused(release.push("--stage", "prod"), 2, by_stage)
+    assert_refused(release.push(FRUITS_STAGE="prod"), 2, by_stage)
+    assert_refused(release.push("--repository", "fruits-prod"), 2, by_stage)
+    result = release.push("--repository", "fruits")
+    assert_refused(result, 2, "there is no repository fruits in eu-west-1: make it with aws ecr")
+    run_aws_command(result.stderr)
+    assert release.push("--repository", "fruits").returncode == 0
+    assert ecr.tags("fruits") == [release.tag] and ecr.tags("fruits-dev") == []
+    (repository,) = boto3.client("ecr").describe_repositories(repositoryNames=["fruits"])["repositories"]
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
 
 
 @pytest.mark.docker
 def test_an_image_that_already_has_ecrs_name_keeps_it(release: Checkout, ecr: Registry) -> None:
-    docker("tag", release.image, f"{ecr.address}/fruits:{release.tag}")
-    assert release.push("--name", f"{ecr.address}/fruits").returncode == 0
-    assert f"{ecr.address}/fruits:{release.tag}" in release.names()
+    docker("tag", release.image, f"{ecr.address}/fruits-dev:{release.tag}")
+    assert release.push("--name", f"{ecr.address}/fruits-dev").returncode == 0
+    assert f"{ecr.address}/fruits-dev:{release.tag}" in release.names()
 
 
 @pytest.mark.docker
@@ -123,7 +141,7 @@ def test_the_password_is_in_no_file_and_on_no_command_line(
     home = tmp_path / "home"
     home.mkdir()
     result = release.push(HOME=str(home), TMPDIR=str(home))
-    assert result.returncode == 0 and ecr.tags("fruits") == [release.tag], result.stderr
+    assert result.returncode == 0 and ecr.tags("fruits-dev") == [release.tag], result.stderr
     user, password = registries.credentials()
     secrets = [word.encode() for word in (password, base64.b64encode(f"{user}:{password}".encode()).decode())]
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -140,14 +158,14 @@ def test_docker_logs_in_with_the_named_profile(release: Checkout, ecr: Registry,
     (tmp_path / "config").write_text(f"[profile pusher]\n{keys}")
     others = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_DEFAULT_REGION"), "")
     result = release.push("--profile", "pusher", AWS_CONFIG_FILE=str(tmp_path / "config"), **others)
-    assert result.returncode == 0 and ecr.tags("fruits") == [release.tag], result.stderr
+    assert result.returncode == 0 and ecr.tags("fruits-dev") == [release.tag], result.stderr
 
 
 @pytest.mark.docker
 def test_without_the_right_password_no_image_reaches_ecr(
     release: Checkout, ecr: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = f"{ecr.address}/fruits:{release.tag}"
+    target = f"{ecr.address}/fruits-dev:{release.tag}"
     ecr.require("AWS", "another")
     assert_refused(release.push(), 1, f"docker could not push {target}")
     denied = Mock(side_effect=JsonRESTError("AccessDeniedException", "not you"))
@@ -157,7 +175,7 @@ def test_without_the_right_password_no_image_reaches_ecr(
     assert "ECR gives no password (AccessDeniedException)" in result.stderr
     monkeypatch.setattr(ECRResponse, "describe_repositories", lambda _: denied())
     assert_refused(release.push(), 6, "these credentials may not DescribeRepositories: ask an administrator")
-    assert boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"] == []
+    assert boto3.client("ecr").describe_images(repositoryName="fruits-dev")["imageDetails"] == []
     assert ecr.address not in " ".join(release.names())
 
 
@@ -167,20 +185,24 @@ def test_a_push_that_ecr_does_not_know_of_is_no_success(
 ) -> None:
     monkeypatch.setattr(registries, "_add_pushed_images", lambda *_: None)
     assert_refused(release.push(), 1, "was pushed, and ECR does not know it")
-    assert ecr.tags("fruits") == [release.tag]
+    assert ecr.tags("fruits-dev") == [release.tag]
 
 
 @pytest.mark.docker
 def test_movable_tags_are_refused_with_the_command_that_mends_them(release: Checkout, ecr: Registry) -> None:
-    boto3.client("ecr").create_repository(repositoryName="fruits")
-    result = release.push()
+    boto3.client("ecr").create_repository(repositoryName="movable")
+    result = release.push("--repository", "movable")
     assert_refused(result, 2, "can be moved")
-    assert ecr.tags("fruits") == []
-    words = shlex.split(result.stderr[result.stderr.index("aws ecr") :])
-    aws = Path(sys.executable).with_name(words[0])
-    elsewhere = os.environ | {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
-    subprocess.run([aws, *words[1:]], check=True, capture_output=True, env=elsewhere)
-    assert release.push().returncode == 0
+    assert ecr.tags("movable") == []
+    run_aws_command(result.stderr)
+    assert release.push("--repository", "movable").returncode == 0
+
+
+@pytest.mark.docker
+def test_an_image_for_other_nodes_than_the_clusters_is_refused(release: Checkout) -> None:
+    release.build(architecture="arm64")
+    sentence = f"{release.image} is for arm64, and the cluster's nodes are amd64: build it with"
+    assert_refused(release.push(), 2, f"{sentence} ./scripts/build-image.sh --release")
 
 
 @pytest.mark.docker
