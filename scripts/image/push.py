@@ -140,16 +140,14 @@ def _repository_uri(ecr: "ECRClient", name: str) -> str:
     try:
         repository = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
     except ecr.exceptions.RepositoryNotFoundException:
-        stage = next((stage for stage in map(Stage, STAGES) if stage.repository == name), None)
-        creation = (
-            stage.up_command
-            if stage
-            else (
-                f"aws ecr create-repository --region {region} --repository-name {name} "
-                "--image-tag-mutability IMMUTABLE --image-scanning-configuration scanOnPush=true"
-            )
+        command = (
+            f"aws ecr create-repository --region {region} --repository-name {name} "
+            "--image-tag-mutability IMMUTABLE --image-scanning-configuration scanOnPush=true"
         )
-        raise UsageError(f"there is no repository {name} in {region}: make it with {creation}") from None
+        for stage in map(Stage, STAGES):
+            if name == stage.repository:
+                command = stage.up_command
+        raise UsageError(f"there is no repository {name} in {region}: make it with {command}") from None
     if repository["imageTagMutability"] != "IMMUTABLE":
         raise UsageError(
             f"the tags of repository {name} can be moved: make them immutable with "
