@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.cloud.aws_session import explained, is_network
+from scripts.cloud.aws_session import aws_refusal, is_network
 from scripts.submit import failures
 from scripts.submit.driver_log import DriverLog, job_event
 
@@ -118,7 +118,7 @@ class Follower:
                 if not is_network(error):
                     raise
                 if not lost:
-                    self.show.note(f"{clock()} {explained(error)}; the run goes on, and so will this")
+                    self.show.note(f"{clock()} {aws_refusal(error)}; the run goes on, and so will this")
                 lost = True
             else:
                 if lost:
@@ -164,7 +164,7 @@ class Follower:
             if "AccessDenied" not in error.response["Error"].get("Code", ""):
                 raise
             self._log_denied = True
-            self.show.note(f"the driver's log cannot be shown: {explained(error)}")
+            self.show.note(f"the driver's log cannot be shown: {aws_refusal(error)}")
 
     def _handle_line(self, outcome: RunOutcome, text: str) -> None:
         outcome.driver_wrote = outcome.has_run = True

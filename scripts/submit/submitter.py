@@ -155,7 +155,9 @@ class Submitter:
         options, words = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
         default = os.environ.get("FRUITS_STAGE") or "dev"
         words += [] if options.stage == default == "dev" else ["--stage", options.stage]
-        words += [] if options.region == aws_session.release("AWS_REGION") else ["--region", options.region]
+        words += (
+            [] if options.region == aws_session.release_value("AWS_REGION") else ["--region", options.region]
+        )
         words += ["--profile", options.profile] if options.profile else []
         words += ["--virtual-cluster", self.cluster] if options.virtual_cluster else []
         return " ".join(words)
