@@ -24,7 +24,7 @@ INSTALL_PAGES: Final = {
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
 }
 MINIMUM_VERSIONS: Final = {
-    "eksctl": (0, 195, 0),  # the first with EKS Auto Mode
+    "eksctl": (0, 222, 0),  # knows Kubernetes 1.35
     "kubectl": (1, 34, 0),  # Kubernetes supports a client one minor version from its server: 1.35
 }
 VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")

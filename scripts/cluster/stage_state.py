@@ -34,8 +34,9 @@ PRESENT_STATES: Final[Sequence["VirtualClusterStateType"]] = ("RUNNING", "TERMIN
 
 @dataclass(frozen=True)
 class AwsClients:
-    """The account's id and the clients of its services, in one region."""
+    """The session, its account's id, and the clients of services, in one region."""
 
+    session: "Session"
     account: str
     cloudformation: "CloudFormationClient"
     eks: "EKSClient"
@@ -51,7 +52,7 @@ class AwsClients:
         client = partial(session.client, config=RETRIES)
         account = client("sts").get_caller_identity()["Account"]
         names = ("cloudformation", "eks", "emr-containers", "iam", "kms", "logs", "s3")
-        return cls(account, *(client(name) for name in names))
+        return cls(session, account, *(client(name) for name in names))
 
 
 def failure_reason(aws: AwsClients, name: str) -> str:
@@ -110,7 +111,9 @@ def virtual_clusters(aws: AwsClients, stage: Stage) -> list["VirtualClusterTypeD
     pages = aws.emr.get_paginator("list_virtual_clusters").paginate(
         containerProviderId=stage.cluster, containerProviderType="EKS"
     )
-    clusters = [one for page in pages for one in page["virtualClusters"] if _namespace(one) == NAMESPACE]
+    clusters = [
+        virtual for page in pages for virtual in page["virtualClusters"] if _namespace(virtual) == NAMESPACE
+    ]
     return sorted(clusters, key=_created)
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from scripts.cloud import prices
+from scripts.cloud import prices, quotas
+from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import find_stack
 from scripts.cluster import stack_templates, stage_state, up_emr, up_steps
 from scripts.cluster.stack_templates import NETWORK
@@ -93,6 +94,7 @@ def hourly_costs(creation: Creation) -> tuple[dict[str, float], tuple[int, int]]
 
 def _print_plan(creation: Creation, missing: list[str]) -> None:
     costs, counts = hourly_costs(creation)
+    _print_shortages(creation)
     if not missing:
         print(
             "all of it is there; where stacks and namespace differ from k8s/ they are brought in line; of a "
@@ -118,6 +120,13 @@ def _print_plan(creation: Creation, missing: list[str]) -> None:
             f"its API can be called from {networks} by whom IAM lets (--public-access narrows that); it "
             "takes about 20 minutes"
         )
+
+
+def _print_shortages(creation: Creation) -> None:
+    """Print the account's vCPU quotas that the smallest and the largest size of the stage do not fit."""
+    for name in ("small", creation.stage.largest_size):
+        for shortage in quotas.account_shortages(creation.aws.session, SIZES[name]):
+            print(f"note: {shortage.sentence}")
 
 
 def _print_next_steps(creation: Creation) -> None:

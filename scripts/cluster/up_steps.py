@@ -167,7 +167,9 @@ def _finish(creation: Creation, eks: "ClusterTypeDef") -> bool:
     days = manifests.load("cluster.yaml")["cloudWatch"]["clusterLogging"]["logRetentionInDays"]
     group = f"/aws/eks/{name}/cluster"
     groups = creation.aws.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
-    is_unlimited = any(one["logGroupName"] == group and "retentionInDays" not in one for one in groups)
+    is_unlimited = any(
+        existing["logGroupName"] == group and "retentionInDays" not in existing for existing in groups
+    )
     if is_unlimited:
         tools.aws("logs", "put-retention-policy", "--log-group-name", group, "--retention-in-days", str(days))
     has_provider = stage_state.has_identity_provider(creation.aws, eks)

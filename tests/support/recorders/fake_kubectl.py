@@ -1,4 +1,4 @@
-"""kubectl and the API behind it, as far as cluster.sh uses them; kustomize is the real kubectl's."""
+"""A stand-in for kubectl and the cluster's API; kustomize is the real kubectl's."""
 
 import json
 import subprocess
@@ -22,12 +22,12 @@ GLOBAL: Final = ("kubeconfig", "request-timeout")
 UNREACHABLE: Final = (
     "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com: i/o timeout"
 )
-# Kinds of k8s/ that have no namespace; NodePools are known a little after the cluster is there.
+# Auto Mode installs this definition some time after the cluster.
 NODE_POOLS: Final = "nodepools.karpenter.sh"
 
 
 def main(arguments: Sequence[str], source: IO[str]) -> int:
-    """Do as kubectl does, and return its exit code."""
+    """Run kubectl's command and return the exit code."""
     del source
     memory = Memory.here()
     memory.note("kubectl", arguments)
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str], source: IO[str]) -> int:
 
 
 def _reach(line: Line, memory: Memory) -> None:
-    """Fail as kubectl does without a kubeconfig, a cluster, or a way to it."""
+    """Fail as kubectl does without a kubeconfig, a cluster, or a connection."""
     file = Path(line.flags.get("kubeconfig", ""))
     if not file.is_file():
         raise Refused(f"error: stat {file}: no such file or directory")
     config = yaml.safe_load(file.read_text())
-    (context,) = [one for one in config["contexts"] if one["name"] == config["current-context"]]
+    (context,) = [item for item in config["contexts"] if item["name"] == config["current-context"]]
     arn = context["context"]["cluster"]
     try:
         boto3.client("eks", region_name=arn.split(":")[3]).describe_cluster(name=arn.rpartition("/")[2])
@@ -65,10 +65,10 @@ def _reach(line: Line, memory: Memory) -> None:
 
 @cache
 def _kustomized(folder: str) -> str:
-    done = subprocess.run([REAL, "kustomize", folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Refused(done.stderr.strip())
-    return done.stdout
+    result = subprocess.run([REAL, "kustomize", folder], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise Refused(result.stderr.strip())
+    return result.stdout
 
 
 def _rendered(line: Line) -> list[Any]:
@@ -92,24 +92,23 @@ def _get(line: Line, memory: Memory) -> int:
             )
         print(f"customresourcedefinition.apiextensions.k8s.io/{NODE_POOLS}")
     elif kind == "namespace":
-        there = any(
-            one["kind"] == "Namespace" and one["metadata"]["name"] == line.words[2] for one in objects
+        exists = any(
+            manifest["kind"] == "Namespace" and manifest["metadata"]["name"] == line.words[2]
+            for manifest in objects
         )
-        if there:
+        if exists:
             print('{"status": {"phase": "Active"}}' if line.flags["output"] == "json" else "namespace/fruits")
         elif "ignore-not-found" not in line.flags:
             raise Refused(f'Error from server (NotFound): namespaces "{line.words[2]}" not found')
     elif kind in ("nodes", "pods"):
         items = memory.get(kind, [])
-        if items and isinstance(
-            items[0], list
-        ):  # a list for each time that it is asked for; the last one stays
+        if items and isinstance(items[0], list):  # a list for each query; the last one stays
             memory.put(kind, items[1:] or [[]])
             items = items[0]
         if line.flags["output"] == "json":
             print(json.dumps({"items": items}))
         elif items:
-            print("\n".join(f"node/{one['metadata']['name']}" for one in items))
+            print("\n".join(f"node/{item['metadata']['name']}" for item in items))
     else:
         raise Refused(f'error: the server doesn\'t have a resource type "{kind}"')
     return 0
@@ -126,20 +125,20 @@ def _apply(line: Line, memory: Memory) -> None:
     _mine(line)
     objects = _rendered(line)
     memory.put("objects", objects)
-    for one in objects:
-        print(f"{one['kind'].lower()}/{one['metadata']['name']} serverside-applied")
+    for manifest in objects:
+        print(f"{manifest['kind'].lower()}/{manifest['metadata']['name']} serverside-applied")
 
 
 def _wait(line: Line, memory: Memory) -> None:
     line.take(*GLOBAL, "for", "timeout")
     name = line.words[1].removeprefix("namespace/")
-    if not any(one["metadata"]["name"] == name for one in memory.get("objects", [])):
+    if not any(manifest["metadata"]["name"] == name for manifest in memory.get("objects", [])):
         raise Refused(f'Error from server (NotFound): namespaces "{name}" not found')
     print(f"namespace/{name} condition met")
 
 
 def _delete(line: Line, memory: Memory) -> None:
     line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout")
-    for one in _rendered(line):
-        print(f'{one["kind"].lower()} "{one["metadata"]["name"]}" deleted')
+    for manifest in _rendered(line):
+        print(f'{manifest["kind"].lower()} "{manifest["metadata"]["name"]}" deleted')
     memory.put("objects", [])
