@@ -57,9 +57,6 @@ _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: the chunks that decide how it looks
 _EXIF_MARK: Final = b"Exif\0\0"
 _SHORT: Final = 3  # the TIFF field type of the orientation (EXIF 2.32, table 4)
-# A marker with a segment, or EOI: not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
-_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-_JPEG_END: Final = b"\xd9"
 
 
 def photo_format(data: bytes) -> Format | None:
@@ -87,16 +84,6 @@ def other_format(data: bytes) -> str | None:
     head = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
     element = _FIRST_ELEMENT.search(head) if head.startswith(b"<") else None
     return "SVG" if element and element[1].split(b":")[-1] == b"svg" else None
-
-
-def is_truncated_jpeg(data: bytes) -> bool:
-    """Return whether a JPEG that failed to decode ends before its end marker."""
-    position = 2
-    while marker := _JPEG_MARKER.search(data, position):
-        if marker[1] == _JPEG_END:
-            return False
-        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-    return True
 
 
 def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:
