@@ -44,6 +44,10 @@ MAX_SIDE: Final = 65_535
 # and 68.
 _DRAFT_SIDE: Final = 3 * SIDE
 
+# Each scan of a JPEG may visit every block, however few its bytes are. A photo has up to 15 scans. The largest
+# may have 20 here, and one of 2 megapixels 500, where ``jpeg`` stops to count.
+_MAX_SCANNED_PIXELS: Final = 1_000_000_000
+
 # libjpeg's warnings where a scan or the end marker is missing, and Pillow's error.
 _EARLY_END: Final = re.compile("[Pp]remature end of (?:data segment|JPEG file)|is truncated")
 
@@ -144,6 +148,10 @@ def _decode_jpeg(
     header = jpeg.read(data)
     width, height = size = header.width, header.height
     _check_size(size, limits)
+    if header.scans > jpeg.MAX_SCANS or header.scans * width * height > _MAX_SCANNED_PIXELS:
+        raise Rejected(
+            "too_large", f"{width} x {height} pixels in {header.scans} scans, more than a photo needs"
+        )
     if not header.is_complete:
         raise Rejected("truncated", "the JPEG ends before its last scan")
     scale = next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(size) >= scale * _DRAFT_SIDE)

@@ -55,6 +55,7 @@ _OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file, not fil
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: the chunks that decide how it looks
+_MAX_CHUNKS: Final = 100_000  # encoders fill 8 KB or more: 64 MB are 8,000
 _EXIF_MARK: Final = b"Exif\0\0"
 _SHORT: Final = 3  # the TIFF field type of the orientation (EXIF 2.32, table 4)
 
@@ -124,8 +125,11 @@ def stripped_png(data: bytes) -> bytes:
     view = memoryview(data)
     parts: list[bytes | memoryview] = [view[:8]]
     image_data: list[memoryview] = []
-    start, name = 8, b""
+    start, name, chunks = 8, b"", 0
     while name != b"IEND":
+        chunks += 1
+        if chunks > _MAX_CHUNKS:
+            raise ValueError(f"the PNG has more than {_MAX_CHUNKS} chunks")
         if len(data) < start + 8:
             raise EOFError
         length, name = struct.unpack_from(">I4s", data, start)

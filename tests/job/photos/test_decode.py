@@ -4,8 +4,10 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +28,10 @@ from tests.support.bad_photos import (
     good_oddities,
     opened,
     png,
+    progressive_bomb,
     rejection,
     resized,
+    riff,
 )
 from tests.support.keras_network import some
 from tests.support.spark_session import ROOT
@@ -123,6 +127,26 @@ def test_a_bomb_is_refused_before_pixels_are_decoded_or_memory_is_taken() -> Non
     run = subprocess.run(command, input=pickle.dumps(bombs), capture_output=True, cwd=ROOT, check=True)
     assert run.stdout.decode().splitlines() == [str(rejection(bomb)) for bomb in bombs]
     assert all("pixels" in str(rejection(bomb)) for bomb in bombs)
+
+
+def test_a_photos_time_has_a_bound_whatever_its_bytes_are() -> None:
+    jpeg, png_file, webp = (encoded(drawn(), kind) for kind in ("JPEG", "PNG", "WEBP"))
+    many = 2**23
+    bombs = [
+        progressive_bomb(7000, 7000, 4000),
+        jpeg[:2] + b"\xff\xe0\0\2" * many + jpeg[2:],
+        jpeg[:2] + b"\xff\0" * many + jpeg[2:],
+        jpeg[:-2] + b"\xff\xe0\0\2" * many + jpeg[-2:],
+        *(png_file[:33] + chunk(name) * (many // 2) + png_file[33:] for name in (b"teXt", b"eXIf", b"IDAT")),
+        riff(
+            (b"VP8X", bytes(4) + b"\x3b\0\0\x2f\0\0"), (b"VP8 ", webp[20:]), *[(b"oddX", b"")] * (many // 2)
+        ),
+    ]
+    for bomb in bombs:
+        begun = time.thread_time()
+        with suppress(Rejected):
+            decode(bomb)
+        assert time.thread_time() - begun < 2
 
 
 def test_running_out_of_memory_is_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
