@@ -44,8 +44,8 @@ MAX_SIDE: Final = 65_535
 # and 68.
 _DRAFT_SIDE: Final = 3 * SIDE
 
-# Each scan of a JPEG may visit every block, however few its bytes are. A photo has up to 15 scans. The largest
-# may have 20 here, and one of 2 megapixels 500, where ``jpeg`` stops to count.
+# Each scan of a JPEG may visit every block, whatever its bytes. A photo has up to 15 scans. The largest may
+# have 20 here, and one of 2 megapixels 500, where ``jpeg`` stops to count.
 _MAX_SCANNED_PIXELS: Final = 1_000_000_000
 
 # libjpeg's warnings where a scan or the end marker is missing, and Pillow's error.

@@ -113,7 +113,7 @@ def stripped_png(data: bytes) -> bytes:
     Text, colour profiles and animation frames are left out: they can be decompression bombs, and a text
     chunk's keyword can overwrite Pillow's own ``info``. All image data becomes one chunk, without the last
     byte of the checksum that ends its zlib stream: Pillow accepts a stream that ends before the last row, but
-    refuses one that stops without an end. The chunks' own checksums are compared here.
+    refuses one that stops without an end. The checksums of the chunks that are needed are compared here.
 
     Raises
     ------
@@ -136,7 +136,9 @@ def stripped_png(data: bytes) -> bytes:
         end = start + 12 + length
         if len(data) < end:
             raise EOFError
-        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+        is_critical = not name[0] & 0x20  # bit 5 clear: a chunk that readers must understand
+        is_needed = is_critical or name in _PNG_PIXELS or not name.isalpha()
+        if is_needed and zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise ValueError("a checksum of the PNG does not match its data")
         if (name == b"IHDR") != (start == 8):
             raise ValueError("the PNG's header chunk is not its first and only one")
@@ -144,7 +146,7 @@ def stripped_png(data: bytes) -> bytes:
             image_data.append(view[start + 8 : end - 4])
         elif name in _PNG_PIXELS:
             parts.append(view[start:end])
-        elif name != b"IEND" and not name[0] & 0x20:  # bit 5 clear: a chunk that readers must understand
+        elif name != b"IEND" and is_critical:
             raise ValueError("the PNG needs a chunk that is not in the standard")
         start = end
     stream = memoryview(b"".join(image_data))[:-1]

@@ -110,6 +110,13 @@ def chunk(name: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
+def damaged(data: bytes, chunk_name: bytes) -> bytes:
+    """Change a bit of the checksum of a PNG's chunk."""
+    name = data.index(chunk_name)
+    end = name + 8 + int.from_bytes(data[name - 4 : name])
+    return data[: end - 1] + bytes([data[end - 1] ^ 1]) + data[end:]
+
+
 def png_header(width: int, height: int, depth: int, colour: int, interlaced: int = 0) -> bytes:
     """Build a PNG's mark and header chunk; ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
     return PNG_MARK + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
@@ -201,6 +208,7 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
     huffman = jpeg.index(b"\xff\xc4") + 5
     noise = np.random.default_rng(7).integers(0, 256, 400, np.uint8).tobytes()
     pixels = np.asarray(picture)
+    palette = picture.quantize(16)
     grainy = encoded(grained(), "JPEG")
     middle = len(grainy) // 2
     progressive = encoded(grained(), "JPEG", progressive=True)
@@ -253,6 +261,8 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("twelve_bits.jpg", jpeg.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c")),
             ("bad_checksum.png", whole_png[:-20] + bytes([whole_png[-20] ^ 1]) + whole_png[-19:]),
             ("bomb_of_segments.jpg", jpeg[:2] + b"\xff\xe0\0\2" * 10_000 + jpeg[2:]),
+            ("bad_checksum_of_transparency.png", damaged(encoded(palette, "PNG", transparency=0), b"tRNS")),
+            ("bad_checksum_of_a_name.png", whole_png[:33] + damaged(chunk(b"t\0Xt"), b"t") + whole_png[33:]),
             ("bad_stream.png", png(pixels, 2, stream=noise)),
             ("rows_missing.png", png(pixels, 2, stream=few_rows)),
             ("no_palette.png", png(pixels[..., 0], 3)),
@@ -281,7 +291,8 @@ def good_oddities() -> dict[str, bytes]:
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
     frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
-    bomb = PngInfo()
+    bomb, comment = PngInfo(), PngInfo()
+    comment.add_text("Comment", "ripe")
     bomb.add_text("Comment", "0" * 9_000_000, zip=True)
     bomb.add_text("transparency", "none")
     fruit = chunk(b"tRNS", struct.pack(">3H", *pixels[FRUIT].astype(np.uint16) * 256 + 99))
@@ -323,6 +334,7 @@ def good_oddities() -> dict[str, bytes]:
         "sixteen_bit_rgb_transparent.png": png(pixels.astype(np.uint16) * 256 + 99, 2, fruit),
         "sixteen_bit_rgba.png": png(np.asarray(see_through).astype(np.uint16) * 257, 6),
         "interlaced.png": interlaced_png(pixels),
+        "bad_checksum_of_a_comment.png": damaged(encoded(picture, "PNG", pnginfo=comment), b"tEXt"),
         "text_bomb.png": encoded(picture, "PNG", pnginfo=bomb),
         "animated.png": encoded(picture, "PNG", **frames),
         "animated.webp": encoded(picture, "WEBP", lossless=True, **frames),

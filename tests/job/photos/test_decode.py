@@ -38,8 +38,8 @@ from tests.support.spark_session import ROOT
 
 BAD: Final = bad_photos()
 GOOD: Final = good_oddities()
-# Where Pillow's default does something else: transparency, 16 bits, turns, drafts, text bombs.
-UNLIKE_PILLOW: Final = re.compile("rgb|la[.]|palette_|grey_t|two|sixteen|trans|rotated|large|text")
+# Where Pillow's default does something else: transparency, 16 bits, turns, drafts, text.
+UNLIKE_PILLOW: Final = re.compile("rgb|la[.]|palette_|grey_t|two|sixteen|trans|rotated|large|text|bad_checksum")
 
 
 def fault_files(pattern: str) -> list[Path]:
@@ -69,6 +69,11 @@ def test_damage_outside_the_scans_changes_no_pixel(whole: str) -> None:
 def test_damage_inside_the_scans_is_refused(damaged: str) -> None:
     for file in fault_files(f"damaged-jpeg/{damaged}*"):
         assert rejection(file.read_bytes()).reason in ("truncated", "unreadable")
+
+
+def test_a_wrong_checksum_of_a_comment_changes_no_pixel() -> None:
+    bad, reference = (file.read_bytes() for file in fault_files("png-checksums/*.png"))
+    assert np.array_equal(decode(bad).pixels, decode(reference).pixels)
 
 
 def test_real_photos_equal_pillows_default(sample: Path) -> None:
@@ -190,7 +195,15 @@ def test_an_opaque_oddity_equals_pillows_default_for_its_first_picture(name: str
 
 
 @pytest.mark.parametrize(
-    "name", ["interlaced.png", "text_bomb.png", "animated.png", "animated.webp", "sixteen_bit_rgb.png"]
+    "name",
+    [
+        "interlaced.png",
+        "text_bomb.png",
+        "bad_checksum_of_a_comment.png",
+        "animated.png",
+        "animated.webp",
+        "sixteen_bit_rgb.png",
+    ],
 )
 def test_a_lossless_oddity_gives_the_drawn_pixels(name: str) -> None:
     assert np.array_equal(decode(GOOD[name]).pixels, resized(drawn()))
