@@ -178,9 +178,7 @@ def namespace(removal: Removal) -> bool:
     tools, eks = removal.tools, stage_state.cluster(removal.aws, removal.stage)
     if eks is None or eks["status"] not in ("ACTIVE", "UPDATING") or removal.without_kubectl:
         return False
-    tools.kubeconfig.parent.mkdir(exist_ok=True)
-    tools.aws("eks", "update-kubeconfig", "--name", removal.stage.cluster, "--alias", removal.stage.cluster,
-              "--kubeconfig", relative_path(tools.kubeconfig))  # fmt: skip
+    tools.write_kubeconfig()
     if not tools.dry_run:
         result = tools.query("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name")
         if result.code:

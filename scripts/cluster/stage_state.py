@@ -15,6 +15,7 @@ from scripts.cluster import trust
 if TYPE_CHECKING:
     from boto3 import Session
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_ecr import ECRClient
     from mypy_boto3_eks import EKSClient
     from mypy_boto3_eks.type_defs import ClusterTypeDef
     from mypy_boto3_emr_containers import EMRContainersClient
@@ -39,6 +40,7 @@ class AwsClients:
     session: "Session"
     account: str
     cloudformation: "CloudFormationClient"
+    ecr: "ECRClient"
     eks: "EKSClient"
     emr: "EMRContainersClient"
     iam: "IAMClient"
@@ -51,7 +53,7 @@ class AwsClients:
         """Make the clients, and ask AWS for the account, which also checks the credentials."""
         client = partial(session.client, config=RETRIES)
         account = client("sts").get_caller_identity()["Account"]
-        names = ("cloudformation", "eks", "emr-containers", "iam", "kms", "logs", "s3")
+        names = ("cloudformation", "ecr", "eks", "emr-containers", "iam", "kms", "logs", "s3")
         return cls(session, account, *(client(name) for name in names))
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from scripts.cloud import prices, quotas
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import find_stack
-from scripts.cluster import stack_templates, stage_state, up_emr, up_steps
+from scripts.cluster import smoke_test, stack_templates, stage_state, up_emr, up_steps
 from scripts.cluster.stack_templates import NETWORK
 from scripts.cluster.steps import Step, confirm, run_steps
 from scripts.cluster.up_steps import Creation
@@ -30,6 +30,7 @@ PARTS: Final = (
     Part("namespace", "namespace fruits: limits, network policies, pools of nodes", up_steps.namespace),
     Part("virtual cluster", "virtual cluster {0} of EMR", up_emr.virtual_cluster),
     Part("trust", "trust of role {0}-job in the runs' pods", up_emr.trust_policy),
+    Part("check", "a pod that needs a node and reaches AWS, for some minutes", smoke_test.first_check),
 )
 
 
@@ -118,7 +119,7 @@ def _print_plan(creation: Creation, missing: list[str]) -> None:
         networks = ", ".join(creation.public_access or up_steps.ANYWHERE)
         print(
             f"its API can be called from {networks} by whom IAM lets (--public-access narrows that); it "
-            "takes about 20 minutes"
+            "takes about 25 minutes"
         )
 
 

@@ -102,10 +102,7 @@ def cluster(creation: Creation) -> bool:
 def namespace(creation: Creation) -> bool:
     """Apply the namespace with its limits, network policies and node pools."""
     tools = creation.tools
-    tools.kubeconfig.parent.mkdir(exist_ok=True)
-    config = relative_path(tools.kubeconfig)
-    tools.aws("eks", "update-kubeconfig", "--name", creation.stage.cluster, "--alias", creation.stage.cluster,
-              "--kubeconfig", config)  # fmt: skip
+    tools.write_kubeconfig()
     if not tools.dry_run:
         _wait_until_reachable(creation)
         exists = tools.query("get", "namespace", NAMESPACE, "-o", "name").code == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.cloud.aws_session import explained, is_network
+from scripts.cloud.aws_session import aws_refusal, is_network
 from scripts.submit import failures
 from scripts.submit.diagnosis import KARPENTER_QUERY, Diagnosis
 from scripts.submit.driver_log import DriverLog, job_event
@@ -136,7 +136,7 @@ class Follower:
                     raise
                 if not is_connection_lost:
                     self.display.print_note(
-                        f"{utc_time()} {explained(error)}; the run goes on; submit.sh tries again"
+                        f"{utc_time()} {aws_refusal(error)}; the run goes on; submit.sh tries again"
                     )
                 is_connection_lost = True
             else:
@@ -194,7 +194,7 @@ class Follower:
             if "AccessDenied" not in error.response["Error"].get("Code", ""):
                 raise
             self._is_log_denied = True
-            self.display.print_note(f"the driver's log cannot be shown: {explained(error)}")
+            self.display.print_note(f"the driver's log cannot be shown: {aws_refusal(error)}")
 
     def _handle_line(self, outcome: RunOutcome, text: str) -> None:
         outcome.driver_wrote = outcome.has_run = True

@@ -178,7 +178,9 @@ class Submitter:
         options, command = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
         default_stage = os.environ.get("FRUITS_STAGE") or "dev"
         command += [] if options.stage == default_stage == "dev" else ["--stage", options.stage]
-        command += [] if options.region == aws_session.release("AWS_REGION") else ["--region", options.region]
+        command += (
+            [] if options.region == aws_session.release_value("AWS_REGION") else ["--region", options.region]
+        )
         command += ["--profile", options.profile] if options.profile else []
         command += ["--virtual-cluster", self.virtual_cluster] if options.virtual_cluster else []
         return " ".join(command)

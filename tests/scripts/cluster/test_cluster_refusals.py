@@ -16,6 +16,9 @@ from tests.support.recorders.arguments import Memory
 from tests.support.recorders.desk import HERE, Desk
 
 TOOLS: Final = {"aws", "eksctl", "kubectl"}
+KUBECTL_COMMANDS: Final = (
+    *("annotate", "apply", "create", "delete", "describe", "diff", "get", "logs", "version", "wait"),
+)
 
 
 @pytest.mark.parametrize("missing", sorted(TOOLS))
@@ -60,7 +63,7 @@ def test_a_tool_that_is_too_old_is_refused(tool: str, version: str, message: str
         (["up", "--parameter", "Nothing=1"], 2, "--parameter Nothing=1: give Name=Value"),
         (["up", "--public-access", "here"], 2, "--public-access here: 'here' does not appear to be an IPv4"),
         (["status", "--profile", "nobody"], 6, "no AWS credentials (ProfileNotFound): log in"),
-        ([], 2, "the following arguments are required: up|status|down"),
+        ([], 2, "the following arguments are required: up|check|status|down"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(arguments: list[str], code: int, message: str, desk: Desk) -> None:
@@ -102,13 +105,15 @@ def test_without_a_terminal_nobody_is_asked_and_nothing_is_done(command: str, de
 
 def test_what_is_told_to_kubectl_is_what_the_real_one_takes(desk: Desk) -> None:
     desk("up", "--yes")
+    desk.memory.put("phases", ["Failed"])
+    desk("check")
     desk("status")
     desk("down", "--yes")
     flags = {
         (words[words.index(command)], flag.partition("=")[0])
         for tool, *words in Memory.here().calls()
         if tool == "kubectl"
-        for command in ("get", "diff", "apply", "wait", "delete", "version")
+        for command in KUBECTL_COMMANDS
         if command in words
         for flag in words
         if flag.startswith("--")

@@ -20,6 +20,7 @@ STEPS: Final = (
     ("apply", "namespace", "done before it: account, network, cluster"),
     ("create-virtual-cluster", "virtual cluster", "done before it: account, network, cluster, namespace"),
     ("update-role-trust-policy", "trust", "account, network, cluster, namespace, virtual cluster"),
+    ("create -f -", "check", "namespace, virtual cluster, trust"),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from job.errors import UsageError
-from job.table import claim, commits, writer
+from job.table import commits, provenance, writer
 from scripts.cloud import manifests, request_check
 from scripts.cloud.manifests import K8S
 from scripts.cloud.stage import Stage
@@ -48,9 +48,9 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "_input.json").write_text('{"inputs": []}')
     with pytest.raises(UsageError) as outdated:
-        claim.admit_run(output, None, {}, overwrite=False)
+        provenance.first_actions(output, None, {}, overwrite=False)
     assert "--overwrite" in failures.advice([str(outdated.value), "AccessDenied"], True, DIAGNOSIS)
-    first = [commits.protocol_action(), *claim.admit_run(str(tmp_path), None, {}, False)]
+    first = [commits.protocol_action(), *provenance.first_actions(str(tmp_path), None, {}, False)]
     for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
         assert commits.write(str(tmp_path), version, actions, {})
     late_writer = writer.Writer(str(tmp_path), "tuesday", "run")

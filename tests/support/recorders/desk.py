@@ -126,6 +126,7 @@ class Desk:
             context = {"name": "fruits-dev", "context": {"cluster": arn}}
             kubeconfig.write_text(json.dumps({"current-context": "fruits-dev", "contexts": [context]}))
             assert fake_kubectl.main([*kubectl, str(manifests.K8S / "overlays/dev")], io.StringIO()) == 0
+            self.memory.put("annotations", {"fruits/checked": "2026-11-22T10:00Z"})
             trust = ["emr-containers", "update-role-trust-policy", "--cluster-name", "fruits-dev"]
             assert _aws([*trust, "--namespace", "fruits", "--role-name", "fruits-dev-job"], None) == 0
         emr = boto3.client("emr-containers")
@@ -179,7 +180,7 @@ def sit(
     monkeypatch.setenv("PATH", PATH + os.pathsep + os.environ["PATH"])
     small = folder / "k8s"
     small.mkdir()
-    for name in ("base", "overlays", "emr", "cluster.yaml"):
+    for name in ("base", "overlays", "emr", "cluster.yaml", "smoke-pod.yaml"):
         (small / name).symlink_to(manifests.K8S / name)
     (small / "account.yaml").write_text(ACCOUNT)
     (small / "network.yaml").write_text(NETWORK)

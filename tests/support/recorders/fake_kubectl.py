@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
@@ -12,12 +12,14 @@ import boto3
 import yaml
 from botocore.exceptions import ClientError
 
+from tests.support.admission import refusals
 from tests.support.recorders.arguments import Line, Memory, Refused, read
+from tests.support.schemas import core_faults, of_kind
 
 REAL: Final = Path(sys.executable).with_name("kubectl")
 VERSION: Final = "v1.35.2"
-SWITCHES: Final = ("client", "server-side", "ignore-not-found", "force-conflicts")
-SHORT: Final = {"k": "kustomize", "o": "output", "l": "selector", "n": "namespace"}
+SWITCHES: Final = ("client", "server-side", "ignore-not-found", "force-conflicts", "wait", "overwrite")
+SHORT: Final = {"f": "filename", "k": "kustomize", "o": "output", "l": "selector", "n": "namespace"}
 GLOBAL: Final = ("kubeconfig", "request-timeout")
 UNREACHABLE: Final = (
     "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com: i/o timeout"
@@ -28,7 +30,6 @@ NODE_POOLS: Final = "nodepools.karpenter.sh"
 
 def main(arguments: Sequence[str], source: IO[str]) -> int:
     """Run kubectl's command and return the exit code."""
-    del source
     memory = Memory.here()
     memory.note("kubectl", arguments)
     try:
@@ -36,7 +37,17 @@ def main(arguments: Sequence[str], source: IO[str]) -> int:
         if line.words == ["version"]:
             print(json.dumps({"clientVersion": {"gitVersion": memory.get("kubectl-version", VERSION)}}))
             return 0
-        work = {"get": _get, "diff": _diff, "apply": _apply, "wait": _wait, "delete": _delete}
+        work: dict[str, Callable[[Line, Memory], int | None]] = {
+            "annotate": _annotate,
+            "apply": _apply,
+            "create": lambda line, memory: _create(line, memory, source.read()),
+            "delete": _delete,
+            "describe": _describe,
+            "diff": _diff,
+            "get": _get,
+            "logs": _logs,
+            "wait": _wait,
+        }
         if not line.words or line.words[0] not in work:
             raise Refused(f'error: unknown command "{" ".join(line.words)}" for "kubectl"')
         _reach(line, memory)
@@ -92,14 +103,9 @@ def _get(line: Line, memory: Memory) -> int:
             )
         print(f"customresourcedefinition.apiextensions.k8s.io/{NODE_POOLS}")
     elif kind == "namespace":
-        exists = any(
-            manifest["kind"] == "Namespace" and manifest["metadata"]["name"] == line.words[2]
-            for manifest in objects
-        )
-        if exists:
-            print('{"status": {"phase": "Active"}}' if line.flags["output"] == "json" else "namespace/fruits")
-        elif "ignore-not-found" not in line.flags:
-            raise Refused(f'Error from server (NotFound): namespaces "{line.words[2]}" not found')
+        _print_namespace(line, memory, objects)
+    elif kind == "pod":
+        _print_phase(line.words[2], memory)
     elif kind in ("nodes", "pods"):
         items = memory.get(kind, [])
         if items and isinstance(items[0], list):  # a list for each query; the last one stays
@@ -112,6 +118,21 @@ def _get(line: Line, memory: Memory) -> int:
     else:
         raise Refused(f'error: the server doesn\'t have a resource type "{kind}"')
     return 0
+
+
+def _print_namespace(line: Line, memory: Memory, objects: list[Any]) -> None:
+    exists = any(
+        manifest["kind"] == "Namespace" and manifest["metadata"]["name"] == line.words[2]
+        for manifest in objects
+    )
+    if exists:
+        namespace = {
+            "metadata": {"annotations": memory.get("annotations", {})},
+            "status": {"phase": "Active"},
+        }
+        print(json.dumps(namespace) if line.flags["output"] == "json" else "namespace/fruits")
+    elif "ignore-not-found" not in line.flags:
+        raise Refused(f'Error from server (NotFound): namespaces "{line.words[2]}" not found')
 
 
 def _diff(line: Line, memory: Memory) -> int:
@@ -137,8 +158,63 @@ def _wait(line: Line, memory: Memory) -> None:
     print(f"namespace/{name} condition met")
 
 
+def _create(line: Line, memory: Memory, text: str) -> None:
+    """Create a pod as the API server does: with its schema, the namespace's limits, and a pool for it."""
+    line.take(*GLOBAL, "filename")
+    pod, objects = yaml.safe_load(text), memory.get("objects", [])
+    for fault in (*core_faults(pod), *refusals([pod], objects)):
+        raise Refused(f"error: {fault}")
+    labels = [
+        pool["spec"]["template"]["metadata"]["labels"] for pool in of_kind(objects, "NodePool").values()
+    ]
+    wanted = {"fruits/pool": pod["spec"]["nodeSelector"]["fruits/pool"]}
+    if pod["metadata"]["namespace"] != "fruits" or wanted not in labels:
+        raise Refused("here: no pool takes the pod")
+    memory.put("pod", pod)
+    print(f"pod/{pod['metadata']['name']} created")
+
+
+def _print_phase(name: str, memory: Memory) -> None:
+    _check_pod(name, memory)
+    phases = memory.get("phases", ["Succeeded"])
+    memory.put("phases", phases[1:] or phases)
+    print(json.dumps({"status": {"phase": phases[0]}}))
+
+
+def _check_pod(name: str, memory: Memory) -> None:
+    if (memory.get("pod") or {"metadata": {"name": ""}})["metadata"]["name"] != name:
+        raise Refused(f'Error from server (NotFound): pods "{name}" not found')
+
+
+def _logs(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "namespace")
+    _check_pod(line.words[1], memory)
+    for address in memory.get("pod")["spec"]["containers"][0]["args"]:
+        state = "NOT reached" if address in memory.get("unreached", []) else "reached"
+        print(f"{state} {address}: HTTP 403")
+
+
+def _describe(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "namespace", "selector")
+    if line.words[1] == "pod":
+        _check_pod(line.words[2], memory)
+    print(f"Name: {line.words[1]}\nMessage: {memory.get('message', '')}")
+
+
+def _annotate(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "overwrite")
+    name, _, value = line.words[3].partition("=")
+    memory.put("annotations", {**memory.get("annotations", {}), name: value})
+    print("namespace/fruits annotated")
+
+
 def _delete(line: Line, memory: Memory) -> None:
-    line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout")
+    line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout", "namespace", "wait")
+    if line.words[1:2] == ["pod"]:
+        memory.put("pod", None)
+        print(f'pod "{line.words[2]}" deleted')
+        return
     for manifest in _rendered(line):
         print(f'{manifest["kind"].lower()} "{manifest["metadata"]["name"]}" deleted')
     memory.put("objects", [])
+    memory.put("annotations", {})
