@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job.commands import compact, show
+from job.commands import compact, selection, show
 from job.commands.selection import Selection
 from job.storage import store
 from job.table import layout, path_lists, schema, sweep, writer
