@@ -21,7 +21,7 @@ JOB: Final = [path for path in FILES if path.is_relative_to(ROOT / "job")]
 LINES: Final = 450
 FUNCTION_LINES: Final = 60
 # Where a worker begins, and what it must do without: the driver alone reads the log, joins and converts.
-WORKERS: Final = ("job.run.featurize", "job.model.passes")
+WORKERS: Final = ("job.run.featurize", "job.model.spark_passes")
 DRIVERS: Final = {"deltalake", "duckdb", "tensorflow", "keras", "boto3", "pandas"}
 # An import that breaks a contract: where it stands, and what is imported.
 PLANTED: Final = {

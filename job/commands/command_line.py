@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from job.cli import exits
-from job.cli.arguments import JobParser, count, hours, location, regions, sha256
+from job.cli.parser import JobParser, count, hours, location, regions, sha256
 from job.cli.settings import new_run_id
 from job.commands import compact, erase, show
 from job.commands.search import Selection

@@ -17,17 +17,17 @@ from dataclasses import replace
 from typing import Any, Final
 
 from job.errors import JobError
-from job.table import commits, sweep
+from job.table import commits, provenance, sweep
 from job.table.commits import Action, Snapshot
 from job.table.layout import DataFile, Report
 
 WATCH_SECONDS: Final = 60.0  # without a commit, until an unfinished command is taken over
 HEARTBEAT_SECONDS: Final = 20.0  # the longest time between a command's commits
-WAVE_SECONDS: Final = 3.0  # between two commits of workers' reports
+COMMIT_SECONDS: Final = 3.0  # between two commits of workers' reports
 POLL_SECONDS: Final = 1.0
 COMMITS_PER_CHECKPOINT: Final = 100
 
-Claim = Callable[[Snapshot | None], list[Action]]
+FirstActions = Callable[[Snapshot | None], list[Action]]
 
 
 class OvertakenError(JobError):
@@ -39,9 +39,9 @@ def exclusive_writer(
     output: str,
     run_id: str,
     command: str,
-    claim: Claim,
     say: Callable[[str], None] = lambda _: None,
     keep_hours: float = 0,
+    first_actions: FirstActions | None = None,
 ) -> "Iterator[Writer]":
     """Be the only writer of an output during a ``with`` block, then delete unreferenced files.
 
@@ -49,13 +49,14 @@ def exclusive_writer(
     ----------
     command : str
         ``run``, ``erase`` or ``compact``, for error messages.
-    claim : callable
-        Takes the snapshot before the first commit (None if there is no table), raises if it must not be
-        written, and returns actions for that commit.
     say : callable
         Takes one sentence when an unfinished command is watched, and one when it was taken over.
     keep_hours : float
         Data files that were removed in the last hours stay, for readers of older versions.
+    first_actions : callable
+        Takes the snapshot before the first commit (None if there is no table), raises if the output must not
+        be written, and returns actions for that commit. By default there are none, and an output without a
+        table of this job is refused.
 
     Raises
     ------
@@ -64,8 +65,13 @@ def exclusive_writer(
     JobError, OSError
         If the table cannot be read or written.
     """
+
+    def no_actions(snapshot: Snapshot | None) -> list[Action]:
+        provenance.check_table(output, snapshot)
+        return []
+
     writer = Writer(output, run_id, command, keep_hours)
-    writer.begin(claim, say)
+    writer.begin(first_actions or no_actions, say)
     try:
         yield writer
     except BaseException as error:
@@ -102,23 +108,23 @@ class Writer:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._commit_periodically, name="writer", daemon=True)
 
-    def begin(self, claim: Claim, say: Callable[[str], None]) -> None:
+    def begin(self, first_actions: FirstActions, say: Callable[[str], None]) -> None:
         """Commit the next number, and start the thread; see :func:`exclusive_writer`."""
         while True:
             snapshot = commits.load(self.output)
-            claim(snapshot)  # a refusal need not wait for the other command
+            first_actions(snapshot)  # a refusal need not wait for the other command
             snapshot = self._await_unfinished(snapshot, say)
-            claimed = claim(snapshot)
+            changes = first_actions(snapshot)
             self.snapshot = snapshot or Snapshot()
             self.number = self.snapshot.writer + 1
-            actions = [*claimed, commits.command_action(commits.WRITER, self.number)]
+            actions = [*changes, commits.command_action(commits.WRITER, self.number)]
             if snapshot is None:
                 actions.insert(0, commits.protocol_action())
             if commits.write(self.output, self.snapshot.version + 1, actions, self._commit_info()):
                 break
         self.snapshot.version, self.snapshot.writer = self.snapshot.version + 1, self.number
         self._last_commit = time.monotonic()
-        if claimed:  # read back what the claim has changed
+        if changes:  # read them back
             self.snapshot, self._changed = commits.load(self.output) or self.snapshot, True
         if self.snapshot.writer != self.number:
             raise self._overtaken_error(self.snapshot.version)
@@ -276,7 +282,7 @@ class Writer:
     def _commit_if_due(self) -> None:
         with self._lock:
             idle_seconds = time.monotonic() - self._last_commit
-            if idle_seconds >= WAVE_SECONDS:
+            if idle_seconds >= COMMIT_SECONDS:
                 self._commit_reported()
             if idle_seconds >= HEARTBEAT_SECONDS and not self._stop.is_set():
                 self.commit()

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from job.cli import settings
-from job.cli.arguments import SentenceParser
+from job.cli.parser import SentenceParser
 from job.errors import JobError, UsageError
 from scripts.bench import samples
 from scripts.bench.figures import Measurement, failure, machine, table, write

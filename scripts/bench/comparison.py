@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from job.inventory import listing, tasks
 from job.inventory.listing import Inventory, Source
 from job.network import backbone
-from job.table import claim, commits, missing, writer
+from job.table import commits, layout, path_lists, writer
 from scripts.bench import synthetic_table
 from scripts.bench.process import peak_bytes
 
 EACH: Final = 1000  # photos of each role: new, changed, removed
 DAYS: Final = 10  # increments in which the known photos were added: the paths of their files overlap
-WAVE: Final = 1000
+PHOTOS_PER_TASK: Final = 1000
 LISTED_AT_ONCE: Final = 1_000_000
 SINCE: Final = 1_767_225_600_000_000  # 2026-01-01, in microseconds
 NEW, CHANGED, REMOVED, SAME = range(4)
@@ -90,12 +90,9 @@ def compare(folder: Path, rows: int, cores: int) -> dict[str, Any]:
     source = Source((), output, manifest=str(_list(folder)))
     start = time.monotonic()
     with writer.exclusive_writer(
-        output,
-        "bench",
-        "run",
-        lambda snapshot: claim.admit_run(output, snapshot, claim.input_claim((), None), False),
+        output, "bench", "run", first_actions=synthetic_table.first_actions(output)
     ) as writing:
-        inventory = listing.take_inventory(source, writing, BACKBONE, cores, WAVE)
+        inventory = listing.take_inventory(source, writing, BACKBONE, cores, PHOTOS_PER_TASK)
         seconds, peak = time.monotonic() - start, peak_bytes(os.getpid())
         return {
             "files": len(writing.snapshot.files),
@@ -114,7 +111,7 @@ def mistakes(inventory: Inventory, output: str, rows: int) -> int:
         batch = tasks.read(inventory.tasks.location, task)
         kinds = (NEW if file is None else CHANGED for file in batch["replaces"].to_pylist())
         judged += zip(batch["path"].to_pylist(), kinds, strict=True)
-    judged += ((path, REMOVED) for path in missing.read(output)["path"].to_pylist())
+    judged += ((path, REMOVED) for path in path_lists.read(output, layout.MISSING)["path"].to_pylist())
     actual = set(_actual_roles(rows))
     return (
         len(actual ^ set(judged))
@@ -171,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("folder", type=Path)
     add("--rows", type=int, required=True, help="photos listed")
     add("--make", action="store_true", help="only make what is compared")
-    add("--rows-per-file", type=int, default=1000, help="of the table that is made (default a wave's)")
+    add("--rows-per-file", type=int, default=1000, help="of the table that is made (default a task's)")
     add("--files-per-commit", type=int, default=10, help="of its log (default 10)")
     add("--cores", type=int, default=1, help="as many as Spark would have")
     options = parser.parse_args(arguments)

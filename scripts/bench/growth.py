@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 
 from job.cli import settings
 from job.inventory import labels
-from job.inventory.folders import ListedFile, folder_files
+from job.inventory.folder_listing import ListedFile, folder_files
 from job.model import incremental_moments, projection, refit, saved_model
 from job.network import backbone
 from job.network.backbone import FEATURES
 from job.storage import store
-from job.table import claim, commits, files, layout, writer
+from job.table import commits, files, layout, writer
 from scripts.bench import synthetic_table
 
 RUN_ID: Final = "known"
-ROWS_PER_FILE: Final = 1000  # a wave's
+ROWS_PER_FILE: Final = 1000  # a task's
 LISTED: Final = ("path", "bytes", "etag", "modified")
 NOISE: Final = 0.05  # in standard deviations of a feature: 0.25 % of the variance
 MODIFIED: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,10 +78,7 @@ def write_output(output: str, photos: Sequence[ListedFile], count: int, real: ND
     rng = np.random.default_rng(0)
     parts = (rows(batch, resampled(real, len(batch), rng)) for batch in known_photos(photos, count))
     with writer.exclusive_writer(
-        output,
-        RUN_ID,
-        "run",
-        lambda snapshot: claim.admit_run(output, snapshot, claim.input_claim((), None), False),
+        output, RUN_ID, "run", first_actions=synthetic_table.first_actions(output)
     ) as writing:
         writing.commit(add=synthetic_table.write_files(output, parts))
         featurized = writing.snapshot.files_of(layout.FEATURIZED)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.maths import pca
-from job.model import passes
+from job.model import spark_passes
 from job.network.backbone import FEATURES
 from job.spark import session
 from job.table import files, layout
@@ -48,7 +48,7 @@ def write_features(output: str, rows: int, parts: int) -> list[DataFile]:
 
 def ours(spark: "SparkSession", output: str, written: Sequence[DataFile], k: int) -> NDArray[np.float64]:
     """Fit as the job does and return the explained variance ratios ``(k,)``."""
-    return pca.fit(passes.moments(spark, output, written), k, 0.95, False).explained_variance_ratio
+    return pca.fit(spark_passes.moments(spark, output, written), k, 0.95, False).explained_variance_ratio
 
 
 def spark_ml(spark: "SparkSession", output: str, k: int) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from job.errors import UsageError
-from job.inventory.listing import PHOTO_ENDINGS
+from job.inventory.skipped_files import PHOTO_ENDINGS
 from scripts.fruit.draw import draw_set
 
 

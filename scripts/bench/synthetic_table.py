@@ -5,14 +5,16 @@ The job's own functions write all of it, but without fsync.
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 from unittest.mock import patch
 
 import pyarrow as pa
 
-from job.table import claim, commits, files, layout, schema
+from job.table import commits, files, layout, provenance, schema
 from job.table.layout import DataFile
+from job.table.writer import FirstActions
 
 RUN_ID: Final = "known"
 NUMBER: Final = 1  # of the command that has written the table
@@ -32,11 +34,15 @@ def write_files(output: str, parts: Iterable[pa.Table]) -> Iterator[DataFile]:
             yield files.write(output, layout.data_path(layout.FEATURIZED, NUMBER, number, 0), part)
 
 
+def first_actions(output: str) -> FirstActions:
+    """Return the first actions of a run without inputs, as ``--manifest`` makes it."""
+    return partial(provenance.first_actions, output, requested=provenance.of_run((), None), overwrite=False)
+
+
 def write(output: str, parts: Iterable[pa.Table], files_per_commit: int) -> None:
     """Write a table as a ``--manifest`` run leaves it, without a checkpoint; version 0 adds no files."""
     numbers = [commits.command_action(name, NUMBER) for name in (commits.WRITER, commits.ENDED)]
-    made_from = claim.input_claim((), None)
-    begin = [commits.protocol_action(), *claim.admit_run(output, None, made_from, False), *numbers]
+    begin = [commits.protocol_action(), *first_actions(output)(None), *numbers]
     added = (commits.add_action(file, True) for file in write_files(output, parts))
     with patch.object(os, "fsync"):
         for version, actions in enumerate(chain([begin], _blocks(added, files_per_commit))):

@@ -12,9 +12,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
-from job.cli.arguments import EU_REGIONS
 from job.errors import JobError, ResidencyError, UsageError
-from job.storage.aws import are_credentials_missing
+from job.storage.residency import EU_REGIONS
+from job.storage.s3_errors import are_credentials_missing
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RELEASE_FILE: Final = ROOT / "docker" / "release.env"

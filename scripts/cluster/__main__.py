@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from job.cli.arguments import SentenceParser
+from job.cli.parser import SentenceParser
 from job.errors import UsageError
 from scripts.cloud import aws_session
 from scripts.cloud.exits import exit_code_of, hanging_up

@@ -34,10 +34,15 @@ RESTRICTIONS: Final = (
 )
 # An output that has this is the job's. Then so are the entries below; any other entry keeps its owner.
 TABLE_LOG: Final = "photos/_delta_log"
-NEW_ENTRIES: Final = ("photos", "missing", "_tasks")  # earlier versions of the job did not write these
+NEW_ENTRIES: Final = (
+    "photos",
+    "missing",
+    "skipped",
+    "_tasks",
+)  # earlier versions of the job did not write these
 OUTPUT_ENTRIES: Final = (*NEW_ENTRIES, "pca", "pca_csv", "moments", "models", "runs", "erasures")
-# Entries of an earlier version of the job, which has left its claim; --overwrite replaces them.
-EARLIER_CLAIM: Final = "_input.json"
+# Entries of an earlier version of the job, which this file marks; --overwrite replaces them.
+EARLIER_PROVENANCE: Final = "_input.json"
 EARLIER_ENTRIES: Final = (
     "features",
     "rejected",
@@ -45,7 +50,7 @@ EARLIER_ENTRIES: Final = (
     "_replaced",
     "_compact",
     "_lock.json",
-    EARLIER_CLAIM,
+    EARLIER_PROVENANCE,
 )
 CHANGE_OWNER: Final = (
     'cd /output && owner="$1" && shift && chown "$owner" . && for name in "$@"; do '
@@ -126,7 +131,7 @@ def output_entries(output: Path) -> list[str]:
     OSError
         If the output cannot be read.
     """
-    has_earlier = (output / EARLIER_CLAIM).exists()
+    has_earlier = (output / EARLIER_PROVENANCE).exists()
     if not (output / TABLE_LOG).exists():
         for name in NEW_ENTRIES if has_earlier else OUTPUT_ENTRIES:
             if (output / name).exists():

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from job.cli.arguments import SentenceParser
+from job.cli.parser import SentenceParser
 from job.errors import JobError, UsageError
 from scripts.cloud import aws_session
 from scripts.cloud.exits import exit_code_of

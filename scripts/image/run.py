@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from job.cli.arguments import SentenceParser
 from job.cli.exits import INTERRUPTED
+from job.cli.parser import SentenceParser
 from job.errors import UsageError
 from scripts.cloud.exits import exit_code_of
 from scripts.image import containers

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from job.cli.arguments import EU_REGIONS, SentenceParser
+from job.cli.parser import SentenceParser
 from job.cli.settings import new_run_id
 from job.errors import UsageError
+from job.storage.residency import EU_REGIONS
 from scripts.cloud import aws_session
 from scripts.cloud.aws_session import CancelledError
 from scripts.cloud.exits import Hangup, exit_code_of, hanging_up

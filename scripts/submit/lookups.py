@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from job.cli.arguments import EU_REGIONS
 from job.errors import JobError, ResidencyError, UsageError
 from job.storage import aws, residency
+from job.storage.residency import EU_REGIONS
 from job.storage.s3 import split
 from scripts.cloud.aws_session import RETRIES, AwsRefusedError
 from scripts.cloud.stage import Stage

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from job.storage import aws
-from job.storage.aws import RetryPolicy
+from job.storage import aws, retries
+from job.storage.retries import RetryPolicy
 from scripts.s3_server.__main__ import running
 from scripts.s3_server.faults import Faults
 from scripts.s3_server.server import Server
@@ -61,7 +61,7 @@ def chaos(
         environment.setenv("AWS_ENDPOINT_URL", server.url)
         for name in ("READ_SECONDS", "WRITE_SECONDS", "LISTING_SECONDS"):
             environment.setattr(aws, name, silence)
-        environment.setattr(aws, "RETRY_POLICY", patience or Waits().patience())
+        environment.setattr(retries, "RETRY_POLICY", patience or Waits().patience())
         environment.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
         environment.setattr(JSONFileLoader, "_load_file", lambda _, *words: _load(*words))
         yield server

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from pyspark.java_gateway import launch_gateway
 
-from job.spark import session
+from job.spark import jvm
 from tests.support.spark_session import ROOT
 
 SECONDS: Final = 240
@@ -24,7 +24,7 @@ vars(writer).update(json.loads(sys.argv[1]))
 sys.exit(main(sys.argv[2:]))
 """
 # Each wave is committed at once, and nothing else: that a driver lives shows by its waves alone.
-HASTY: Final = '{"POLL_SECONDS": 0.05, "WAVE_SECONDS": 0, "HEARTBEAT_SECONDS": 600, "WATCH_SECONDS": 0.3}'
+HASTY: Final = '{"POLL_SECONDS": 0.05, "COMMIT_SECONDS": 0, "HEARTBEAT_SECONDS": 600, "WATCH_SECONDS": 0.3}'
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -71,7 +71,7 @@ class Jvm:
 def running_jvm() -> Iterator[Jvm]:
     """Run a JVM on two cores, with this process's environment, which is its workers' too."""
     with pytest.MonkeyPatch.context() as patch:
-        words = session.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"})
+        words = jvm.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"})
         patch.setenv("PYSPARK_SUBMIT_ARGS", words)
         gateway = launch_gateway()  # type: ignore[no-untyped-call]
     try:

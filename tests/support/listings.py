@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from job.inventory import listing, tasks
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 from job.inventory.listing import Inventory, Source
 from job.storage import s3
 from job.table import files, schema
@@ -84,7 +84,7 @@ def take(
     cores: int = 2,
     limit: int | None = None,
     without: object = "/nowhere",
-    wave: int = 256,
+    most_photos: int = 256,
     table: Snapshot | None = None,
     read: bool = True,
 ) -> tuple[Inventory, list[dict[str, Any]]]:
@@ -92,7 +92,7 @@ def take(
     source = Source(tuple(str(one) for one in inputs), str(without), limit)
     writer = Writer(str(to), "a run", "run")
     writer.snapshot = table or Snapshot()
-    taken = listing.take_inventory(source, writer, NETWORK, cores, wave)
+    taken = listing.take_inventory(source, writer, NETWORK, cores, most_photos)
     return taken, rows_of(taken) if read else []
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -138,7 +139,7 @@ def run(made: Output, *options: str, cores: int = 2, gone: Collection[str] = ())
     log = Log("a run", out=io.StringIO(), err=io.StringIO())
     network = Backbone("litert", b"", "", NETWORK, "nowhere")
 
-    def outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
+    def stream_outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
         for path in listed.column("path").to_pylist():
             sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
             if path in made.bad:
@@ -150,7 +151,7 @@ def run(made: Output, *options: str, cores: int = 2, gone: Collection[str] = ())
         patch.setattr(os, "cpu_count", lambda: cores)
         patch.setattr(backbone, "load", lambda *_: network)
         patch.setattr(backbone, "network", lambda *_: None)
-        patch.setattr(featurize, "outcomes", outcomes)
+        patch.setattr(featurize, "stream_outcomes", stream_outcomes)
         return Pipeline(settings, log, _session).run()
 
 
@@ -197,14 +198,14 @@ def _digest(path: str) -> str:
 
 @contextmanager
 def _hidden(paths: Collection[str]) -> Iterator[None]:
-    there = [Path(path) for path in paths if Path(path).exists()]
-    for path in there:
-        path.rename(f"{path}.hidden")
-    try:
-        yield
-    finally:
-        for path in there:
-            Path(f"{path}.hidden").rename(path)
+    existing = [Path(path) for path in paths if Path(path).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        hidden = [shutil.move(path, Path(folder) / str(number)) for number, path in enumerate(existing)]
+        try:
+            yield
+        finally:
+            for path, place in zip(existing, hidden, strict=True):
+                shutil.move(place, path)
 
 
 def _session() -> Any:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +20,10 @@ from job.commands import compact, erase
 from job.commands.search import Selection
 from job.model import incremental_moments
 from job.storage import store
-from job.table import claim, commits, files, layout, schema, sweep, writer
+from job.table import commits, files, layout, provenance, schema, sweep, writer
 from job.table.commits import Snapshot
 from job.table.layout import DataFile
-from job.table.writer import Writer
+from job.table.writer import FirstActions, Writer
 
 A, B, C = "/photos/Apple/a.jpg", "/photos/Apple/b.jpg", "/photos/Pear/c.jpg"
 BAD: Final = "/photos/Pear/bad.jpg"
@@ -56,14 +57,15 @@ def written(output: str, number: int, *paths: str, outcome: str = FEATURIZED, ta
     return files.write(output, layout.data_path(outcome, number, task, 0), rows(*paths, outcome=outcome))
 
 
-def admit(output: str) -> writer.Claim:
-    """Return the claim of a run on the folder ``/photos``."""
-    return lambda found: claim.admit_run(output, found, claim.input_claim(["/photos"], None), overwrite=False)
+def first_actions(output: str) -> FirstActions:
+    """Return the first actions of a run on the folder ``/photos``."""
+    requested = provenance.of_run(["/photos"], None)
+    return partial(provenance.first_actions, output, requested=requested, overwrite=False)
 
 
 def writing(output: str, run_id: str = "r-1", **more: Any) -> AbstractContextManager[Writer]:
     """Be a run that writes to an output."""
-    return writer.exclusive_writer(output, run_id, "run", admit(output), **more)
+    return writer.exclusive_writer(output, run_id, "run", first_actions=first_actions(output), **more)
 
 
 def make(output: str, *paths: str) -> Snapshot:

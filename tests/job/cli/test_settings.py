@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from job.cli.arguments import EU_REGIONS
 from job.cli.settings import Settings, new_run_id, parse_settings
 from job.errors import UsageError
+from job.storage.residency import EU_REGIONS
 
 ROOT: Final = Path(__file__).parents[3]
 BOTH: Final = ["--input", "/photos", "--output", "/out"]
@@ -239,9 +239,10 @@ def test_settings_load_nothing_of_the_job_but_what_reads_arguments() -> None:
     assert run.stdout.split() == [
         "job",
         "job.cli",
-        "job.cli.arguments",
+        "job.cli.parser",
         "job.cli.settings",
         "job.errors",
         "job.storage",
         "job.storage.locations",
+        "job.storage.residency",
     ]

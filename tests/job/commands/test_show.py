@@ -13,7 +13,7 @@ import pytest
 from job.commands import compact, search, show
 from job.commands.search import Selection
 from job.storage import store
-from job.table import layout, missing, schema, sweep, writer
+from job.table import layout, path_lists, schema, sweep, writer
 from tests.job.commands.test_erase import LOG
 from tests.support import outputs, tables
 from tests.support.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Output, rows_of
@@ -66,9 +66,11 @@ def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Outp
     (photo,) = of(output, paths=output.missing)
     assert photo["is_missing"]
     assert photo["outcome"] == "featurized", "its row stays"
-    with writer.exclusive_writer(output.location, "killed", "run", lambda _: []) as pruning:
-        listed = pa.Table.from_pylist([{"path": "/pruned.jpg", "outcome": "featurized"}], schema.MISSING)
-        missing.write(pruning, listed.to_batches())
+    with writer.exclusive_writer(output.location, "killed", "run", first_actions=lambda _: []) as pruning:
+        listed = pa.Table.from_pylist(
+            [{"path": "/pruned.jpg", "outcome": "featurized"}], schema.LISTS[layout.MISSING]
+        )
+        path_lists.write(pruning, layout.MISSING, listed.to_batches())
     pruned = {"path": "/pruned.jpg", "is_missing": True}
     assert of(output, paths=["/pruned.jpg"]) == [pruned]
     (good, last) = of(output, paths=["/pruned.jpg", output.good[0]])

@@ -30,7 +30,7 @@ from tests.support.tables import (
 
 pytestmark = pytest.mark.spark
 
-ALIVE: Final = '{"POLL_SECONDS": 0.05, "HEARTBEAT_SECONDS": 0.1, "WAVE_SECONDS": 0}'
+ALIVE: Final = '{"POLL_SECONDS": 0.05, "HEARTBEAT_SECONDS": 0.1, "COMMIT_SECONDS": 0}'
 OPTIONS: Final = ("--wave", 8, "--components", 3)
 
 

@@ -43,7 +43,7 @@ def test_every_version_holds_whole_waves_of_distinct_photos_and_all_that_were_kn
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(writer, "WAVE_SECONDS", 0)
+    monkeypatch.setattr(writer, "COMMIT_SECONDS", 0)
     old = more_photos(40)
     begun = daily("--wave", 10)["table_version"]
     new = more_photos(60)

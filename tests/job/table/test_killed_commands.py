@@ -204,7 +204,7 @@ def catch_up(line: Connection, output: str, day: int, last: int) -> None:
     patch, events = pytest.MonkeyPatch(), itertools.count(1)
     patch.setattr(writer, "WATCH_SECONDS", 0)
     patch.setattr(writer, "POLL_SECONDS", 0.001)
-    patch.setattr(writer, "WAVE_SECONDS", 0)
+    patch.setattr(writer, "COMMIT_SECONDS", 0)
 
     def die(event: str, _: object) -> None:
         if event in CHANGES and next(events) == last:

@@ -75,7 +75,7 @@ def test_spark_never_sees_a_photo_twice_or_a_known_one_missing_whatever_goes_on(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(writer, "WAVE_SECONDS", 0)
+    monkeypatch.setattr(writer, "COMMIT_SECONDS", 0)
     out, known = tmp_path / "out", more_photos(40)
     daily("--wave", 8, "--components", 3)
     with delta_spark.reading(out / "photos", [str(photo) for photo in known[3:]]) as reader:

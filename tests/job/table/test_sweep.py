@@ -19,7 +19,7 @@ from tests.support.tables import (
     B,
     C,
     actions,
-    admit,
+    first_actions,
     make,
     photos,
     rows,
@@ -114,7 +114,7 @@ def test_what_a_broken_off_erasure_has_removed_is_not_kept_for_anybody(
     assert len(unnamed(output)) == 1
     monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
     erasing = Writer(output, "e-1", "erase")
-    erasing.begin(admit(output), lambda _: None)
+    erasing.begin(first_actions(output), lambda _: None)
     make_extra = written(output, erasing.number, C)
     erasing.commit([make_extra])
     removal.remove_photos(erasing, {file: [B] for file in erasing.snapshot.files})

@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from job.errors import JobError
-from job.storage import aws, store
+from job.storage import retries, store
 from job.table import commits, writer
 from job.table.layout import FEATURIZED, REJECTED, Report
 from job.table.writer import OvertakenError, Writer
@@ -24,7 +24,7 @@ from tests.support.tables import (
     B,
     C,
     actions,
-    admit,
+    first_actions,
     foreign,
     make,
     photos,
@@ -71,7 +71,7 @@ def landed(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
 def begun(output: str, run_id: str) -> Writer:
     """Begin a command; the test ends it."""
     command = Writer(output, run_id, "run")
-    command.begin(admit(output), lambda _: None)
+    command.begin(first_actions(output), lambda _: None)
     return command
 
 
@@ -203,10 +203,10 @@ def test_what_is_reported_is_committed_wave_by_wave(
             for number, (path, there) in enumerate({A: [A], B: [A, B], BAD: [A, B, BAD]}.items()):
                 new = written(output, own.number, path, task=number)
                 reports.append(Report(number, [new], [old][number:], 1, 0.0))
-                seconds.setattr(writer, "WAVE_SECONDS", 0)
+                seconds.setattr(writer, "COMMIT_SECONDS", 0)
                 assert landed.acquire(timeout=5)
                 assert photos(output) == there
-            seconds.setattr(writer, "WAVE_SECONDS", 60)
+            seconds.setattr(writer, "COMMIT_SECONDS", 60)
             reports.append(Report(3, [written(output, own.number, C, task=3)], [], 1, 0.0))
         assert photos(output) == [A, B, BAD, C], "the last come at the end of the block"
         assert landed.acquire(blocking=False)
@@ -217,7 +217,7 @@ def test_the_workers_of_one_that_was_overtaken_are_called_off(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
     seconds.setattr(writer, "WATCH_SECONDS", 0.1)
-    seconds.setattr(writer, "WAVE_SECONDS", 0)
+    seconds.setattr(writer, "COMMIT_SECONDS", 0)
     output, called_off, reports = str(tmp_path), threading.Event(), list[Report]()
     first = begun(output, "r-1")
     with (
@@ -314,7 +314,7 @@ def test_a_commit_that_has_landed_and_was_given_up_is_not_made_twice(
     server: Server, seconds: pytest.MonkeyPatch
 ) -> None:
     [old] = make(S3, A, B).files
-    seconds.setattr(aws, "RETRY_POLICY", Waits().patience(0))
+    seconds.setattr(retries, "RETRY_POLICY", Waits().patience(0))
     with writing(S3) as own:
         new = written(S3, own.number, A)
         server.on("PUT", f"out/{LOG}/*.json", 1, "after", Fault.RESET)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from job.inventory.folders import folder_files
+from job.inventory.folder_listing import folder_files
 from scripts.bench import __main__ as bench
 from scripts.bench import comparison, daily, growth, process, samples
 from scripts.bench.figures import Measurement, Target, measurement

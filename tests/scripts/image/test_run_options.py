@@ -79,7 +79,7 @@ def test_the_job_writes_exactly_the_entries_that_change_their_owner() -> None:
     assert sorted(containers.OUTPUT_ENTRIES) == sorted(layout.FOLDERS)
     assert sorted(containers.EARLIER_ENTRIES) == sorted(layout.EARLIER)
     assert f"{layout.PHOTOS}/{commits.LOG}" == containers.TABLE_LOG
-    assert layout.EARLIER_CLAIM == containers.EARLIER_CLAIM
+    assert layout.EARLIER_PROVENANCE == containers.EARLIER_PROVENANCE
 
 
 def test_only_the_jobs_entries_of_an_output_change_their_owner(tmp_path: Path) -> None:

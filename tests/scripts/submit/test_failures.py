@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from job.errors import UsageError
-from job.table import claim, commits, writer
+from job.table import commits, provenance, writer
 from scripts.submit import failures
 from scripts.submit.driver_log import DriverLog, job_event
 from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
@@ -39,9 +39,9 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "_input.json").write_text('{"inputs": []}')
     with pytest.raises(UsageError) as earlier:
-        claim.admit_run(output, None, {}, overwrite=False)
+        provenance.first_actions(output, None, {}, overwrite=False)
     assert "--overwrite" in failures.advice([str(earlier.value), "AccessDenied"], driver_wrote=True)
-    first = [commits.protocol_action(), *claim.admit_run(str(tmp_path), None, {}, False)]
+    first = [commits.protocol_action(), *provenance.first_actions(str(tmp_path), None, {}, False)]
     for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
         assert commits.write(str(tmp_path), version, actions, {})
     overtaken = writer.Writer(str(tmp_path), "tuesday", "run")
