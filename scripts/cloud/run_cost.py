@@ -1,7 +1,7 @@
 """Estimates a run's cost, as if all its pods ran from the first second to the last.
 
-Executors come and go with the work, which makes it less; nodes are larger than what runs on them, and a
-driver may be started again, which makes it more. The bill is what counts.
+A run costs less than that when executors go before its end. It costs more when its nodes are larger than its
+pods, or when EMR starts its driver again. The bill is what counts.
 """
 
 from typing import Final
@@ -26,13 +26,13 @@ def hourly(size: Size) -> tuple[float, float]:
     )
 
 
-def by_the_hour(size: Size) -> str:
-    """Say what a size costs by the hour."""
-    spot, demand = hourly(size)
-    return f"{spot:.2f} USD an hour on Spot, {demand:.2f} on demand"
+def hourly_text(size: Size) -> str:
+    """Return the sentence for the cost of an hour."""
+    spot, on_demand = hourly(size)
+    return f"{spot:.2f} USD an hour on Spot, {on_demand:.2f} on demand"
 
 
-def estimate(size: Size, seconds: float) -> str:
-    """Say what a run cost, about."""
-    spot, demand = (rate * max(seconds, LEAST_SECONDS) / 3600 for rate in hourly(size))
-    return f"about {spot:.2f} USD on Spot, {demand:.2f} on demand, beside the cluster itself"
+def estimate_text(size: Size, seconds: float) -> str:
+    """Return the sentence for the cost of a run."""
+    spot, on_demand = (rate * max(seconds, LEAST_SECONDS) / 3600 for rate in hourly(size))
+    return f"about {spot:.2f} USD on Spot, {on_demand:.2f} on demand, beside the cluster itself"

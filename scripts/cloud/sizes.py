@@ -1,18 +1,17 @@
-"""How big a run's driver and executors are, by the number of photos.
+"""The sizes of a run's driver and executors, by the number of photos.
 
-An executor is 4 workers of Python, each with a network of its own (172 MB at its peak, see
-scripts/README.md), beside a JVM that moves task numbers and merges scatter matrices of 13 MB. So 2 GiB of
-heap are plenty, and 2 GiB beside it hold the workers, the JVM's own overhead and S3's read-ahead: 1 GiB a
-core, half of what the cheapest nodes (2 GiB a vCPU) have. Asking for 3.6 CPU for 4 workers lets two
-executors, their log sidecars and the node's own pods share 8 vCPU; with 4 each, the second would ask for
-another node.
+An executor is 4 workers of Python, each with its own network (172 MB at its peak, see scripts/README.md),
+beside a JVM that moves task numbers and merges scatter matrices of 13 MB. So 2 GiB of heap are plenty, and
+2 GiB beside it hold the workers, the JVM's overhead and S3's read-ahead: 1 GiB a core, half of what the
+cheapest nodes have (2 GiB a vCPU). An executor requests 3.6 CPU for 4 workers, so that two executors, their
+log sidecars and the node's own pods share 8 vCPU; with 4 each, the second would need another node.
 
-The driver never holds the photos' list. Before Spark has anything to do, the list is compared with the table:
-for ten million photos that takes 1.5 GB (scripts/README.md), and what more would take goes to the disk. After
-that the driver keeps Spark's record of each task and the names of its files, some kilobytes for a few hundred
-photos, and merges what its executors merged before: so it grows slowly, mostly in its heap. That is reasoned,
-not measured. It is on demand, and what a run cannot lose: the larger the run, the more often it may be
-started again.
+The driver never holds the list of photos. Before the Spark tasks, it compares the list with the table: for
+ten million photos that takes 1.5 GB of memory (scripts/README.md), and for more photos the rest is on disk.
+After that it keeps Spark's record of each task and the names of its files, some kilobytes for a few hundred
+photos, and merges the executors' sums. So it grows slowly, mostly in its heap: reasoned, not measured.
+The driver's node is on demand, because a run cannot lose its driver: the larger the run, the more often EMR
+may start the driver again.
 """
 
 from dataclasses import dataclass
@@ -22,16 +21,22 @@ EXECUTOR_CORES: Final = 4
 EXECUTOR_CPU: Final = 3.6
 EXECUTOR_HEAP: Final = 2
 EXECUTOR_OVERHEAD: Final = 2
-# What EMR's log sidecar asks for beside each container, as job-run.yaml sets it.
-SIDECAR_GIB: Final = 0.25
+# The memory of EMR's log sidecar beside each container, as job-run.yaml sets it.
+SIDECAR_GIB: Final = 0.5
+# Its CPU: the default of k8s/base/limit-range.yaml, since EMR sets none beside drivers and executors.
+SIDECAR_CPU: Final = 0.1
+# What EMR's job-runner pod requests: 0.8 CPU and 512 MiB in a pod of 2026-04 (Airflow's pull request 64817),
+# and 0.1 CPU and 200 MiB for its log sidecar (EMR's documentation of emr-job-submitter).
+JOB_RUNNER_CPU: Final = 0.9
+JOB_RUNNER_GIB: Final = 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a run asks for; memory in GiB.
+    """The resources that a run requests; memory in GiB.
 
-    ``photos`` is the largest number that this size is meant for, ``attempts`` how often EMR may start the
-    driver.
+    ``photos`` is the largest number of photos that the size is meant for, ``attempts`` is how often EMR may
+    start the driver.
     """
 
     name: str
@@ -44,22 +49,27 @@ class Size:
 
     @property
     def cores(self) -> int:
-        """Workers at once."""
+        """The number of workers."""
         return self.executors * EXECUTOR_CORES
 
     @property
     def cpu(self) -> float:
-        """Virtual CPUs that the pods ask for, when all are there."""
+        """The vCPUs that driver and executors request together."""
         return self.executors * EXECUTOR_CPU + self.driver_cores
 
     @property
+    def logs_executors(self) -> bool:
+        """Whether executors have a log sidecar: where there are many, the driver's log says enough."""
+        return self.executors <= 10
+
+    @property
     def memory(self) -> float:
-        """GiB that the pods ask for, when all are there, sidecars included."""
-        executor = EXECUTOR_HEAP + EXECUTOR_OVERHEAD + SIDECAR_GIB
+        """The GiB that driver and executors request together, with their log sidecars."""
+        executor = EXECUTOR_HEAP + EXECUTOR_OVERHEAD + SIDECAR_GIB * self.logs_executors
         return self.executors * executor + self.driver_heap + self.driver_overhead + SIDECAR_GIB
 
 
-# A small run is over in minutes: it is cheaper to start it again by hand than to repeat a mistake.
+# A small run takes minutes: a person who starts it again after a look costs less than a second failure.
 SIZES: Final = {
     size.name: size
     for size in (

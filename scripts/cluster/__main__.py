@@ -1,4 +1,4 @@
-"""Create, show and remove a stage of Fruits! on AWS: see ``--help``.
+"""Create, check, show and remove a stage of Fruits! on AWS: see ``--help``.
 
 boto3 only reads. Every change is a command of aws, eksctl or kubectl, printed before it runs, so that a user
 can check it or type it. Emptying buckets is the exception: the CLI has no command for it.
@@ -16,7 +16,7 @@ from job.errors import UsageError
 from scripts.cloud import aws_session
 from scripts.cloud.exits import exit_code_of, hanging_up
 from scripts.cloud.stage import STAGES, Stage
-from scripts.cluster import cluster_tools, down, stack_templates, status, up
+from scripts.cluster import cluster_tools, down, smoke_test, stack_templates, status, up
 from scripts.cluster.cluster_tools import Tools
 from scripts.cluster.down import Removal
 from scripts.cluster.stage_state import AwsClients
@@ -67,7 +67,8 @@ def _run_command(
         )
     dry_run = bool(getattr(options, "dry_run", False))
     if options.command != "status" and not dry_run:
-        cluster_tools.require_tools(("aws", "eksctl", "kubectl"), run)
+        names = ("aws", "kubectl") if options.command == "check" else ("aws", "eksctl", "kubectl")
+        cluster_tools.require_tools(names, run)
     tools = Tools(Stage(options.stage), options.region, options.profile, dry_run, run, pause)
     if options.command == "up":
         parameters = stack_templates.parameters(options.parameter)
@@ -75,6 +76,8 @@ def _run_command(
     aws = AwsClients.from_session(session)
     if options.command == "status":
         return status.status(tools, aws, as_json=options.json)
+    if options.command == "check":
+        return smoke_test.check(tools, aws)
     if options.command == "down":
         step = Removal(tools, aws, options.delete_data, options.without_kubectl)
         return down.down(step, yes=options.yes, ask=ask)
@@ -95,11 +98,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     region = aws_session.default_region()
     parser = SentenceParser(
         prog="./scripts/cluster.sh",
-        description="Make, show and remove a stage of Fruits! on AWS.",
+        description="Make, check, show and remove a stage of Fruits! on AWS.",
         epilog=EXAMPLES,
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="up|status|down")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up|check|status|down")
     common = SentenceParser(add_help=False, allow_abbrev=False)
     common.add_argument("--stage", choices=STAGES, default="dev", help="(default dev)")
     common.add_argument("--profile", metavar="NAME", help="AWS profile (default the environment's)")
@@ -121,6 +124,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--parameter", metavar="NAME=VALUE", action="append", default=[],
         help="a parameter of k8s/account.yaml or k8s/network.yaml, e.g. Nat=yes; may be repeated",
     )  # fmt: skip
+    add("check", help="run a pod that needs a node and reaches AWS", parents=[common], allow_abbrev=False)
     status_parser = add(
         "status", help="show what there is, runs and costs", parents=[common], allow_abbrev=False
     )

@@ -24,7 +24,7 @@ INSTALL_PAGES: Final = {
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
 }
 MINIMUM_VERSIONS: Final = {
-    "eksctl": (0, 195, 0),  # the first with EKS Auto Mode
+    "eksctl": (0, 222, 0),  # the first with Kubernetes 1.35
     "kubectl": (1, 34, 0),  # Kubernetes supports a client one minor version from its server: 1.35
 }
 VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -108,9 +108,15 @@ class Tools:
         """Run eksctl; the caller gives the region, as an argument or in stdin."""
         self._change(["eksctl", *words, *self._profile], stdin)
 
-    def kubectl(self, *words: str) -> None:
+    def kubectl(self, *words: str, stdin: str | None = None) -> None:
         """Run kubectl on the stage's cluster."""
-        self._change(["kubectl", "--kubeconfig", relative_path(self.kubeconfig), *words])
+        self._change(["kubectl", "--kubeconfig", relative_path(self.kubeconfig), *words], stdin)
+
+    def write_kubeconfig(self) -> None:
+        """Write the stage's kubeconfig file, for the stage's cluster."""
+        name, file = self.stage.cluster, relative_path(self.kubeconfig)
+        self.kubeconfig.parent.mkdir(exist_ok=True)
+        self.aws("eks", "update-kubeconfig", "--name", name, "--alias", name, "--kubeconfig", file)
 
     def query(self, *words: str) -> CommandResult:
         """Read from the stage's cluster with kubectl, without printing the command; also in a dry run."""

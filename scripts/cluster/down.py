@@ -95,7 +95,9 @@ def _removable(removal: Removal) -> list[str]:
     """Describe what there is to remove, without data."""
     aws, stage = removal.aws, removal.stage
     lines = [f"run {run['id']} ({run['name']}), {run['state']}: it is cancelled" for run in _runs(removal)]
-    lines += [f"virtual cluster {one['id']} ({one['name']})" for one in _virtual_clusters(removal)]
+    lines += [
+        f"virtual cluster {virtual['id']} ({virtual['name']})" for virtual in _virtual_clusters(removal)
+    ]
     if stage_state.cluster(aws, stage) is not None:
         lines.append(f"EKS cluster {stage.cluster} with namespace {NAMESPACE} and its nodes")
     for name in (f"eksctl-{stage.cluster}-cluster", stage.network_stack):
@@ -176,9 +178,7 @@ def namespace(removal: Removal) -> bool:
     tools, eks = removal.tools, stage_state.cluster(removal.aws, removal.stage)
     if eks is None or eks["status"] not in ("ACTIVE", "UPDATING") or removal.without_kubectl:
         return False
-    tools.kubeconfig.parent.mkdir(exist_ok=True)
-    tools.aws("eks", "update-kubeconfig", "--name", removal.stage.cluster, "--alias", removal.stage.cluster,
-              "--kubeconfig", relative_path(tools.kubeconfig))  # fmt: skip
+    tools.write_kubeconfig()
     if not tools.dry_run:
         result = tools.query("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name")
         if result.code:

@@ -15,6 +15,7 @@ from scripts.cluster import trust
 if TYPE_CHECKING:
     from boto3 import Session
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_ecr import ECRClient
     from mypy_boto3_eks import EKSClient
     from mypy_boto3_eks.type_defs import ClusterTypeDef
     from mypy_boto3_emr_containers import EMRContainersClient
@@ -34,10 +35,12 @@ PRESENT_STATES: Final[Sequence["VirtualClusterStateType"]] = ("RUNNING", "TERMIN
 
 @dataclass(frozen=True)
 class AwsClients:
-    """The account's id and the clients of its services, in one region."""
+    """The session, its account's id, and the clients of services, in one region."""
 
+    session: "Session"
     account: str
     cloudformation: "CloudFormationClient"
+    ecr: "ECRClient"
     eks: "EKSClient"
     emr: "EMRContainersClient"
     iam: "IAMClient"
@@ -50,8 +53,8 @@ class AwsClients:
         """Make the clients, and ask AWS for the account, which also checks the credentials."""
         client = partial(session.client, config=RETRIES)
         account = client("sts").get_caller_identity()["Account"]
-        names = ("cloudformation", "eks", "emr-containers", "iam", "kms", "logs", "s3")
-        return cls(account, *(client(name) for name in names))
+        names = ("cloudformation", "ecr", "eks", "emr-containers", "iam", "kms", "logs", "s3")
+        return cls(session, account, *(client(name) for name in names))
 
 
 def failure_reason(aws: AwsClients, name: str) -> str:
@@ -110,7 +113,9 @@ def virtual_clusters(aws: AwsClients, stage: Stage) -> list["VirtualClusterTypeD
     pages = aws.emr.get_paginator("list_virtual_clusters").paginate(
         containerProviderId=stage.cluster, containerProviderType="EKS"
     )
-    clusters = [one for page in pages for one in page["virtualClusters"] if _namespace(one) == NAMESPACE]
+    clusters = [
+        virtual for page in pages for virtual in page["virtualClusters"] if _namespace(virtual) == NAMESPACE
+    ]
     return sorted(clusters, key=_created)
 
 

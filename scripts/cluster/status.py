@@ -130,10 +130,16 @@ def _node(node: Mapping[str, Any]) -> Node:
 
 
 def _requests(pod: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the vCPUs and GiB that a running pod requests, which is what EMR bills."""
+    """Return the vCPUs and GiB that a running pod requests with its sidecars, which is what EMR bills."""
     if pod.get("status", {}).get("phase") != "Running":
         return 0.0, 0.0
-    requests = [container.get("resources", {}).get("requests", {}) for container in pod["spec"]["containers"]]
+    sidecars = (
+        container
+        for container in pod["spec"].get("initContainers", [])
+        if container.get("restartPolicy") == "Always"
+    )
+    containers = [*pod["spec"]["containers"], *sidecars]
+    requests = [container.get("resources", {}).get("requests", {}) for container in containers]
     memory = sum(parse_quantity(request.get("memory", "0")) for request in requests) / 2**30
     return sum(parse_quantity(request.get("cpu", "0")) for request in requests), memory
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from scripts.cloud import prices
+from scripts.cloud import prices, quotas
+from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import find_stack
-from scripts.cluster import stack_templates, stage_state, up_emr, up_steps
+from scripts.cluster import smoke_test, stack_templates, stage_state, up_emr, up_steps
 from scripts.cluster.stack_templates import NETWORK
 from scripts.cluster.steps import Step, confirm, run_steps
 from scripts.cluster.up_steps import Creation
@@ -29,6 +30,7 @@ PARTS: Final = (
     Part("namespace", "namespace fruits: limits, network policies, pools of nodes", up_steps.namespace),
     Part("virtual cluster", "virtual cluster {0} of EMR", up_emr.virtual_cluster),
     Part("trust", "trust of role {0}-job in the runs' pods", up_emr.trust_policy),
+    Part("check", "a pod that needs a node and reaches AWS, for some minutes", smoke_test.first_check),
 )
 
 
@@ -93,6 +95,7 @@ def hourly_costs(creation: Creation) -> tuple[dict[str, float], tuple[int, int]]
 
 def _print_plan(creation: Creation, missing: list[str]) -> None:
     costs, counts = hourly_costs(creation)
+    _print_shortages(creation)
     if not missing:
         print(
             "all of it is there; where stacks and namespace differ from k8s/ they are brought in line; of a "
@@ -116,8 +119,15 @@ def _print_plan(creation: Creation, missing: list[str]) -> None:
         networks = ", ".join(creation.public_access or up_steps.ANYWHERE)
         print(
             f"its API can be called from {networks} by whom IAM lets (--public-access narrows that); it "
-            "takes about 20 minutes"
+            "takes about 25 minutes"
         )
+
+
+def _print_shortages(creation: Creation) -> None:
+    """Print the account's vCPU quotas that the smallest and the largest size of the stage do not fit."""
+    for name in ("small", creation.stage.largest_size):
+        for shortage in quotas.account_shortages(creation.aws.session, SIZES[name]):
+            print(f"note: {shortage.sentence}")
 
 
 def _print_next_steps(creation: Creation) -> None:

@@ -102,10 +102,7 @@ def cluster(creation: Creation) -> bool:
 def namespace(creation: Creation) -> bool:
     """Apply the namespace with its limits, network policies and node pools."""
     tools = creation.tools
-    tools.kubeconfig.parent.mkdir(exist_ok=True)
-    config = relative_path(tools.kubeconfig)
-    tools.aws("eks", "update-kubeconfig", "--name", creation.stage.cluster, "--alias", creation.stage.cluster,
-              "--kubeconfig", config)  # fmt: skip
+    tools.write_kubeconfig()
     if not tools.dry_run:
         _wait_until_reachable(creation)
         exists = tools.query("get", "namespace", NAMESPACE, "-o", "name").code == 0
@@ -167,7 +164,9 @@ def _finish(creation: Creation, eks: "ClusterTypeDef") -> bool:
     days = manifests.load("cluster.yaml")["cloudWatch"]["clusterLogging"]["logRetentionInDays"]
     group = f"/aws/eks/{name}/cluster"
     groups = creation.aws.logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
-    is_unlimited = any(one["logGroupName"] == group and "retentionInDays" not in one for one in groups)
+    is_unlimited = any(
+        existing["logGroupName"] == group and "retentionInDays" not in existing for existing in groups
+    )
     if is_unlimited:
         tools.aws("logs", "put-retention-policy", "--log-group-name", group, "--retention-in-days", str(days))
     has_provider = stage_state.has_identity_provider(creation.aws, eks)

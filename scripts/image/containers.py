@@ -41,7 +41,7 @@ NEW_ENTRIES: Final = (
     "_tasks",
 )  # earlier versions of the job did not write these
 OUTPUT_ENTRIES: Final = (*NEW_ENTRIES, "pca", "pca_csv", "moments", "models", "runs", "erasures")
-# Entries of an earlier version of the job, which this file marks; --overwrite replaces them.
+# Entries of an earlier version of the job, which has left its provenance; --overwrite replaces them.
 EARLIER_PROVENANCE: Final = "_input.json"
 EARLIER_ENTRIES: Final = (
     "features",

@@ -22,7 +22,7 @@ from scripts.image.containers import mount_options
 from scripts.image.foreground import OUT_OF_MEMORY, ForwardedSignals, run_container, writable_output
 
 MAIN: Final = "local:///opt/fruits/job/main.py"
-# job/spark/session.py explains these options.
+# job/spark/jvm.py explains these options.
 JAVA_OPTIONS: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 # The master is named because the image's own spark-submit means Kubernetes by default.
 SPARK_SUBMIT: Final = (

@@ -17,7 +17,7 @@ from scripts.cloud.aws_session import CancelledError
 from scripts.cloud.exits import Hangup, exit_code_of, hanging_up
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import STAGES
-from scripts.submit import ending
+from scripts.submit import run_report
 from scripts.submit.submitter import Submitter
 
 EXAMPLE: Final = """\
@@ -43,39 +43,39 @@ def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] =
     Parameters
     ----------
     arguments : sequence of str, optional
-        The command line without the program's name; the process's own by default.
+        The command line without the program's name, by default the process's own.
     wait : callable
-        Sleeps for some seconds, until AWS is asked again.
+        Sleeps for a number of seconds between two requests to AWS.
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
+    command_line = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with hanging_up():
-            return exit_code_of(lambda: _main(words, wait))
+            return exit_code_of(lambda: _run_command(command_line, wait))
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
-def _main(arguments: list[str], wait: Callable[[float], None]) -> int:
-    options = _parse(arguments)
+def _run_command(command_line: list[str], wait: Callable[[float], None]) -> int:
+    options = _options(command_line)
     submitter = Submitter(options, aws_session.session(options.profile, options.region), wait)
     if options.command == "list":
-        return submitter.show_runs()
+        return submitter.print_runs()
     if options.command == "submit":
-        started = submitter.submit(options.job)
-        return 0 if started is None else watch(submitter, started)
+        new_run = submitter.submit(options.job_arguments)
+        return 0 if new_run is None else watch(submitter, new_run)
     run = submitter.find_run(options.run)
     if options.command == "follow":
         return watch(submitter, run)
     submitter.cancel(run)
     try:
         return watch(submitter, run)
-    except CancelledError:  # the command has done its work
+    except CancelledError:  # which is what the user wanted
         return 0
 
 
 def watch(submitter: Submitter, run: dict[str, Any]) -> int:
-    """Follow a run to its end; Ctrl-C asks whether to cancel the run or to stop watching."""
+    """Follow a run to its end and return the exit code; Ctrl-C asks whether to cancel the run."""
     is_cancelling = False
     while True:
         try:
@@ -84,21 +84,21 @@ def watch(submitter: Submitter, run: dict[str, Any]) -> int:
                 submitter.request_cancellation(run)
             outcome = submitter.follow(run)
             break
-        except KeyboardInterrupt as sign:
-            if isinstance(sign, Hangup) or not _wants_cancel(submitter.name(run)):
+        except KeyboardInterrupt as interrupt:
+            if isinstance(interrupt, Hangup) or not _is_cancel_wanted(submitter.name(run)):
                 print(f"no longer watched, and it goes on: {submitter.follow_command(run)}", file=sys.stderr)
                 return INTERRUPTED
             is_cancelling = True
         except BaseException:
             print(f"the run goes on: {submitter.follow_command(run)}", file=sys.stderr)
             raise
-    return ending.report_outcome(submitter, outcome)
+    return run_report.print_outcome(submitter, outcome)
 
 
-def _wants_cancel(name: str) -> bool:
+def _is_cancel_wanted(name: str) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         return False
-    # Asked on stderr: stdout may be read by a program.
+    # The question goes to stderr, because a program may read stdout.
     print(f"\ncancel run {name} (c), or only stop watching (Enter)? ", end="", file=sys.stderr, flush=True)
     try:
         answer = input()
@@ -107,9 +107,9 @@ def _wants_cancel(name: str) -> bool:
     return answer.strip().lower() in ("c", "cancel")
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    command = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else "submit"
-    own, job = _split(arguments[1:] if command in COMMANDS else arguments)
+def _options(command_line: list[str]) -> argparse.Namespace:
+    command = command_line[0] if command_line and command_line[0] in COMMANDS else "submit"
+    own_arguments, job_arguments = _split_at_dashes(command_line[1:] if command in COMMANDS else command_line)
     parser = SentenceParser(
         prog="./scripts/submit.sh",
         usage="%(prog)s [options] [-- job options]\n       %(prog)s follow RUN | cancel RUN | list [options]",
@@ -118,22 +118,22 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
     if command in ("follow", "cancel"):
-        add("run", metavar="RUN", type=_name, help="a run's name, or EMR's id of it")
-    _where(add)
+        parser.add_argument("run", metavar="RUN", type=_run_name, help="a run's name, or EMR's id of it")
+    _add_stage_options(parser)
     if command == "submit":
-        _what(add)
-    options = parser.parse_args(own)
-    options.command, options.job = command, job
+        _add_run_options(parser)
+    options = parser.parse_args(own_arguments)
+    options.command, options.job_arguments = command, job_arguments
     if options.stage not in STAGES:
         raise UsageError(f"FRUITS_STAGE is {options.stage!r}, not one of {', '.join(STAGES)}")
-    if job and command != "submit":
-        raise UsageError(f"{command} takes no job options: {' '.join(job)}")
+    if job_arguments and command != "submit":
+        raise UsageError(f"{command} takes no job options: {' '.join(job_arguments)}")
     return options
 
 
-def _where(add: Callable[..., Any]) -> None:
+def _add_stage_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     region = aws_session.default_region()
     add("--stage", choices=STAGES, default=os.environ.get("FRUITS_STAGE") or "dev", help="default dev")
     add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
@@ -143,26 +143,27 @@ def _where(add: Callable[..., Any]) -> None:
     add("--poll", type=_seconds, default=5.0, metavar="S", help="seconds between two questions (default 5)")
 
 
-def _what(add: Callable[..., Any]) -> None:
-    sizes = [f"{size.name}: to {size.photos:,} photos on {size.cores} cores" for size in SIZES.values()]
-    add("--size", choices=tuple(SIZES), default="small", help="; ".join(sizes) + " (default small)")
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    size_texts = [f"{size.name}: to {size.photos:,} photos on {size.cores} cores" for size in SIZES.values()]
+    add("--size", choices=tuple(SIZES), default="small", help="; ".join(size_texts) + " (default small)")
     add("--image", metavar="TAG", help="tag or digest in the stage's repository (default the newest)")
-    add("--run-id", type=_name, metavar="NAME", default=new_run_id(), help="the run's name (default: time …)")
+    add("--run-id", type=_run_name, metavar="NAME", default=new_run_id(), help="the run's name (default new)")
     add("--attempts", type=int, choices=range(1, 10), help="starts of the driver (default by size)")
     add("--detach", action="store_true", help="start the run, say how to follow it, and end")
     add("--dry-run", action="store_true", help="check everything, print the request, start nothing")
     add("--ack", action="store_true", help="print the run for ACK's controller, and upload its pod templates")
 
 
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
     if "--" not in arguments:
         return arguments, []
-    place = arguments.index("--")
-    return arguments[:place], arguments[place + 1 :]
+    dashes = arguments.index("--")
+    return arguments[:dashes], arguments[dashes + 1 :]
 
 
-def _name(text: str) -> str:
-    # The name is a label's value in Kubernetes, and names the run for the job and EMR.
+def _run_name(text: str) -> str:
+    # Kubernetes takes the name as a label's value; the job and EMR take it as the run's name.
     if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 63 letters and digits, with . _ - between them")

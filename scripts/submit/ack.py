@@ -1,7 +1,7 @@
-"""The same run as a resource of ACK's EMR controller, for those who apply everything with kubectl (GitOps).
+"""A run as a resource of ACK's EMR controller, for those who apply everything with kubectl (GitOps).
 
 ACK's JobRun has neither a retry policy nor a client token: the resource's name is the token, and deleting it
-cancels the run. What EMR's API calls ``configurationOverrides`` is here a text, with PascalCase keys.
+cancels the run. Its ``configurationOverrides`` is YAML as a text, with the keys of EMR's API in PascalCase.
 Source: aws-controllers-k8s/emrcontainers-controller v1.4.1, ``emrcontainers.services.k8s.aws_jobruns.yaml``.
 """
 
@@ -13,7 +13,7 @@ from scripts.cloud import manifests
 from scripts.cloud.stage import NAMESPACE
 
 API: Final = "emrcontainers.services.k8s.aws/v1alpha1"
-# The names of settings are the user's words, not the API's.
+# The mappings whose keys are names of settings, not members of the API.
 VERBATIM: Final = ("properties",)
 
 
@@ -30,23 +30,23 @@ def job_run(request: Mapping[str, Any]) -> dict[str, Any]:
             "executionRoleARN": request["executionRoleArn"],
             "releaseLabel": request["releaseLabel"],
             "jobDriver": {"sparkSubmitJobDriver": dict(driver)},
-            "configurationOverrides": manifests.dump(_pascal(request["configurationOverrides"])),
+            "configurationOverrides": manifests.dump(_pascal_keys(request["configurationOverrides"])),
             "tags": dict(request["tags"]),
         },
     }
 
 
-def _pascal(value: Any) -> Any:
+def _pascal_keys(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {
-            key[0].upper() + key[1:]: inner if key in VERBATIM else _pascal(inner)
-            for key, inner in value.items()
+            key[0].upper() + key[1:]: member if key in VERBATIM else _pascal_keys(member)
+            for key, member in value.items()
         }
-    return [_pascal(item) for item in value] if isinstance(value, list) else value
+    return [_pascal_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def _resource_name(name: str) -> str:
-    """Return a name that Kubernetes takes: lower-case letters, digits and hyphens."""
+    """Return a run's name in lower-case letters, digits and hyphens; a template's name stays as it is."""
     return name if "${" in name else re.sub("[^a-z0-9-]+", "-", name.lower()).strip("-")
 
 

@@ -1,4 +1,4 @@
-"""Reads the output of a run's driver from CloudWatch.
+"""Reads the output of a run's drivers from CloudWatch.
 
 EMR's sidecar writes each container's output to a stream of the log group:
 ``<prefix>/<virtual cluster>/jobs/<run>/containers/<application>/<pod>/(stdout|stderr)``. A restarted driver
@@ -6,6 +6,7 @@ writes to a new stream.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,45 +16,46 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
-# EMR names a driver's pod spark-<run>-driver.
-DRIVER: Final = "-driver"
+# EMR names a driver's pod spark-<run>-driver, and spark-<run>-driver-<suffix> if the run may be tried again;
+# its executors then have the suffix too (EMR on EKS Development Guide, "Using job retry policies").
+DRIVER_POD: Final = re.compile(".*-driver(-[a-z0-9]+)?")
 
 
 @dataclass
 class DriverLog:
-    """The log streams of one run's drivers, and how far each was read; ``page`` is events a request."""
+    """The log streams of one run's drivers, and how far each was read; ``page_size`` is events a request."""
 
     logs: "CloudWatchLogsClient"
     group: str
     prefix: str
-    page: int = 10_000
-    _read: dict[str, str] = field(default_factory=dict)
+    page_size: int = 10_000
+    _next_tokens: dict[str, str] = field(default_factory=dict)
 
     def new_lines(self) -> Iterator[list[str]]:
         """Yield the lines that the drivers have written to stdout since the last call, page by page.
 
-        A page that was yielded is not read again, even if a later one fails.
+        A page is yielded once, even if the request for a later one fails.
 
         Raises
         ------
         ClientError
-            If CloudWatch refuses; missing streams are no error, since they appear later.
+            If CloudWatch refuses. Streams that are not there yet are no error.
         """
         for stream in self._streams("stdout"):
             while True:
-                before = self._read.get(stream)
-                start: Any = {"nextToken": before} if before else {}
+                token = self._next_tokens.get(stream)
+                start: Any = {"nextToken": token} if token else {}
                 page = self.logs.get_log_events(
                     logGroupName=self.group,
                     logStreamName=stream,
                     startFromHead=True,
-                    limit=self.page,
+                    limit=self.page_size,
                     **start,
                 )
                 if page["events"]:
-                    yield [event["message"] for event in page["events"]]
-                self._read[stream] = page["nextForwardToken"]
-                if before == page["nextForwardToken"]:  # an empty page alone does not mean the end
+                    yield [unwrapped(event["message"]) for event in page["events"]]
+                self._next_tokens[stream] = page["nextForwardToken"]
+                if token == page["nextForwardToken"]:  # the end; an empty page can have a successor
                     break
 
     def last_lines(self, number: int) -> list[str]:
@@ -64,10 +66,10 @@ class DriverLog:
         page = self.logs.get_log_events(
             logGroupName=self.group, logStreamName=streams[-1], startFromHead=False, limit=number
         )
-        return [event["message"].rstrip("\n") for event in page["events"]]
+        return [unwrapped(event["message"]).rstrip("\n") for event in page["events"]]
 
-    def _streams(self, name: str) -> list[str]:
-        """Return the drivers' streams of a kind, ordered by their first line."""
+    def _streams(self, output: str) -> list[str]:
+        """Return the drivers' streams of an output, ``stdout`` or ``stderr``, ordered by their first line."""
         streams = []
         pages = self.logs.get_paginator("describe_log_streams").paginate(
             logGroupName=self.group, logStreamNamePrefix=self.prefix
@@ -75,28 +77,33 @@ class DriverLog:
         try:
             for page in pages:
                 for stream in page["logStreams"]:
-                    path, _, kind = stream["logStreamName"].rpartition("/")
-                    if kind.startswith(name) and path.endswith(DRIVER):
-                        began = stream.get("firstEventTimestamp", stream.get("creationTime", 0))
-                        streams.append((began, stream["logStreamName"]))
+                    *_, pod, file = ("", *stream["logStreamName"].split("/"))
+                    if file.startswith(output) and DRIVER_POD.fullmatch(pod):
+                        start = stream.get("firstEventTimestamp", stream.get("creationTime", 0))
+                        streams.append((start, stream["logStreamName"]))
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
         return [stream for _, stream in sorted(streams)]
 
 
-def job_event(line: str) -> dict[str, Any] | None:
-    """Return the fields of a line that the job logged; None for any other line of the driver.
+def unwrapped(line: str) -> str:
+    """Return the line inside of fluentd's ``{"message": …}`` or ``{"log": …}``; any other line as it is."""
+    record = _json_object(line)
+    text = record.get("log") or record.get("message")
+    # A record with a level is of the program itself: the job's own, or Log4j's.
+    return unwrapped(text) if isinstance(text, str) and "level" not in record else line
 
-    A log agent may have wrapped the line in a record of its own.
-    """
+
+def job_event(line: str) -> dict[str, Any] | None:
+    """Return the fields of a line that the job logged; None for any other line of the driver."""
+    fields = _json_object(line)
+    return fields if fields.keys() >= {"ts", "level", "event"} else None
+
+
+def _json_object(line: str) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(fields, dict):
-        return None
-    if fields.keys() >= {"ts", "level", "event"}:
-        return fields
-    inner = fields.get("log") or fields.get("message")
-    return job_event(inner) if isinstance(inner, str) else None
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

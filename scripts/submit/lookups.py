@@ -1,8 +1,12 @@
-"""What submit.sh asks AWS before it starts a run, and the upload of the run's pod templates."""
+"""The requests to AWS before a run starts: virtual cluster, image, regions, earlier runs, pod templates."""
 
+import json
 import re
+import urllib.request
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from job.errors import JobError, ResidencyError, UsageError
 from job.storage import aws, residency
@@ -21,12 +25,23 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ECR: Final = re.compile(
-    r"[0-9]{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/[a-z0-9._/-]+@sha256:[0-9a-f]{64}"
+    r"(?P<registry>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/"
+    r"(?P<repository>[a-z0-9._/-]+)@(?P<digest>sha256:[0-9a-f]{64})"
+)
+# How long ECR's storage has for an image's configuration.
+SECONDS: Final = 10
+# The processor of the nodes (k8s/base/pool-drivers.yaml, pool-executors-spot.yaml).
+ARCHITECTURE: Final = "amd64"
+MANIFEST_TYPES: Final = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
 )
 ARN: Final = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):.*")
 
 
-def virtual_cluster(emr: "EMRContainersClient", stage: Stage, chosen: str | None) -> str:
+def virtual_cluster_id(emr: "EMRContainersClient", stage: Stage, chosen: str | None) -> str:
     """Return the id of the stage's virtual cluster, or of the chosen one if it runs.
 
     Raises
@@ -37,7 +52,9 @@ def virtual_cluster(emr: "EMRContainersClient", stage: Stage, chosen: str | None
     pages = emr.get_paginator("list_virtual_clusters").paginate(
         containerProviderId=stage.cluster, containerProviderType="EKS", states=["RUNNING"]
     )
-    running = sorted((one["id"], one["name"]) for page in pages for one in page["virtualClusters"])
+    running = sorted(
+        (cluster["id"], cluster["name"]) for page in pages for cluster in page["virtualClusters"]
+    )
     if chosen is not None:
         if chosen not in {cluster_id for cluster_id, _ in running}:
             names = ", ".join(cluster_id for cluster_id, _ in running) or "none"
@@ -74,11 +91,11 @@ def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str 
     except ecr.exceptions.RepositoryNotFoundException:
         images = []
     if reference is not None:
-        images = [one for one in images if reference in (one["imageDigest"], *one["imageTags"])]
+        images = [image for image in images if reference in (image["imageDigest"], *image["imageTags"])]
     if not images:
-        what = f"no image {reference}" if reference else "no image yet"
+        missing = f"no image {reference}" if reference else "no image yet"
         raise UsageError(
-            f"there is {what} in repository {repository}: push one with "
+            f"there is {missing} in repository {repository}: push one with "
             f"./scripts/push-image.sh --repository {repository}"
         )
     newest = max(images, key=lambda detail: detail["imagePushedAt"])
@@ -88,7 +105,7 @@ def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str 
 def check_residency(
     session: "Session", plan: Plan, locations: Iterable[str], regions: tuple[str, ...]
 ) -> None:
-    """Check that every part of a run is inside the EU, before the job itself does.
+    """Refuse a run of which a part is outside the EU, before the job itself does.
 
     Raises
     ------
@@ -101,16 +118,64 @@ def check_residency(
     if image is None:
         raise ResidencyError(f"image {plan.image} is not one of ECR's by digest: push it to the EU")
     key = ARN.fullmatch(plan.stack_outputs["KeyArn"])
-    for what, region in (("image", image[1]), ("key", key[1] if key else "an unknown region")):
+    for resource, region in (("image", image["region"]), ("key", key[1] if key else "an unknown region")):
         if region not in EU_REGIONS:
-            raise ResidencyError(f"the {what} is in {region}, which is not among {', '.join(EU_REGIONS)}")
+            raise ResidencyError(f"the {resource} is in {region}, which is not among {', '.join(EU_REGIONS)}")
     s3: S3Client = session.client("s3", config=RETRIES)
     buckets = sorted({split(location)[0] for location in locations} | {plan.stack_outputs["LogsBucket"]})
     residency.check_buckets(buckets, regions, lambda bucket: _bucket_region(s3, bucket))
 
 
+def architecture_warnings(session: "Session", plan: Plan) -> list[str]:
+    """Return a sentence if nobody tells the processor that an image is for.
+
+    Raises
+    ------
+    UsageError
+        If the nodes cannot run the image.
+    """
+    try:
+        architectures = image_architectures(session, plan.image)
+    except (BotoCoreError, ClientError, OSError, LookupError, TypeError, ValueError) as error:
+        code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
+        reason = code or type(error).__name__
+        return [f"ECR does not tell the image's processor ({reason}); the nodes are {ARCHITECTURE}"]
+    if ARCHITECTURE not in architectures:
+        raise UsageError(
+            f"image {plan.image} is for {', '.join(sorted(architectures))}, and the nodes are "
+            f"{ARCHITECTURE}: make a new commit, because tags never move, then "
+            "./scripts/build-image.sh --release and ./scripts/push-image.sh"
+        )
+    return []
+
+
+def image_architectures(session: "Session", image: str) -> set[str]:
+    """Return the processors that ``repository@sha256:…`` is for, from its manifest or its configuration."""
+    place = ECR.fullmatch(image)
+    if place is None:
+        raise ValueError(f"{image} is not in ECR")
+    ecr: ECRClient = session.client("ecr", region_name=place["region"], config=RETRIES)
+    answer = ecr.batch_get_image(
+        registryId=place["registry"],
+        repositoryName=place["repository"],
+        imageIds=[{"imageDigest": place["digest"]}],
+        acceptedMediaTypes=[*MANIFEST_TYPES],
+    )
+    manifest = json.loads(answer["images"][0]["imageManifest"])
+    if "manifests" in manifest:  # of several processors; attestations are for "unknown"
+        architectures = {str(entry["platform"]["architecture"]) for entry in manifest["manifests"]}
+        return architectures - {"unknown"}
+    configuration_url = ecr.get_download_url_for_layer(
+        registryId=place["registry"],
+        repositoryName=place["repository"],
+        layerDigest=manifest["config"]["digest"],
+    )["downloadUrl"]
+    with urllib.request.urlopen(configuration_url, timeout=SECONDS) as response:  # noqa: S310 (ECR's answer)
+        return {str(json.load(response)["architecture"])}
+
+
 def _bucket_region(s3: "S3Client", bucket: str) -> str:
-    """Ask S3 for a bucket's region, with the exit code of the submission if S3 does not say."""
+    """Return a bucket's region; if S3 does not answer, the error has the exit code of submit.sh."""
     try:
         return aws.region_from_s3(s3, bucket)
     except UsageError:
@@ -143,16 +208,16 @@ def upload_pod_templates(session: "Session", plan: Plan) -> None:
 
 
 def existing_run(
-    emr: "EMRContainersClient", cluster: str, name: str, arguments: tuple[str, ...]
+    emr: "EMRContainersClient", virtual_cluster: str, name: str, arguments: tuple[str, ...]
 ) -> dict[str, Any] | None:
-    """Return the run that already has a name, if there is one.
+    """Return the run that already has a name; None if there is none.
 
     Raises
     ------
     UsageError
         If it failed, was cancelled, or has other arguments.
     """
-    run = newest_run(emr, cluster, name)
+    run = newest_run(emr, virtual_cluster, name)
     if run is None:
         return None
     if run["state"] in ("FAILED", "CANCELLED"):
@@ -163,7 +228,7 @@ def existing_run(
     return run
 
 
-def find_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any]:
+def find_run(emr: "EMRContainersClient", virtual_cluster: str, name: str) -> dict[str, Any]:
     """Return a run by its name or EMR's id; of several with one name, the newest.
 
     Raises
@@ -171,20 +236,22 @@ def find_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, A
     UsageError
         If there is no such run.
     """
-    run = newest_run(emr, cluster, name)
+    run = newest_run(emr, virtual_cluster, name)
     if run is None and re.fullmatch("[0-9a-z]{1,64}", name):
         try:
-            return dict(emr.describe_job_run(virtualClusterId=cluster, id=name)["jobRun"])
+            return dict(emr.describe_job_run(virtualClusterId=virtual_cluster, id=name)["jobRun"])
         except (emr.exceptions.ResourceNotFoundException, emr.exceptions.ValidationException):
             pass
     if run is None:
-        raise UsageError(f"there is no run {name} on virtual cluster {cluster}: ./scripts/submit.sh list")
+        raise UsageError(
+            f"there is no run {name} on virtual cluster {virtual_cluster}: ./scripts/submit.sh list"
+        )
     return run
 
 
-def newest_run(emr: "EMRContainersClient", cluster: str, name: str) -> dict[str, Any] | None:
-    """Return the newest run of a name, if there is one."""
-    pages = emr.get_paginator("list_job_runs").paginate(virtualClusterId=cluster, name=name)
+def newest_run(emr: "EMRContainersClient", virtual_cluster: str, name: str) -> dict[str, Any] | None:
+    """Return the newest run with a name; None if there is none."""
+    pages = emr.get_paginator("list_job_runs").paginate(virtualClusterId=virtual_cluster, name=name)
     runs: list[dict[str, Any]] = [
         dict(run) for page in pages for run in page["jobRuns"] if run.get("name") == name
     ]

@@ -14,7 +14,7 @@ from scripts.cloud.sizes import Size
 
 # Characters that EMR accepts in no argument (StartJobRun's documentation).
 FORBIDDEN_CHARACTERS: Final = re.compile(r"[(){}\[\]]")
-# Options of the job that have no meaning in a pod, or would hide the run from submit.sh.
+# Options of the job that mean nothing in a pod, or that would hide the run from submit.sh.
 REFUSED_OPTIONS: Final = {
     "--run-id": "give it before --, it names the run for EMR too",
     "--log-format": "a run in the cloud writes JSON, which is shown as text here",
@@ -30,7 +30,7 @@ POD_TEMPLATES: Final = ("driver-pod.yaml", "executor-pod.yaml")
 class Plan:
     """The settings of a run to start.
 
-    ``stack_outputs`` are those of the account's stack, ``image`` is ``repository@sha256:…``.
+    ``stack_outputs`` are the outputs of the account's stack; ``image`` is ``repository@sha256:…``.
     """
 
     run_id: str
@@ -44,15 +44,15 @@ class Plan:
 
     @property
     def submission_prefix(self) -> str:
-        """Where the run's pod templates are: its role may read there, its submitter may write."""
+        """The place of the run's pod templates, where its role may read and its submitter may write."""
         return f"s3://{self.stack_outputs['ResultsBucket']}/submissions/{self.run_id}"
 
     @property
     def client_token(self) -> str:
-        """The client token, for which EMR starts only one run, however often it is sent."""
+        """The client token: EMR starts one run for it, however often the request is sent."""
         return hashlib.sha256(f"{self.virtual_cluster}/{self.run_id}".encode()).hexdigest()
 
-    def values(self) -> dict[str, Any]:
+    def template_values(self) -> dict[str, Any]:
         """Return the values for the templates in k8s/emr."""
         size = self.size
         return {
@@ -75,6 +75,7 @@ class Plan:
             "ExecutorCpu": f"{sizes.EXECUTOR_CPU * 1000:.0f}m",
             "ExecutorHeap": sizes.EXECUTOR_HEAP,
             "ExecutorOverhead": sizes.EXECUTOR_OVERHEAD,
+            "ExecutorLogging": "ENABLED" if size.logs_executors else "DISABLED",
             "Attempts": size.attempts,
         }
 
@@ -87,15 +88,15 @@ def request(plan: Plan) -> dict[str, Any]:
     UsageError
         If EMR's own model would refuse it.
     """
-    body: dict[str, Any] = manifests.fill(manifests.load("emr/job-run.yaml"), plan.values())
+    body: dict[str, Any] = manifests.fill(manifests.load("emr/job-run.yaml"), plan.template_values())
     request_check.check("emr-containers", "StartJobRun", body)
     return body
 
 
 def pod_templates(plan: Plan) -> dict[str, str]:
-    """Return the run's pod templates, by the name of their file."""
+    """Return the texts of the run's pod templates by file name."""
     return {
-        name: manifests.dump(manifests.fill(manifests.load(f"emr/{name}"), plan.values()))
+        name: manifests.dump(manifests.fill(manifests.load(f"emr/{name}"), plan.template_values()))
         for name in POD_TEMPLATES
     }
 
@@ -103,7 +104,7 @@ def pod_templates(plan: Plan) -> dict[str, str]:
 def job_arguments(
     user_arguments: Sequence[str], run_id: str, stack_outputs: Mapping[str, str]
 ) -> tuple[tuple[str, ...], Settings]:
-    """Return the job's command line, and the settings that the job will parse from it.
+    """Return the job's command line and the settings that the job parses from it.
 
     Parameters
     ----------
@@ -119,29 +120,31 @@ def job_arguments(
     UsageError
         If the job or EMR would refuse them.
     """
-    options = {word.partition("=")[0] for word in user_arguments}
-    for option, why in REFUSED_OPTIONS.items():
+    options = {argument.partition("=")[0] for argument in user_arguments}
+    for option, reason in REFUSED_OPTIONS.items():
         if option in options:
-            raise UsageError(f"{option} is not for the job in the cloud: {why}")
-    words = list(user_arguments)
+            raise UsageError(f"{option} is not for the job in the cloud: {reason}")
+    arguments = list(user_arguments)
     if "--input" not in options:
-        words += ["--input", f"s3://{stack_outputs['PhotosBucket']}/photos/"]
+        arguments += ["--input", f"s3://{stack_outputs['PhotosBucket']}/photos/"]
     if "--output" not in options:
-        words += ["--output", f"s3://{stack_outputs['ResultsBucket']}/results/fruits"]
-    words += ["--run-id", run_id, "--log-format", "json"]
-    _check_words(words)
-    settings = parse_settings(words, {})
+        arguments += ["--output", f"s3://{stack_outputs['ResultsBucket']}/results/fruits"]
+    arguments += ["--run-id", run_id, "--log-format", "json"]
+    _check_characters(arguments)
+    settings = parse_settings(arguments, {})
     for location in (*settings.inputs, settings.output):
         if not location.startswith("s3://"):
             raise UsageError(f"{location} is a folder, which pods do not see: give s3://bucket/prefix")
-    return tuple(words), settings
+    return tuple(arguments), settings
 
 
-def _check_words(words: Sequence[str]) -> None:
-    for word in words:
-        if FORBIDDEN_CHARACTERS.search(word):
-            raise UsageError(f"{word!r}: EMR takes no argument with one of ( ) {{ }} [ ] in it: rename it")
-        if not word.isprintable() or any("\ud800" <= sign <= "\udfff" for sign in word):
-            raise UsageError(f"{word!r} has a sign that is no text, which EMR does not take: rename it")
-        if not word.strip():
+def _check_characters(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if FORBIDDEN_CHARACTERS.search(argument):
+            raise UsageError(
+                f"{argument!r}: EMR takes no argument with one of ( ) {{ }} [ ] in it: rename it"
+            )
+        if not argument.isprintable() or any("\ud800" <= character <= "\udfff" for character in argument):
+            raise UsageError(f"{argument!r} has a sign that is no text, which EMR does not take: rename it")
+        if not argument.strip():
             raise UsageError("EMR takes no empty argument: leave it out")

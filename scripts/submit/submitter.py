@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from job.cli.settings import Settings
 from job.errors import UsageError
-from scripts.cloud import aws_session, manifests, run_cost, stage
+from scripts.cloud import aws_session, manifests, quotas, run_cost, stage
 from scripts.cloud.aws_session import RETRIES
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import Stage
 from scripts.submit import ack, lookups, run_request
+from scripts.submit.diagnosis import Diagnosis
 from scripts.submit.driver_log import DriverLog
 from scripts.submit.follow import FINAL, Display, Follower, RunOutcome
 from scripts.submit.run_request import Plan
@@ -28,38 +29,40 @@ if TYPE_CHECKING:
 
 @dataclass
 class Submitter:
-    """One command of submit.sh, on one stage."""
+    """The commands of submit.sh on one stage, with the AWS clients and the stack's outputs."""
 
     options: argparse.Namespace
     session: "Session"
     wait: Callable[[float], None]
     stage: Stage = field(init=False)
     emr: "EMRContainersClient" = field(init=False)
-    show: Display = field(init=False)
+    display: Display = field(init=False)
     stack_outputs: dict[str, str] = field(init=False)
-    cluster: str = field(init=False)
+    virtual_cluster: str = field(init=False)
     _followers: dict[str, Follower] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stage = Stage(self.options.stage)
-        self.show = Display(self.options.json)
+        self.display = Display(self.options.json)
         self.emr = self.session.client("emr-containers", config=RETRIES)
         cloudformation = self.session.client("cloudformation", config=RETRIES)
         self.stack_outputs = stage.account_outputs(cloudformation, self.stage)
-        self.cluster = lookups.virtual_cluster(self.emr, self.stage, self.options.virtual_cluster)
+        self.virtual_cluster = lookups.virtual_cluster_id(self.emr, self.stage, self.options.virtual_cluster)
 
-    def submit(self, words: list[str]) -> dict[str, Any] | None:
+    def submit(self, user_arguments: list[str]) -> dict[str, Any] | None:
         """Start a run and return its name and id; None if there is nothing to follow."""
         options, run_id = self.options, self.options.run_id
-        arguments, settings = run_request.job_arguments(words, run_id, self.stack_outputs)
-        if not options.dry_run and (run := lookups.existing_run(self.emr, self.cluster, run_id, arguments)):
-            self.show.note(f"run {run_id} is there already, {run['state']}", run=run["id"])
+        arguments, settings = run_request.job_arguments(user_arguments, run_id, self.stack_outputs)
+        emr, virtual_cluster = self.emr, self.virtual_cluster
+        if not options.dry_run and (run := lookups.existing_run(emr, virtual_cluster, run_id, arguments)):
+            self.display.print_note(f"run {run_id} is there already, {run['state']}", run=run["id"])
             return None if options.detach else run
         plan = self._plan(arguments)
         locations = [*settings.inputs, settings.output]
         lookups.check_residency(self.session, plan, locations, settings.regions)
         request = run_request.request(plan)
-        self._announce(plan, settings)
+        warnings = lookups.architecture_warnings(self.session, plan) + self._quota_warnings(plan)
+        self._print_plan(plan, settings, warnings)
         if options.ack and not options.dry_run:
             lookups.upload_pod_templates(self.session, plan)
         if options.ack or options.dry_run:
@@ -67,7 +70,7 @@ class Submitter:
             return None
         run = self._start(plan, request)
         if options.detach:
-            self.show.note(f"started: {self.follow_command(run)}", run=run["id"])
+            self.display.print_note(f"started: {self.follow_command(run)}", run=run["id"])
             return None
         return run
 
@@ -80,15 +83,31 @@ class Submitter:
             )
         if options.attempts is not None:
             size = replace(size, attempts=options.attempts)
-        ecr = self.session.client("ecr", config=RETRIES)
         outputs = self.stack_outputs
+        ecr = self.session.client("ecr", config=RETRIES)
         repository = (outputs["RepositoryName"], outputs["RepositoryUri"])
         image = lookups.image_by_digest(ecr, *repository, options.image)
-        where = (options.region, size, self.cluster)
-        return Plan(options.run_id, options.stage, *where, image, outputs, arguments)
+        return Plan(
+            options.run_id,
+            options.stage,
+            options.region,
+            size,
+            self.virtual_cluster,
+            image,
+            outputs,
+            arguments,
+        )
 
-    def _announce(self, plan: Plan, settings: Settings) -> None:
-        """Print the run's settings before it starts, so that it can be found if this program ends."""
+    def _quota_warnings(self, plan: Plan) -> list[str]:
+        """Return a sentence for each quota that slows the run; refuse a run that could do no work."""
+        shortages = quotas.account_shortages(self.session, plan.size)
+        for shortage in shortages:
+            if shortage.is_blocking:
+                raise UsageError(shortage.sentence)
+        return [shortage.sentence for shortage in shortages]
+
+    def _print_plan(self, plan: Plan, settings: Settings, warnings: Iterable[str]) -> None:
+        """Print the run's settings before the start, so that a user finds the run if submit.sh ends."""
         size = plan.size
         lines = {
             "run": plan.run_id,
@@ -96,17 +115,17 @@ class Submitter:
             "photos": ", ".join(settings.inputs),
             "results": settings.output,
             "size": f"{size.name}: a driver and up to {size.executors} executors, {size.cores} cores, "
-            f"about {run_cost.by_the_hour(size)}",
+            f"about {run_cost.hourly_text(size)}",
             "watch": f"{self.follow_command({'name': plan.run_id})}  (times are UTC)",
         }
         inaccessible = lookups.inaccessible_locations(plan, settings.inputs, settings.output)
         if self.options.json and not (self.options.dry_run or self.options.ack):
-            self.show.note("submitting", **lines, beyond_the_role=inaccessible)
+            self.display.print_note("submitting", **lines, beyond_the_role=inaccessible, warnings=[*warnings])
             return
         for name, value in lines.items():
             print(f"{name:<8} {value}", file=sys.stderr)
-        for location in inaccessible:
-            print(f"warning: the job's role has no rights to {location}", file=sys.stderr)
+        for warning in (*(f"the job's role has no rights to {place}" for place in inaccessible), *warnings):
+            print(f"warning: {warning}", file=sys.stderr)
 
     def _print_request(self, request: dict[str, Any]) -> None:
         if self.options.ack:
@@ -132,35 +151,39 @@ class Submitter:
 
     def find_run(self, run: str) -> dict[str, Any]:
         """Return a run by its name or by EMR's id."""
-        return lookups.find_run(self.emr, self.cluster, run)
+        return lookups.find_run(self.emr, self.virtual_cluster, run)
 
     def follow(self, run: dict[str, Any]) -> RunOutcome:
         """Follow a run to its end; a second call continues where the first was interrupted."""
         if run["id"] not in self._followers:
-            prefix = f"{self.name(run)}/{self.cluster}/jobs/{run['id']}/containers/"
+            prefix = f"{self.name(run)}/{self.virtual_cluster}/jobs/{run['id']}/containers/"
             group = self.stack_outputs["LogGroup"]
             log = DriverLog(self.session.client("logs", config=RETRIES), group, prefix)
-            self._followers[run["id"]] = Follower(
-                self.emr, log, self.cluster, run["id"], self.show, self.options.poll, self.wait
-            )
+            addresses = (self.emr, log, self.virtual_cluster, run["id"])
+            output = (self.diagnosis(run), self.display)
+            self._followers[run["id"]] = Follower(*addresses, *output, self.options.poll, self.wait)
         return self._followers[run["id"]].follow()
+
+    def diagnosis(self, run: dict[str, Any]) -> Diagnosis:
+        """Return where to look for a run."""
+        return Diagnosis(self.stage, self.name(run))
 
     @staticmethod
     def name(run: dict[str, Any]) -> str:
-        """Return a run's name, or its id: a run that submit.sh did not start may have no name."""
+        """Return a run's name; its id if it has none, as a run that submit.sh did not start."""
         return str(run.get("name") or run["id"])
 
     def follow_command(self, run: dict[str, Any]) -> str:
         """Return the command that follows a run."""
-        options, words = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
-        default = os.environ.get("FRUITS_STAGE") or "dev"
-        words += [] if options.stage == default == "dev" else ["--stage", options.stage]
-        words += (
+        options, command = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
+        default_stage = os.environ.get("FRUITS_STAGE") or "dev"
+        command += [] if options.stage == default_stage == "dev" else ["--stage", options.stage]
+        command += (
             [] if options.region == aws_session.release_value("AWS_REGION") else ["--region", options.region]
         )
-        words += ["--profile", options.profile] if options.profile else []
-        words += ["--virtual-cluster", self.cluster] if options.virtual_cluster else []
-        return " ".join(words)
+        command += ["--profile", options.profile] if options.profile else []
+        command += ["--virtual-cluster", self.virtual_cluster] if options.virtual_cluster else []
+        return " ".join(command)
 
     def cancel(self, run: dict[str, Any]) -> None:
         """Cancel a run.
@@ -177,7 +200,7 @@ class Submitter:
     def request_cancellation(self, run: dict[str, Any]) -> bool:
         """Ask EMR to cancel a run; return False if the run has ended."""
         try:
-            self.emr.cancel_job_run(virtualClusterId=self.cluster, id=run["id"])
+            self.emr.cancel_job_run(virtualClusterId=self.virtual_cluster, id=run["id"])
         except self.emr.exceptions.ValidationException:
             state = self.find_run(run["id"])["state"]
             if state not in (*FINAL, "CANCEL_PENDING"):
@@ -185,17 +208,17 @@ class Submitter:
             return state not in FINAL
         return True
 
-    def show_runs(self) -> int:
-        """List the runs, newest first; times are UTC."""
-        pages = self.emr.get_paginator("list_job_runs").paginate(virtualClusterId=self.cluster)
+    def print_runs(self) -> int:
+        """Print the runs, newest first, with times in UTC; return the exit code."""
+        pages = self.emr.get_paginator("list_job_runs").paginate(virtualClusterId=self.virtual_cluster)
         runs: list[dict[str, Any]] = [dict(run) for page in pages for run in page["jobRuns"]]
         for run in sorted(runs, key=lambda run: str(run["createdAt"]), reverse=True):
             if self.options.json:
                 fields = ("name", "id", "state", "createdAt", "finishedAt", "stateDetails", "tags")
                 print(json.dumps({name: run[name] for name in fields if name in run}, default=str))
             else:
-                size, began = run.get("tags", {}).get("size", ""), f"{run['createdAt']:%Y-%m-%d %H:%M}"
-                print(f"{began}  {run['state']:<14} {size:<7} {run['id']}  {self.name(run)}")
+                size, start = run.get("tags", {}).get("size", ""), f"{run['createdAt']:%Y-%m-%d %H:%M}"
+                print(f"{start}  {run['state']:<14} {size:<7} {run['id']}  {self.name(run)}")
         if not runs and not self.options.json:
             print("no runs yet")
         return 0

@@ -1,4 +1,4 @@
-"""The account's template: what each of its resources must be."""
+"""The properties of each resource in the account's template."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,8 @@ OUTPUTS: Final = {
     "ExecutionRoleName": "fruits-dev-job",
     "SubmitPolicyArn": "arn:aws:iam::111122223333:policy/fruits-dev-submit",
 }
-TEMPLATE_BYTES: Final = 51_200  # what CloudFormation takes without a bucket to upload to
-# Tagged by the stack, or not at all.
+TEMPLATE_BYTES: Final = 51_200  # CloudFormation's limit for a template without an upload
+# Resources that the stack tags, or that take no tags.
 UNTAGGED: Final = {
     *("KMS::Key", "KMS::Alias", "S3::BucketPolicy", "IAM::ManagedPolicy"),
     *("EC2::Route", "EC2::SubnetRouteTableAssociation", "EC2::VPCGatewayAttachment"),
@@ -49,8 +49,8 @@ def test_a_bucket_outlives_the_stack_is_private_and_keeps_versions(name: str) ->
 def test_data_is_encrypted_with_the_key_and_watched_and_what_was_erased_is_gone_in_a_month(name: str) -> None:
     bucket = RESOURCES[name]["Properties"]
     (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    ours = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": OUTPUTS["KeyArn"]}
-    assert encryption == {"ServerSideEncryptionByDefault": ours, "BucketKeyEnabled": True}
+    encryption_key = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": OUTPUTS["KeyArn"]}
+    assert encryption == {"ServerSideEncryptionByDefault": encryption_key, "BucketKeyEnabled": True}
     assert bucket["LoggingConfiguration"]["DestinationBucketName"] == "fruits-dev-audit-111122223333"
     rules = bucket["LifecycleConfiguration"]["Rules"]
     whole = [rule for rule in rules if rule["Status"] == "Enabled" and "Prefix" not in rule]
@@ -64,7 +64,7 @@ def test_the_key_stays_and_grows_new_material_and_the_access_logs_can_be_deliver
     key = RESOURCES["Key"]
     assert key["DeletionPolicy"] == "RetainExceptOnCreate" and key["Properties"]["EnableKeyRotation"]
     (audit,) = RESOURCES["Audit"]["Properties"]["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    # S3 delivers to no bucket that has another encryption by default.
+    # S3 delivers access logs only to buckets with this encryption.
     assert audit["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
 
 
@@ -84,7 +84,7 @@ def test_logs_are_encrypted_and_go_in_time() -> None:
 
 def test_the_role_lets_nobody_in_before_there_is_a_cluster_and_has_a_list_to_append_to() -> None:
     trust = RESOURCES["ExecutionRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-    assert isinstance(trust, list) and {one["Effect"] for one in trust} == {"Deny"}
+    assert isinstance(trust, list) and {statement["Effect"] for statement in trust} == {"Deny"}
 
 
 def test_the_stack_gives_what_the_scripts_ask_for() -> None:
@@ -110,7 +110,7 @@ def test_photos_expire_only_where_somebody_says_so() -> None:
 @pytest.mark.parametrize("file", [ACCOUNT, NETWORK], ids=lambda file: str(file.name))
 def test_everything_that_can_be_has_its_tags(file: Path) -> None:
     for name, resource in Stack(file, Stage="prod").resources.items():
-        tags = {one["Key"]: one["Value"] for one in resource["Properties"].get("Tags", [])}
+        tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"].get("Tags", [])}
         tags.pop("Name", None)
         if resource["Type"].removeprefix("AWS::") in UNTAGGED:
             assert not tags, name

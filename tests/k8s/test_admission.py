@@ -1,4 +1,4 @@
-"""Whether EMR's own pods are admitted to the namespace, how many, and where they find a node."""
+"""EMR's pods are admitted to the namespace up to its quotas, and fit on nodes."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -12,7 +12,7 @@ from tests.support.emr_pods import Pod, driver, executor, job_runner
 from tests.support.schemas import STAGES, of_kind, rendered
 
 GIB = Decimal(2**30)
-# The job-runner's requests are not published: as they may be.
+# The job-runner's requests are not published; these are the possibilities.
 RUNNERS = [
     job_runner(),
     job_runner({"requests": {"cpu": "1", "memory": "1Gi"}}),
@@ -21,8 +21,10 @@ RUNNERS = [
 
 
 def run(size: str) -> list[Pod]:
-    """Return all pods of a run at its largest."""
-    return [RUNNERS[1], driver(size), *(executor() for _ in range(SIZES[size].executors))]
+    """Return all pods of a run with its full number of executors."""
+    chosen = SIZES[size]
+    executors = (executor(logs=chosen.logs_executors) for _ in range(chosen.executors))
+    return [RUNNERS[1], driver(size), *executors]
 
 
 def limits(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -45,9 +47,9 @@ def test_the_runs_that_a_stage_is_for_have_room_at_once(stage: str, sizes: list[
 
 
 def test_a_stage_bounds_what_all_runs_take_together() -> None:
-    found = refusals([*run("medium"), *run("medium"), *run("medium")], rendered("dev"))
-    assert len(found) == 6, "24 of 30 executors, and all drivers"
-    assert all(one.startswith("spark-executor: quota executors has no ") for one in found)
+    reasons = refusals([*run("medium"), *run("medium"), *run("medium")], rendered("dev"))
+    assert len(reasons) == 6, "24 of 30 executors, and all drivers"
+    assert all(reason.startswith("spark-executor: quota executors has no ") for reason in reasons)
     assert refusals(run("large"), rendered("dev")), "dev is for trials"
 
 
@@ -73,17 +75,18 @@ def test_no_pod_gets_a_limit_of_cpu(stage: str) -> None:
     items = limits(rendered(stage))
     for pod in (RUNNERS[0], driver("small"), executor()):
         assert not any(
-            "cpu" in one["resources"]["limits"] for one in defaulted(pod, items)["spec"]["containers"]
+            "cpu" in container["resources"]["limits"]
+            for container in defaulted(pod, items)["spec"]["containers"]
         )
     items[0]["max"] = {"cpu": "16"}
     throttled = defaulted(executor(), items)["spec"]["containers"]
-    assert all("cpu" in one["resources"]["limits"] for one in throttled), "a maximum would be one"
+    assert all("cpu" in container["resources"]["limits"] for container in throttled), "a maximum would be one"
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_container_that_says_nothing_asks_for_little(stage: str) -> None:
     pod = defaulted(RUNNERS[0], limits(rendered(stage)))
-    assert requests(pod, "memory") == 2 * GIB / 4, "256 MiB for the job-runner, as much for its sidecar"
+    assert requests(pod, "memory") == (256 + 200) * GIB / 1024, "256 MiB, and what its sidecar requests"
     assert requests(pod, "cpu") == Decimal("0.2")
 
 
@@ -99,7 +102,7 @@ def test_pod_security_enforces_what_emr_keeps_and_warns_of_more(stage: str) -> N
 
 
 def room(cpu: int, gib: int) -> tuple[Decimal, Decimal]:
-    """Return what an EC2 node has for pods.
+    """Return an EC2 node's CPU and memory for pods.
 
     EKS keeps back 6 % of the first core, 1 % of the second, 0.5 % of two more and 0.25 % of the rest, and
     255 MiB, 11 MiB for each of up to 110 pods and 100 MiB before it evicts; Karpenter reckons with 7.5 % less
@@ -111,22 +114,27 @@ def room(cpu: int, gib: int) -> tuple[Decimal, Decimal]:
 
 
 def sizes(pool: str) -> list[int]:
-    """Return the vCPU that a pool's nodes may have."""
-    (found,) = [
-        one["values"]
-        for one in of_kind(rendered("prod"), "NodePool")[pool]["spec"]["template"]["spec"]["requirements"]
-        if one["key"] == "eks.amazonaws.com/instance-cpu"
+    """Return the numbers of vCPU that a pool's nodes may have, ascending."""
+    (cpu_counts,) = [
+        requirement["values"]
+        for requirement in of_kind(rendered("prod"), "NodePool")[pool]["spec"]["template"]["spec"][
+            "requirements"
+        ]
+        if requirement["key"] == "eks.amazonaws.com/instance-cpu"
     ]
-    return sorted(map(int, found))
+    return sorted(map(int, cpu_counts))
 
 
-def test_two_executors_share_the_smallest_node() -> None:
-    smallest, *_ = sizes("executors-spot")
-    cpu, memory = room(smallest, 2 * smallest)  # family c has the least memory, 2 GiB a vCPU
+@pytest.mark.parametrize("vcpus", sizes("executors-spot"))
+def test_a_node_has_room_for_an_executor_on_each_4_of_its_vcpus(vcpus: int) -> None:
+    cpu, memory = room(vcpus, 2 * vcpus)  # family c has the least memory, 2 GiB a vCPU
     pod = defaulted(executor(), limits(rendered("dev")))
-    assert smallest == 8
-    assert 2 * requests(pod, "cpu") <= cpu < 3 * requests(pod, "cpu")
-    assert 2 * requests(pod, "memory") <= memory
+    assert vcpus // 4 * requests(pod, "cpu") <= cpu < (vcpus // 4 + 1) * requests(pod, "cpu")
+    assert vcpus // 4 * requests(pod, "memory") <= memory
+
+
+def test_a_new_accounts_quota_holds_the_smallest_nodes() -> None:
+    assert sizes("executors-spot")[0] <= 5 and sizes("drivers")[0] <= 5
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,4 +1,4 @@
-"""The cluster's configuration: what eksctl takes, and what the rest of k8s/ relies on."""
+"""The cluster's configuration: eksctl accepts it, and it has what the rest of k8s/ relies on."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -25,7 +25,7 @@ VALUES = {
 
 @pytest.fixture
 def config() -> Config:
-    """Fill the configuration in, as eksctl gets it."""
+    """Return the configuration as eksctl receives it."""
     written = manifests.dump(manifests.fill(manifests.load("cluster.yaml"), VALUES))
     read: Config = yaml.safe_load(written)
     return read
@@ -57,7 +57,7 @@ def test_emr_can_make_its_access_entry_and_the_role_can_be_trusted(config: Confi
 
 
 def test_at_rest_there_is_no_node_and_the_node_class_of_our_pools_exists(config: Config) -> None:
-    # EKS makes the class `default` only with a built-in pool; `system` is one that no pod of ours can use.
+    # EKS creates the class `default` only with a built-in pool; the project's pods cannot use `system`.
     assert config["autoModeConfig"] == {"enabled": True, "nodePools": ["system"]}
     assert config["addonsConfig"]["disableDefaultAddons"] is True, "metrics-server would keep a node"
     for pool in of_kind(rendered("dev"), "NodePool").values():
@@ -82,8 +82,8 @@ def test_the_services_addresses_are_not_the_networks(config: Config) -> None:
 def test_the_pools_use_the_zones_that_have_subnets(config: Config) -> None:
     for pool in of_kind(rendered("prod"), "NodePool").values():
         (zones,) = [
-            set(one["values"])
-            for one in pool["spec"]["template"]["spec"]["requirements"]
-            if one["key"] == "topology.kubernetes.io/zone"
+            set(requirement["values"])
+            for requirement in pool["spec"]["template"]["spec"]["requirements"]
+            if requirement["key"] == "topology.kubernetes.io/zone"
         ]
         assert zones == set(config["vpc"]["subnets"]["private"])

@@ -1,4 +1,4 @@
-"""Who may do what in a stage's account: the table's answers, and that each word of the policies is needed."""
+"""The table's answers hold, and each part of the policies is needed."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ UPLOADS: Final = tuple(
         "allowed",
         "sse=aws:kms kms-key=key allowed",
         "sse=aws:kms kms-key=another-key forbidden",
-        "sse=aws:kms forbidden",  # S3 would take the account's own key
+        "sse=aws:kms forbidden",  # S3 would use the account's key
         "sse=AES256 forbidden",
         "their-own-key=AES256 forbidden",
     )
@@ -44,7 +44,7 @@ BY_TLS: Final = tuple(
 
 
 def elsewhere() -> Iterator[Row]:
-    """Yield what is allowed to the job and to submitters, asked in another region or of the other stage."""
+    """Yield the allowed requests of the job and submitters, in another region or of the other stage."""
     for row in WRITTEN:
         if row.answer is not Decision.ALLOWED or row.who not in ("job", "submitter", "flow-log"):
             continue
@@ -65,21 +65,23 @@ def test_aws_would_answer_as_the_table_says(row: Row) -> None:
 
 
 def test_the_table_asks_each_question_once() -> None:
-    asked = [str(row) for row in ROWS]
-    assert sorted(asked) == sorted(set(asked))
+    questions = [str(row) for row in ROWS]
+    assert sorted(questions) == sorted(set(questions))
 
 
 def test_a_stage_has_no_right_in_the_other() -> None:
-    """The other stage's policies, asked about the same things, allow none of what names a stage."""
+    """The other stage's policies allow no request that names this stage."""
     prod: dict[str, Any] = {"anything": ANYTHING, **dict(identity_policies(Stack(ACCOUNT, Stage="prod")))}
-    mine = [row for row in WRITTEN if row.who in ("job", "submitter") and row.answer is Decision.ALLOWED]
-    got = {str(row) for row in mine if answer(row, {**POLICIES, **prod}) is Decision.ALLOWED}
+    allowed_rows = [
+        row for row in WRITTEN if row.who in ("job", "submitter") and row.answer is Decision.ALLOWED
+    ]
+    granted = {str(row) for row in allowed_rows if answer(row, {**POLICIES, **prod}) is Decision.ALLOWED}
     of_no_stage = {"groups", "every", "key"}  # a key's ARN does not say whose it is: each stage has its own
-    assert {line.split()[2] for line in got} == of_no_stage
+    assert {line.split()[2] for line in granted} == of_no_stage
 
 
 def changed(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield a policy less one of its statements, actions, resources or conditions, and what it lacks."""
+    """Yield a policy without one of its statements, actions, resources or conditions, and the part's name."""
     for number, statement in enumerate(document["Statement"]):
         less = deepcopy(document)
         del less["Statement"][number]
@@ -99,11 +101,11 @@ def changed(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("name", sorted(set(POLICIES) - {"anything", "open", "EcrDkrEndpoint"}))
 def test_every_word_of_a_policy_is_held_by_a_row(name: str) -> None:
-    asked = [row for row in ROWS if name in row.policies()]
+    rows_of_policy = [row for row in ROWS if name in row.policies()]
     needless = [
         lacking
         for lacking, document in changed(POLICIES[name])
-        if all(answer(row, {**POLICIES, name: document}) is row.answer for row in asked)
+        if all(answer(row, {**POLICIES, name: document}) is row.answer for row in rows_of_policy)
     ]
     assert not needless
 

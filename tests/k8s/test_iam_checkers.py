@@ -1,4 +1,4 @@
-"""The templates and their policies in the eyes of cfn-lint, cloudsplaining and AWS's list of actions."""
+"""cfn-lint, cloudsplaining and AWS's list of actions accept the templates and policies."""
 
 import importlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from policy_sentry.querying.actions import get_action_data
 from tests.support.iam_requests import policies
 from tests.support.templates import ACCOUNT, NETWORK, VARIABLE, Stack, identity_policies
 
-lint_file: Final = importlib.import_module("cfnlint.api").lint_file  # it comes without types
+lint_file: Final = importlib.import_module("cfnlint.api").lint_file  # it has no types
 IDENTITY: Final = {
     name: document
     for file in (ACCOUNT, NETWORK)
@@ -32,7 +32,7 @@ RISKS: Final = (
     "tagging_actions_without_constraints",
     "write_actions_without_constraints",
 )
-# Keys that go with every request, or with every one of their service; not in the lists of single actions.
+# Keys of every request, or of every request to their service; the lists of actions omit them.
 EVERYWHERE: Final = {
     *("aws:PrincipalAccount", "aws:RequestedRegion", "aws:ResourceAccount", "aws:SecureTransport"),
     *("aws:SourceAccount", "aws:SourceArn", "kms:EncryptionContext:aws:logs:arn"),
@@ -41,7 +41,7 @@ EVERYWHERE: Final = {
 
 @pytest.mark.parametrize("file", [ACCOUNT, NETWORK], ids=lambda file: str(file.name))
 def test_cfn_lint_finds_nothing(file: Path) -> None:
-    assert [str(found) for found in lint_file(file)] == []
+    assert [str(match) for match in lint_file(file)] == []
 
 
 @pytest.mark.parametrize("name", IDENTITY)
@@ -51,45 +51,47 @@ def test_cloudsplaining_finds_nothing(name: str) -> None:
 
 
 def words() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield each action that a policy names, where, and with which conditions."""
+    """Yield each action in a policy, the policy's name, and the statement."""
     for name, document in policies().items():
         for statement in document["Statement"]:
-            said = statement["Action"]
-            for action in said if isinstance(said, list) else [said]:
+            actions = statement["Action"]
+            for action in actions if isinstance(actions, list) else [actions]:
                 if not action.endswith("*"):
                     yield action, name, statement
 
 
 def unknown(action: str, statement: dict[str, Any]) -> Iterator[str]:
-    """Yield what AWS does not know of an action: itself, its resources, its conditions."""
+    """Yield the action, resources and conditions that AWS does not know."""
     service, _, name = action.partition(":")
     data = get_action_data(service, name)
     if not data:
         yield action
         return
-    known = data[service]
-    keys = {key.partition("/")[0] for one in known for key in one["condition_keys"]}
+    entries = data[service]
+    keys = {key.partition("/")[0] for entry in entries for key in entry["condition_keys"]}
     for condition in statement.get("Condition", {}).values():
         for key in condition:
             if key not in EVERYWHERE and key.partition("/")[0] not in keys and "oidc" not in key:
                 yield f"{action} {key}"
-    formats = [one["resource_arn_format"] for one in known if one["resource_arn_format"] != "*"]
-    said = statement.get("Resource", "*")
-    asked = said if isinstance(said, list) else [said]
-    if formats and not any(overlap(one, VARIABLE.sub("*", of)) for one in asked for of in formats):
-        yield f"{action} {said}"
+    formats = [entry["resource_arn_format"] for entry in entries if entry["resource_arn_format"] != "*"]
+    resources = statement.get("Resource", "*")
+    patterns = resources if isinstance(resources, list) else [resources]
+    if formats and not any(
+        overlap(pattern, VARIABLE.sub("*", arn_format)) for pattern in patterns for arn_format in formats
+    ):
+        yield f"{action} {resources}"
 
 
 @cache
-def overlap(one: str, other: str) -> bool:
-    """Whether a text can match two patterns with ``*`` at once."""
-    if not one or not other:
-        return not (one + other).strip("*")
-    if one[0] == "*":
-        return overlap(one[1:], other) or overlap(one, other[1:])
-    if other[0] == "*":
-        return overlap(other, one)
-    return one[0] == other[0] and overlap(one[1:], other[1:])
+def overlap(left: str, right: str) -> bool:
+    """Tell whether a text can match two patterns with ``*`` at once."""
+    if not left or not right:
+        return not (left + right).strip("*")
+    if left[0] == "*":
+        return overlap(left[1:], right) or overlap(left, right[1:])
+    if right[0] == "*":
+        return overlap(right, left)
+    return left[0] == right[0] and overlap(left[1:], right[1:])
 
 
 def test_every_action_is_one_and_knows_its_resources_and_conditions() -> None:

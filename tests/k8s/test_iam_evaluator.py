@@ -1,4 +1,4 @@
-"""The evaluator of policies answers as AWS documents it, and refuses what it does not know."""
+"""The evaluator of policies answers as AWS documents, and refuses unknown parts."""
 
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ def policy(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def says(effect: str = "Allow", action: Any = "s3:GetObject", **more: Any) -> dict[str, Any]:
+def statement(effect: str = "Allow", action: Any = "s3:GetObject", **more: Any) -> dict[str, Any]:
     return {"Effect": effect, "Action": action, "Resource": "*", **more}
 
 
@@ -28,9 +28,13 @@ def get(who: Principal = ROLE, action: str = "s3:GetObject", of: str = OBJECT) -
 
 
 def test_nothing_is_allowed_without_a_word_and_a_deny_anywhere_wins() -> None:
-    allow, deny, on_resource = policy(says()), policy(says("Deny")), policy(says("Deny", Principal="*"))
+    allow, deny, on_resource = (
+        policy(statement()),
+        policy(statement("Deny")),
+        policy(statement("Deny", Principal="*")),
+    )
     assert decide(get(), []) is DENIED
-    assert decide(get(), [policy(says(Resource="arn:aws:s3:::other/*"))]) is DENIED
+    assert decide(get(), [policy(statement(Resource="arn:aws:s3:::other/*"))]) is DENIED
     assert decide(get(), [allow]) is ALLOWED
     assert decide(get(action="S3:getobject"), [allow]) is ALLOWED, "actions have no case"
     assert decide(get(), [allow, deny]) is FORBIDDEN
@@ -39,15 +43,15 @@ def test_nothing_is_allowed_without_a_word_and_a_deny_anywhere_wins() -> None:
 
 
 def test_within_an_account_one_policy_is_enough_and_between_accounts_both_must_allow() -> None:
-    mine, root = policy(says()), policy(says(Principal=ROOT))
-    assert decide(get(), [], resource=policy(says(Principal={"AWS": ROLE.arn}))) is ALLOWED
+    own, root = policy(statement()), policy(statement(Principal=ROOT))
+    assert decide(get(), [], resource=policy(statement(Principal={"AWS": ROLE.arn}))) is ALLOWED
     assert decide(get(), [], resource=root) is DENIED, "that leaves it to IAM"
-    assert decide(get(), [mine], resource=root) is ALLOWED
+    assert decide(get(), [own], resource=root) is ALLOWED
     other = Principal("arn:aws:iam::999988887777:role/one", "999988887777")
-    theirs = policy(says(Principal={"AWS": other.arn}))
-    assert decide(get(other), [mine]) is DENIED
-    assert decide(get(other), [], resource=theirs) is DENIED
-    assert decide(get(other), [mine], resource=theirs) is ALLOWED
+    on_resource = policy(statement(Principal={"AWS": other.arn}))
+    assert decide(get(other), [own]) is DENIED
+    assert decide(get(other), [], resource=on_resource) is DENIED
+    assert decide(get(other), [own], resource=on_resource) is ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -55,30 +59,30 @@ def test_within_an_account_one_policy_is_enough_and_between_accounts_both_must_a
     [("kms:Decrypt", f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/1"), ("sts:AssumeRole", ROLE.arn)],
 )
 def test_a_key_and_a_role_must_leave_the_decision_to_the_account(action: str, resource: str) -> None:
-    mine, leaves = policy(says(action=action)), policy(says(action=action, Principal=ROOT))
-    silent = policy(says(action=action, Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:role/other"}))
-    assert decide(get(action=action, of=resource), [mine], resource=silent) is DENIED
-    assert decide(get(action=action, of=resource), [mine], resource=leaves) is ALLOWED
+    own, leaves = policy(statement(action=action)), policy(statement(action=action, Principal=ROOT))
+    silent = policy(statement(action=action, Principal={"AWS": f"arn:aws:iam::{ACCOUNT}:role/other"}))
+    assert decide(get(action=action, of=resource), [own], resource=silent) is DENIED
+    assert decide(get(action=action, of=resource), [own], resource=leaves) is ALLOWED
     assert decide(get(action=action, of=resource), [], resource=leaves) is DENIED
 
 
 def test_an_endpoint_lets_through_and_gives_nothing() -> None:
-    through = policy(says(Principal="*"))
+    through = policy(statement(Principal="*"))
     assert decide(get(), [], endpoint=through) is DENIED
-    assert decide(get(), [policy(says())], endpoint=through) is ALLOWED
-    assert decide(get(action="s3:PutObject"), [policy(says(action="s3:*"))], endpoint=through) is DENIED
+    assert decide(get(), [policy(statement())], endpoint=through) is ALLOWED
+    assert decide(get(action="s3:PutObject"), [policy(statement(action="s3:*"))], endpoint=through) is DENIED
 
 
 def test_a_principal_is_who_it_says() -> None:
-    service = policy(says(Principal={"Service": SERVICE.service}))
-    assert decide(get(ANONYMOUS), resource=policy(says(Principal="*"))) is ALLOWED
+    service = policy(statement(Principal={"Service": SERVICE.service}))
+    assert decide(get(ANONYMOUS), resource=policy(statement(Principal="*"))) is ALLOWED
     assert decide(get(SERVICE), resource=service) is ALLOWED
     assert decide(get(ANONYMOUS), resource=service) is DENIED
-    assert decide(get(ANONYMOUS), resource=policy(says(Principal=ROOT))) is DENIED
+    assert decide(get(ANONYMOUS), resource=policy(statement(Principal=ROOT))) is DENIED
 
 
 @pytest.mark.parametrize(
-    ("operator", "key", "value", "given", "holds"),
+    ("operator", "key", "value", "request_value", "holds"),
     [
         ("StringEquals", REGION, ["eu-west-1", "eu-west-3"], "eu-west-3", True),
         ("StringEquals", REGION, "eu-*", "eu-west-1", False),
@@ -96,10 +100,12 @@ def test_a_principal_is_who_it_says() -> None:
     ],
 )
 def test_conditions_compare_as_documented(
-    operator: str, key: str, value: Any, given: str | None, holds: bool
+    operator: str, key: str, value: Any, request_value: str | None, holds: bool
 ) -> None:
-    request = Request(ROLE, "s3:GetObject", OBJECT, ACCOUNT, {} if given is None else {key: given})
-    assert (decide(request, [policy(says(Condition={operator: {key: value}}))]) is ALLOWED) is holds
+    request = Request(
+        ROLE, "s3:GetObject", OBJECT, ACCOUNT, {} if request_value is None else {key: request_value}
+    )
+    assert (decide(request, [policy(statement(Condition={operator: {key: value}}))]) is ALLOWED) is holds
 
 
 def test_wildcards_stay_in_their_part_of_an_arn() -> None:
@@ -112,12 +118,12 @@ def test_wildcards_stay_in_their_part_of_an_arn() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        policy(says(Condition={"StringEqualsIgnoreCase": {REGION: "x"}})),
-        policy(says(Condition={"StringEquals": {"aws:PrincipalOrgID": "o-1"}})),
-        policy(says(Condition={"StringEquals": {"aws:SourceArn": "${aws:PrincipalArn}"}})),
-        policy(says(NotPrincipal="*")),
+        policy(statement(Condition={"StringEqualsIgnoreCase": {REGION: "x"}})),
+        policy(statement(Condition={"StringEquals": {"aws:PrincipalOrgID": "o-1"}})),
+        policy(statement(Condition={"StringEquals": {"aws:SourceArn": "${aws:PrincipalArn}"}})),
+        policy(statement(NotPrincipal="*")),
         policy({"Effect": "Allow", "NotAction": "s3:GetObject", "Resource": "*"}),
-        policy(says(Principal="*")),
+        policy(statement(Principal="*")),
     ],
 )
 def test_what_is_not_known_is_an_error(document: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The overlays as kustomize makes them, against the schemas of Kubernetes and of Karpenter."""
+"""The rendered overlays satisfy the schemas of Kubernetes and Karpenter."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,16 +14,20 @@ Objects = list[dict[str, Any]]
 FILES = sorted(file for folder in ("base", "overlays") for file in (K8S / folder).rglob("*.yaml"))
 
 
-def object_faults(one: dict[str, Any]) -> list[str]:
-    return node_pool_faults(one) if one["kind"] == "NodePool" else core_faults(one)
+def object_faults(manifest: dict[str, Any]) -> list[str]:
+    return node_pool_faults(manifest) if manifest["kind"] == "NodePool" else core_faults(manifest)
+
+
+def name(manifest: dict[str, Any]) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_object_has_its_schema(stage: str) -> None:
     objects = rendered(stage)
-    assert {(one["kind"], one["metadata"]["name"]): object_faults(one) for one in objects} == {
-        (one["kind"], one["metadata"]["name"]): [] for one in objects
-    }
+    assert [(name(manifest), object_faults(manifest)) for manifest in objects] == [
+        (name(manifest), []) for manifest in objects
+    ]
 
 
 def pool(objects: Objects) -> dict[str, Any]:
@@ -50,7 +54,7 @@ BROKEN: dict[str, Callable[[Objects], Any]] = {
 def test_a_slip_is_seen(slip: str) -> None:
     objects = rendered("dev")
     BROKEN[slip](objects)
-    assert [fault for one in objects for fault in object_faults(one)]
+    assert [fault for manifest in objects for fault in object_faults(manifest)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(K8S)))
@@ -64,32 +68,30 @@ def test_a_file_has_one_object_and_is_used(file: Any) -> None:
 
 def test_the_stages_have_the_same_objects_and_say_which_they_are() -> None:
     dev, prod = rendered("dev"), rendered("prod")
-    assert [(one["kind"], one["metadata"]["name"]) for one in dev] == [
-        (one["kind"], one["metadata"]["name"]) for one in prod
-    ]
+    assert [name(manifest) for manifest in dev] == [name(manifest) for manifest in prod]
     for stage, objects in (("dev", dev), ("prod", prod)):
-        assert {one["metadata"]["labels"]["fruits/stage"] for one in objects} == {stage}
+        assert {manifest["metadata"]["labels"]["fruits/stage"] for manifest in objects} == {stage}
 
 
 def test_the_stages_differ_in_sizes_and_times_alone() -> None:
     for dev, prod in zip(rendered("dev"), rendered("prod"), strict=True):
-        for one in (dev, prod):
-            del one["metadata"]["labels"]["fruits/stage"]
-            if one["kind"] == "NodePool":
-                assert one["spec"].pop("limits")["cpu"] != "0"
-                del one["spec"]["disruption"]["consolidateAfter"]
-            if one["kind"] == "ResourceQuota":
-                assert one["spec"].pop("hard")["pods"] != "0"
+        for manifest in (dev, prod):
+            del manifest["metadata"]["labels"]["fruits/stage"]
+            if manifest["kind"] == "NodePool":
+                assert manifest["spec"].pop("limits")["cpu"] != "0"
+                del manifest["spec"]["disruption"]["consolidateAfter"]
+            if manifest["kind"] == "ResourceQuota":
+                assert manifest["spec"].pop("hard")["pods"] != "0"
         assert dev == prod
 
 
 def test_the_base_alone_admits_nothing() -> None:
     for file in (K8S / "base").glob("*.yaml"):
-        one = yaml.safe_load(file.read_text())
-        if one["kind"] == "ResourceQuota":
-            assert one["spec"]["hard"] == {"pods": "0"}
-        if one["kind"] == "NodePool":
-            assert one["spec"]["limits"] == {"cpu": "0"}
+        manifest = yaml.safe_load(file.read_text())
+        if manifest["kind"] == "ResourceQuota":
+            assert manifest["spec"]["hard"] == {"pods": "0"}
+        if manifest["kind"] == "NodePool":
+            assert manifest["spec"]["limits"] == {"cpu": "0"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

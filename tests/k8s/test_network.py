@@ -1,4 +1,4 @@
-"""The network's template: what a pod can reach, and no way out."""
+"""The network's template: pods reach AWS through endpoints, and have no route out."""
 
 from ipaddress import IPv4Network
 from itertools import combinations
@@ -6,26 +6,26 @@ from typing import Final
 
 from tests.support.templates import NETWORK, Stack
 
-# What EKS documents for clusters without internet access, and what pods of EMR call.
+# The endpoints that EKS documents for clusters without internet access, and that EMR's pods call.
 INTERFACES: Final = {"ecr.api", "ecr.dkr", "sts", "logs", "ec2", "eks"}
 SUBNETS: Final = ("PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC")
 WAYS_OUT: Final = {"AWS::EC2::InternetGateway", "AWS::EC2::NatGateway", "AWS::EC2::Route", "AWS::EC2::EIP"}
 
 PLAIN: Final = Stack(NETWORK)
-PROPERTIES: Final = {name: one["Properties"] for name, one in PLAIN.resources.items()}
+PROPERTIES: Final = {name: resource["Properties"] for name, resource in PLAIN.resources.items()}
 
 
 def ways_out(stack: Stack) -> list[str]:
-    return [name for name, one in stack.resources.items() if one["Type"] in WAYS_OUT]
+    return [name for name, resource in stack.resources.items() if resource["Type"] in WAYS_OUT]
 
 
 def test_private_subnets_in_three_zones_fit_the_network() -> None:
     network = IPv4Network(PROPERTIES["Vpc"]["CidrBlock"])
     ranges = [IPv4Network(PROPERTIES[name]["CidrBlock"]) for name in SUBNETS]
-    assert all(one.subnet_of(network) for one in ranges)
-    assert not any(one.overlaps(other) for one, other in combinations(ranges, 2))
+    assert all(subnet.subnet_of(network) for subnet in ranges)
+    assert not any(subnet.overlaps(other) for subnet, other in combinations(ranges, 2))
     subnets = [PROPERTIES[name] for name in SUBNETS]
-    assert [one["AvailabilityZone"] for one in subnets] == [f"eu-west-1{zone}" for zone in "abc"]
+    assert [subnet["AvailabilityZone"] for subnet in subnets] == [f"eu-west-1{zone}" for zone in "abc"]
     for subnet in subnets:
         assert not subnet["MapPublicIpOnLaunch"]
         assert {"Key": "kubernetes.io/role/internal-elb", "Value": "1"} in subnet["Tags"], "EKS looks for it"
@@ -33,13 +33,15 @@ def test_private_subnets_in_three_zones_fit_the_network() -> None:
 
 def test_every_service_that_pods_call_has_an_endpoint_with_a_policy() -> None:
     endpoints = PLAIN.of_type("EC2::VPCEndpoint").values()
-    found = {one["ServiceName"].removeprefix("com.amazonaws.eu-west-1."): one for one in endpoints}
-    assert set(found) == {"s3", *INTERFACES}
-    for endpoint in found.values():
+    by_service = {
+        endpoint["ServiceName"].removeprefix("com.amazonaws.eu-west-1."): endpoint for endpoint in endpoints
+    }
+    assert set(by_service) == {"s3", *INTERFACES}
+    for endpoint in by_service.values():
         assert all(statement["Action"] != "*" for statement in endpoint["PolicyDocument"]["Statement"])
-    s3 = found.pop("s3")
+    s3 = by_service.pop("s3")
     assert (s3["VpcEndpointType"], s3["RouteTableIds"]) == ("Gateway", ["PrivateRoutes"])
-    for endpoint in found.values():
+    for endpoint in by_service.values():
         assert endpoint["VpcEndpointType"] == "Interface" and endpoint["PrivateDnsEnabled"]
         assert endpoint["SubnetIds"] == list(SUBNETS[:2])
         assert endpoint["SecurityGroupIds"] == ["EndpointAccess"]
@@ -72,8 +74,8 @@ def test_a_way_out_is_there_only_when_it_is_asked_for() -> None:
     assert ways_out(with_nat) == ["Gateway", "PublicRoute", "NatAddress", "NatGateway", "NatRoute"]
     assert {name: with_nat.resources[name] for name in without.resources} == without.resources
     public = IPv4Network(with_nat.resources["PublicSubnet"]["Properties"]["CidrBlock"])
-    taken = [IPv4Network(with_nat.resources[name]["Properties"]["CidrBlock"]) for name in SUBNETS]
-    assert not any(public.overlaps(one) for one in taken)
+    private = [IPv4Network(with_nat.resources[name]["Properties"]["CidrBlock"]) for name in SUBNETS]
+    assert not any(public.overlaps(subnet) for subnet in private)
 
 
 def test_the_stack_gives_what_the_cluster_asks_for() -> None:

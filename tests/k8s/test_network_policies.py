@@ -1,4 +1,4 @@
-"""Who may talk to whom in the namespace: job-runner, driver, executors, AWS, and nobody else."""
+"""In the namespace, job-runner, driver, executors and AWS may connect, and nobody else."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -27,7 +27,7 @@ ENDS = {
     "a stray pod": End("10.20.0.14", {"app": "shell"}, "fruits"),
     "Prometheus": other("monitoring", "10.20.0.20", **{"fruits/scrape": "allowed"}),
     "a pod elsewhere": other("default", "10.20.0.21"),
-    # Service addresses: the policies see them before they are translated.
+    # Policies apply to service addresses before they are translated.
     "the resolver": End("172.20.0.10"),
     "the Kubernetes API": End("172.20.0.1"),
     "another service": End("172.20.7.7"),
@@ -39,10 +39,10 @@ ENDS = {
     "a carrier's network": End("100.64.1.1"),
 }
 OPEN = [
-    *((one, "the resolver", 53, "UDP") for one in ("job-runner", "driver", "executor")),
-    *((one, "the resolver", 53, "TCP") for one in ("job-runner", "driver", "executor")),
-    *((one, "an interface endpoint", 443, "TCP") for one in ("job-runner", "driver", "executor")),
-    *((one, "S3", 443, "TCP") for one in ("job-runner", "driver", "executor")),
+    *((pod, "the resolver", 53, "UDP") for pod in ("job-runner", "driver", "executor")),
+    *((pod, "the resolver", 53, "TCP") for pod in ("job-runner", "driver", "executor")),
+    *((pod, "an interface endpoint", 443, "TCP") for pod in ("job-runner", "driver", "executor")),
+    *((pod, "S3", 443, "TCP") for pod in ("job-runner", "driver", "executor")),
     ("job-runner", "the Kubernetes API", 443, "TCP"),
     ("driver", "the Kubernetes API", 443, "TCP"),
     ("executor", "driver", 7078, "TCP"),
@@ -52,9 +52,9 @@ OPEN = [
     ("Prometheus", "driver", 4040, "TCP"),
 ]
 SHUT = [
-    # Executors run what is closest to the photos: they ask Kubernetes nothing.
+    # Executors handle the photos' bytes, and need nothing of Kubernetes.
     ("executor", "the Kubernetes API", 443, "TCP"),
-    *((one, "instance metadata", 80, "TCP") for one in ("job-runner", "driver", "executor")),
+    *((pod, "instance metadata", 80, "TCP") for pod in ("job-runner", "driver", "executor")),
     ("driver", "pod identity", 80, "TCP"),
     ("driver", "instance metadata", 443, "TCP"),
     ("driver", "another service", 443, "TCP"),
@@ -85,9 +85,9 @@ def policies(stage: str) -> dict[str, Policy]:
     return of_kind(rendered(stage), "NetworkPolicy")
 
 
-def is_open(found: dict[str, Policy], way: Way) -> bool:
+def is_open(by_name: dict[str, Policy], way: Way) -> bool:
     source, target, port, protocol = way
-    return allowed(found.values(), ENDS[source], ENDS[target], port, protocol)
+    return allowed(by_name.values(), ENDS[source], ENDS[target], port, protocol)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -103,7 +103,7 @@ def test_all_else_is_shut(stage: str, way: Way) -> None:
 
 
 def test_every_block_is_longer_than_the_exception_around_it() -> None:
-    # Where rules overlap EKS lets the longest block decide, also when it is an exception of another rule.
+    # In EKS the longest matching block decides, even an exception of another rule.
     peers = [
         peer["ipBlock"]
         for policy in policies("prod").values()
@@ -111,22 +111,24 @@ def test_every_block_is_longer_than_the_exception_around_it() -> None:
         for peer in rule["to"]
         if "ipBlock" in peer
     ]
-    exceptions = [ip_network(one) for peer in peers for one in peer.get("except", [])]
+    exceptions = [ip_network(exception) for peer in peers for exception in peer.get("except", [])]
     blocks = [ip_network(peer["cidr"]) for peer in peers if "except" not in peer]
     assert blocks and exceptions
     for block in blocks:
-        around = [one for one in exceptions if block.overlaps(one)]
-        assert all(block.subnet_of(one) and block.prefixlen > one.prefixlen for one in around)  # type: ignore[arg-type]
+        around = [exception for exception in exceptions if block.overlaps(exception)]
+        for exception in around:
+            assert block.subnet_of(exception)  # type: ignore[arg-type]
+            assert block.prefixlen > exception.prefixlen
         assert around, f"{block} is public: the rule for S3 covers it"
 
 
 def test_the_addresses_are_those_of_the_cluster_and_the_network() -> None:
     services = ip_network(manifests.load("cluster.yaml")["kubernetesNetworkConfig"]["serviceIPv4CIDR"])
-    found = policies("dev")
+    by_name = policies("dev")
     (resolver, endpoints, _) = [
-        rule["to"][0]["ipBlock"]["cidr"] for rule in found["allow-aws"]["spec"]["egress"]
+        rule["to"][0]["ipBlock"]["cidr"] for rule in by_name["allow-aws"]["spec"]["egress"]
     ]
-    (api,) = [rule["to"][0]["ipBlock"]["cidr"] for rule in found["allow-kubernetes"]["spec"]["egress"]]
+    (api,) = [rule["to"][0]["ipBlock"]["cidr"] for rule in by_name["allow-kubernetes"]["spec"]["egress"]]
     assert (api, resolver) == (f"{services[1]}/32", f"{services[10]}/32"), "EKS gives these to the two"
     assert not ip_network(endpoints).overlaps(services)
     assert f"CidrBlock: {endpoints}" in (manifests.K8S / "network.yaml").read_text()
@@ -134,8 +136,12 @@ def test_the_addresses_are_those_of_the_cluster_and_the_network() -> None:
 
 def test_the_ports_are_those_that_a_run_sets() -> None:
     configuration = manifests.load("emr/job-run.yaml")["configurationOverrides"]["applicationConfiguration"]
-    (spark,) = [one["properties"] for one in configuration if one["classification"] == "spark-defaults"]
-    # Left out, an executor's block manager takes any free port, and no policy would know it.
+    (spark,) = [
+        classification["properties"]
+        for classification in configuration
+        if classification["classification"] == "spark-defaults"
+    ]
+    # Without it, an executor's block manager takes any free port, which no policy allows.
     assert spark["spark.driver.port"] == "7078"
     assert spark["spark.driver.blockManager.port"] == spark["spark.blockManager.port"] == "7079"
 

@@ -1,4 +1,4 @@
-"""The pools of nodes: who stands where, what is never taken away, and what goes when it is idle."""
+"""The pools of nodes: which pods they take, which nodes are never disrupted, and which end when idle."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.support.emr_pods import Pod, driver, executor, job_runner
 from tests.support.schemas import STAGES, of_kind, rendered
 
 Pool = dict[str, Any]
-# EKS User Guide, "Create a Node Pool for EKS Auto Mode". It does not know those of Karpenter by itself,
+# EKS User Guide, "Create a Node Pool for EKS Auto Mode". It lacks Karpenter's own labels,
 # karpenter.k8s.aws/.
 AUTO_MODE = {
     "karpenter.sh/capacity-type",
@@ -27,20 +27,24 @@ def pools(stage: str = "prod") -> dict[str, Pool]:
 
 
 def requirements(pool: Pool) -> dict[str, list[str]]:
-    return {one["key"]: one["values"] for one in pool["spec"]["template"]["spec"]["requirements"]}
+    return {
+        requirement["key"]: requirement["values"]
+        for requirement in pool["spec"]["template"]["spec"]["requirements"]
+    }
 
 
 def takes(pool: Pool, pod: Pod) -> bool:
-    """Tell whether a pod may stand on a pool's nodes: it selects them, and tolerates their taints."""
-    has = {
+    """Tell whether a pod may run on a pool's nodes: it selects them, and tolerates their taints."""
+    labels = {
         **requirements(pool),
         **{key: [value] for key, value in pool["spec"]["template"]["metadata"]["labels"].items()},
     }
-    selected = all(value in has.get(key, ()) for key, value in pod["spec"].get("nodeSelector", {}).items())
+    selected = all(value in labels.get(key, ()) for key, value in pod["spec"].get("nodeSelector", {}).items())
     tolerated = all(
         any(
-            (one["key"], one["effect"], one["value"]) == (taint["key"], taint["effect"], taint["value"])
-            for one in pod["spec"].get("tolerations", [])
+            (toleration["key"], toleration["effect"], toleration["value"])
+            == (taint["key"], taint["effect"], taint["value"])
+            for toleration in pod["spec"].get("tolerations", [])
         )
         for taint in pool["spec"]["template"]["spec"].get("taints", [])
     )
@@ -49,13 +53,13 @@ def takes(pool: Pool, pod: Pod) -> bool:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_pod_has_its_pools_and_no_others(stage: str) -> None:
-    found = pools(stage)
+    by_name = pools(stage)
     for pod, where in (
         (job_runner(), {"drivers"}),
         (driver("xlarge"), {"drivers"}),
         (executor(), {SPOT, ON_DEMAND}),
     ):
-        assert {name for name, pool in found.items() if takes(pool, pod)} == where
+        assert {name for name, pool in by_name.items() if takes(pool, pod)} == where
 
 
 def test_a_pod_that_says_nothing_is_kept_off_the_executors_nodes() -> None:
@@ -65,10 +69,12 @@ def test_a_pod_that_says_nothing_is_kept_off_the_executors_nodes() -> None:
 def test_the_job_runner_selects_what_its_classification_says() -> None:
     configuration = manifests.load("emr/job-run.yaml")["configurationOverrides"]["applicationConfiguration"]
     (submitter,) = [
-        one["properties"] for one in configuration if one["classification"] == "emr-job-submitter"
+        classification["properties"]
+        for classification in configuration
+        if classification["classification"] == "emr-job-submitter"
     ]
     prefix = "jobsubmitter.node.selector."
-    selector = {key.removeprefix(prefix): one for key, one in submitter.items() if key.startswith(prefix)}
+    selector = {key.removeprefix(prefix): value for key, value in submitter.items() if key.startswith(prefix)}
     assert selector == job_runner()["spec"]["nodeSelector"]
 
 
@@ -83,7 +89,11 @@ def test_drivers_are_on_demand_and_their_nodes_go_only_when_empty(stage: str) ->
 
 
 def budgets(pool: Pool) -> dict[str, str]:
-    return {why: one["nodes"] for one in pool["spec"]["disruption"]["budgets"] for why in one["reasons"]}
+    return {
+        reason: budget["nodes"]
+        for budget in pool["spec"]["disruption"]["budgets"]
+        for reason in budget["reasons"]
+    }
 
 
 def hours(text: str) -> float:
@@ -105,17 +115,21 @@ def test_executors_are_on_spot_first_and_on_demand_when_it_has_none(stage: str) 
 @pytest.mark.parametrize("stage", STAGES)
 def test_executors_nodes_are_many_kinds_and_never_packed_tighter(stage: str) -> None:
     pool = pools(stage)[SPOT]
-    found = requirements(pool)
-    assert found["eks.amazonaws.com/instance-category"] == ["c", "m", "r"]
-    assert len(found["eks.amazonaws.com/instance-cpu"]) >= 3
-    assert found["kubernetes.io/arch"] == ["amd64"]
+    values = requirements(pool)
+    assert values["eks.amazonaws.com/instance-category"] == ["c", "m", "r"]
+    assert len(values["eks.amazonaws.com/instance-cpu"]) >= 3
+    assert values["kubernetes.io/arch"] == ["amd64"]
     assert budgets(pool) == {"Empty": "100%", "Drifted": "10%", "Underutilized": "0"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_idle_nodes_outlive_idle_executors(stage: str) -> None:
     configuration = manifests.load("emr/job-run.yaml")["configurationOverrides"]["applicationConfiguration"]
-    (spark,) = [one["properties"] for one in configuration if one["classification"] == "spark-defaults"]
+    (spark,) = [
+        classification["properties"]
+        for classification in configuration
+        if classification["classification"] == "spark-defaults"
+    ]
     idle = hours(spark["spark.dynamicAllocation.executorIdleTimeout"])
     for pool in pools(stage).values():
         assert hours(pool["spec"]["disruption"]["consolidateAfter"]) > idle
@@ -129,10 +143,10 @@ def test_nodes_are_chosen_by_labels_that_auto_mode_has(stage: str) -> None:
 
 
 def test_drivers_come_first_and_nobody_evicts() -> None:
-    found = of_kind(rendered("prod"), "PriorityClass")
-    of_driver = found[driver("small")["spec"]["priorityClassName"]]
-    of_executor = found[executor()["spec"]["priorityClassName"]]
-    # 0 is what a pod without a class has: EMR's job-runner.
+    classes = of_kind(rendered("prod"), "PriorityClass")
+    of_driver = classes[driver("small")["spec"]["priorityClassName"]]
+    of_executor = classes[executor()["spec"]["priorityClassName"]]
+    # A pod without a class, such as EMR's job-runner, has 0.
     assert of_driver["value"] > 0 > of_executor["value"]
-    for one in found.values():
-        assert (one["preemptionPolicy"], one["globalDefault"]) == ("Never", False)
+    for priority_class in classes.values():
+        assert (priority_class["preemptionPolicy"], priority_class["globalDefault"]) == ("Never", False)

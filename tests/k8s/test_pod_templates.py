@@ -1,4 +1,4 @@
-"""The pod templates: what EMR takes of them, and what ours say."""
+"""The pod templates have only fields that EMR allows, and the settings that a run needs."""
 
 from typing import Final
 
@@ -9,8 +9,8 @@ from tests.support.network_policy import selects
 from tests.support.schemas import core_faults, of_kind, rendered
 
 ROLES: Final = ("driver", "executor")
-# The fields that EMR takes; it refuses others in its job-runner, when the run has begun. EMR on EKS
-# Development Guide, "Using pod templates".
+# The fields that EMR allows; its job-runner refuses others after the run has started. EMR on EKS Development
+# Guide, "Using pod templates".
 SPEC: Final = """
 activeDeadlineSeconds affinity containers enableServiceLinks ephemeralContainers hostAliases hostname
 imagePullSecrets initContainers nodeName nodeSelector overhead preemptionPolicy priority priorityClassName
@@ -25,16 +25,16 @@ terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts w
 
 @pytest.mark.parametrize("role", ROLES)
 def test_emr_takes_the_template(role: str) -> None:
-    made = template(role)
-    assert (made["apiVersion"], made["kind"]) == ("v1", "Pod")
-    assert set(made) <= {"apiVersion", "kind", "metadata", "spec"}
-    assert set(made["spec"]) <= set(SPEC.split())
-    (main,) = made["spec"]["containers"]
+    pod_template = template(role)
+    assert (pod_template["apiVersion"], pod_template["kind"]) == ("v1", "Pod")
+    assert set(pod_template) <= {"apiVersion", "kind", "metadata", "spec"}
+    assert set(pod_template["spec"]) <= set(SPEC.split())
+    (main,) = pod_template["spec"]["containers"]
     # The guide has a plural that does not work (aws/aws-emr-containers-best-practices #87).
     assert main["name"] == f"spark-kubernetes-{role}"
     assert set(main) <= set(CONTAINER.split())
-    # All else that Pod Security's baseline forbids EMR does not take either.
-    assert not any("hostPath" in volume for volume in made["spec"].get("volumes", []))
+    # EMR refuses the other fields that Pod Security's baseline forbids.
+    assert not any("hostPath" in volume for volume in pod_template["spec"].get("volumes", []))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -66,7 +66,7 @@ def test_a_driver_keeps_its_node_and_an_executor_goes_before_spot_takes_its_own(
 def test_prometheus_is_sent_to_the_port_that_it_is_let_in_to() -> None:
     annotations = template("driver")["metadata"]["annotations"]
     rule = of_kind(rendered("dev"), "NetworkPolicy")["allow-driver"]["spec"]["ingress"][1]
-    assert [annotations["prometheus.io/port"]] == [str(one["port"]) for one in rule["ports"]]
+    assert [annotations["prometheus.io/port"]] == [str(port["port"]) for port in rule["ports"]]
     assert annotations["prometheus.io/scrape"] == "true"
 
 

@@ -1,4 +1,4 @@
-"""k8s/README.md is true: its words stand in the files it names, its prices and sizes are the code's."""
+"""k8s/README.md agrees with the files that it names, and with the code's prices and sizes."""
 
 import re
 from pathlib import Path

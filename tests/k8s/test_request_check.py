@@ -25,8 +25,8 @@ def model(service: str) -> Any:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_pattern_of_the_services_is_understood(service: str) -> None:
-    known = model(service)
-    shapes = [known.shape_for(name) for name in known.shape_names]
+    service_model = model(service)
+    shapes = [service_model.shape_for(name) for name in service_model.shape_names]
     patterns = {shape.metadata["pattern"] for shape in shapes if "pattern" in shape.metadata}
     for pattern in patterns:
         re.compile(_python(pattern))
@@ -45,7 +45,7 @@ def test_what_a_service_would_refuse_is_found(
     service: str, operation: str, request_: dict[str, Any], fault: str
 ) -> None:
     shape: Shape = model(service).operation_model(operation).input_shape
-    assert any(fault in found for found in faults(request_, shape, ""))
+    assert any(fault in message for message in faults(request_, shape, ""))
 
 
 def test_what_a_service_takes_has_no_fault() -> None:
@@ -58,6 +58,6 @@ def test_a_bad_request_of_ours_or_of_the_cli_never_leaves(cloud: Cloud) -> None:
     with pytest.raises(InvalidRequestError, match="RoleName"):
         boto3.client("iam").get_role(RoleName="a b")
     command = [str(Path(sys.executable).with_name("aws")), "iam", "get-role", "--role-name", "a b"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-    assert done.returncode and "RoleName" in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert process.returncode and "RoleName" in process.stderr
     assert not cloud.requests

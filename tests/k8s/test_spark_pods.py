@@ -1,4 +1,4 @@
-"""What Spark makes of our templates and settings: nothing of ours is lost, and the rest of k8s/ knows it."""
+"""Spark keeps the templates' and settings' values in its pods, and the rest of k8s/ agrees with them."""
 
 import pytest
 from pyspark.sql import SparkSession
@@ -21,16 +21,16 @@ ROLES = ("driver", "executor")
 
 @pytest.mark.parametrize("role", ROLES)
 def test_spark_keeps_what_the_template_says(run_pods: dict[str, Pod], role: str) -> None:
-    pod, ours = run_pods[role], emr_pods.template(role)
-    for key, value in ours["spec"].items():
+    pod, pod_template = run_pods[role], emr_pods.template(role)
+    for key, value in pod_template["spec"].items():
         if key == "tolerations":
             assert value[0] in pod["spec"][key]
         elif key != "containers":
             assert pod["spec"][key] == value
     for part in ("labels", "annotations"):
-        assert ours["metadata"].get(part, {}).items() <= pod["metadata"].get(part, {}).items()
+        assert pod_template["metadata"].get(part, {}).items() <= pod["metadata"].get(part, {}).items()
     assert pod["spec"]["containers"][0]["name"] == f"spark-kubernetes-{role}"
-    pod["metadata"].pop("ownerReferences", None)  # to a driver that no Kubernetes has given a uid
+    pod["metadata"].pop("ownerReferences", None)  # refers to a driver without a uid
     assert core_faults(pod) == []
 
 
@@ -38,22 +38,22 @@ def test_spark_keeps_what_the_template_says(run_pods: dict[str, Pod], role: str)
 def test_the_pods_that_other_tests_go_by_are_as_spark_makes_them(run_pods: dict[str, Pod], role: str) -> None:
     assumed = emr_pods.driver("medium") if role == "driver" else emr_pods.executor()
     assert run_pods[role]["metadata"]["labels"]["spark-role"] == role
-    real, guess = (one["spec"]["containers"][0]["resources"] for one in (run_pods[role], assumed))
+    real, guess = (pod["spec"]["containers"][0]["resources"] for pod in (run_pods[role], assumed))
     as_numbers = [
         {
-            kind: {name: quantity(value) for name, value in one[kind].items()}
+            kind: {name: quantity(value) for name, value in resources[kind].items()}
             for kind in ("requests", "limits")
         }
-        for one in (real, guess)
+        for resources in (real, guess)
     ]
     assert as_numbers[0] == as_numbers[1]
     assert set(real["limits"]) == {"memory"}
 
 
 def test_the_drivers_ports_are_those_of_the_network_policy(run_pods: dict[str, Pod]) -> None:
-    ports = {one["containerPort"] for one in run_pods["driver"]["spec"]["containers"][0]["ports"]}
+    ports = {port["containerPort"] for port in run_pods["driver"]["spec"]["containers"][0]["ports"]}
     policy = of_kind(rendered("dev"), "NetworkPolicy")["allow-driver"]
-    assert {one["port"] for rule in policy["spec"]["ingress"] for one in rule["ports"]} == ports
+    assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
 
 
 def test_the_namespace_admits_them(run_pods: dict[str, Pod]) -> None:

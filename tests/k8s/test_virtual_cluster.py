@@ -1,4 +1,4 @@
-"""The virtual cluster: EMR's request, and the same as ACK's resource."""
+"""The virtual cluster as EMR's request and as ACK's resource."""
 
 from typing import Any
 
@@ -32,17 +32,17 @@ def test_ack_takes_the_resource() -> None:
     assert faults(resource(), ACK_VIRTUAL_CLUSTER) == []
 
 
-def as_request(made: dict[str, Any]) -> dict[str, Any]:
-    """Say an ACK resource as the request that its controller makes of EMR."""
-    provider = dict(made["spec"]["containerProvider"])
+def as_request(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the request that ACK's controller sends for a resource."""
+    provider = dict(manifest["spec"]["containerProvider"])
     provider["type"] = provider.pop("type_")
-    return {**made["spec"], "containerProvider": provider}
+    return {**manifest["spec"], "containerProvider": provider}
 
 
 def test_both_say_the_same() -> None:
-    asked = request()
-    del asked["clientToken"]  # ACK has none: its controller looks before it makes
-    assert as_request(resource()) == asked
+    create_request = request()
+    del create_request["clientToken"]  # ACK's controller looks for the virtual cluster instead
+    assert as_request(resource()) == create_request
 
 
 def test_ack_makes_it_in_the_eu_whatever_its_controllers_region() -> None:

@@ -1,7 +1,7 @@
-"""What Kubernetes does with a new pod: defaults from LimitRanges, and ResourceQuotas.
+"""Kubernetes's admission of pods: LimitRanges set defaults, ResourceQuotas refuse.
 
-As the documentation of Kubernetes has it ("Limit Ranges", "Resource Quotas"), for the kinds of rule that k8s/
-uses.
+It follows Kubernetes's documentation ("Limit Ranges", "Resource Quotas") for the kinds
+of rule in k8s/.
 """
 
 from collections import defaultdict
@@ -30,13 +30,13 @@ def quantity(text: str) -> Decimal:
 
 
 def defaulted(pod: Object, limits: Iterable[Object]) -> Object:
-    """Return a pod with the requests and limits that it gets on its way in."""
+    """Return a pod with the default requests and limits of LimitRanges."""
     pod = deepcopy(pod)
     for container in _containers(pod):
         resources = container.setdefault("resources", {})
         for name in ("requests", "limits"):
             resources.setdefault(name, {})
-        # A limit is a request, too, before any LimitRange is looked at.
+        # A limit becomes a request before LimitRanges are applied.
         resources["requests"] = {**resources["limits"], **resources["requests"]}
         for item in limits:
             limit, request = _defaults(item)
@@ -46,27 +46,27 @@ def defaulted(pod: Object, limits: Iterable[Object]) -> Object:
 
 
 def refusals(pods: Iterable[Object], objects: Iterable[Object]) -> list[str]:
-    """Return why each pod that is refused is, when they come one after the other and all stay."""
+    """Return the reason for each pod that is refused, when pods start one after another and none ends."""
     objects = list(objects)
     items = [
         item
-        for one in objects
-        if one["kind"] == "LimitRange"
-        for item in one["spec"]["limits"]
+        for manifest in objects
+        if manifest["kind"] == "LimitRange"
+        for item in manifest["spec"]["limits"]
         if item["type"] == "Container"
     ]
-    quotas = [one for one in objects if one["kind"] == "ResourceQuota"]
+    quotas = [manifest for manifest in objects if manifest["kind"] == "ResourceQuota"]
     used: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
-    found = []
-    for pod in (defaulted(one, items) for one in pods):
-        mine = [quota for quota in quotas if _in_scope(pod, quota)]
-        reasons = [*_over_limit(pod), *(why for quota in mine for why in _over(pod, quota, used))]
+    reasons_by_pod = []
+    for pod in (defaulted(pod, items) for pod in pods):
+        pod_quotas = [quota for quota in quotas if _in_scope(pod, quota)]
+        reasons = [*_over_limit(pod), *(reason for quota in pod_quotas for reason in _over(pod, quota, used))]
         if reasons:
-            found.append(f"{pod['metadata']['name']}: {reasons[0]}")
-        for quota in mine if not reasons else ():
+            reasons_by_pod.append(f"{pod['metadata']['name']}: {reasons[0]}")
+        for quota in pod_quotas if not reasons else ():
             for name in quota["spec"]["hard"]:
                 used[quota["metadata"]["name"]][name] += _use(pod, name) or 0
-    return found
+    return reasons_by_pod
 
 
 def requests(pod: Object, name: str) -> Decimal:
@@ -79,7 +79,7 @@ def _containers(pod: Object) -> list[Object]:
 
 
 def _defaults(item: Object) -> tuple[Object, Object]:
-    # What the API server makes of an item when it is stored: max becomes a limit, a limit becomes a request.
+    # The API server stores max as a limit, and a limit as a request.
     limit = {**item.get("max", {}), **item.get("default", {})}
     return limit, {**item.get("min", {}), **limit, **item.get("defaultRequest", {})}
 
@@ -94,9 +94,11 @@ def _over_limit(pod: Object) -> Iterator[str]:
 
 def _in_scope(pod: Object, quota: Object) -> bool:
     name = pod["spec"].get("priorityClassName")
-    for one in quota["spec"].get("scopeSelector", {}).get("matchExpressions", []):
-        assert one["scopeName"] == "PriorityClass"
-        if {"In": name not in one["values"], "NotIn": name in one["values"]}[one["operator"]]:
+    for expression in quota["spec"].get("scopeSelector", {}).get("matchExpressions", []):
+        assert expression["scopeName"] == "PriorityClass"
+        if {"In": name not in expression["values"], "NotIn": name in expression["values"]}[
+            expression["operator"]
+        ]:
             return False
     return True
 
@@ -117,6 +119,13 @@ def _use(pod: Object, resource: str) -> Decimal | None:
     kind, _, name = resource.partition(".")
     if any(name not in container["resources"][kind] for container in _containers(pod)):
         return None
-    main = sum(quantity(one["resources"][kind][name]) for one in pod["spec"]["containers"])
-    first = (quantity(one["resources"][kind][name]) for one in pod["spec"].get("initContainers", []))
-    return max(Decimal(main), *first, Decimal(0))
+    main = sum(quantity(container["resources"][kind][name]) for container in pod["spec"]["containers"])
+    # Init containers start in their order; one that restarts always is a sidecar, and stays.
+    sidecars = largest = Decimal(0)
+    for container in pod["spec"].get("initContainers", []):
+        use = quantity(container["resources"][kind][name])
+        if container.get("restartPolicy") == "Always":
+            sidecars += use
+            use = Decimal(0)
+        largest = max(largest, sidecars + use)
+    return max(Decimal(main) + sidecars, largest)

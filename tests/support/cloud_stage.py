@@ -18,7 +18,7 @@ MANIFEST: Final = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.
 
 @dataclass
 class CloudStage:
-    """A stage that is there: its stack's outputs, its virtual cluster, its image, and the emulator."""
+    """A stage's stack outputs, virtual cluster and image, in the emulator."""
 
     cloud: Cloud
     outputs: dict[str, str]
@@ -27,7 +27,7 @@ class CloudStage:
     waited: list[float]
 
     def submit(self, *arguments: str) -> int:
-        """Run submit.sh's Python here; what it waits for passes at once."""
+        """Run submit.sh in this process, without real waiting."""
         return submit.main([*arguments], wait=self.waited.append)
 
     def log(
@@ -38,8 +38,8 @@ class CloudStage:
         job = self.cloud.runs()[-1].id if self.cloud.runs() else "none"
         stream = f"{run_id}/{self.virtual_cluster}/jobs/{job}/containers/spark-app/{pod}/{kind}"
         group = self.outputs["LogGroup"]
-        known = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)["logStreams"]
-        if not known:
+        streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)["logStreams"]
+        if not streams:
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
         now = 1_795_000_000_000 + len(self.cloud.requests)
         events = [
@@ -63,20 +63,20 @@ def make(cloud: Cloud) -> CloudStage:
         Parameters=[{"ParameterKey": "Stage", "ParameterValue": "dev"}],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
-    made = account_outputs(formation, DEV)
+    stack_outputs = account_outputs(formation, DEV)
     virtual = make_virtual_cluster()
-    digest = push(made["RepositoryName"], "abc123")
-    return CloudStage(cloud, made, virtual, f"{made['RepositoryUri']}@{digest}", [])
+    digest = push(stack_outputs["RepositoryName"], "abc123")
+    return CloudStage(cloud, stack_outputs, virtual, f"{stack_outputs['RepositoryUri']}@{digest}", [])
 
 
 def make_virtual_cluster(namespace: str = NAMESPACE) -> str:
     """Make a virtual cluster on the stage's EKS cluster, and return its id."""
-    made: str = boto3.client("emr-containers").create_virtual_cluster(
+    identifier: str = boto3.client("emr-containers").create_virtual_cluster(
         name=DEV.cluster,
         clientToken=namespace,
         containerProvider={"type": "EKS", "id": DEV.cluster, "info": {"eksInfo": {"namespace": namespace}}},
     )["id"]
-    return made
+    return identifier
 
 
 def push(repository: str, tag: str) -> str:

@@ -1,4 +1,4 @@
-"""What eksctl takes in a ClusterConfig: the sections that k8s/cluster.yaml uses, each with all its fields.
+"""The schema of eksctl's ClusterConfig: the sections that k8s/cluster.yaml uses, each with all its fields.
 
 Facts from eksctl-io/eksctl, pkg/apis/eksctl.io/v1alpha5/assets/schema.json at 009491b, where no section takes
 a field that it does not name.
@@ -25,7 +25,7 @@ def texts(**more: Any) -> dict[str, Any]:
 
 
 def fields(names: str) -> dict[str, Any]:
-    """Return fields whose values are not looked at."""
+    """Return fields whose values are not checked."""
     return dict.fromkeys(names.split(), ANYTHING)
 
 

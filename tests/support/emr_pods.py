@@ -1,8 +1,8 @@
-"""The pods that EMR and Spark make for a run, as far as they are known from outside.
+"""The pods that EMR and Spark make for a run, as far as they are published.
 
 Labels: EMR's own samples and blogs (`resource.type`, `component`); roles: Spark's documentation. Requests of
-the log sidecars: EMR on EKS Development Guide (no CPU for drivers and executors). What nobody has published,
-the job-runner's own requests, is given in each way it may be.
+the log sidecars: EMR on EKS Development Guide (no CPU for drivers and executors). The job-runner's own
+requests are not published, so tests try each possibility.
 """
 
 from typing import Any, Final
@@ -20,7 +20,7 @@ def gib(size: float) -> str:
 
 
 def pod(name: str, component: str, *containers: dict[str, Any]) -> Pod:
-    """Make a pod of EMR's."""
+    """Return a pod as EMR makes it."""
     labels = {
         "emr-containers.amazonaws.com/resource.type": "job.run",
         "emr-containers.amazonaws.com/component": component,
@@ -30,21 +30,21 @@ def pod(name: str, component: str, *containers: dict[str, Any]) -> Pod:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "fruits", "labels": labels},
-        "spec": {"containers": [{**one, "image": "image"} for one in containers]},
+        "spec": {"containers": [{**container, "image": "image"} for container in containers]},
     }
 
 
 def sidecar(**requests: str) -> dict[str, Any]:
-    """EMR's log sidecar, which has no limit."""
+    """Return EMR's log sidecar, which has no limit."""
     return {"name": "emr-container-fluentd", "resources": {"requests": requests}}
 
 
 def job_runner(resources: dict[str, Any] | None = None) -> Pod:
-    """Return the pod that starts a driver: no template reaches it, a node selector does."""
+    """Return the pod that starts a driver: it has no pod template, but a node selector."""
     main = {"name": "job-runner", "resources": resources or {}}
-    made = pod("job-runner", "job.submitter", main, sidecar(cpu="100m", memory=gib(SIDECAR_GIB)))
-    made["spec"]["nodeSelector"] = {"fruits/pool": "drivers"}
-    return made
+    runner = pod("job-runner", "job.submitter", main, sidecar(cpu="100m", memory="200Mi"))
+    runner["spec"]["nodeSelector"] = {"fruits/pool": "drivers"}
+    return runner
 
 
 def driver(size: str) -> Pod:
@@ -54,9 +54,12 @@ def driver(size: str) -> Pod:
     return _templated("driver", str(chosen.driver_cores), memory)
 
 
-def executor() -> Pod:
-    """Return an executor, with our template in it."""
-    return _templated("executor", f"{EXECUTOR_CPU * 1000:.0f}m", gib(EXECUTOR_HEAP + EXECUTOR_OVERHEAD))
+def executor(*, logs: bool = True) -> Pod:
+    """Return an executor, with our template in it; without logs, EMR adds no sidecar."""
+    made = _templated("executor", f"{EXECUTOR_CPU * 1000:.0f}m", gib(EXECUTOR_HEAP + EXECUTOR_OVERHEAD))
+    if not logs:
+        del made["spec"]["initContainers"]
+    return made
 
 
 def template(role: str) -> Pod:
@@ -66,14 +69,17 @@ def template(role: str) -> Pod:
 
 
 def _templated(role: str, cpu: str, memory: str) -> Pod:
-    # Spark sets limits of memory, and none of CPU.
+    # Spark sets limits of memory, but none of CPU.
     main = {
         "name": f"spark-kubernetes-{role}",
         "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}},
     }
-    ours = template(role)
-    made = pod(f"spark-{role}", role, main, sidecar(memory=gib(SIDECAR_GIB)))
-    made["metadata"]["labels"] |= {"spark-role": role, **ours["metadata"]["labels"]}
-    made["metadata"]["annotations"] = ours["metadata"].get("annotations", {})
-    made["spec"] |= {key: value for key, value in ours["spec"].items() if key != "containers"}
-    return made
+    pod_template = template(role)
+    templated = pod(f"spark-{role}", role, main)
+    # A native sidecar is an init container that is never waited for (Kubernetes, "Sidecar Containers").
+    native = {**sidecar(memory=gib(SIDECAR_GIB)), "image": "image", "restartPolicy": "Always"}
+    templated["spec"]["initContainers"] = [native]
+    templated["metadata"]["labels"] |= {"spark-role": role, **pod_template["metadata"]["labels"]}
+    templated["metadata"]["annotations"] = pod_template["metadata"].get("annotations", {})
+    templated["spec"] |= {key: value for key, value in pod_template["spec"].items() if key != "containers"}
+    return templated

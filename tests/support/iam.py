@@ -1,10 +1,10 @@
-"""A small evaluator of IAM policies, which says what AWS would answer to a request.
+"""A small evaluator of IAM policies, which predicts AWS's answer to a request.
 
 It follows AWS's page on policy evaluation. An explicit deny anywhere wins. The policy of an endpoint on the
 way must allow, too. Within an account one is enough: the policy on the resource, if it names the caller, or
 the caller's own; between accounts both must allow. A key's policy and a role's trust come first: the caller's
-own counts where they leave it to the account. What is not known here (an operator, a condition's key, an
-element) is an error, never a pass. Grants, boundaries and an organisation's policies are not followed.
+own counts where they leave it to the account. An unknown operator, condition key or
+element is an error, never a pass. Grants, boundaries and an organisation's policies are not followed.
 """
 
 import re
@@ -36,16 +36,16 @@ KEYS: Final = {
     "s3:x-amz-server-side-encryption-customer-algorithm",
 }
 OIDC: Final = (":sub", ":aud")  # an identity provider's keys begin with its own name
-# Whose policies do not leave the decision to the caller's own, unless they say so.
+# For these actions, the caller's own policies count only if the resource's policy says so.
 GUARDED: Final = ("kms:", "sts:AssumeRole")
-# What needs no right: AWS answers it to whoever can sign.
+# These need no right: AWS answers everybody with valid credentials.
 FREE: Final = ("sts:GetCallerIdentity",)
 
 Document = Mapping[str, Any]
 
 
 class Decision(Enum):
-    """What AWS answers."""
+    """AWS's answer."""
 
     ALLOWED = "allowed"
     DENIED = "denied: nothing allows it"
@@ -53,7 +53,7 @@ class Decision(Enum):
 
 
 class UnknownPolicyError(Exception):
-    """A policy says something that this evaluator does not know."""
+    """A policy has a part that this evaluator does not know."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def decide(
     resource: Document | None = None,
     endpoint: Document | None = None,
 ) -> Decision:
-    """Say what AWS would answer.
+    """Return AWS's answer to a request.
 
     Parameters
     ----------
@@ -103,56 +103,56 @@ def decide(
     endpoint : mapping, optional
         The policy of the network's endpoint that the call goes through.
     """
-    asked = [_asked(document, request, named=False) for document in identity]
-    on_resource = _asked(resource, request, named=True) if resource else {}
-    on_endpoint = _asked(endpoint, request, named=True) if endpoint else {"Allow": {"direct"}}
-    if any("Deny" in found for found in (*asked, on_resource, on_endpoint)):
+    identity_effects = [_effects(document, request, named=False) for document in identity]
+    on_resource = _effects(resource, request, named=True) if resource else {}
+    on_endpoint = _effects(endpoint, request, named=True) if endpoint else {"Allow": {"direct"}}
+    if any("Deny" in effects for effects in (*identity_effects, on_resource, on_endpoint)):
         return Decision.FORBIDDEN
     if "Allow" not in on_endpoint:
         return Decision.DENIED
-    how = on_resource.get("Allow", set())
-    own = request.action in FREE or any("Allow" in found for found in asked)
+    grants = on_resource.get("Allow", set())
+    own = request.action in FREE or any("Allow" in effects for effects in identity_effects)
     if request.principal.account not in ("", request.owner):
-        return Decision.ALLOWED if own and how else Decision.DENIED
-    left_to_account = "account" in how or not request.action.startswith(GUARDED)
-    return Decision.ALLOWED if "direct" in how or (own and left_to_account) else Decision.DENIED
+        return Decision.ALLOWED if own and grants else Decision.DENIED
+    left_to_account = "account" in grants or not request.action.startswith(GUARDED)
+    return Decision.ALLOWED if "direct" in grants or (own and left_to_account) else Decision.DENIED
 
 
-def _asked(document: Document, request: Request, *, named: bool) -> dict[str, set[str]]:
-    """Return the effects of the statements that apply, and whether they name the caller or its account."""
+def _effects(document: Document, request: Request, *, named: bool) -> dict[str, set[str]]:
+    """Return the effects of the statements that apply, and whether each names the caller or its account."""
     if document.get("Version") != "2012-10-17":
         raise UnknownPolicyError(f"version {document.get('Version')}")
-    found: dict[str, set[str]] = {}
+    effects: dict[str, set[str]] = {}
     for statement in document["Statement"]:
         if unknown := set(statement) - ELEMENTS:
             raise UnknownPolicyError(f"element {', '.join(sorted(unknown))}")
         if ("Principal" in statement) != named:
             raise UnknownPolicyError("a principal stands in policies on resources, and there alone")
-        how = _principal(statement["Principal"], request.principal) if named else "direct"
-        if how and _applies(statement, request):
-            found.setdefault(statement["Effect"], set()).add(how)
-    return found
+        grant = _principal(statement["Principal"], request.principal) if named else "direct"
+        if grant and _applies(statement, request):
+            effects.setdefault(statement["Effect"], set()).add(grant)
+    return effects
 
 
-def _principal(said: Any, asking: Principal) -> str:
-    """Return how a statement's principal means the caller: "direct", by its "account", or not at all."""
-    if said == "*":
+def _principal(element: Any, caller: Principal) -> str:
+    """Return how a statement names the caller: "direct", by its "account", or not at all ("")."""
+    if element == "*":
         return "direct"
-    ((kind, names),) = said.items()
+    ((principal_type, names),) = element.items()
     for name in _list(names):
-        match kind:
-            case "AWS" if name == "*" or (asking.arn and name == asking.arn):
+        match principal_type:
+            case "AWS" if name == "*" or (caller.arn and name == caller.arn):
                 return "direct"
-            case "AWS" if asking.account and name == f"arn:aws:iam::{asking.account}:root":
+            case "AWS" if caller.account and name == f"arn:aws:iam::{caller.account}:root":
                 return "account"
-            case "Service" if asking.service and name == asking.service:
+            case "Service" if caller.service and name == caller.service:
                 return "direct"
-            case "Federated" if asking.federated and name == asking.federated:
+            case "Federated" if caller.federated and name == caller.federated:
                 return "direct"
             case "AWS" | "Service" | "Federated":
                 continue
             case _:
-                raise UnknownPolicyError(f"principal {kind}")
+                raise UnknownPolicyError(f"principal {principal_type}")
     return ""
 
 
@@ -160,9 +160,9 @@ def _applies(statement: Document, request: Request) -> bool:
     action = any(like(name.lower(), request.action.lower()) for name in _list(statement["Action"]))
     # A trust policy names no resource: it stands on the role that is meant.
     resource = any(like_arn(name, request.resource) for name in _list(statement.get("Resource", "*")))
-    # Every condition is read, so that one which is not known is not passed by.
+    # All conditions are evaluated, so that an unknown one is always found.
     held = [
-        _holds(operator, key, [str(one) for one in _list(values)], request.context)
+        _holds(operator, key, [str(value) for value in _list(values)], request.context)
         for operator, keys in statement.get("Condition", {}).items()
         for key, values in keys.items()
     ]
@@ -191,7 +191,10 @@ def _known(key: str) -> None:
 @cache
 def like(pattern: str, text: str) -> bool:
     """Compare with wildcards: ``*`` is any text, ``?`` any character."""
-    parts = (".*" if one == "*" else "." if one == "?" else re.escape(one) for one in pattern)
+    parts = (
+        ".*" if character == "*" else "." if character == "?" else re.escape(character)
+        for character in pattern
+    )
     return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 
@@ -199,19 +202,22 @@ def like_arn(pattern: str, arn: str) -> bool:
     """Compare ARNs part by part: a wildcard in one part does not reach into the next."""
     if pattern == "*":
         return True
-    ours, theirs = pattern.split(":", 5), arn.split(":", 5)
-    return len(ours) == len(theirs) == 6 and all(map(like, ours, theirs))
+    pattern_parts, arn_parts = pattern.split(":", 5), arn.split(":", 5)
+    return len(pattern_parts) == len(arn_parts) == 6 and all(map(like, pattern_parts, arn_parts))
 
 
 # How an operator compares a policy's value with a request's, and whether it is a negated one.
 OPERATORS: Final[dict[str, tuple[Callable[[str, str], bool], bool]]] = {
-    "StringEquals": (lambda said, given: said == given, False),
-    "StringNotEquals": (lambda said, given: said == given, True),
+    "StringEquals": (lambda policy_value, request_value: policy_value == request_value, False),
+    "StringNotEquals": (lambda policy_value, request_value: policy_value == request_value, True),
     "StringLike": (like, False),
-    "ArnEquals": (like_arn, False),  # AWS has both names for one thing
+    "ArnEquals": (like_arn, False),  # AWS treats both alike
     "ArnLike": (like_arn, False),
-    "Bool": (lambda said, given: said.lower() == given.lower(), False),
-    "NumericLessThan": (lambda said, given: float(given) < float(said), False),
+    "Bool": (lambda policy_value, request_value: policy_value.lower() == request_value.lower(), False),
+    "NumericLessThan": (
+        lambda policy_value, request_value: float(request_value) < float(policy_value),
+        False,
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Who asks for what in one stage's account, a line a request, answered by the policies of k8s/.
+"""Requests in one stage's account, one a line, answered by the policies of k8s/.
 
 A line is ``who action resource [how ...] answer``. A resource is a bucket or an object in it, a name of
 ``NAMES``, or an ARN. It is an ordinary call in Ireland by TLS, unless `how` says something else.
@@ -99,7 +99,7 @@ ENDPOINTS: Final = {"s3": "S3", "sts": "Sts", "logs": "Logs", "ecr": "EcrApi", "
 
 
 class Row(NamedTuple):
-    """One line."""
+    """A line of the table."""
 
     who: str
     action: str
@@ -121,25 +121,25 @@ class Row(NamedTuple):
         return self._replace(how=(*self.how, word))
 
     def request(self) -> Request:
-        """Return it as AWS would see it."""
+        """Return the request as AWS receives it."""
         resource = arn(self.resource)
-        said = dict(word.partition("=")[::2] for word in self.how)
-        owner = said.pop("owner", ACCOUNT_ID if ACCOUNT_ID in resource or resource == "*" else OTHER)
+        circumstances = dict(word.partition("=")[::2] for word in self.how)
+        owner = circumstances.pop("owner", ACCOUNT_ID if ACCOUNT_ID in resource or resource == "*" else OTHER)
         principal = PEOPLE[self.who][0]
         context = {
-            "aws:SecureTransport": str("http" not in said).lower(),
+            "aws:SecureTransport": str("http" not in circumstances).lower(),
             "aws:RequestedRegion": "eu-west-1",
             "aws:ResourceAccount": owner,
         }
         if principal.account:
             context["aws:PrincipalAccount"] = principal.account
-        if said.pop("http", None) is None:
+        if circumstances.pop("http", None) is None:
             context["s3:TlsVersion"] = "1.3"
-        context |= {WORDS[name]: NAMES.get(value, value) for name, value in said.items()}
+        context |= {WORDS[name]: NAMES.get(value, value) for name, value in circumstances.items()}
         return Request(principal, self.action, resource, owner, context)
 
     def policies(self) -> tuple[str, str, str]:
-        """Return the names of the policies that are asked: the caller's, the resource's, the endpoint's."""
+        """Return the names of the policies that decide: the caller's, the resource's, the endpoint's."""
         request = self.request()
         service = self.action.partition(":")[0]
         endpoint = f"{ENDPOINTS[service]}Endpoint" if self.who in IN_PODS and service in ENDPOINTS else ""
@@ -157,11 +157,11 @@ def arn(resource: str) -> str:
 
 def policies() -> dict[str, Any]:
     """Return every policy of a stage's two stacks, by its name; the job's pods have joined its role."""
-    found: dict[str, Any] = {"anything": ANYTHING, "open": OPEN}  # whoever is not ours is open to all
+    documents: dict[str, Any] = {"anything": ANYTHING, "open": OPEN}  # whoever is not ours is open to all
     for stack in (Stack(ACCOUNT), Stack(NETWORK)):
-        found |= dict(identity_policies(stack)) | dict(resource_policies(stack))
-    found["ExecutionRole.trust"]["Statement"].append(pods_trust())
-    return found
+        documents |= dict(identity_policies(stack)) | dict(resource_policies(stack))
+    documents["ExecutionRole.trust"]["Statement"].append(pods_trust())
+    return documents
 
 
 def pods_trust() -> dict[str, Any]:
@@ -179,7 +179,7 @@ def pods_trust() -> dict[str, Any]:
 
 
 def answer(row: Row, documents: Mapping[str, Any]) -> Decision:
-    """Say what AWS would answer."""
+    """Return AWS's answer."""
     own, on_resource, endpoint = row.policies()
     return decide(
         row.request(),
@@ -190,7 +190,7 @@ def answer(row: Row, documents: Mapping[str, Any]) -> Decision:
 
 
 def _on_resource(resource: str) -> str:
-    """Return the name of the policy that stands on a resource."""
+    """Return the name of a resource's policy."""
     for bucket in BUCKETS:
         if resource.split("/", maxsplit=1)[0] == arn(bucket):
             return f"{bucket.capitalize()}Policy"

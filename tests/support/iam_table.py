@@ -1,4 +1,4 @@
-"""The table of requests: who asks for what, with what, and what AWS would answer; see ``iam_requests``."""
+"""The table of requests and AWS's answers; ``iam_requests`` explains its columns."""
 
 from typing import Final
 
@@ -76,6 +76,8 @@ submitter emr-containers:TagResource    run new-project=fruits new-stage=dev    
 submitter emr-containers:TagResource    run new-project=website new-stage=dev                      denied
 submitter emr-containers:TagResource    run                                                        denied
 submitter emr-containers:TagResource    virtual-cluster new-project=fruits new-stage=dev           denied
+submitter servicequotas:GetServiceQuota             every       allowed
+submitter servicequotas:RequestServiceQuotaIncrease every       denied
 submitter ecr:DescribeImages  repository                        allowed
 submitter ecr:PutImage        repository                        denied
 submitter s3:ListBucket       photos                            allowed

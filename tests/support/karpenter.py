@@ -1,4 +1,4 @@
-"""Karpenter's own schema of NodePools, out of its Go module, with the rules that it has in words."""
+"""Karpenter's schema of NodePools, from its Go module, with its rules in CEL."""
 
 import json
 import os
@@ -15,19 +15,19 @@ import yaml
 
 from tests.support.schemas import TAGS, TEXT, closed, faults
 
-# Auto Mode runs a Karpenter of AWS's own and does not say which: this is a recent one of the project's.
+# Auto Mode's own version of Karpenter is not published; this is a recent release of the project.
 KARPENTER: Final = ("sigs.k8s.io/karpenter", "v1.13.0", "h1:7/ZergHciATEZ/hubSe9S2fB4iYWcRZqrWIItupUjVM=")
 NODE_POOLS: Final = "pkg/apis/crds/karpenter.sh_nodepools.yaml"
 
 
 def _ours(key: str) -> bool:
-    known = ("karpenter.sh/capacity-type", "karpenter.sh/nodepool")
-    return key in known or not re.match("^([^/]+)", key)[0].endswith("karpenter.sh")  # type: ignore[index]
+    allowed = ("karpenter.sh/capacity-type", "karpenter.sh/nodepool")
+    return key in allowed or not re.match("^([^/]+)", key)[0].endswith("karpenter.sh")  # type: ignore[index]
 
 
 Rule = Callable[[Any], bool]
-# The rules that Karpenter's schema has in words (CEL), said again; those that compare with an older object
-# (oldSelf) concern updates and are left out. A rule that is not here fails `rules`.
+# The schema's CEL rules, in Python. Rules that compare with an older object (oldSelf) concern updates and are
+# left out. A rule that is missing here fails `rules`.
 RULES: Final[dict[str, Rule]] = {
     "self.all(x, has(x.schedule) == has(x.duration))": lambda self: all(
         ("schedule" in x) == ("duration" in x) for x in self
@@ -63,30 +63,30 @@ RULES: Final[dict[str, Rule]] = {
 
 
 def node_pool_faults(pool: dict[str, Any]) -> list[str]:
-    """Return what Karpenter's schema and its rules have against a NodePool."""
+    """Return the ways in which a NodePool violates Karpenter's schema and rules."""
     schema = node_pool_schema()
     return [*faults(pool, strict(schema)), *rules(pool, schema)]
 
 
 @cache
 def node_pool_schema() -> dict[str, Any]:
-    """Fetch Karpenter's module, hold it against its known sum, and return its schema of NodePools."""
-    module, version, known = KARPENTER
+    """Fetch Karpenter's module, check its checksum, and return its schema of NodePools."""
+    module, version, checksum = KARPENTER
     if shutil.which("go") is None:
         assert os.environ.get("CI") != "true", "Karpenter's schema comes as a Go module: install Go"
         pytest.skip("Karpenter's schema comes as a Go module, and there is no go")
-    # The sum stands above; no other authority need be asked, and no module of ours changed.
+    # The checksum stands above, so no checksum database is asked.
     environment = {**os.environ, "GONOSUMDB": "*", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
     command = ["go", "mod", "download", "-json", f"{module}@{version}"]
-    done = subprocess.run(
+    download = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=300, env=environment, cwd="/"
     )
-    found = json.loads(done.stdout or "{}")
-    assert "Zip" in found, found.get("Error") or done.stderr
-    assert found["Sum"] == known, f"{module}@{version} is not what it was"
-    with zipfile.ZipFile(found["Zip"]) as archive:
+    module_info = json.loads(download.stdout or "{}")
+    assert "Zip" in module_info, module_info.get("Error") or download.stderr
+    assert module_info["Sum"] == checksum, f"{module}@{version} is not what it was"
+    with zipfile.ZipFile(module_info["Zip"]) as archive:
         definition = yaml.safe_load(archive.read(f"{module}@{version}/{NODE_POOLS}"))
-    (served,) = [one for one in definition["spec"]["versions"] if one["name"] == "v1"]
+    (served,) = [version for version in definition["spec"]["versions"] if version["name"] == "v1"]
     schema: dict[str, Any] = served["schema"]["openAPIV3Schema"]
     return schema
 
@@ -103,7 +103,7 @@ def strict(schema: Any) -> Any:
     open_ended = turned.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in turned
     if isinstance(turned.get("properties"), dict) and turned.get("type") == "object" and not open_ended:
         turned["additionalProperties"] = False
-    # What every object may have; the definition leaves it to Kubernetes.
+    # The definition leaves metadata to Kubernetes.
     if "apiVersion" in turned.get("properties", {}):
         turned["properties"]["metadata"] = closed("name", name=TEXT, labels=TAGS, annotations=TAGS)
     return turned
@@ -111,9 +111,9 @@ def strict(schema: Any) -> Any:
 
 def rules(instance: Any, schema: dict[str, Any], where: str = "$") -> Iterator[str]:
     """Yield the messages of a schema's rules that an instance breaks."""
-    for one in schema.get("x-kubernetes-validations", ()):
-        if "oldSelf" not in one["rule"] and not RULES[one["rule"]](instance):
-            yield f"{where}: {one['message']}"
+    for validation in schema.get("x-kubernetes-validations", ()):
+        if "oldSelf" not in validation["rule"] and not RULES[validation["rule"]](instance):
+            yield f"{where}: {validation['message']}"
     if isinstance(instance, dict):
         for name, below in schema.get("properties", {}).items():
             if name in instance:

@@ -1,8 +1,8 @@
-"""What NetworkPolicies let through, as Kubernetes defines them ("Network Policies" in its documentation).
+"""The connections that NetworkPolicies allow ("Network Policies" in Kubernetes's documentation).
 
-A connection needs leave at both ends: of the policies that concern the pod that makes it (egress) and of
-those that concern the pod that takes it (ingress). A pod that no policy concerns may do anything. An
-``ipBlock`` is held against pods' addresses too, as EKS does.
+Both ends must allow a connection: the egress policies of the pod that opens it, and the ingress policies of
+the pod that accepts it. A pod without policies may do anything. An
+``ipBlock`` also matches pods' addresses, as in EKS.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class End:
 
 
 def allowed(policies: Iterable[Policy], source: End, target: End, port: int, protocol: str = "TCP") -> bool:
-    """Tell whether a connection comes about."""
+    """Tell whether a connection is allowed."""
     policies = list(policies)
     return _leave(policies, "Egress", source, target, port, protocol) and _leave(
         policies, "Ingress", target, source, port, protocol
@@ -32,12 +32,14 @@ def allowed(policies: Iterable[Policy], source: End, target: End, port: int, pro
 
 
 def _leave(policies: list[Policy], direction: str, own: End, other: End, port: int, protocol: str) -> bool:
-    mine = [one for one in policies if direction in one["spec"]["policyTypes"] and _concerns(one, own)]
+    pod_policies = [
+        policy for policy in policies if direction in policy["spec"]["policyTypes"] and _concerns(policy, own)
+    ]
     side = {"Egress": "to", "Ingress": "from"}[direction]
-    rules = [rule for one in mine for rule in one["spec"].get(direction.lower(), [])]
-    return not mine or any(
+    rules = [rule for policy in pod_policies for rule in policy["spec"].get(direction.lower(), [])]
+    return not pod_policies or any(
         (side not in rule or any(_peer(peer, other, own) for peer in rule[side]))
-        and ("ports" not in rule or any(_port(one, port, protocol) for one in rule["ports"]))
+        and ("ports" not in rule or any(_port(port_rule, port, protocol) for port_rule in rule["ports"]))
         for rule in rules
     )
 
@@ -52,7 +54,7 @@ def _peer(peer: dict[str, Any], other: End, own: End) -> bool:
     if "ipBlock" in peer:
         address, block = ip_address(other.address), peer["ipBlock"]
         return address in ip_network(block["cidr"]) and not any(
-            address in ip_network(one) for one in block.get("except", [])
+            address in ip_network(exception) for exception in block.get("except", [])
         )
     if other.namespace is None:
         return False
@@ -64,23 +66,23 @@ def _peer(peer: dict[str, Any], other: End, own: End) -> bool:
     return here and selects(peer.get("podSelector", {}), other.labels)
 
 
-def _port(one: dict[str, Any], port: int, protocol: str) -> bool:
-    last = one.get("endPort", one["port"])
-    return one.get("protocol", "TCP") == protocol and bool(one["port"] <= port <= last)
+def _port(port_rule: dict[str, Any], port: int, protocol: str) -> bool:
+    last = port_rule.get("endPort", port_rule["port"])
+    return port_rule.get("protocol", "TCP") == protocol and bool(port_rule["port"] <= port <= last)
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Tell whether a label selector matches; an empty one matches all."""
     if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
         return False
-    for one in selector.get("matchExpressions", []):
-        value = labels.get(one["key"])
+    for expression in selector.get("matchExpressions", []):
+        value = labels.get(expression["key"])
         matched = {
-            "In": value in one.get("values", []),
-            "NotIn": value not in one.get("values", []),
+            "In": value in expression.get("values", []),
+            "NotIn": value not in expression.get("values", []),
             "Exists": value is not None,
             "DoesNotExist": value is None,
         }
-        if not matched[one["operator"]]:
+        if not matched[expression["operator"]]:
             return False
     return True

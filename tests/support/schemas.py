@@ -1,4 +1,4 @@
-"""The manifests in k8s/ as kustomize makes them, and the schemas of Kubernetes and ACK, strictly."""
+"""The manifests in k8s/ as kustomize renders them, and strict schemas of Kubernetes and ACK."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from scripts.cloud.manifests import K8S
 STAGES: Final = ("dev", "prod")
 # The cluster's version, as in k8s/cluster.yaml.
 KUBERNETES: Final = "1.35"
-# The one of the lock file, not the machine's.
+# The lock file's kubectl, not the machine's.
 KUBECTL: Final = Path(sys.executable).with_name("kubectl")
 # ACK's VirtualCluster, spec and below. Source: aws-controllers-k8s/emrcontainers-controller,
 # config/crd/bases/emrcontainers.services.k8s.aws_virtualclusters.yaml.
@@ -52,7 +52,7 @@ ACK_VIRTUAL_CLUSTER: Final = closed(
 
 @cache
 def _rendered(folder: Path) -> list[dict[str, Any]]:
-    # Offline; kubectl has kustomize inside.
+    # kubectl contains kustomize, and needs no network for it.
     text = subprocess.run(
         [KUBECTL, "kustomize", folder], check=True, capture_output=True, text=True, timeout=60
     ).stdout
@@ -60,23 +60,23 @@ def _rendered(folder: Path) -> list[dict[str, Any]]:
 
 
 def rendered(stage: str) -> list[dict[str, Any]]:
-    """Return the objects that a stage's overlay makes."""
+    """Return the objects of a stage's overlay."""
     return deepcopy(_rendered(K8S / "overlays" / stage))
 
 
 def of_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
     """Return the objects of a kind, by name."""
-    return {one["metadata"]["name"]: one for one in objects if one["kind"] == kind}
+    return {manifest["metadata"]["name"]: manifest for manifest in objects if manifest["kind"] == kind}
 
 
 def faults(instance: Any, schema: Any) -> list[str]:
-    """Return what a JSON schema has against an instance."""
-    found = Draft202012Validator(schema).iter_errors(instance)
-    return [f"{error.json_path}: {error.message}" for error in found]
+    """Return the ways in which an instance violates a JSON schema."""
+    errors = Draft202012Validator(schema).iter_errors(instance)
+    return [f"{error.json_path}: {error.message}" for error in errors]
 
 
 def core_faults(manifest: dict[str, Any]) -> list[str]:
-    """Return what Kubernetes' own schema, of the cluster's version, has against a manifest."""
+    """Return the ways in which a manifest violates Kubernetes's schema of the cluster's version."""
     try:
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     except kubernetes_validate.ValidationError as error:

@@ -1,4 +1,4 @@
-"""The pods that Spark itself makes of a run's settings and of our templates, by its own builders.
+"""The pods that Spark's own builders make from a run's settings and pod templates.
 
 EMR's Spark does the same and adds its own: the log sidecar, its labels and mounts. The builders are Spark's
 private classes, reached through the session's JVM; no Kubernetes is asked.
@@ -18,10 +18,10 @@ from tests.support.emr_pods import Pod, template
 
 def settings(size: str) -> dict[str, str]:
     """Return the Spark settings of a run of a size, as emr/job-run.yaml gives them to EMR."""
-    asked = manifests.load("emr/job-run.yaml")
+    request = manifests.load("emr/job-run.yaml")
     chosen = SIZES[size]
     values: dict[str, Any] = {
-        **dict.fromkeys(manifests.PLACEHOLDER.findall(manifests.dump(asked)), "1"),
+        **dict.fromkeys(manifests.PLACEHOLDER.findall(manifests.dump(request)), "1"),
         "DriverCores": chosen.driver_cores,
         "DriverHeap": chosen.driver_heap,
         "DriverOverhead": chosen.driver_overhead,
@@ -30,12 +30,16 @@ def settings(size: str) -> dict[str, str]:
         "ExecutorHeap": EXECUTOR_HEAP,
         "ExecutorOverhead": EXECUTOR_OVERHEAD,
     }
-    filled = manifests.fill(asked, values)
+    filled = manifests.fill(request, values)
     configuration = filled["configurationOverrides"]["applicationConfiguration"]
-    (defaults,) = [one["properties"] for one in configuration if one["classification"] == "spark-defaults"]
+    (defaults,) = [
+        classification["properties"]
+        for classification in configuration
+        if classification["classification"] == "spark-defaults"
+    ]
     parameters = filled["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"].split()
-    given = dict(word.split("=", 1) for word in parameters if word != "--conf")
-    return {**defaults, **given}
+    submit_settings = dict(word.split("=", 1) for word in parameters if word != "--conf")
+    return {**defaults, **submit_settings}
 
 
 def pods(spark: SparkSession, folder: Path, size: str) -> dict[str, Pod]:
@@ -53,13 +57,13 @@ def pods(spark: SparkSession, folder: Path, size: str) -> dict[str, Pod]:
     driver = jvm.org.apache.spark.deploy.k8s.submit.KubernetesDriverBuilder().buildFromFeatures(
         _driver_conf(spark, conf), client
     )
-    # What the driver would have set by the time that it asks for executors.
+    # The driver sets this before it requests executors.
     conf.set("spark.driver.host", "driver")
     executor_conf = jvm.org.apache.spark.deploy.k8s.KubernetesExecutorConf(
         conf, "app", "1", jvm.scala.Some(driver.pod().pod()), 0
     )
     environment = jvm.org.apache.spark.SparkEnv.get()
-    # There is one default profile a JVM, the session's: ours for a moment, then the session's again.
+    # A JVM has one default profile, which belongs to the session and is restored below.
     profiles = getattr(getattr(jvm.org.apache.spark.resource, "ResourceProfile$"), "MODULE$")
     try:
         profiles.reInitDefaultProfile(conf)
@@ -77,17 +81,17 @@ def _driver_conf(spark: SparkSession, conf: Any) -> Any:
     nothing = getattr(getattr(jvm.scala, "None$"), "MODULE$")
     resource = jvm.org.apache.spark.deploy.k8s.submit.PythonMainAppResource("local:///opt/fruits/job/main.py")
     words = gateway.new_array(gateway.jvm.java.lang.String, 0)
-    given = (conf, "app", resource, "org.apache.spark.deploy.PythonRunner", words, nothing)
+    arguments = (conf, "app", resource, "org.apache.spark.deploy.PythonRunner", words, nothing)
     make = jvm.org.apache.spark.deploy.k8s.KubernetesDriverConf
     try:
-        return make(*given)
-    except Py4JError:  # Spark 4 has a clock besides
-        return make(*given, jvm.org.apache.spark.util.SystemClock())
+        return make(*arguments)
+    except Py4JError:  # Spark 4 also takes a clock
+        return make(*arguments, jvm.org.apache.spark.util.SystemClock())
 
 
-def _read(jvm: Any, made: Any) -> Pod:
+def _read(jvm: Any, built: Any) -> Pod:
     as_yaml = jvm.io.fabric8.kubernetes.client.utils.Serialization.asYaml
-    pod: Pod = yaml.safe_load(as_yaml(made.pod()))
-    container = yaml.safe_load(as_yaml(made.container()))
+    pod: Pod = yaml.safe_load(as_yaml(built.pod()))
+    container = yaml.safe_load(as_yaml(built.container()))
     pod["spec"]["containers"] = [container, *pod["spec"].get("containers", [])]
     return pod

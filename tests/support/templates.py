@@ -1,6 +1,6 @@
-"""CloudFormation templates as the service would see them: read, and with their functions worked out.
+"""CloudFormation templates with their functions evaluated.
 
-Only what k8s/ uses is known here; another function or another attribute is an error, not a guess.
+It knows the functions and attributes that k8s/ uses; any other is an error.
 """
 
 import re
@@ -23,7 +23,7 @@ PSEUDO: Final[Mapping[str, Any]] = {
     "AWS::NoValue": NO_VALUE,
 }
 VARIABLE: Final = re.compile(r"\$\{([^}]+)\}")
-# The property that names a resource, and its attributes; CloudFormation's reference of types has them.
+# Each type's property for its name, and its attributes (CloudFormation's resource reference).
 NAMED: Final = {
     "AWS::S3::Bucket": "BucketName",
     "AWS::ECR::Repository": "RepositoryName",
@@ -44,7 +44,7 @@ ATTRIBUTES: Final = {
 
 @cache
 def read(file: Path) -> dict[str, Any]:
-    """Read a template, its functions in their long form. It is read once: look, and change nothing."""
+    """Read a template with functions in their long form. The result is cached and must not be changed."""
     return dict(yaml_parse(file.read_text(encoding="utf-8")))
 
 
@@ -54,30 +54,34 @@ class Stack:
     def __init__(self, file: Path, region: str = "eu-west-1", **parameters: str) -> None:
         self.template = read(file)
         self.pseudo = {**PSEUDO, "AWS::Region": region}
-        known = self.template["Parameters"]
+        declared = self.template["Parameters"]
         for name, value in parameters.items():
-            allowed = [str(one) for one in known[name].get("AllowedValues", [value])]
+            allowed = [str(choice) for choice in declared[name].get("AllowedValues", [value])]
             assert value in allowed, f"{name} is one of {allowed}"
-        self.parameters = {name: parameters.get(name, str(one["Default"])) for name, one in known.items()}
+        self.parameters = {
+            name: parameters.get(name, str(parameter["Default"])) for name, parameter in declared.items()
+        }
         self.resources: dict[str, Any] = {
-            name: self.resolve(one)
-            for name, one in self.template["Resources"].items()
-            if "Condition" not in one or self._holds(one["Condition"])
+            name: self.resolve(resource)
+            for name, resource in self.template["Resources"].items()
+            if "Condition" not in resource or self._holds(resource["Condition"])
         }
         self.outputs: dict[str, str] = {
-            name: self.resolve(one["Value"]) for name, one in self.template["Outputs"].items()
+            name: self.resolve(output["Value"]) for name, output in self.template["Outputs"].items()
         }
 
     def of_type(self, kind: str) -> dict[str, Any]:
         """Return the properties of all resources of a type, by their logical names."""
         return {
-            name: one["Properties"] for name, one in self.resources.items() if one["Type"] == f"AWS::{kind}"
+            name: resource["Properties"]
+            for name, resource in self.resources.items()
+            if resource["Type"] == f"AWS::{kind}"
         }
 
     def resolve(self, value: Any) -> Any:
-        """Work out the functions in a value."""
+        """Evaluate the functions in a value."""
         if isinstance(value, list):
-            return [one for one in map(self.resolve, value) if one is not NO_VALUE]
+            return [item for item in map(self.resolve, value) if item is not NO_VALUE]
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
@@ -86,15 +90,15 @@ class Stack:
                 return self._ref(argument)
             if name.startswith("Fn::"):
                 return self._called(name.removeprefix("Fn::"), argument)
-        found = {
-            name: self.resolve(one) for name, one in value.items() if name != "Condition" or one != value
+        resolved = {
+            name: self.resolve(item) for name, item in value.items() if name != "Condition" or item != value
         }
-        return {name: one for name, one in found.items() if one is not NO_VALUE}
+        return {name: item for name, item in resolved.items() if item is not NO_VALUE}
 
     def _called(self, function: str, argument: Any) -> Any:
         match function:
             case "Sub":
-                return VARIABLE.sub(lambda found: str(self._variable(found[1])), argument)
+                return VARIABLE.sub(lambda match: str(self._variable(match[1])), argument)
             case "GetAtt":
                 return self._attribute(*argument)
             case "FindInMap":
@@ -139,7 +143,7 @@ class Stack:
 
 
 def identity_policies(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ``(name, document)`` of each policy that gives rights to a role or to whom it is attached."""
+    """Yield ``(name, document)`` of each identity policy."""
     for name, role in stack.of_type("IAM::Role").items():
         for policy in role["Policies"]:
             yield f"{name}.{policy['PolicyName']}", policy["PolicyDocument"]
@@ -148,7 +152,7 @@ def identity_policies(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def resource_policies(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ``(name, document)`` of each policy that stands on a resource."""
+    """Yield ``(name, document)`` of each resource policy."""
     for name, key in stack.of_type("KMS::Key").items():
         yield name, key["KeyPolicy"]
     for name, bucket in stack.of_type("S3::BucketPolicy").items():

@@ -1,4 +1,4 @@
-"""What a stage costs: the sums, and what status adds up of what runs."""
+"""A stage's costs: the sums, and status's costs of what runs."""
 
 import json
 from typing import Any
@@ -24,9 +24,10 @@ def node(name: str, cpu: str, memory: str, capacity: str) -> dict[str, Any]:
     }
 
 
-def pod(phase: str, *asked: tuple[str, str]) -> dict[str, Any]:
-    containers = [{"resources": {"requests": {"cpu": cpu, "memory": memory}}} for cpu, memory in asked]
-    return {"status": {"phase": phase}, "spec": {"containers": containers}}
+def pod(phase: str, *requests: tuple[str, str]) -> dict[str, Any]:
+    main, *others = [{"resources": {"requests": {"cpu": cpu, "memory": memory}}} for cpu, memory in requests]
+    sidecars = [{**container, "restartPolicy": "Always"} for container in others]
+    return {"status": {"phase": phase}, "spec": {"containers": [main], "initContainers": sidecars}}
 
 
 def test_a_node_costs_by_its_memory_and_less_on_spot() -> None:
@@ -52,9 +53,9 @@ def test_the_network_is_counted_in_its_template() -> None:
 
 
 def test_every_price_says_where_it_is_from() -> None:
-    found = [value for value in vars(prices).values() if isinstance(value, prices.Price)]
-    assert len(found) >= 10
-    for price in found:
+    all_prices = [value for value in vars(prices).values() if isinstance(value, prices.Price)]
+    assert len(all_prices) >= 10
+    for price in all_prices:
         assert price.usd > 0 and price.source and price.unit
 
 
@@ -67,7 +68,7 @@ def test_quantities_are_read_as_kubernetes_writes_them(written: str, read: float
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("assignment", "message"),
     [
         ("Nat", "give Name=Value, where Name is AuditDays, ErasureDays,"),
         ("Nothing=1", "give Name=Value"),
@@ -75,14 +76,14 @@ def test_quantities_are_read_as_kubernetes_writes_them(written: str, read: float
         ("Nat=perhaps", "Nat is one of no, yes"),
     ],
 )
-def test_a_parameter_that_no_template_takes_is_refused(given: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        stack_templates.parameters([given])
+def test_a_parameter_that_no_template_takes_is_refused(assignment: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        stack_templates.parameters([assignment])
 
 
 def test_a_parameter_goes_to_the_template_that_takes_it() -> None:
-    found = stack_templates.parameters(["Nat=yes", "PhotoDays=30"])
-    assert found == {"account.yaml": {"PhotoDays": "30"}, "network.yaml": {"Nat": "yes"}}
+    parameters = stack_templates.parameters(["Nat=yes", "PhotoDays=30"])
+    assert parameters == {"account.yaml": {"PhotoDays": "30"}, "network.yaml": {"Nat": "yes"}}
 
 
 @pytest.mark.usefixtures("standing")
@@ -91,10 +92,10 @@ def test_status_adds_up_what_runs(desk: Desk) -> None:
     desk.memory.put("nodes", [node("i-1", "8", "32Gi", "on-demand"), node("i-2", "8", "32Gi", "spot")])
     running = pod("Running", ("4", "6Gi"), ("100m", "256Mi"))
     desk.memory.put("pods", [running, running, pod("Pending", ("4", "6Gi"))])
-    found = json.loads(desk("status", "--json").out)
-    assert found["runs"][0]["name"] == "apples" and found["namespace"] == "Active"
-    assert [one["capacity"] for one in found["nodes"]] == ["on-demand", "spot"]
-    costs = found["usd_per_hour"]
+    report = json.loads(desk("status", "--json").out)
+    assert report["runs"][0]["name"] == "apples" and report["namespace"] == "Active"
+    assert [node_report["capacity"] for node_report in report["nodes"]] == ["on-demand", "spot"]
+    costs = report["usd_per_hour"]
     assert costs["nodes"] == pytest.approx(8 * 0.0535 * (1.12 + 0.67))
     assert costs["EMR"] == pytest.approx(2 * (4.1 * 0.01012 + 6.25 * 0.00111125))
     lines = desk("status").out.splitlines()

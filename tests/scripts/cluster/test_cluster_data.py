@@ -1,4 +1,4 @@
-"""cluster.sh down --delete-data: all of it goes, nothing of anybody else's, and only if that is meant."""
+"""cluster.sh down --delete-data deletes the stage's data only, and only after confirmation."""
 
 import boto3
 import pytest
@@ -25,15 +25,17 @@ def test_delete_data_deletes_every_version_and_the_key(desk: Desk) -> None:
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     logs.create_log_group(logGroupName="/aws/eks/fruits-dev/cluster")
     (key,) = boto3.client("kms").list_keys()["Keys"]
-    done = desk("down", "--yes", "--delete-data")
-    assert (done.code, done.err) == (0, "")
-    assert f"s3://{PHOTOS} is deleted: no command of the CLI does that\n  5 deleted\n" in done.out
-    assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["somebodys", ARCHIVE]
+    outcome = desk("down", "--yes", "--delete-data")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"s3://{PHOTOS} is deleted: no command of the CLI does that\n  5 deleted\n" in outcome.out
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["somebodys", ARCHIVE]
     state = boto3.client("kms").describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"]
     assert state == "PendingDeletion" and stacks() == []
     assert logs.describe_log_groups()["logGroups"] == []
     assert desk("down", "--delete-data").out.splitlines()[1] == "there is nothing to remove"
-    boto3.client("iam").delete_policy(PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy/fruits-dev-submit")  # moto's
+    boto3.client("iam").delete_policy(
+        PolicyArn=f"arn:aws:iam::{ACCOUNT}:policy/fruits-dev-submit"
+    )  # moto keeps it
     assert desk("up", "--yes").code == 0, "nothing is in the way of a new one"
 
 
@@ -41,8 +43,8 @@ def test_data_is_deleted_only_if_the_stages_name_is_typed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    done = desk("down", "--delete-data", answer="y")
-    assert done.code == 2 and done.err == "error: the answer was not 'dev': nothing was changed\n"
+    outcome = desk("down", "--delete-data", answer="y")
+    assert outcome.code == 2 and outcome.err == "error: the answer was not 'dev': nothing was changed\n"
     assert desk.cloud.virtual_clusters()[0].state == "RUNNING"
     assert desk("down", "--delete-data", answer="dev").code == 0
 
@@ -53,10 +55,10 @@ def test_data_is_deleted_only_if_the_stages_name_is_typed(
 def test_a_deletion_of_data_that_was_ended_is_said_by_up_and_goes_on(command: str, desk: Desk) -> None:
     desk.interrupt(command)
     assert desk("down", "--yes", "--delete-data").code == 130
-    done = desk("up", "--yes")
+    outcome = desk("up", "--yes")
     if command == "schedule-key-deletion":
-        says = "is PendingDeletion, a removal was left half-done: to keep the data, aws kms"
-        assert done.code == 2 and says in done.err
+        message = "is PendingDeletion, a removal was left half-done: to keep the data, aws kms"
+        assert outcome.code == 2 and message in outcome.err
     assert desk("down", "--yes", "--delete-data").code == 0
     assert boto3.client("s3").list_buckets()["Buckets"] == [] and stacks() == []
 
@@ -66,10 +68,11 @@ def test_data_stays_while_people_hold_the_policy(desk: Desk) -> None:
     policy = f"arn:aws:iam::{ACCOUNT}:policy/fruits-dev-submit"
     iam.create_user(UserName="ada")
     iam.attach_user_policy(UserName="ada", PolicyArn=policy)
-    done = desk("down", "--yes", "--delete-data")
-    assert done.code == 2
+    outcome = desk("down", "--yes", "--delete-data")
+    assert outcome.code == 2
     assert (
-        done.err == f"error: policy {policy} is attached to user ada: detach it first; nothing was changed\n"
+        outcome.err
+        == f"error: policy {policy} is attached to user ada: detach it first; nothing was changed\n"
     )
     assert desk.cloud.virtual_clusters()[0].state == "RUNNING"
 

@@ -1,4 +1,4 @@
-"""cluster.sh down: runs, half-made stages, data, and what stands in the way."""
+"""cluster.sh down: runs, incomplete stages, and obstacles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +16,15 @@ pytestmark = pytest.mark.usefixtures("standing")
 
 
 def later(desk: Desk, run: Any, polls: int) -> None:
-    """Let a run that is cancelled take so many looks at it to end."""
-    left = [polls]
+    """Let a cancelled run end after a number of polls."""
+    polls_left = [polls]
 
     def rule(request: Request) -> None:
-        if run.state == "CANCELLED" and left[0] == polls:
+        if run.state == "CANCELLED" and polls_left[0] == polls:
             run.state = "CANCEL_PENDING"
         if run.state == "CANCEL_PENDING" and "/jobruns?" in request.path:
-            left[0] -= 1
-            run.state = "CANCEL_PENDING" if left[0] > 0 else "CANCELLED"
+            polls_left[0] -= 1
+            run.state = "CANCEL_PENDING" if polls_left[0] > 0 else "CANCELLED"
 
     desk.cloud.rules.append(rule)
 
@@ -33,30 +33,30 @@ def test_runs_are_cancelled_and_waited_for_before_their_cluster_goes(desk: Desk)
     first, second, ended = desk.start("one"), desk.start("two"), desk.start("three")
     ended.state, second.state = "COMPLETED", "PENDING"
     later(desk, first, 4)
-    done = desk("down", "--yes")
-    assert (done.code, done.err) == (0, "")
-    assert f"run {first.id} (one), RUNNING: it is cancelled" in done.out and ended.id not in done.out
-    assert [line.split()[2] for line in done.commands[:3]] == [
+    outcome = desk("down", "--yes")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"run {first.id} (one), RUNNING: it is cancelled" in outcome.out and ended.id not in outcome.out
+    assert [line.split()[2] for line in outcome.commands[:3]] == [
         "cancel-job-run", "cancel-job-run", "delete-virtual-cluster",
     ]  # fmt: skip
     assert (first.state, second.state, ended.state) == ("CANCELLED", "CANCELLED", "COMPLETED")
-    assert "waiting until the runs have ended (0 min)" in done.out and desk.waited
+    assert "waiting until the runs have ended (0 min)" in outcome.out and desk.waited
 
 
 def test_a_run_that_does_not_end_keeps_its_cluster(desk: Desk) -> None:
     later(desk, desk.start("stuck"), 10_000)
-    done = desk("down", "--yes")
-    assert done.code == 1 and len(desk.waited) == 80
-    says = "error: step runs: waited 20 minutes until the runs have ended, in vain; nothing"
-    assert done.err.startswith(says)
+    outcome = desk("down", "--yes")
+    assert outcome.code == 1 and len(desk.waited) == 80
+    message = "error: step runs: waited 20 minutes until the runs have ended, in vain; nothing"
+    assert outcome.err.startswith(message)
     assert boto3.client("eks").list_clusters()["clusters"] == ["fruits-dev"]
 
 
 def test_nodes_go_before_their_cluster(desk: Desk) -> None:
     node = [{"metadata": {"name": "i-1"}}]
     desk.memory.put("nodes", [node, node, []])
-    done = desk("down", "--yes")
-    assert done.code == 0 and "waiting until the nodes are gone (0 min)" in done.out
+    outcome = desk("down", "--yes")
+    assert outcome.code == 0 and "waiting until the nodes are gone (0 min)" in outcome.out
     order = [line for line in desk.ran if "get nodes" in line or line.startswith("eksctl delete")]
     assert len(order) == 4 and order[-1].startswith("eksctl delete")
 
@@ -75,27 +75,29 @@ def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_down_goes_on(
     command: str, step: str, desk: Desk
 ) -> None:
     desk.interrupt(command)
-    done = desk("down", "--yes")
-    assert done.code == 130 and done.err.startswith(f"error: step {step}: interrupted")
-    assert done.err.endswith("./scripts/cluster.sh down --stage dev goes on from there\n")
+    outcome = desk("down", "--yes")
+    assert outcome.code == 130 and outcome.err.startswith(f"error: step {step}: interrupted")
+    assert outcome.err.endswith("./scripts/cluster.sh down --stage dev goes on from there\n")
     assert desk("down", "--yes").code == 0
-    assert [one.name for one in stacks()] == ["fruits-dev"]
+    assert [stack.name for stack in stacks()] == ["fruits-dev"]
     assert desk("status").out.count("none") >= 5
 
 
 def test_eksctls_stack_without_its_cluster_is_removed_too(desk: Desk) -> None:
     desk.memory.put("ends", "cluster")
     assert desk("down", "--yes").code == 130
-    done = desk("down", "--yes")
-    assert done.code == 0
-    assert "aws cloudformation delete-stack --stack-name eksctl-fruits-dev-cluster" in done.out
+    outcome = desk("down", "--yes")
+    assert outcome.code == 0
+    assert "aws cloudformation delete-stack --stack-name eksctl-fruits-dev-cluster" in outcome.out
 
 
 def test_a_cluster_that_cannot_be_reached_is_removed_only_if_that_is_said(desk: Desk) -> None:
     desk.memory.put("unreachable", 1000)
-    done = desk("down", "--yes")
-    assert done.code == 1 and "step namespace: kubectl does not reach EKS cluster fruits-dev (" in done.err
-    assert "say --without-kubectl, and look for what is left in EC2" in done.err
+    outcome = desk("down", "--yes")
+    assert (
+        outcome.code == 1 and "step namespace: kubectl does not reach EKS cluster fruits-dev (" in outcome.err
+    )
+    assert "say --without-kubectl, and look for what is left in EC2" in outcome.err
     desk.memory.put("objects", [])
     assert desk("down", "--yes", "--without-kubectl").code == 0
     assert boto3.client("eks").list_clusters()["clusters"] == []
@@ -110,7 +112,7 @@ def test_a_protected_cluster_is_unprotected_after_the_question(
 
 
 def protected(cluster: Callable[..., Any]) -> Callable[..., Any]:
-    """Let EKS say of a cluster what moto does not know."""
+    """Add deletion protection, which moto lacks, to EKS's answer."""
     return lambda *about: {**(cluster(*about) or {}), "deletionProtection": True}
 
 
@@ -118,24 +120,24 @@ def test_a_dry_run_shows_what_would_go_and_changes_nothing(desk: Desk) -> None:
     shown = desk("down", "--dry-run", "--delete-data")
     assert shown.code == 0 and shown.out.rstrip().endswith("dry run: nothing was changed")
     assert desk.cloud.virtual_clusters()[0].state == "RUNNING" and len(stacks()) == 3
-    done = desk("down", "--yes", "--delete-data")
-    assert [line.split()[:3] for line in shown.commands] == [line.split()[:3] for line in done.commands]
+    outcome = desk("down", "--yes", "--delete-data")
+    assert [line.split()[:3] for line in shown.commands] == [line.split()[:3] for line in outcome.commands]
 
 
 def test_a_stack_that_cannot_go_says_which_resource_keeps_it(desk: Desk) -> None:
     def refuse(line: str) -> Any:
         if "delete-stack --stack-name fruits-dev-network" not in line:
             return None
-        (stack,) = [one for one in stacks() if one.name == "fruits-dev-network"]
+        (stack,) = [stack for stack in stacks() if stack.name == "fruits-dev-network"]
         stack._add_stack_event("DELETE_FAILED", resource_status_reason="The subnet has dependencies.")
         stack.events[-1].logical_resource_id = "A"
         stack.status = "DELETE_FAILED"
         return CommandResult(0, "")
 
     desk.before.append(refuse)
-    done = desk("down", "--yes")
-    assert done.code == 6
-    assert "stack fruits-dev-network is in DELETE_FAILED: A: The subnet has dependencies; done" in done.err
+    outcome = desk("down", "--yes")
+    assert outcome.code == 6
+    assert "stack fruits-dev-network is in DELETE_FAILED: A: The subnet has dependencies; done" in outcome.err
     desk.before.clear()
     assert desk("down", "--yes").code == 0
 
@@ -148,5 +150,5 @@ def test_a_run_that_ends_before_it_is_cancelled_is_no_error(desk: Desk) -> None:
             run.state = "COMPLETED"
 
     desk.before.append(end)
-    done = desk("down", "--yes")
-    assert done.code == 0 and "it has ended meanwhile" in done.out
+    outcome = desk("down", "--yes")
+    assert outcome.code == 0 and "it has ended meanwhile" in outcome.out

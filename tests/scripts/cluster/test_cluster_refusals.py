@@ -1,4 +1,4 @@
-"""cluster.sh: what it does not begin, in one sentence; and itself, as people call it."""
+"""cluster.sh refuses wrong arguments and tools in one sentence; and the shell command itself runs."""
 
 import os
 import shutil
@@ -16,6 +16,9 @@ from tests.support.recorders.arguments import Memory
 from tests.support.recorders.desk import HERE, Desk
 
 TOOLS: Final = {"aws", "eksctl", "kubectl"}
+KUBECTL_COMMANDS: Final = (
+    *("annotate", "apply", "create", "delete", "describe", "diff", "get", "logs", "version", "wait"),
+)
 
 
 @pytest.mark.parametrize("missing", sorted(TOOLS))
@@ -28,29 +31,29 @@ def test_a_missing_tool_is_named_with_where_to_get_it(
         (tools / name).symlink_to(sys.executable)
     monkeypatch.setenv("PATH", str(tools))
     for command in ("up", "down"):
-        done = desk(command, "--yes")
-        assert done.code == 2 and done.err.startswith(
+        outcome = desk(command, "--yes")
+        assert outcome.code == 2 and outcome.err.startswith(
             f"error: {missing} not found, install it ({missing}: https"
         )
     assert desk("up", "--dry-run").code == 0, "looking needs none"
 
 
 @pytest.mark.parametrize(
-    ("tool", "version", "says"),
+    ("tool", "version", "message"),
     [
-        ("eksctl", "0.190.0", "eksctl 0.190.0 is too old, 0.195.0 or newer is needed"),
+        ("eksctl", "0.221.0", "eksctl 0.221.0 is too old, 0.222.0 or newer is needed"),
         ("kubectl", "v1.29.3", "kubectl 1.29.3 is too old, 1.34.0 or newer is needed"),
         ("kubectl", "what", "kubectl version --client -o json does not say its version"),
     ],
 )
-def test_a_tool_that_is_too_old_is_refused(tool: str, version: str, says: str, desk: Desk) -> None:
+def test_a_tool_that_is_too_old_is_refused(tool: str, version: str, message: str, desk: Desk) -> None:
     desk.memory.put(f"{tool}-version", version)
-    done = desk("up", "--yes")
-    assert done.code == 2 and done.err.startswith(f"error: {says}")
+    outcome = desk("up", "--yes")
+    assert outcome.code == 2 and outcome.err.startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (["up", "--region", "us-east-1"], 4, "region us-east-1 is not one of the EU's"),
         (["down", "--region", "eu-west-2"], 4, "region eu-west-2 is not one of the EU's"),
@@ -60,12 +63,14 @@ def test_a_tool_that_is_too_old_is_refused(tool: str, version: str, says: str, d
         (["up", "--parameter", "Nothing=1"], 2, "--parameter Nothing=1: give Name=Value"),
         (["up", "--public-access", "here"], 2, "--public-access here: 'here' does not appear to be an IPv4"),
         (["status", "--profile", "nobody"], 6, "no AWS credentials (ProfileNotFound): log in"),
-        ([], 2, "the following arguments are required: up|status|down"),
+        ([], 2, "the following arguments are required: up|check|status|down"),
     ],
 )
-def test_wrong_arguments_are_one_sentence(arguments: list[str], code: int, says: str, desk: Desk) -> None:
-    done = desk(*arguments)
-    assert done.code == code and done.err.startswith(f"error: {says}") and done.err.count("\n") == 1
+def test_wrong_arguments_are_one_sentence(arguments: list[str], code: int, message: str, desk: Desk) -> None:
+    outcome = desk(*arguments)
+    assert (
+        outcome.code == code and outcome.err.startswith(f"error: {message}") and outcome.err.count("\n") == 1
+    )
     assert desk.cloud.requests == []
 
 
@@ -76,44 +81,48 @@ def test_no_credentials_and_old_ones_are_one_sentence(
     body = b"<ErrorResponse><Error><Code>ExpiredToken</Code><Message>m</Message></Error></ErrorResponse>"
     expired = Answer(403, body, (("Content-Type", "text/xml"),))
     desk.cloud.fail_once(lambda request: request.action == "GetCallerIdentity", expired)
-    done = desk(command)
-    assert done.code == 6
-    assert done.err == "error: AWS says that the credentials have expired (GetCallerIdentity): log in again\n"
+    outcome = desk(command)
+    assert outcome.code == 6
+    assert (
+        outcome.err == "error: AWS says that the credentials have expired (GetCallerIdentity): log in again\n"
+    )
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    done = desk(command)
-    assert done.code == 6
-    says = "no AWS credentials (NoCredentialsError): log in, or name a profile with --profile"
-    assert done.err == f"error: {says}\n"
+    outcome = desk(command)
+    assert outcome.code == 6
+    message = "no AWS credentials (NoCredentialsError): log in, or name a profile with --profile"
+    assert outcome.err == f"error: {message}\n"
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
 def test_without_a_terminal_nobody_is_asked_and_nothing_is_done(command: str, desk: Desk) -> None:
     if command == "down":
         desk.build()
-    done = desk(command)
-    assert done.code == 2 and done.commands == []
-    says = "there is no terminal to ask at: say --yes to go ahead, or --dry-run to look"
-    assert done.err == f"error: {says}\n"
+    outcome = desk(command)
+    assert outcome.code == 2 and outcome.commands == []
+    message = "there is no terminal to ask at: say --yes to go ahead, or --dry-run to look"
+    assert outcome.err == f"error: {message}\n"
 
 
 def test_what_is_told_to_kubectl_is_what_the_real_one_takes(desk: Desk) -> None:
     desk("up", "--yes")
+    desk.memory.put("phases", ["Failed"])
+    desk("check")
     desk("status")
     desk("down", "--yes")
-    told = {
-        (words[words.index(one)], flag.partition("=")[0])
+    flags = {
+        (words[words.index(command)], flag.partition("=")[0])
         for tool, *words in Memory.here().calls()
         if tool == "kubectl"
-        for one in ("get", "diff", "apply", "wait", "delete", "version")
-        if one in words
+        for command in KUBECTL_COMMANDS
+        if command in words
         for flag in words
         if flag.startswith("--")
     }
-    assert len(told) > 10
+    assert len(flags) > 10
     options = subprocess.run(
         [fake_kubectl.REAL, "options"], capture_output=True, text=True, check=True
     ).stdout
-    for command, flag in told:
+    for command, flag in flags:
         helped = subprocess.run(
             [fake_kubectl.REAL, command, "--help"], capture_output=True, text=True, check=True
         )
@@ -136,10 +145,11 @@ def test_cluster_sh_itself_makes_a_stage_of_the_real_files_and_removes_it(
         return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
 
     assert str(HERE) in os.environ["PATH"] and desk.cloud is cloud
-    made = call("up", "--yes")
-    assert (made.returncode, made.stderr) == (0, "") and "stage dev is complete\n" in made.stdout
-    assert "  Successfully created/updated stack - fruits-dev\n" in made.stdout
-    again = call("up")
-    assert again.returncode == 0 and "stage dev is complete: nothing was changed" in again.stdout
-    gone = call("down", "--yes")
-    assert (gone.returncode, gone.stderr) == (0, "") and gone.stdout.splitlines()[-2] == "stage dev is down"
+    outcome = call("up", "--yes")
+    assert (outcome.returncode, outcome.stderr) == (0, "") and "stage dev is complete\n" in outcome.stdout
+    assert "  Successfully created/updated stack - fruits-dev\n" in outcome.stdout
+    second = call("up")
+    assert second.returncode == 0 and "stage dev is complete: nothing was changed" in second.stdout
+    removal = call("down", "--yes")
+    assert (removal.returncode, removal.stderr) == (0, "")
+    assert removal.stdout.splitlines()[-2] == "stage dev is down"

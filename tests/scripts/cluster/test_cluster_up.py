@@ -1,4 +1,4 @@
-"""cluster.sh up: ended at each step, refused at each step, and what it finds half-made."""
+"""cluster.sh up, interrupted at each step, refused, and with incomplete stacks."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from tests.support.recorders.emulator import stacks
 
 STAGE: Final[Any] = {"ParameterKey": "Stage", "ParameterValue": "dev"}
 GOES_ON: Final = "./scripts/cluster.sh up --stage dev goes on from there\n"
-# The command that begins each step, the step, and the steps before it.
+# Each step's first command, the step, and the steps before it.
 STEPS: Final = (
     ("deploy --stack-name fruits-dev ", "account", "nothing was done before it"),
     ("deploy --stack-name fruits-dev-network", "network", "done before it: account"),
@@ -20,6 +20,7 @@ STEPS: Final = (
     ("apply", "namespace", "done before it: account, network, cluster"),
     ("create-virtual-cluster", "virtual cluster", "done before it: account, network, cluster, namespace"),
     ("update-role-trust-policy", "trust", "account, network, cluster, namespace, virtual cluster"),
+    ("create -f -", "check", "namespace, virtual cluster, trust"),
 )
 
 
@@ -28,11 +29,11 @@ def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_up_goes_on(
     command: str, step: str, before: str, desk: Desk
 ) -> None:
     desk.interrupt(command)
-    done = desk("up", "--yes")
-    assert done.code == 130
-    assert done.err.startswith(f"error: step {step}: interrupted") and done.err.endswith(GOES_ON)
-    assert before in done.err
-    assert ("AWS may go on" in done.err) == (step in ("account", "network", "cluster", "virtual cluster"))
+    outcome = desk("up", "--yes")
+    assert outcome.code == 130
+    assert outcome.err.startswith(f"error: step {step}: interrupted") and outcome.err.endswith(GOES_ON)
+    assert before in outcome.err
+    assert ("AWS may go on" in outcome.err) == (step in ("account", "network", "cluster", "virtual cluster"))
     assert desk.is_whole()
 
 
@@ -40,15 +41,15 @@ def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_up_goes_on(
 def test_an_eksctl_that_was_ended_in_the_middle_is_mended(point: str, desk: Desk) -> None:
     desk.memory.put("ends", point)
     assert desk("up", "--yes").code == 130
-    if point == "stack":  # which then fails, as nobody is there to make what comes next
-        (left,) = [one for one in stacks() if one.name == "eksctl-fruits-dev-cluster"]
-        left.status = "ROLLBACK_COMPLETE"
+    if point == "stack":  # its creation then fails
+        (stack,) = [candidate for candidate in stacks() if candidate.name == "eksctl-fruits-dev-cluster"]
+        stack.status = "ROLLBACK_COMPLETE"
     assert desk.is_whole()
     assert len(boto3.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("command", "says", "code", "sentence"),
+    ("command", "message", "code", "sentence"),
     [
         ("deploy", "An error occurred (AccessDenied) when calling the CreateChangeSet operation: no", 6,
          "step account: aws says: An error occurred (AccessDenied) when calling the CreateChangeSet"),
@@ -63,17 +64,17 @@ def test_an_eksctl_that_was_ended_in_the_middle_is_mended(point: str, desk: Desk
     ],
 )  # fmt: skip
 def test_a_refusal_is_one_sentence_with_the_reason(
-    command: str, says: str, code: int, sentence: str, desk: Desk
+    command: str, message: str, code: int, sentence: str, desk: Desk
 ) -> None:
-    desk.refuse(command, says)
-    done = desk("up", "--yes")
-    assert done.code == code and done.err.count("\n") == 1
-    assert sentence in done.err and done.err.endswith(GOES_ON)
+    desk.refuse(command, message)
+    outcome = desk("up", "--yes")
+    assert outcome.code == code and outcome.err.count("\n") == 1
+    assert sentence in outcome.err and outcome.err.endswith(GOES_ON)
 
 
 def fail(name: str) -> None:
-    """Let a stack's creation end as CloudFormation ends one in which two resources failed."""
-    stack = next(one for one in stacks() if one.name == name)
+    """End a stack's creation as CloudFormation does when two resources fail."""
+    stack = next(candidate for candidate in stacks() if candidate.name == name)
     for resource, reason in (("Vpc", "The maximum number of VPCs is reached."), ("A", "creation cancelled")):
         stack._add_stack_event("CREATE_FAILED", resource_status_reason=reason)
         stack.events[-1].logical_resource_id = resource
@@ -90,10 +91,10 @@ def test_a_stack_that_failed_says_which_resource_and_why_and_is_made_anew(desk: 
         return CommandResult(255, "Failed to create/update the stack. Run the following command")
 
     desk.before.append(deploy)
-    done = desk("up", "--yes")
+    outcome = desk("up", "--yes")
     reason = "Vpc: The maximum number of VPCs is reached"
-    assert done.code == 6
-    assert f"step network: stack fruits-dev-network is in ROLLBACK_COMPLETE: {reason}; done" in done.err
+    assert outcome.code == 6
+    assert f"step network: stack fruits-dev-network is in ROLLBACK_COMPLETE: {reason}; done" in outcome.err
     desk.before.clear()
     again = desk("up", "--yes")
     assert again.code == 0
@@ -101,17 +102,38 @@ def test_a_stack_that_failed_says_which_resource_and_why_and_is_made_anew(desk: 
     assert [line.split()[2] for line in again.commands[:2]] == ["delete-stack", "deploy"]
 
 
+@pytest.mark.parametrize(
+    ("vcpus", "notes"),
+    [
+        (640, []),
+        (5, ["size small needs 4 vCPUs on demand for its driver", "size medium needs 4 vCPUs on demand"]),
+        (16, ["let 7 of 10 executors run"]),
+        (2, ["the quota of 2 vCPUs on demand holds no driver: size small", "holds no driver: size medium"]),
+    ],
+)
+def test_up_says_which_vcpu_quotas_are_too_small_before_it_asks(
+    vcpus: int, notes: list[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.memory.put("vcpus", vcpus)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    lines = desk("up", answer="n").out.partition("Make it?")[0].splitlines()
+    printed = [line for line in lines if line.startswith("note: ")]
+    assert len(printed) == len(notes)
+    for line, note in zip(printed, notes, strict=True):
+        assert note in line and "request-service-quota-increase" in line
+
+
 def test_a_stack_in_trouble_is_not_touched(desk: Desk) -> None:
     desk("up", "--yes")
-    next(one for one in stacks() if one.name == "fruits-dev-network").status = "UPDATE_ROLLBACK_FAILED"
-    done = desk("up", "--yes")
-    assert done.code == 6 and "aws cloudformation" not in done.out
-    assert "step network: stack fruits-dev-network is in UPDATE_ROLLBACK_FAILED" in done.err
+    next(stack for stack in stacks() if stack.name == "fruits-dev-network").status = "UPDATE_ROLLBACK_FAILED"
+    outcome = desk("up", "--yes")
+    assert outcome.code == 6 and "aws cloudformation" not in outcome.out
+    assert "step network: stack fruits-dev-network is in UPDATE_ROLLBACK_FAILED" in outcome.err
 
 
 def test_a_changed_template_or_parameter_is_deployed(desk: Desk) -> None:
     desk("up", "--yes")
-    done = desk("up", "--yes", "--parameter", "Nat=yes")
-    assert done.code == 0 and "Stage=dev Nat=yes" in done.commands[0] and len(done.commands) == 2
+    outcome = desk("up", "--yes", "--parameter", "Nat=yes")
+    assert outcome.code == 0 and "Stage=dev Nat=yes" in outcome.commands[0] and len(outcome.commands) == 2
     stacks = boto3.client("cloudformation").describe_stacks(StackName="fruits-dev-network")["Stacks"]
     assert stacks[0]["StackStatus"] == "UPDATE_COMPLETE"

@@ -35,7 +35,7 @@ def test_a_roles_name_is_shortened_as_the_aws_cli_does(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "is_trusted"),
+    ("trust_statement", "is_trusted"),
     [
         (statement(), True),
         (statement(Action=[trust.WEB_IDENTITY]), True),
@@ -50,8 +50,8 @@ def test_a_roles_name_is_shortened_as_the_aws_cli_does(name: str) -> None:
         (statement(Principal="*"), False),
     ],
 )
-def test_only_the_very_statement_is_trust(found: dict[str, Any], is_trusted: bool) -> None:
-    assert trust.is_trusted(policy(NOBODY, found), PROVIDER, SUBJECT) is is_trusted
+def test_only_the_very_statement_is_trust(trust_statement: dict[str, Any], is_trusted: bool) -> None:
+    assert trust.is_trusted(policy(NOBODY, trust_statement), PROVIDER, SUBJECT) is is_trusted
 
 
 def test_a_policy_of_one_statement_may_be_no_list() -> None:
@@ -61,9 +61,9 @@ def test_a_policy_of_one_statement_may_be_no_list() -> None:
 
 def test_statements_of_clusters_that_are_gone_are_removed_and_no_others() -> None:
     gone, other = statement(provider=f"{PROVIDER}C3"), statement(subject="system:serviceaccount:other:app")
-    found = policy(NOBODY, gone, other, statement())
-    assert trust.without_stale_statements(found, PROVIDER, SUBJECT) == policy(NOBODY, other, statement())
-    assert trust.without_stale_statements(found, None, SUBJECT) == policy(NOBODY, other)
+    document = policy(NOBODY, gone, other, statement())
+    assert trust.without_stale_statements(document, PROVIDER, SUBJECT) == policy(NOBODY, other, statement())
+    assert trust.without_stale_statements(document, None, SUBJECT) == policy(NOBODY, other)
 
 
 def test_nothing_is_removed_where_nothing_is_to_be_or_nothing_would_be_left() -> None:

@@ -15,7 +15,7 @@ from scripts.submit import ack, run_request
 from scripts.submit.run_request import Plan
 
 ROOT = Path(__file__).parents[3]
-MADE = {
+STACK_OUTPUTS = {
     "PhotosBucket": "photos",
     "ResultsBucket": "results",
     "LogsBucket": "logs",
@@ -27,18 +27,18 @@ IMAGE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/fruits-dev@sha256:" + "0" 
 
 
 def plan(size: Size = SIZES["small"], run_id: str = "monday") -> Plan:
-    arguments, _ = run_request.job_arguments((), run_id, MADE)
-    return Plan(run_id, "dev", "eu-west-1", size, "abc0123", IMAGE, MADE, arguments)
+    arguments, _ = run_request.job_arguments((), run_id, STACK_OUTPUTS)
+    return Plan(run_id, "dev", "eu-west-1", size, "abc0123", IMAGE, STACK_OUTPUTS, arguments)
 
 
 def spark(request: dict[str, Any]) -> dict[str, str]:
     """Return all Spark settings of a request, as they win."""
     words = request["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"].split()
-    given = dict(word.split("=", 1) for word in words if word != "--conf")
+    parameters = dict(word.split("=", 1) for word in words if word != "--conf")
     classes = request["configurationOverrides"]["applicationConfiguration"]
-    defaults = next(one["properties"] for one in classes if one["classification"] == "spark-defaults")
-    assert not given.keys() & defaults.keys(), "said twice"
-    return {**defaults, **given}
+    defaults = next(entry["properties"] for entry in classes if entry["classification"] == "spark-defaults")
+    assert not parameters.keys() & defaults.keys(), "a setting stands twice"
+    return {**defaults, **parameters}
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=lambda size: size.name)
@@ -56,8 +56,8 @@ def test_sizes_grow_and_each_does_its_photos_within_a_working_day() -> None:
         assert small.photos < large.photos
         assert small.cores < large.cores
         assert run_cost.hourly(small) < run_cost.hourly(large)
-    a_second = 80  # photos on one core (the README's figures: 161 on two)
-    assert all(size.photos / (size.cores * a_second) < 8 * 3600 for size in sizes)
+    photos_per_second = 80  # photos on one core (the README's figures: 161 on two)
+    assert all(size.photos / (size.cores * photos_per_second) < 8 * 3600 for size in sizes)
 
 
 def test_nothing_that_emr_does_not_support_is_set() -> None:
@@ -148,10 +148,10 @@ def test_a_request_that_emr_would_refuse_is_refused_here(change: dict[str, Any],
 
 
 def test_what_a_run_costs_is_the_sum_of_its_parts() -> None:
-    spot, demand = run_cost.hourly(SIZES["small"])
+    spot, on_demand = run_cost.hourly(SIZES["small"])
     executors, driver = 2 * 3.6, 2
-    emr = (executors + driver) * 0.01012 + (2 * 4.25 + 3.25) * 0.00111125
+    emr = (executors + driver) * 0.01012 + (2 * 4.5 + 3.5) * 0.00111125
     fee = 0.12 * (executors + driver) * 0.04788
-    assert demand == pytest.approx(emr + fee + (executors + driver) * 0.04788)
-    assert spot == pytest.approx(demand - executors * 0.04788 * 0.45)
-    assert run_cost.estimate(SIZES["small"], 1) == run_cost.estimate(SIZES["small"], 60)
+    assert on_demand == pytest.approx(emr + fee + (executors + driver) * 0.04788)
+    assert spot == pytest.approx(on_demand - executors * 0.04788 * 0.45)
+    assert run_cost.estimate_text(SIZES["small"], 1) == run_cost.estimate_text(SIZES["small"], 60)

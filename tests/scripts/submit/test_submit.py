@@ -1,4 +1,4 @@
-"""submit.sh against an emulator of AWS: from nothing to each end of a run, found again, listed, cancelled."""
+"""submit.sh against an emulator of AWS: runs that are started, followed, listed and cancelled."""
 
 import json
 import os
@@ -33,8 +33,8 @@ def is_start(request: Request) -> bool:
     return request.method == "POST" and request.path.endswith("/jobruns")
 
 
-def to_the_end(dev_stage: CloudStage, *states: str, **last: Any) -> None:
-    """Let the run go through states, one each time it is asked for; the last has more to say."""
+def schedule_states(dev_stage: CloudStage, *states: str, **last: Any) -> None:
+    """Let a run go through states, one each time it is described; ``last`` are fields of the last state."""
     dev_stage.cloud.states.extend({"state": state} for state in states[:-1])
     dev_stage.cloud.states.append({"state": states[-1], **last})
 
@@ -71,27 +71,27 @@ def test_a_run_is_followed_from_nothing_to_its_end(
 def test_a_run_with_nothing_new_ends_like_any_other(
     dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = {**line("summary", ""), **SUMMARY, "photos_per_second": None, "cores": None}
-    dev_stage.cloud.states.append({"state": "COMPLETED", "then": lambda: dev_stage.log("monday", said)})
+    summary = {**line("summary", ""), **SUMMARY, "photos_per_second": None, "cores": None}
+    dev_stage.cloud.states.append({"state": "COMPLETED", "then": lambda: dev_stage.log("monday", summary)})
     assert dev_stage.submit("--run-id", "monday") == 0
     assert "photos/second  none was read" in capsys.readouterr().out
 
 
 def test_what_is_sent_is_what_was_asked_for(dev_stage: CloudStage, tmp_path: Path) -> None:
-    where = ("--input", f"s3://{dev_stage.outputs['PhotosBucket']}/photos/2026", "--variance", "0.9")
-    assert dev_stage.submit("--run-id", "monday", "--size", "medium", "--detach", "--", *where) == 0
-    sent = next(call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun")
-    driver = sent["jobDriver"]["sparkSubmitJobDriver"]
+    job_arguments = ("--input", f"s3://{dev_stage.outputs['PhotosBucket']}/photos/2026", "--variance", "0.9")
+    assert dev_stage.submit("--run-id", "monday", "--size", "medium", "--detach", "--", *job_arguments) == 0
+    request = next(call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun")
+    driver = request["jobDriver"]["sparkSubmitJobDriver"]
     assert driver["entryPointArguments"] == [
-        *where, "--output", f"s3://{dev_stage.outputs['ResultsBucket']}/results/fruits",
+        *job_arguments, "--output", f"s3://{dev_stage.outputs['ResultsBucket']}/results/fruits",
         "--run-id", "monday", "--log-format", "json",
     ]  # fmt: skip
     assert f"spark.kubernetes.container.image={dev_stage.image}" in driver["sparkSubmitParameters"]
     assert "spark.dynamicAllocation.maxExecutors=10" in driver["sparkSubmitParameters"]
-    assert sent["executionRoleArn"] == dev_stage.outputs["ExecutionRoleArn"]
-    assert sent["tags"] == {"project": "fruits", "stage": "dev", "size": "medium"}
-    watched = sent["configurationOverrides"]["monitoringConfiguration"]
-    assert watched["cloudWatchMonitoringConfiguration"]["logGroupName"] == dev_stage.outputs["LogGroup"]
+    assert request["executionRoleArn"] == dev_stage.outputs["ExecutionRoleArn"]
+    assert request["tags"] == {"project": "fruits", "stage": "dev", "size": "medium"}
+    monitoring = request["configurationOverrides"]["monitoringConfiguration"]
+    assert monitoring["cloudWatchMonitoringConfiguration"]["logGroupName"] == dev_stage.outputs["LogGroup"]
     s3 = boto3.client("s3")
     for role in ("driver", "executor"):
         key = f"submissions/monday/{role}-pod.yaml"
@@ -103,10 +103,10 @@ def test_what_is_sent_is_what_was_asked_for(dev_stage: CloudStage, tmp_path: Pat
 def test_a_failed_run_says_why_and_what_to_do(
     dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = "java.lang.OutOfMemoryError: Java heap space"
-    to_the_end(
+    error = "java.lang.OutOfMemoryError: Java heap space"
+    schedule_states(
         dev_stage, "RUNNING", "FAILED", failure_reason="USER_ERROR", state_details="exit code 137",
-        then=lambda: dev_stage.log("monday", said, kind="stderr"),
+        then=lambda: dev_stage.log("monday", error, kind="stderr"),
     )  # fmt: skip
     assert dev_stage.submit("--run-id", "monday") == 1
     shown = capsys.readouterr()
@@ -123,7 +123,7 @@ def test_the_exit_code_is_the_jobs_own(
 ) -> None:
     assert dev_stage.submit("--run-id", "monday", "--detach") == 0
     dev_stage.log("monday", line("run_failed", reason, exit_code=code) | {"level": "error"})
-    to_the_end(dev_stage, "FAILED", failure_reason="USER_ERROR", state_details="see the log")
+    schedule_states(dev_stage, "FAILED", failure_reason="USER_ERROR", state_details="see the log")
     assert dev_stage.submit("follow", "monday") == code
     shown = capsys.readouterr()
     assert f"error: {reason}" in shown.out
@@ -133,17 +133,19 @@ def test_the_exit_code_is_the_jobs_own(
 def test_a_run_that_fails_before_its_driver_starts_says_where_to_look(
     dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    to_the_end(dev_stage, "PENDING", "FAILED", failure_reason="INTERNAL_ERROR", state_details="nothing known")
+    schedule_states(
+        dev_stage, "PENDING", "FAILED", failure_reason="INTERNAL_ERROR", state_details="nothing known"
+    )
     assert dev_stage.submit("--run-id", "monday") == 1
     assert "kubectl get events --namespace fruits" in capsys.readouterr().err
 
 
 def test_a_cancelled_run_ends_with_5(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
-    to_the_end(dev_stage, "RUNNING", "CANCEL_PENDING", "CANCELLED")
+    schedule_states(dev_stage, "RUNNING", "CANCEL_PENDING", "CANCELLED")
     assert dev_stage.submit("--run-id", "monday") == 5
-    said = capsys.readouterr().err
-    assert "error: run monday was cancelled; nothing of it is committed\n" in said
-    assert "goes on" not in said
+    stderr = capsys.readouterr().err
+    assert "error: run monday was cancelled; nothing of it is committed\n" in stderr
+    assert "goes on" not in stderr
 
 
 def test_cancel_cancels_and_waits(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +171,9 @@ def test_runs_are_listed_newest_first(dev_stage: CloudStage, capsys: pytest.Capt
 
 
 def test_json_is_one_object_a_line(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
-    to_the_end(dev_stage, "RUNNING", "COMPLETED", then=lambda: dev_stage.log("monday", "no line of ours"))
+    schedule_states(
+        dev_stage, "RUNNING", "COMPLETED", then=lambda: dev_stage.log("monday", "no line of ours")
+    )
     assert dev_stage.submit("--run-id", "monday", "--json") == 0
     events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["note", "state", "state", "ended"]
@@ -195,25 +199,25 @@ def test_acks_resource_is_printed_and_its_pod_templates_are_uploaded(
     resource = yaml.safe_load(capsys.readouterr().out)
     assert (resource["kind"], resource["metadata"]["name"]) == ("JobRun", "monday")
     listed = boto3.client("s3").list_objects_v2(Bucket=dev_stage.outputs["ResultsBucket"])["Contents"]
-    for key in (one["Key"] for one in listed):
-        where = f"s3://{dev_stage.outputs['ResultsBucket']}/{key}"
-        assert where in resource["spec"]["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"]
+    for key in (item["Key"] for item in listed):
+        url = f"s3://{dev_stage.outputs['ResultsBucket']}/{key}"
+        assert url in resource["spec"]["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"]
     assert len(listed) == 2
     assert not dev_stage.cloud.runs()
 
 
 def test_the_shell_command_answers(dev_stage: CloudStage) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [ROOT / "scripts" / "submit.sh", "--run-id", "monday", "--detach"],
         capture_output=True, text=True, check=False, env=dict(os.environ),
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "started: ./scripts/submit.sh follow monday\n"
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == "started: ./scripts/submit.sh follow monday\n"
     assert len(dev_stage.cloud.runs()) == 1
 
 
 def test_help_tells_readers_of_the_table_what_the_readme_tells(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         submit.main(["--help"])
-    told = re.findall(r"^  (--(?:jars|conf) .+)$", capsys.readouterr().out, flags=re.MULTILINE)
-    assert len(told) == 3 and "\n".join(told) in (ROOT / "k8s" / "README.md").read_text()
+    options = re.findall(r"^  (--(?:jars|conf) .+)$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert len(options) == 3 and "\n".join(options) in (ROOT / "k8s" / "README.md").read_text()

@@ -91,29 +91,32 @@ def test_two_virtual_clusters_are_asked_about(
 def test_no_virtual_cluster_is_said(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
     boto3.client("emr-containers").delete_virtual_cluster(id=dev_stage.virtual_cluster)
     sentence = refused(dev_stage, capsys, 2)
-    says = "no virtual cluster runs on EKS cluster fruits-dev: make it with ./scripts/cluster.sh up"
-    assert says in sentence
+    expected = "no virtual cluster runs on EKS cluster fruits-dev: make it with ./scripts/cluster.sh up"
+    assert expected in sentence
 
 
 def test_no_stack_is_said(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
     assert not cloud.runs()
     assert submit.main(["--stage", "prod"]) == 2
-    said = "there is no stack fruits-prod in eu-west-1: make it with ./scripts/cluster.sh up --stage prod"
-    assert capsys.readouterr().err == f"error: {said}\n"
+    message = "there is no stack fruits-prod in eu-west-1: make it with ./scripts/cluster.sh up --stage prod"
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_the_newest_image_is_taken_unless_a_tag_or_digest_is_named(
     dev_stage: CloudStage, tmp_path: Path
 ) -> None:
     newer = push(dev_stage.outputs["RepositoryName"], "newer")
-    for backend in _images():
-        backend.image_pushed_at = 2_000_000_000 if backend.image_tag == "newer" else 1_000_000_000
-    for wanted in ((), ("--image", "abc123"), ("--image", newer)):
-        assert dev_stage.submit("--detach", *wanted) == 0
-    sent = [call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun"]
-    used = [one["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"].split()[1] for one in sent]
+    for image in _images():
+        image.image_pushed_at = 2_000_000_000 if image.image_tag == "newer" else 1_000_000_000
+    for image_option in ((), ("--image", "abc123"), ("--image", newer)):
+        assert dev_stage.submit("--detach", *image_option) == 0
+    requests = [call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun"]
+    parameters = [
+        request["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"] for request in requests
+    ]
+    images = [words.split()[1] for words in parameters]
     repository = dev_stage.outputs["RepositoryUri"]
-    assert used == [
+    assert images == [
         f"spark.kubernetes.container.image={image}"
         for image in (f"{repository}@{newer}", dev_stage.image, f"{repository}@{newer}")
     ]
@@ -182,8 +185,8 @@ def test_a_refused_start_is_said_and_can_be_tried_again(
     )
     dev_stage.cloud.fail_once(is_start, refusal)
     assert dev_stage.submit("--run-id", "monday") == 6
-    said = capsys.readouterr().err
-    assert "AWS refuses StartJobRun (ValidationException): role is not assumable" in said
+    stderr = capsys.readouterr().err
+    assert "AWS refuses StartJobRun (ValidationException): role is not assumable" in stderr
     assert not dev_stage.cloud.runs()
     assert dev_stage.submit("--run-id", "monday", "--detach") == 0
 
@@ -193,12 +196,12 @@ def test_a_start_that_nobody_answers_says_how_to_go_on(
 ) -> None:
     dev_stage.cloud.rules.append(lambda request: Answer(None) if is_start(request) else None)
     assert dev_stage.submit("--run-id", "monday") == 6
-    said = capsys.readouterr().err
-    assert "the same command with --run-id monday starts it once and no more" in said
+    stderr = capsys.readouterr().err
+    assert "the same command with --run-id monday starts it once and no more" in stderr
 
 
 def test_a_reader_that_goes_away_is_no_traceback(dev_stage: CloudStage) -> None:
     assert dev_stage.submit("--run-id", "monday", "--detach") == 0
     command = f"{sys.executable} {ROOT}/scripts/submit/__main__.py list | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in process.stderr

@@ -1,4 +1,4 @@
-"""A run's name stands for one run: sent twice, lost on the way, or taken already."""
+"""A run's name stands for one run: sent twice, lost on the way, or used already."""
 
 import json
 

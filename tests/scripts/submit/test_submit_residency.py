@@ -18,10 +18,10 @@ DIGEST = "sha256:" + "0" * 64
 def test_a_bucket_outside_the_eu_is_refused_with_4(
     dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], region: str, option: str
 ) -> None:
-    where: Any = (
+    configuration: Any = (
         {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     )
-    boto3.client("s3", region_name=region).create_bucket(Bucket="far-away", **where)
+    boto3.client("s3", region_name=region).create_bucket(Bucket="far-away", **configuration)
     sentence = refused(dev_stage, capsys, 4, "--", option, "s3://far-away/photos")
     assert f"bucket 'far-away' is in {region}" in sentence
 
@@ -35,8 +35,8 @@ def test_a_region_outside_the_eu_is_refused_with_4(
 def test_a_region_that_the_job_excludes_is_refused_with_4(
     dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refused(dev_stage, capsys, 4, "--", "--regions", "eu-central-1")
-    assert "region eu-west-1 is not among eu-central-1" in said
+    message = refused(dev_stage, capsys, 4, "--", "--regions", "eu-central-1")
+    assert "region eu-west-1 is not among eu-central-1" in message
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,6 @@ def test_a_place_in_the_eu_that_the_role_may_not_use_is_warned_of(
         Bucket="elsewhere", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
     )
     assert dev_stage.submit("--detach", "--", "--output", "s3://elsewhere/results") == 0
-    said = capsys.readouterr().err
-    assert "warning: the job's role has no rights to s3://elsewhere/results" in said
-    assert said.count("warning") == 1
+    message = capsys.readouterr().err
+    assert "warning: the job's role has no rights to s3://elsewhere/results" in message
+    assert message.count("has no rights") == 1

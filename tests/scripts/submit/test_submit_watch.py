@@ -1,18 +1,20 @@
 """While a run is watched: Ctrl-C is asked about, a lost line is waited for, and the way back is told."""
 
+import json
 import os
 import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from scripts.submit import __main__ as submit
-from tests.scripts.submit.test_submit import is_start, to_the_end
+from tests.scripts.submit.test_submit import is_start, schedule_states
 from tests.support.aws_emulator import Answer, Request
 from tests.support.cloud_stage import CloudStage, line
 
@@ -67,9 +69,9 @@ def test_only_watching_stops_unless_somebody_says_c(
     monkeypatch.setattr("builtins.input", answer)
     dev_stage.cloud.states += [{"state": "PENDING"}, {"state": "RUNNING"}]
     assert submit.main(["--run-id", "monday"], wait=Interrupt()) == 130
-    said = capsys.readouterr().err
-    assert ("cancel run monday (c), or only stop watching (Enter)?" in said) == is_terminal
-    assert "it goes on: ./scripts/submit.sh follow monday" in said
+    stderr = capsys.readouterr().err
+    assert ("cancel run monday (c), or only stop watching (Enter)?" in stderr) == is_terminal
+    assert "it goes on: ./scripts/submit.sh follow monday" in stderr
     assert dev_stage.cloud.runs()[0].state != "CANCELLED"
 
 
@@ -85,10 +87,10 @@ def test_a_real_terminal_is_asked(dev_stage: CloudStage) -> None:
     os.close(its)
     try:
         assert process.stdout is not None
-        said = ""
-        while "RUNNING" not in said:
-            said = process.stdout.readline()
-            assert said, "it ended before it watched"
+        line_text = ""
+        while "RUNNING" not in line_text:
+            line_text = process.stdout.readline()
+            assert line_text, "it ended before it watched"
         process.send_signal(signal.SIGINT)
         os.write(ours, b"c\n")
         rest = process.stdout.read()
@@ -108,12 +110,12 @@ def test_a_lost_network_is_waited_for(dev_stage: CloudStage, capsys: pytest.Capt
         return request.method == "GET" and "/jobruns/" in request.path
 
     dev_stage.cloud.fail_once(described, *lost)
-    to_the_end(dev_stage, "RUNNING", "COMPLETED")
+    schedule_states(dev_stage, "RUNNING", "COMPLETED")
     assert dev_stage.submit("--run-id", "monday") == 0
-    said = capsys.readouterr().out
-    assert said.count("AWS could not be asked") == 1
-    assert "the run goes on, and so will this" in said
-    assert "AWS answers again" in said
+    stdout = capsys.readouterr().out
+    assert stdout.count("AWS could not be asked") == 1
+    assert "the run goes on; submit.sh tries again" in stdout
+    assert "AWS answers again" in stdout
 
 
 def test_credentials_that_expire_while_watching_say_how_to_go_on(
@@ -125,9 +127,9 @@ def test_credentials_that_expire_while_watching_say_how_to_go_on(
         lambda request: expired if "/jobruns/" in request.path and not dev_stage.cloud.states else None
     )
     assert dev_stage.submit("--run-id", "monday") == 6
-    said = capsys.readouterr().err
-    assert "the run goes on: ./scripts/submit.sh follow monday" in said
-    assert "the credentials have expired" in said
+    stderr = capsys.readouterr().err
+    assert "the run goes on: ./scripts/submit.sh follow monday" in stderr
+    assert "the credentials have expired" in stderr
 
 
 def test_a_log_that_may_not_be_read_does_not_end_the_watch(
@@ -135,7 +137,7 @@ def test_a_log_that_may_not_be_read_does_not_end_the_watch(
 ) -> None:
     denied = Answer(400, b'{"__type": "AccessDeniedException", "message": "no"}')
     dev_stage.cloud.rules.append(lambda request: denied if request.action == "DescribeLogStreams" else None)
-    to_the_end(dev_stage, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
+    schedule_states(dev_stage, "RUNNING", "RUNNING", "FAILED", state_details="exceeded quota")
     assert dev_stage.submit("--run-id", "monday") == 1
     shown = capsys.readouterr()
     assert shown.out.count("the driver's log cannot be shown") == 1
@@ -178,16 +180,34 @@ def test_a_closed_terminal_says_how_to_find_the_run(
     assert dev_stage.cloud.runs()[0].state == "RUNNING"
 
 
-def test_a_line_that_is_late_is_waited_for(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("poll", [1, 5])
+def test_a_line_that_is_late_is_waited_for(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], poll: int
+) -> None:
     reason = line("run_failed", "bucket 'far' is in London", exit_code=4) | {"level": "error"}
+    failed = {"state": "FAILED", "failure_reason": "USER_ERROR"}
+    late = {**failed, "then": lambda: dev_stage.log("monday", reason)}
+    dev_stage.cloud.states += [{"state": "RUNNING"}, *[failed] * (29 // poll), late]
+    assert dev_stage.submit("--run-id", "monday", "--poll", str(poll)) == 4
+    assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
+
+
+def test_a_line_that_never_comes_is_waited_for_half_a_minute(dev_stage: CloudStage) -> None:
+    schedule_states(dev_stage, "RUNNING", "FAILED")
+    assert dev_stage.submit("--run-id", "monday", "--poll", "2") == 1
+    assert sum(dev_stage.waited) == 2 + 30
+
+
+def test_the_exit_code_of_a_driver_that_may_be_tried_again_is_the_jobs_own(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = line("run_failed", "20 of 100 photos were rejected", exit_code=3) | {"level": "error"}
     dev_stage.cloud.states += [
         {"state": "RUNNING"},
-        {"state": "FAILED", "failure_reason": "USER_ERROR"},
-        {"state": "FAILED"},
-        {"state": "FAILED", "then": lambda: dev_stage.log("monday", reason)},
+        {"state": "FAILED", "then": lambda: dev_stage.log("monday", reason, pod="spark-x-driver-x7k2p")},
     ]
-    assert dev_stage.submit("--run-id", "monday") == 4
-    assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
+    assert dev_stage.submit("--run-id", "monday", "--attempts", "3") == 3
+    assert "error: 20 of 100 photos were rejected" in capsys.readouterr().out
 
 
 def test_a_second_attempt_is_judged_by_its_own_words(
@@ -201,9 +221,9 @@ def test_a_second_attempt_is_judged_by_its_own_words(
         {"state": "FAILED", "state_details": "OOMKilled"},
     ]
     assert dev_stage.submit("--run-id", "monday") == 1
-    said = capsys.readouterr().err
-    assert "run monday failed: OOMKilled" in said
-    assert "out of memory" in said
+    stderr = capsys.readouterr().err
+    assert "run monday failed: OOMKilled" in stderr
+    assert "out of memory" in stderr
 
 
 def test_the_way_back_names_all_that_it_needs(
@@ -226,3 +246,53 @@ def test_an_interrupt_during_the_start_says_how_to_go_on(
     dev_stage.cloud.rules.append(lose)
     assert dev_stage.submit("--run-id", "monday") == 130
     assert "the same command with --run-id monday starts it once and no more" in capsys.readouterr().err
+
+
+LONG_AGO = timedelta(minutes=11)
+NOTHING_READ = line("progress", "0 of 1,560 photos", done=0)
+
+
+@pytest.mark.parametrize("lines", [[], [NOTHING_READ]], ids=["no driver", "no executor"])
+def test_a_run_without_a_photo_says_after_ten_minutes_where_to_look(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]]
+) -> None:
+    running = {"state": "RUNNING", "created_at": datetime.now(UTC) - LONG_AGO}
+    written = {**running, "then": lambda: dev_stage.log("monday", *lines)} if lines else running
+    dev_stage.cloud.states += [written, running, running, {"state": "COMPLETED"}]
+    assert dev_stage.submit("--run-id", "monday") == 0
+    stdout = capsys.readouterr().out
+    assert stdout.count("no photo after 11 minutes") == 1
+    kubectl = "kubectl --kubeconfig build/kubeconfig-dev"
+    assert f"{kubectl} -n fruits get pods\n" in stdout
+    assert f"{kubectl} -n fruits describe pods -l fruits/run=monday\n" in stdout
+    assert f"{kubectl} get nodeclaims\n" in stdout
+    assert "log group /aws/eks/fruits-dev/cluster" in stdout
+
+
+@pytest.mark.parametrize("event", [line("progress", "", done=1), line("nothing_new", "nothing new")])
+def test_a_run_that_has_read_photos_or_needs_none_is_left_alone(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], event: dict[str, Any]
+) -> None:
+    running = {"state": "RUNNING", "created_at": datetime.now(UTC) - LONG_AGO}
+    written = {**running, "then": lambda: dev_stage.log("monday", event)}
+    dev_stage.cloud.states += [written, running, {"state": "COMPLETED"}]
+    assert dev_stage.submit("--run-id", "monday") == 0
+    assert "no photo" not in capsys.readouterr().out
+
+
+def test_a_young_run_is_left_alone(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    schedule_states(dev_stage, "PENDING", "RUNNING", "COMPLETED")
+    assert dev_stage.submit("--run-id", "monday") == 0
+    assert "no photo" not in capsys.readouterr().out
+
+
+def test_the_hint_is_one_object_of_json(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    dev_stage.cloud.states += [
+        {"state": "PENDING", "created_at": datetime.now(UTC) - LONG_AGO},
+        {"state": "COMPLETED"},
+    ]
+    assert dev_stage.submit("--run-id", "monday", "--json") == 0
+    events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    (hint,) = [event for event in events if event["event"] == "hint"]
+    assert len(hint["commands"]) == 3
+    assert hint["log"] == "/aws/eks/fruits-dev/cluster"

@@ -43,11 +43,13 @@ def spark_settings(request: dict[str, Any]) -> tuple[list[str], list[str]]:
     words = shlex.split(request["jobDriver"]["sparkSubmitJobDriver"]["sparkSubmitParameters"])
     assert set(words[::2]) == {"--conf"}
     classes = request["configurationOverrides"]["applicationConfiguration"]
-    settings = dict(next(one["properties"] for one in classes if one["classification"] == "spark-defaults"))
+    settings = dict(
+        next(entry["properties"] for entry in classes if entry["classification"] == "spark-defaults")
+    )
     settings |= dict(word.split("=", 1) for word in words[1::2])
-    aside = [name for name in settings if name.startswith(KUBERNETES_ONLY)]
-    kept = [f"--conf={name}={value}" for name, value in settings.items() if name not in aside]
-    return kept, aside
+    kubernetes_only = [name for name in settings if name.startswith(KUBERNETES_ONLY)]
+    arguments = [f"--conf={name}={value}" for name, value in settings.items() if name not in kubernetes_only]
+    return arguments, kubernetes_only
 
 
 def spark_submit() -> Path:
@@ -64,10 +66,10 @@ def test_the_request_that_was_sent_runs_on_photos_and_writes_where_it_says(
         key = f"photos/{photo.parent.parent.name}/{photo.parent.name}/{photo.name}"
         s3.put_object(Bucket=dev_stage.outputs["PhotosBucket"], Key=key, Body=photo.read_bytes())
     assert dev_stage.submit("--run-id", "monday", "--detach", "--", "--components", "7") == 0
-    request = next(one.request for one in calls(tmp_path / "api-calls") if one.operation == "StartJobRun")
+    request = next(call.request for call in calls(tmp_path / "api-calls") if call.operation == "StartJobRun")
 
-    settings, aside = spark_settings(request)
-    assert aside, "the list of what is set aside names nothing that is there"
+    settings, kubernetes_only = spark_settings(request)
+    assert kubernetes_only, "KUBERNETES_ONLY names no setting of the request"
     assert {"--conf=spark.executorEnv.AWS_REGION=eu-west-1", "--conf=spark.task.maxFailures=8"} <= {*settings}
     driver = request["jobDriver"]["sparkSubmitJobDriver"]
     entry = driver["entryPoint"]
@@ -76,26 +78,28 @@ def test_the_request_that_was_sent_runs_on_photos_and_writes_where_it_says(
     # The checks of requests are for submit.sh; a worker would also take their folder for a place of modules.
     monkeypatch.delenv("PYTHONPATH")
     monkeypatch.delenv("API_CALLS")
-    done = subprocess.run(
+    process = subprocess.run(
         [spark_submit(), "--master", "local[2]", *settings, entry, *driver["entryPointArguments"]],
         capture_output=True, text=True, check=False, timeout=400,
         env=os.environ | {"FRUITS_CACHE": str(CACHE), "PYSPARK_PYTHON": sys.executable},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    events = [json.loads(text) for text in done.stdout.splitlines()]
+    assert process.returncode == 0, process.stderr[-3000:]
+    events = [json.loads(text) for text in process.stdout.splitlines()]
     assert {event["run_id"] for event in events} == {"monday"}
     assert events[-1]["counts"]["featurized"] == len(photos)
 
     bucket, prefix = dev_stage.outputs["ResultsBucket"], "results/fruits"
     listed = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
-    keys = [one["Key"] for page in listed for one in page["Contents"]]
+    keys = [item["Key"] for page in listed for item in page["Contents"]]
     assert f"{prefix}/runs/monday.json" in keys
-    for table, column, width in (("photos/outcome=featurized", "features", 1280), ("pca", "pca", 7)):
+    for folder, column, width in (("photos/outcome=featurized", "features", 1280), ("pca", "pca", 7)):
         rows = 0
-        for key in (one for one in keys if one.startswith(f"{prefix}/{table}/") and one.endswith(".parquet")):
+        for key in (
+            name for name in keys if name.startswith(f"{prefix}/{folder}/") and name.endswith(".parquet")
+        ):
             file = tmp_path / key.replace("/", "-")
             s3.download_file(bucket, key, str(file))
-            found = pq.read_table(file)
-            rows += len(found)
-            assert {len(row) for row in found[column].to_pylist()} == {width}
+            table = pq.read_table(file)
+            rows += len(table)
+            assert {len(row) for row in table[column].to_pylist()} == {width}
         assert rows == len(photos)

@@ -1,1 +1,1 @@
-"""Tools in place of eksctl and kubectl, which refuse what the real ones do and act on the emulator."""
+"""Stand-ins for eksctl and kubectl, which refuse what the real ones refuse and act on the emulator."""

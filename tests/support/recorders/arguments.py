@@ -1,4 +1,4 @@
-"""Command lines as eksctl and kubectl read them, both by cobra, and what the recorders remember."""
+"""Command lines as eksctl and kubectl parse them (with cobra), and the recorders' memory."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Refused(Exception):  # noqa: N818 (said to the user, as the tool says it)
-    """What a tool says on stderr before it exits with 1."""
+    """A tool's message on stderr before it exits with 1."""
 
 
 @dataclass
@@ -19,18 +19,18 @@ class Line:
     words: list[str] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
 
-    def take(self, *wanted: str) -> None:
-        """Refuse flags beside these."""
+    def take(self, *accepted: str) -> None:
+        """Refuse all flags except these."""
         for flag in self.flags:
-            if flag not in wanted:
+            if flag not in accepted:
                 raise Refused(f"Error: unknown flag: --{flag}")
 
 
 def read(arguments: Sequence[str], switches: Sequence[str], short: dict[str, str]) -> Line:
     """Read a command line; a flag that is no switch takes a value, after ``=`` or as the next word."""
-    line, left = Line(), list(arguments)
-    while left:
-        word = left.pop(0)
+    line, remaining = Line(), list(arguments)
+    while remaining:
+        word = remaining.pop(0)
         if not word.startswith("-") or word == "-":
             line.words.append(word)
             continue
@@ -40,16 +40,16 @@ def read(arguments: Sequence[str], switches: Sequence[str], short: dict[str, str
             raise Refused(f"Error: unknown shorthand flag: {word[1]!r} in {word}")
         if name in switches:
             line.flags[name] = value if equals else "true"
-        elif not equals and not left:
+        elif not equals and not remaining:
             raise Refused(f"Error: flag needs an argument: {word}")
         else:
-            line.flags[name] = value if equals else left.pop(0)
+            line.flags[name] = value if equals else remaining.pop(0)
     return line
 
 
 @dataclass(frozen=True)
 class Memory:
-    """A folder in which a recorder keeps what it was told, and finds what a test wants of it."""
+    """A folder in which recorders write down calls, and tests put settings for them."""
 
     folder: Path
 
@@ -61,26 +61,26 @@ class Memory:
         return cls(folder)
 
     def note(self, tool: str, arguments: Sequence[str]) -> None:
-        """Write down a call."""
+        """Record a call."""
         with (self.folder / "calls").open("a", encoding="utf-8") as file:
             file.write(json.dumps([tool, *arguments]) + "\n")
 
     def calls(self) -> list[list[str]]:
-        """Return the calls that were written down."""
+        """Return the recorded calls."""
         file = self.folder / "calls"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return something remembered."""
+        """Return a stored value."""
         file = self.folder / f"{name}.json"
         return json.loads(file.read_text()) if file.exists() else default
 
     def put(self, name: str, value: Any) -> None:
-        """Remember something."""
+        """Store a value."""
         (self.folder / f"{name}.json").write_text(json.dumps(value))
 
     def ends_at(self, point: str) -> None:
-        """End here as Ctrl-C does, if a test wants that, once."""
+        """Interrupt as Ctrl-C does, once, if a test has set this point."""
         if self.get("ends") == point:
             self.put("ends", None)
             raise KeyboardInterrupt

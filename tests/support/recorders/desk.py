@@ -1,4 +1,4 @@
-"""Where cluster.sh is tried: the emulator, the recorders, and commands run in this process, for speed."""
+"""cluster.sh with the emulator and the recorders; its commands run in this process, for speed."""
 
 import contextlib
 import io
@@ -27,13 +27,13 @@ from tests.support.recorders import emulator, fake_eksctl, fake_kubectl
 from tests.support.recorders.arguments import Memory
 
 HERE: Final = Path(__file__).parent
-# AWS's models are read once, and not for every command.
+# AWS's models are read once, not for every command.
 LOADERS: Final = cache(create_loader)
 DATA: Final = str(Path(awscli.__file__).parent / "data")
 
 
 class Outcome(NamedTuple):
-    """How cluster.sh ended, and what it said."""
+    """cluster.sh's exit code, stdout and stderr."""
 
     code: int
     out: str
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
     @property
     def commands(self) -> list[str]:
-        """The commands that it showed, one a line, without what they read."""
+        """The commands that it printed, without their stdin."""
         return [line[2:] for line in self.out.splitlines() if line.startswith("+ ")]
 
 
@@ -52,7 +52,7 @@ class Desk:
     cloud: Cloud
     memory: Memory
     capsys: pytest.CaptureFixture[str]
-    # Asked before a command is run, with its words; what it returns is done in place of the command.
+    # Called with each command before it runs; a returned result replaces the command's.
     before: list[Callable[[str], CommandResult | None]] = field(default_factory=list)
     after: list[Callable[[str], None]] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
@@ -75,8 +75,8 @@ class Desk:
         line = shlex.join(words)
         self.ran.append(line)
         for hook in self.before:
-            if (done := hook(line)) is not None:
-                return done
+            if (result := hook(line)) is not None:
+                return result
         tools = {"aws": _aws, "eksctl": fake_eksctl.main, "kubectl": fake_kubectl.main}
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out if shown else err):
@@ -86,10 +86,10 @@ class Desk:
         return CommandResult(code, out.getvalue(), err.getvalue())
 
     def is_whole(self) -> bool:
-        """Finish an up, and tell whether there is one of everything."""
-        done = self("up", "--yes")
-        running = [one for one in self.cloud.virtual_clusters() if one.state == "RUNNING"]
-        return "\nstage dev is complete" in done.out and len(running) == 1
+        """Run up, and tell whether the stage is complete, with one virtual cluster."""
+        outcome = self("up", "--yes")
+        running = [virtual for virtual in self.cloud.virtual_clusters() if virtual.state == "RUNNING"]
+        return "\nstage dev is complete" in outcome.out and len(running) == 1
 
     def start(self, name: str) -> Any:
         """Start a run, and return moto's."""
@@ -104,17 +104,17 @@ class Desk:
         return self.cloud.runs()[-1]
 
     def build(self) -> None:
-        """Make what ``up`` makes, without it and in less time."""
+        """Create what ``up`` creates, in less time."""
         stacks = boto3.client("cloudformation")
         parameters: Any = [{"ParameterKey": "Stage", "ParameterValue": "dev"}]
         for name, body in (("fruits-dev", ACCOUNT), ("fruits-dev-network", NETWORK)):
             stacks.create_stack(StackName=name, TemplateBody=body, Parameters=parameters)
-        made = {
-            one["OutputKey"]: one["OutputValue"]
+        stack_outputs = {
+            output["OutputKey"]: output["OutputValue"]
             for stack in stacks.describe_stacks()["Stacks"]
-            for one in stack["Outputs"]
+            for output in stack["Outputs"]
         }
-        values = {**made, "Cluster": "fruits-dev", "Stage": "dev", "PublicAccess": ["0.0.0.0/0"]}
+        values = {**stack_outputs, "Cluster": "fruits-dev", "Stage": "dev", "PublicAccess": ["0.0.0.0/0"]}
         config = manifests.dump(manifests.fill(manifests.load("cluster.yaml"), values))
         create = ["create", "cluster", "-f", "-", "--write-kubeconfig=false"]
         kubeconfig = cluster_tools.BUILD / "kubeconfig-dev"
@@ -126,6 +126,7 @@ class Desk:
             context = {"name": "fruits-dev", "context": {"cluster": arn}}
             kubeconfig.write_text(json.dumps({"current-context": "fruits-dev", "contexts": [context]}))
             assert fake_kubectl.main([*kubectl, str(manifests.K8S / "overlays/dev")], io.StringIO()) == 0
+            self.memory.put("annotations", {"fruits/checked": "2026-11-22T10:00Z"})
             trust = ["emr-containers", "update-role-trust-policy", "--cluster-name", "fruits-dev"]
             assert _aws([*trust, "--namespace", "fruits", "--role-name", "fruits-dev-job"], None) == 0
         emr = boto3.client("emr-containers")
@@ -139,20 +140,20 @@ class Desk:
             },
             tags={"project": "fruits", "stage": "dev"},
         )
-        emr.list_virtual_clusters()  # by which it gets its age
+        emr.list_virtual_clusters()  # the emulator's rule then sets its age
 
-    def refuse(self, part: str, says: str) -> None:
-        """Let the first command with some words in it fail."""
-        left = [CommandResult(255, f"\n{says}\n")]
-        self.before.append(lambda line: left.pop() if left and part in line else None)
+    def refuse(self, part: str, message: str) -> None:
+        """Let the first command that contains a text fail."""
+        results = [CommandResult(255, f"\n{message}\n")]
+        self.before.append(lambda line: results.pop() if results and part in line else None)
 
     def interrupt(self, part: str) -> None:
-        """Press Ctrl-C when the first command with some words in it has done its work."""
-        left = [True]
+        """Press Ctrl-C after the first command that contains a text."""
+        presses = [True]
 
         def press(line: str) -> None:
-            if left and part in line:
-                left.pop()
+            if presses and part in line:
+                presses.pop()
                 raise KeyboardInterrupt
 
         self.after.append(press)
@@ -160,7 +161,7 @@ class Desk:
 
 @cache
 def _driver() -> Any:
-    """Make the CLI, once: that takes a tenth of a second."""
+    """Return the CLI's driver, made once, since that takes a tenth of a second."""
     return create_clidriver()
 
 
@@ -171,26 +172,26 @@ def _aws(words: Sequence[str], _: Any) -> int:
 def sit(
     cloud: Cloud, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Desk:
-    """Sit down: the recorders are first on the PATH, templates are small ones, and nothing is there yet."""
+    """Return a desk with the recorders first on the PATH, small templates, and no stage."""
     monkeypatch.setenv("RECORDERS", str(folder / "recorders"))
     monkeypatch.setattr(cluster_tools, "BUILD", folder / "build")
-    monkeypatch.setenv("AWS_DATA_PATH", DATA)  # where the CLI keeps its own; a test's environment has lost it
+    monkeypatch.setenv("AWS_DATA_PATH", DATA)  # the CLI's own folder, which the test's environment lacks
     monkeypatch.setattr("botocore.session.create_loader", LOADERS)
     monkeypatch.setenv("PATH", PATH + os.pathsep + os.environ["PATH"])
     small = folder / "k8s"
     small.mkdir()
-    for name in ("base", "overlays", "emr", "cluster.yaml"):
+    for name in ("base", "overlays", "emr", "cluster.yaml", "smoke-pod.yaml"):
         (small / name).symlink_to(manifests.K8S / name)
     (small / "account.yaml").write_text(ACCOUNT)
     (small / "network.yaml").write_text(NETWORK)
     monkeypatch.setattr(manifests, "K8S", small)
-    cloud.rules.append(emulator.mend(cloud))
+    cloud.rules.append(emulator.corrections(cloud))
     return Desk(cloud, Memory.here(), capsys)
 
 
-# The recorders, then the real aws CLI and its Python.
+# The recorders come before the real AWS CLI and its Python.
 PATH: Final = f"{HERE}{os.pathsep}{Path(sys.executable).parent}"
-# What k8s/account.yaml and k8s/network.yaml give, and little else: moto makes these in no time.
+# Small templates with the outputs of k8s/account.yaml and k8s/network.yaml, which moto creates quickly.
 ACCOUNT: Final = """
 Parameters: {Stage: {Type: String}, PhotoDays: {Type: Number, Default: 0}}
 Resources:

@@ -1,4 +1,4 @@
-"""What cluster.sh needs of AWS and moto does not do, as rules of the emulator."""
+"""Rules of the emulator for what cluster.sh needs of AWS and moto lacks."""
 
 import json
 from collections.abc import Callable
@@ -11,35 +11,39 @@ from moto.ec2.models import ec2_backends
 from moto.kms.models import kms_backends
 
 from tests.support.aws_emulator import ACCOUNT, REGION, Answer, Cloud, Request
+from tests.support.recorders.arguments import Memory
 
 
-def mend(cloud: Cloud) -> Callable[[Request], Answer | None]:
-    """Return a rule that mends moto.
+def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
+    """Return a rule that corrects moto.
 
-    A stack that a change set makes has outputs, its keys a policy that moto can read, what is to be retained
-    is retained, and a route table does not keep its VPC. A virtual cluster has an age, can be given tags, and
-    makes room in its namespace when it is terminated.
+    A stack from a change set has outputs, and its keys have policies that moto can read. Retained
+    resources are retained, and a route table does not block its VPC. A virtual cluster has an age, accepts
+    tags, and frees its namespace when it is terminated. EC2's vCPU quotas have a value, which a test may set.
     """
     seen: set[str] = set()
 
     def rule(request: Request) -> Answer | None:
-        for one in cloud.virtual_clusters():
-            if one.id not in seen:  # moto makes them at midnight
-                seen.add(one.id)
-                one.created_at = datetime.now(UTC)
-            if one.state == "TERMINATED" and request.method == "POST":
-                one.namespace = "gone"
+        for virtual in cloud.virtual_clusters():
+            if virtual.id not in seen:  # moto sets midnight
+                seen.add(virtual.id)
+                virtual.created_at = datetime.now(UTC)
+            if virtual.state == "TERMINATED" and request.method == "POST":
+                virtual.namespace = "gone"
         if request.action == "DescribeStacks":
             _read_outputs()
         if request.action == "DeleteStack":
-            _let_go()
+            _prepare_deletion()
+        if request.action == "GetServiceQuota":
+            vcpus = Memory.here().get("vcpus", 640)
+            return Answer(200, json.dumps({"Quota": {"Value": vcpus}}).encode())
         return _tag(cloud, request)
 
     return rule
 
 
 def stacks() -> list[Any]:
-    """Return moto's stacks; their status may be set."""
+    """Return moto's stacks; a test may set their status."""
     return list(cloudformation_backends[ACCOUNT][REGION].stacks.values())
 
 
@@ -55,11 +59,11 @@ def _read_outputs() -> None:
             key.policy = json.dumps(key.policy)
 
 
-def _let_go() -> None:
+def _prepare_deletion() -> None:
     for stack in stacks():
-        for one in stack.resource_map._resource_json_map.values():
-            if one.get("DeletionPolicy") == "RetainExceptOnCreate":
-                one["DeletionPolicy"] = "Retain"
+        for resource in stack.resource_map._resource_json_map.values():
+            if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+                resource["DeletionPolicy"] = "Retain"
     tables = ec2_backends[ACCOUNT][REGION].route_tables
     for name in [name for name, table in tables.items() if not table.main_association_id]:
         del tables[name]
@@ -69,7 +73,7 @@ def _tag(cloud: Cloud, request: Request) -> Answer | None:
     path = unquote(request.path)
     if request.method != "POST" or not path.startswith("/tags/arn:aws:emr-containers:"):
         return None
-    for one in cloud.virtual_clusters():
-        if path.endswith(one.id):
-            one.tags = {**(one.tags or {}), **json.loads(request.body)["tags"]}
+    for virtual in cloud.virtual_clusters():
+        if path.endswith(virtual.id):
+            virtual.tags = {**(virtual.tags or {}), **json.loads(request.body)["tags"]}
     return Answer(200, b"{}")

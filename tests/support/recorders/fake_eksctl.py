@@ -1,4 +1,4 @@
-"""eksctl, as far as cluster.sh uses it: what it refuses, and what it makes, in the emulator.
+"""A stand-in for eksctl: it refuses what eksctl refuses, and creates clusters in the emulator.
 
 Flags, messages and the order of work are those of its sources (pkg/ctl, pkg/actions/cluster,
 pkg/eks/tasks.go) and of its issues 1967, 4662 and 7704.
@@ -25,7 +25,7 @@ STACK: Final = "{Resources: {Queue: {Type: AWS::SQS::Queue}}}"
 
 
 def main(arguments: Sequence[str], source: IO[str]) -> int:
-    """Do as eksctl does, and return its exit code."""
+    """Run eksctl's command and return the exit code."""
     memory = Memory.here()
     memory.note("eksctl", arguments)
     try:
@@ -70,13 +70,13 @@ def _create(line: Line, memory: Memory, source: IO[str]) -> None:
         clients.client("cloudformation").create_stack(StackName=f"eksctl-{name}-cluster", TemplateBody=STACK)
     except ClientError:
         stack = f"eksctl-{name}-cluster"
-        said = (
+        message = (
             f'creating CloudFormation stack "{stack}": AlreadyExistsException: Stack [{stack}] already exists'
         )
-        cross = f"2026-11-22 10:00:01 [✖]  {said}"
+        cross = f"2026-11-22 10:00:01 [✖]  {message}"
         raise Refused(f'{cross}\nError: failed to create cluster "{name}"') from None
     memory.ends_at("stack")
-    subnets = [one["id"] for one in config["vpc"]["subnets"]["private"].values()]
+    subnets = [subnet["id"] for subnet in config["vpc"]["subnets"]["private"].values()]
     clients.client("eks").create_cluster(
         name=name,
         version=config["metadata"]["version"],
@@ -94,15 +94,15 @@ def _create(line: Line, memory: Memory, source: IO[str]) -> None:
 
 
 def _check(config: Any) -> None:
-    """Refuse what eksctl would, and what is not filled in."""
+    """Refuse a configuration that eksctl refuses, or that has places not filled in."""
     for fault in faults(config, CLUSTER_CONFIG):
         raise Refused(f'Error: loading config file "-": {fault}')
     if config["metadata"].get("version") not in SUPPORTED:
         raise Refused(f"Error: invalid version, supported values: {', '.join(SUPPORTED)}")
-    if found := re.search(r"\$\{|<[A-Z]", yaml.safe_dump(config)):
-        raise Refused(f"here: {found[0]} is not filled in")
+    if place := re.search(r"\$\{|<[A-Z]", yaml.safe_dump(config)):
+        raise Refused(f"here: {place[0]} is not filled in")
     region = config["metadata"]["region"]
-    subnets = [one["id"] for one in config["vpc"]["subnets"]["private"].values()]
+    subnets = [subnet["id"] for subnet in config["vpc"]["subnets"]["private"].values()]
     try:
         boto3.client("ec2", region_name=region).describe_subnets(SubnetIds=subnets)
         boto3.client("kms", region_name=region).describe_key(KeyId=config["secretsEncryption"]["keyARN"])
@@ -122,9 +122,9 @@ def _delete(line: Line, memory: Memory, _: IO[str]) -> None:
         raise Refused("here: there are pools of nodes left, so EKS would leave a security group")
     issuer = cluster["identity"]["oidc"]["issuer"].removeprefix("https://")
     iam = clients.client("iam")
-    for one in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
-        if one["Arn"].endswith(issuer):
-            iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=one["Arn"])
+    for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+        if provider["Arn"].endswith(issuer):
+            iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider["Arn"])
     clients.client("eks").delete_cluster(name=name)
     memory.ends_at("cluster")
     clients.client("cloudformation").delete_stack(StackName=f"eksctl-{name}-cluster")

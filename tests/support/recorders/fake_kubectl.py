@@ -1,9 +1,9 @@
-"""kubectl and the API behind it, as far as cluster.sh uses them; kustomize is the real kubectl's."""
+"""A stand-in for kubectl and the cluster's API; kustomize is the real kubectl's."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
@@ -12,23 +12,24 @@ import boto3
 import yaml
 from botocore.exceptions import ClientError
 
+from tests.support.admission import refusals
 from tests.support.recorders.arguments import Line, Memory, Refused, read
+from tests.support.schemas import core_faults, of_kind
 
 REAL: Final = Path(sys.executable).with_name("kubectl")
 VERSION: Final = "v1.35.2"
-SWITCHES: Final = ("client", "server-side", "ignore-not-found", "force-conflicts")
-SHORT: Final = {"k": "kustomize", "o": "output", "l": "selector", "n": "namespace"}
+SWITCHES: Final = ("client", "server-side", "ignore-not-found", "force-conflicts", "wait", "overwrite")
+SHORT: Final = {"f": "filename", "k": "kustomize", "o": "output", "l": "selector", "n": "namespace"}
 GLOBAL: Final = ("kubeconfig", "request-timeout")
 UNREACHABLE: Final = (
     "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com: i/o timeout"
 )
-# Kinds of k8s/ that have no namespace; NodePools are known a little after the cluster is there.
+# Auto Mode installs this definition some time after the cluster.
 NODE_POOLS: Final = "nodepools.karpenter.sh"
 
 
 def main(arguments: Sequence[str], source: IO[str]) -> int:
-    """Do as kubectl does, and return its exit code."""
-    del source
+    """Run kubectl's command and return the exit code."""
     memory = Memory.here()
     memory.note("kubectl", arguments)
     try:
@@ -36,7 +37,17 @@ def main(arguments: Sequence[str], source: IO[str]) -> int:
         if line.words == ["version"]:
             print(json.dumps({"clientVersion": {"gitVersion": memory.get("kubectl-version", VERSION)}}))
             return 0
-        work = {"get": _get, "diff": _diff, "apply": _apply, "wait": _wait, "delete": _delete}
+        work: dict[str, Callable[[Line, Memory], int | None]] = {
+            "annotate": _annotate,
+            "apply": _apply,
+            "create": lambda line, memory: _create(line, memory, source.read()),
+            "delete": _delete,
+            "describe": _describe,
+            "diff": _diff,
+            "get": _get,
+            "logs": _logs,
+            "wait": _wait,
+        }
         if not line.words or line.words[0] not in work:
             raise Refused(f'error: unknown command "{" ".join(line.words)}" for "kubectl"')
         _reach(line, memory)
@@ -47,12 +58,12 @@ def main(arguments: Sequence[str], source: IO[str]) -> int:
 
 
 def _reach(line: Line, memory: Memory) -> None:
-    """Fail as kubectl does without a kubeconfig, a cluster, or a way to it."""
+    """Fail as kubectl does without a kubeconfig, a cluster, or a connection."""
     file = Path(line.flags.get("kubeconfig", ""))
     if not file.is_file():
         raise Refused(f"error: stat {file}: no such file or directory")
     config = yaml.safe_load(file.read_text())
-    (context,) = [one for one in config["contexts"] if one["name"] == config["current-context"]]
+    (context,) = [item for item in config["contexts"] if item["name"] == config["current-context"]]
     arn = context["context"]["cluster"]
     try:
         boto3.client("eks", region_name=arn.split(":")[3]).describe_cluster(name=arn.rpartition("/")[2])
@@ -65,10 +76,10 @@ def _reach(line: Line, memory: Memory) -> None:
 
 @cache
 def _kustomized(folder: str) -> str:
-    done = subprocess.run([REAL, "kustomize", folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Refused(done.stderr.strip())
-    return done.stdout
+    result = subprocess.run([REAL, "kustomize", folder], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise Refused(result.stderr.strip())
+    return result.stdout
 
 
 def _rendered(line: Line) -> list[Any]:
@@ -92,27 +103,36 @@ def _get(line: Line, memory: Memory) -> int:
             )
         print(f"customresourcedefinition.apiextensions.k8s.io/{NODE_POOLS}")
     elif kind == "namespace":
-        there = any(
-            one["kind"] == "Namespace" and one["metadata"]["name"] == line.words[2] for one in objects
-        )
-        if there:
-            print('{"status": {"phase": "Active"}}' if line.flags["output"] == "json" else "namespace/fruits")
-        elif "ignore-not-found" not in line.flags:
-            raise Refused(f'Error from server (NotFound): namespaces "{line.words[2]}" not found')
+        _print_namespace(line, memory, objects)
+    elif kind == "pod":
+        _print_phase(line.words[2], memory)
     elif kind in ("nodes", "pods"):
         items = memory.get(kind, [])
-        if items and isinstance(
-            items[0], list
-        ):  # a list for each time that it is asked for; the last one stays
+        if items and isinstance(items[0], list):  # a list for each query; the last one stays
             memory.put(kind, items[1:] or [[]])
             items = items[0]
         if line.flags["output"] == "json":
             print(json.dumps({"items": items}))
         elif items:
-            print("\n".join(f"node/{one['metadata']['name']}" for one in items))
+            print("\n".join(f"node/{item['metadata']['name']}" for item in items))
     else:
         raise Refused(f'error: the server doesn\'t have a resource type "{kind}"')
     return 0
+
+
+def _print_namespace(line: Line, memory: Memory, objects: list[Any]) -> None:
+    exists = any(
+        manifest["kind"] == "Namespace" and manifest["metadata"]["name"] == line.words[2]
+        for manifest in objects
+    )
+    if exists:
+        namespace = {
+            "metadata": {"annotations": memory.get("annotations", {})},
+            "status": {"phase": "Active"},
+        }
+        print(json.dumps(namespace) if line.flags["output"] == "json" else "namespace/fruits")
+    elif "ignore-not-found" not in line.flags:
+        raise Refused(f'Error from server (NotFound): namespaces "{line.words[2]}" not found')
 
 
 def _diff(line: Line, memory: Memory) -> int:
@@ -126,20 +146,75 @@ def _apply(line: Line, memory: Memory) -> None:
     _mine(line)
     objects = _rendered(line)
     memory.put("objects", objects)
-    for one in objects:
-        print(f"{one['kind'].lower()}/{one['metadata']['name']} serverside-applied")
+    for manifest in objects:
+        print(f"{manifest['kind'].lower()}/{manifest['metadata']['name']} serverside-applied")
 
 
 def _wait(line: Line, memory: Memory) -> None:
     line.take(*GLOBAL, "for", "timeout")
     name = line.words[1].removeprefix("namespace/")
-    if not any(one["metadata"]["name"] == name for one in memory.get("objects", [])):
+    if not any(manifest["metadata"]["name"] == name for manifest in memory.get("objects", [])):
         raise Refused(f'Error from server (NotFound): namespaces "{name}" not found')
     print(f"namespace/{name} condition met")
 
 
+def _create(line: Line, memory: Memory, text: str) -> None:
+    """Create a pod as the API server does: with its schema, the namespace's limits, and a pool for it."""
+    line.take(*GLOBAL, "filename")
+    pod, objects = yaml.safe_load(text), memory.get("objects", [])
+    for fault in (*core_faults(pod), *refusals([pod], objects)):
+        raise Refused(f"error: {fault}")
+    labels = [
+        pool["spec"]["template"]["metadata"]["labels"] for pool in of_kind(objects, "NodePool").values()
+    ]
+    wanted = {"fruits/pool": pod["spec"]["nodeSelector"]["fruits/pool"]}
+    if pod["metadata"]["namespace"] != "fruits" or wanted not in labels:
+        raise Refused("here: no pool takes the pod")
+    memory.put("pod", pod)
+    print(f"pod/{pod['metadata']['name']} created")
+
+
+def _print_phase(name: str, memory: Memory) -> None:
+    _check_pod(name, memory)
+    phases = memory.get("phases", ["Succeeded"])
+    memory.put("phases", phases[1:] or phases)
+    print(json.dumps({"status": {"phase": phases[0]}}))
+
+
+def _check_pod(name: str, memory: Memory) -> None:
+    if (memory.get("pod") or {"metadata": {"name": ""}})["metadata"]["name"] != name:
+        raise Refused(f'Error from server (NotFound): pods "{name}" not found')
+
+
+def _logs(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "namespace")
+    _check_pod(line.words[1], memory)
+    for address in memory.get("pod")["spec"]["containers"][0]["args"]:
+        state = "NOT reached" if address in memory.get("unreached", []) else "reached"
+        print(f"{state} {address}: HTTP 403")
+
+
+def _describe(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "namespace", "selector")
+    if line.words[1] == "pod":
+        _check_pod(line.words[2], memory)
+    print(f"Name: {line.words[1]}\nMessage: {memory.get('message', '')}")
+
+
+def _annotate(line: Line, memory: Memory) -> None:
+    line.take(*GLOBAL, "overwrite")
+    name, _, value = line.words[3].partition("=")
+    memory.put("annotations", {**memory.get("annotations", {}), name: value})
+    print("namespace/fruits annotated")
+
+
 def _delete(line: Line, memory: Memory) -> None:
-    line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout")
-    for one in _rendered(line):
-        print(f'{one["kind"].lower()} "{one["metadata"]["name"]}" deleted')
+    line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout", "namespace", "wait")
+    if line.words[1:2] == ["pod"]:
+        memory.put("pod", None)
+        print(f'pod "{line.words[2]}" deleted')
+        return
+    for manifest in _rendered(line):
+        print(f'{manifest["kind"].lower()} "{manifest["metadata"]["name"]}" deleted')
     memory.put("objects", [])
+    memory.put("annotations", {})

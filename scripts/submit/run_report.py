@@ -1,4 +1,4 @@
-"""Prints a run's end for submit.sh: its results and speed and an estimate of its cost, or why it failed."""
+"""Prints how a run ended: its results, its speed and an estimate of its cost, or why it failed."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-def report_outcome(submitter: "Submitter", outcome: RunOutcome) -> int:
+def print_outcome(submitter: "Submitter", outcome: RunOutcome) -> int:
     """Print how a run ended and return the exit code: the job's own, if its log has one.
 
     Raises
@@ -26,41 +26,42 @@ def report_outcome(submitter: "Submitter", outcome: RunOutcome) -> int:
     """
     run, state = outcome.run, outcome.run["state"]
     if state == "COMPLETED":
-        _completed(submitter, outcome)
+        _print_results(submitter, outcome)
         return 0
     name = submitter.name(run)
     if state == "CANCELLED":
         if submitter.options.json:
-            _print_end(outcome)
+            _print_json(outcome)
         raise CancelledError(f"run {name} was cancelled; nothing of it is committed")
+    advice = outcome.advice(submitter.diagnosis(run))
     if submitter.options.json:
-        _print_end(outcome, reason=_reason(outcome), advice=outcome.advice(), last_lines=outcome.last_lines)
+        _print_json(outcome, reason=_reason(outcome), advice=advice, last_lines=outcome.last_lines)
     elif outcome.last_lines:
         print(f"the last {len(outcome.last_lines)} lines of the driver's stderr:", file=sys.stderr)
         for line in outcome.last_lines:
             print(f"  | {line}", file=sys.stderr)
     print(f"error: run {name} failed: {_reason(outcome)}", file=sys.stderr)
-    print(f"what to do: {outcome.advice()}", file=sys.stderr)
+    print(f"what to do: {advice}", file=sys.stderr)
     return int((outcome.failure or {}).get("exit_code", RunFailedError.exit_code))
 
 
 def _reason(outcome: RunOutcome) -> str:
-    """Return the reason from the job's own log, else EMR's."""
+    """Return the reason that the job logged, else EMR's."""
     if outcome.failure and outcome.failure.get("message"):
         return str(outcome.failure["message"])
     reasons = [outcome.run.get("failureReason"), outcome.run.get("stateDetails")]
     return ": ".join(str(reason) for reason in reasons if reason) or "EMR gives no reason"
 
 
-def _completed(submitter: "Submitter", outcome: RunOutcome) -> None:
+def _print_results(submitter: "Submitter", outcome: RunOutcome) -> None:
     summary: dict[str, Any] = outcome.summary or {}
     size = SIZES.get(outcome.run.get("tags", {}).get("size", ""))
-    cost = run_cost.estimate(size, outcome.seconds) if size else "unknown"
+    cost = run_cost.estimate_text(size, outcome.seconds) if size else "unknown"
     if submitter.options.json:
-        _print_end(outcome, cost=cost, output=summary.get("output"))
+        _print_json(outcome, cost=cost, output=summary.get("output"))
         return
-    took = f"{outcome.seconds / 60:.1f} minutes"
-    lines = [("run", submitter.name(outcome.run)), ("took", took), ("cost", cost)]
+    duration = f"{outcome.seconds / 60:.1f} minutes"
+    lines = [("run", submitter.name(outcome.run)), ("took", duration), ("cost", cost)]
     if {"counts", "model", "output", "record", "photos_per_second", "cores"} <= summary.keys():
         counts, model, output = summary["counts"], summary["model"], summary["output"]
         record = store.join(output, summary["record"])
@@ -79,6 +80,6 @@ def _completed(submitter: "Submitter", outcome: RunOutcome) -> None:
         print(f"{name:<14} {value}")
 
 
-def _print_end(outcome: RunOutcome, **fields: object) -> None:
-    last = {"event": "ended", "state": outcome.run["state"], "seconds": round(outcome.seconds)}
-    print(json.dumps({**last, "run": outcome.run["id"], **fields}), flush=True)
+def _print_json(outcome: RunOutcome, **fields: object) -> None:
+    event = {"event": "ended", "state": outcome.run["state"], "seconds": round(outcome.seconds)}
+    print(json.dumps({**event, "run": outcome.run["id"], **fields}), flush=True)
