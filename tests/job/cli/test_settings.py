@@ -43,6 +43,7 @@ OPTIONS: Final[dict[str, tuple[str, str, Any, str, str]]] = {
 }
 SWITCHES: Final = {
     "--standardize": "standardize",
+    "--all-files": "all_files",
     "--prune": "prune",
     "--retry-rejected": "retry_rejected",
     "--overwrite": "overwrite",
