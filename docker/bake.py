@@ -1,7 +1,7 @@
 """Put the verified weights and the converted network into a folder of the image, at build time.
 
 Usage: ``bake.py CACHE TARGET``. The cache outlives builds, so that a change of the job's code does not
-convert the network again; what is taken from it is verified like anything else.
+convert the network again; files from the cache are verified like any others.
 """
 
 import os
@@ -13,11 +13,11 @@ from typing import Final
 from job.network import backbone
 from job.network.weights import FINGERPRINT
 
-WHEN: Final = 0  # one time for all builds: the same network is the same layer
+MODIFIED: Final = 0  # every build gives the files this time, so that the same network is the same layer
 
 
 def bake(cache: Path, target: Path) -> None:
-    """Copy what both engines need from a cache, which is filled first, into an image's folder."""
+    """Fill a cache with the files of both engines, and copy them to a folder of the image."""
     for engine in ("tensorflow", "litert"):
         network = backbone.load(engine, None, cache)
         print(f"{network.name}: from {network.source}")
@@ -26,8 +26,8 @@ def bake(cache: Path, target: Path) -> None:
         (file,) = cache.glob(pattern)
         copy = Path(shutil.copyfile(file, target / file.name))
         copy.chmod(0o444)
-        os.utime(copy, (WHEN, WHEN))
-    os.utime(target, (WHEN, WHEN))
+        os.utime(copy, (MODIFIED, MODIFIED))
+    os.utime(target, (MODIFIED, MODIFIED))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Runs inside an image for docker/check.py, on the image's Python, and prints facts as one JSON object.
+"""Runs inside an image, on its Python, for docker/check.py, and prints facts as one JSON object.
 
-As root in a container without rights or network: nothing is hidden from it, and it can change nothing. Its
-argument is what is asked: ``base``, ``contents``, or ``packages``, with the lock file on stdin.
+It runs as a root that may read everything and change nothing, without a network. The argument names the
+facts: ``base``, ``image``, or ``packages``, which reads the lock file from stdin.
 """
 
 import base64
@@ -18,10 +18,10 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, Final
 
-OURS: Final = Path("/opt/fruits")
-SITE: Final = OURS / "venv/lib/python3.11/site-packages"
-CACHE: Final = OURS / "cache"
-# EMR mounts over these, so whatever an image has there is not there in a pod.
+FRUITS: Final = Path("/opt/fruits")
+SITE_PACKAGES: Final = FRUITS / "venv/lib/python3.11/site-packages"
+CACHE: Final = FRUITS / "cache"
+# EMR mounts volumes over these folders, so a pod does not see an image's files there.
 MOUNTED_OVER: Final = (
     "/home/hadoop",
     "/tmp",  # noqa: S108
@@ -30,104 +30,107 @@ MOUNTED_OVER: Final = (
     "/var/log/spark/user",
     "/var/log/spark/apps",
 )
-SECRET_FILES: Final = {".netrc", "pip.conf", "credentials", "config.json", ".pgpass", "id_rsa", "id_ed25519"}
+SECRET_NAMES: Final = {".netrc", "pip.conf", "credentials", "config.json", ".pgpass", "id_rsa", "id_ed25519"}
 SECRET_TEXT: Final = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY|\b(AKIA|ASIA)[0-9A-Z]{16}\b|(?i:aws_secret_access_key)\s*[=:]"
 )
-# Parts of packages that the image leaves out.
-LEFT_OUT: Final = ("clang/", "pyarrow/include/", "pyarrow/tests/", "tensorflow/include/")
+# The Dockerfile removes these parts of packages.
+REMOVED_PARTS: Final = ("clang/", "pyarrow/include/", "pyarrow/tests/", "tensorflow/include/")
 MATERIALS: Final = ("sbom.cdx.json", "licences.txt")
 
 
-def normal(name: str) -> str:
-    """Return a distribution's name as comparisons want it (PEP 503)."""
+def normalised_name(name: str) -> str:
+    """Return a distribution's name in the form that can be compared (PEP 503)."""
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def locked(lock: str) -> dict[str, str]:
-    """Return name → version of what a lock file names for this machine."""
-    from packaging.requirements import Requirement  # noqa: PLC0415 (not in the base)
+def locked_versions(lock: str) -> dict[str, str]:
+    """Return name → version of the packages that a lock file has for this machine."""
+    from packaging.requirements import Requirement  # noqa: PLC0415 (the base lacks it)
 
     lines = lock.replace("\\\n", " ").splitlines()
-    wanted = [Requirement(line.split(" --hash")[0]) for line in lines if line and line[0].isalnum()]
-    here = [one for one in wanted if one.marker is None or one.marker.evaluate()]
-    return {normal(one.name): next(iter(one.specifier)).version for one in here}
+    every = [Requirement(line.split(" --hash")[0]) for line in lines if line and line[0].isalnum()]
+    wanted = [package for package in every if package.marker is None or package.marker.evaluate()]
+    return {normalised_name(package.name): next(iter(package.specifier)).version for package in wanted}
 
 
-def recorded(distributions: list[metadata.Distribution]) -> dict[Path, str]:
-    """Return file → digest of what packages' wheels brought; a file without a digest has an empty one."""
-    found = {}
-    for one in distributions:
-        for name, digest, _ in csv.reader((one.read_text("RECORD") or "").splitlines()):
-            if not name.startswith(("../", *LEFT_OUT)):  # scripts are rewritten at installation
-                found[Path(str(one.locate_file(name)))] = digest
-    return found
+def recorded_digests(distributions: list[metadata.Distribution]) -> dict[Path, str]:
+    """Return file → digest as the packages' wheels record them; a digest may be empty."""
+    digests = {}
+    for distribution in distributions:
+        for name, digest, _ in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+            if not name.startswith(("../", *REMOVED_PARTS)):  # pip rewrites scripts
+                digests[Path(str(distribution.locate_file(name)))] = digest
+    return digests
 
 
-def strange(known: dict[Path, str]) -> list[str]:
-    """Return files in site-packages that no package installed: Python may run them at start."""
-    there = (Path(name) for name in files(str(SITE)))
-    return [str(path) for path in there if path not in known and path.parent.name != "__pycache__"]
+def unrecorded_files(digests: dict[Path, str]) -> list[str]:
+    """Return files in site-packages that belong to no package: Python may run them when it starts."""
+    paths = (Path(name) for name in files_below(str(SITE_PACKAGES)))
+    return [str(path) for path in paths if path not in digests and path.parent.name != "__pycache__"]
 
 
-def altered(known: dict[Path, str]) -> list[str]:
-    """Return the files of packages that are not, or no longer, as their wheels brought them."""
+def altered_files(digests: dict[Path, str]) -> list[str]:
+    """Return files of packages that are missing or differ from their recorded digest."""
 
     def is_altered(file: Path) -> bool:
         if not file.is_file():
             return True
         with file.open("rb") as source:
-            found = hashlib.file_digest(source, "sha256").digest()
-        return known[file] != "sha256=" + base64.urlsafe_b64encode(found).decode().rstrip("=")
+            digest = hashlib.file_digest(source, "sha256").digest()
+        return digests[file] != "sha256=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
-    hashed = [file for file, digest in known.items() if digest]
+    files = [file for file, digest in digests.items() if digest]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [str(file) for file, wrong in zip(hashed, pool.map(is_altered, hashed)) if wrong]  # noqa: B905
+        return [str(file) for file, altered in zip(files, pool.map(is_altered, files)) if altered]  # noqa: B905
 
 
-def files(*folders: str) -> list[str]:
-    """Return every file below some folders, which need not exist."""
+def files_below(*folders: str) -> list[str]:
+    """Return all files below some folders, which need not exist."""
     return [
-        str(Path(where) / name) for folder in folders for where, _, names in os.walk(folder) for name in names
+        str(Path(parent) / name)
+        for folder in folders
+        for parent, _, names in os.walk(folder)
+        for name in names
     ]
 
 
-def special() -> list[str]:
+def setuid_files() -> list[str]:
     """Return all setuid and setgid files of the image."""
-    found = []
-    for where, folders, names in os.walk("/"):
-        if where == "/":
+    paths = []
+    for parent, folders, names in os.walk("/"):
+        if parent == "/":
             folders[:] = [name for name in folders if name not in ("proc", "sys", "dev")]
         for name in names:
-            mode = os.lstat(Path(where) / name).st_mode
+            mode = os.lstat(Path(parent) / name).st_mode
             if stat.S_ISREG(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
-                found.append(str(Path(where) / name))
-    return found
+                paths.append(str(Path(parent) / name))
+    return paths
 
 
-def weights() -> str:
+def weights_fingerprint() -> str:
     """Return the fingerprint of the weights."""
-    import numpy as np  # noqa: PLC0415 (not in the base)
+    import numpy as np  # noqa: PLC0415 (the base lacks it)
 
     digest = hashlib.sha256()
     try:
         (file,) = CACHE.glob("mobilenet_v2-*.npz")
         with np.load(file, allow_pickle=False) as arrays:
-            for name in arrays.files:  # in their order, as the job reads them
+            for name in arrays.files:  # in the file's order, as the job does
                 digest.update(arrays[name].astype("<f4").tobytes())
-    except Exception as error:  # noqa: BLE001 (a finding: on a corrupt file NumPy raises most of what there is)
+    except Exception as error:  # noqa: BLE001 (reported; a corrupt file makes NumPy raise almost anything)
         return f"unreadable: {error!r}"
     return digest.hexdigest()
 
 
-def program() -> str:
-    """Return whether the network's programs have the hashes that are their names."""
-    found = {file.stem.rpartition("-")[2]: file.read_bytes() for file in CACHE.glob("*.tflite")}
-    wrong = [name for name, data in found.items() if hashlib.sha256(data).hexdigest() != name]
-    return "altered" if wrong else "right" if found else "missing"
+def network_state() -> str:
+    """Return ``right`` if the converted networks have the hashes in their names; ``altered``, ``missing``."""
+    contents = {file.stem.rpartition("-")[2]: file.read_bytes() for file in CACHE.glob("*.tflite")}
+    altered = any(hashlib.sha256(data).hexdigest() != name for name, data in contents.items())
+    return "altered" if altered else "right" if contents else "missing"
 
 
-def code(folder: Path) -> dict[str, list[str]]:
+def job_modules(folder: Path) -> dict[str, list[str]]:
     """Return all modules below a folder, and those without bytecode."""
     modules = sorted(folder.rglob("*.py"))
     compiled = {file: Path(cache_from_source(str(file))).is_file() for file in modules}
@@ -137,59 +140,61 @@ def code(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def secrets() -> list[str]:
-    """Return files of ours that look like somebody's secrets."""
-    found = []
-    for name in files(str(OURS), "/root", "/build", "/run"):
+def secret_files() -> list[str]:
+    """Return files that we added and that look like secrets."""
+    names = []
+    for name in files_below(str(FRUITS), "/root", "/build", "/run"):
         path = Path(name)
-        ours = "site-packages" not in name and path.is_file()
-        if path.name in SECRET_FILES or (ours and SECRET_TEXT.search(path.read_bytes())):
-            found.append(name)
-    return found
+        is_ours = "site-packages" not in name and path.is_file()
+        if path.name in SECRET_NAMES or (is_ours and SECRET_TEXT.search(path.read_bytes())):
+            names.append(name)
+    return names
 
 
-def writable() -> list[str]:
-    """Return what users other than root have permission to change in our folder."""
-    found = []
-    for where, _, names in os.walk(OURS):
-        for path in (Path(where), *(Path(where) / name for name in names)):
-            state = path.lstat()
-            if not stat.S_ISLNK(state.st_mode) and (state.st_uid != 0 or state.st_mode & 0o022):
-                found.append(str(path))
-    return found
+def writable_paths() -> list[str]:
+    """Return files and folders in /opt/fruits that users other than root may change."""
+    paths = []
+    for parent, _, names in os.walk(FRUITS):
+        for path in (Path(parent), *(Path(parent) / name for name in names)):
+            status = path.lstat()
+            if not stat.S_ISLNK(status.st_mode) and (status.st_uid != 0 or status.st_mode & 0o022):
+                paths.append(str(path))
+    return paths
 
 
-def base() -> dict[str, Any]:
-    """Return the facts asked of both images: whatever only ours has, we added."""
-    return {"mounted": sorted(files(*MOUNTED_OVER)), "special": sorted(special())}
+def base_facts() -> dict[str, Any]:
+    """Return facts of both images: check.py compares them to see what we added."""
+    return {"mounted": sorted(files_below(*MOUNTED_OVER)), "setuid": sorted(setuid_files())}
 
 
-def contents() -> dict[str, Any]:
-    """Return what is asked of our image alone."""
+def image_facts() -> dict[str, Any]:
+    """Return facts of our image: those of the base's, and of what we put into it."""
     return {
-        **base(),
-        **code(OURS / "job"),
-        "immaterial": [name for name in MATERIALS if not (OURS / "materials" / name).is_file()],
-        "secrets": secrets(),
-        "writable": writable(),
-        "weights": weights(),
-        "program": program(),
+        **base_facts(),
+        **job_modules(FRUITS / "job"),
+        "missing_materials": [name for name in MATERIALS if not (FRUITS / "materials" / name).is_file()],
+        "secrets": secret_files(),
+        "writable": writable_paths(),
+        "weights": weights_fingerprint(),
+        "network": network_state(),
     }
 
 
-def packages() -> dict[str, Any]:
-    """Return what is installed, and what the lock on stdin names."""
-    there = list(metadata.distributions(path=[str(SITE)]))
-    known = recorded(there)
+def package_facts() -> dict[str, Any]:
+    """Return the installed packages, and those of the lock on stdin."""
+    distributions = list(metadata.distributions(path=[str(SITE_PACKAGES)]))
+    digests = recorded_digests(distributions)
     return {
         "python": [sys.prefix, list(sys.version_info[:2])],
-        "locked": locked(sys.stdin.read()),
-        "installed": {normal(one.metadata["Name"]): one.version for one in there},
-        "altered": altered(known),
-        "strange": strange(known),
+        "locked": locked_versions(sys.stdin.read()),
+        "installed": {
+            normalised_name(package.metadata["Name"]): package.version for package in distributions
+        },
+        "altered": altered_files(digests),
+        "unrecorded": unrecorded_files(digests),
     }
 
 
 if __name__ == "__main__":
-    asked = {"base": base, "contents": contents, "packages": packages}
-    sys.stdout.write(json.dumps(asked[sys.argv[1]]()))
+    facts = {"base": base_facts, "image": image_facts, "packages": package_facts}
+    sys.stdout.write(json.dumps(facts[sys.argv[1]]()))

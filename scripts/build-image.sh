@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image from this checkout, checks it, and says how large it is and what it is made of.
+# Builds the image from this checkout, checks it, and prints its size and its base.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -21,7 +21,8 @@ Usage: ./scripts/build-image.sh [options] [-- options of docker build]
                     inside AWS: 483788554619.dkr.ecr.eu-west-1.amazonaws.com/spark/emr-$emr:latest)
   --name NAME       name of the image (default $name); its tag is the git revision, with -dirty if files differ
   --platform NAME   linux/amd64 or linux/arm64 (default this machine's)
-  --release         for use by others: refuses a dirty tree and a base that no registry knows by digest
+  --release         for the cluster: builds linux/amd64, and refuses a dirty tree and a base that no registry
+                    knows by digest
   --no-check        do not run docker/check.py, which takes about a minute
 
 Beside the image it writes build/image/sbom.cdx.json (CycloneDX) and build/image/licences.txt.
@@ -61,6 +62,14 @@ if [[ -n "$platform" && "$platform" != linux/amd64 && "$platform" != linux/arm64
   exit 2
 fi
 
+if [[ "$release" == yes ]]; then
+  if [[ -n "$platform" && "$platform" != linux/amd64 ]]; then
+    echo "error: --release builds linux/amd64, as the cluster's nodes are: leave out --platform $platform" >&2
+    exit 2
+  fi
+  platform=linux/amd64
+fi
+
 megabytes() { # megabytes IMAGE
   echo $(($(docker image inspect --format '{{.Size}}' "$1") / 1000000))
 }
@@ -77,15 +86,15 @@ if [[ -n "$(git status --porcelain)" ]]; then
   created="$(date -u +%Y-%m-%dT%H:%M:%SZ)"
 fi
 
-# A tag can point elsewhere tomorrow, so the base is fetched first and then named by its digest.
-wanted=(${platform:+--platform "$platform"})
-if ! said="$(docker pull --quiet ${wanted[@]+"${wanted[@]}"} "$base" 2>&1 >/dev/null)"; then
+# A tag can move, so the base is pulled first and then named by its digest.
+platform_option=(${platform:+--platform "$platform"})
+if ! error="$(docker pull --quiet ${platform_option[@]+"${platform_option[@]}"} "$base" 2>&1 >/dev/null)"; then
   if [[ "$release" == yes ]] || ! docker image inspect "$base" >/dev/null 2>&1; then
-    die "the base $base cannot be pulled: ${said%%$'\n'*}"
+    die "the base $base cannot be pulled: ${error%%$'\n'*}"
   fi
   echo "the base $base cannot be pulled: the copy that is here is used" >&2
 fi
-# The digest that its own registry gives it: the engine may know the same image from several.
+# The digest in the registry of its name: the engine may know digests of the same image in several registries.
 repository="${base%%@*}"
 if [[ "${repository##*/}" == *:* ]]; then repository="${repository%:*}"; fi
 pinned="$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$base" | grep -F "$repository@" | head -n 1 || true)"
@@ -96,7 +105,7 @@ fi
 digest="${pinned#*@}"
 [[ "$pinned" == *@* ]] || digest="$(docker image inspect --format '{{.Id}}' "$base")"
 
-options=(--file docker/Dockerfile --tag "$name:$tag" --tag "$name:latest" ${wanted[@]+"${wanted[@]}"}
+options=(--file docker/Dockerfile --tag "$name:$tag" --tag "$name:latest" ${platform_option[@]+"${platform_option[@]}"}
   --build-arg "BASE_IMAGE=$pinned" --build-arg "BASE_DIGEST=$digest"
   --build-arg "REVISION=$revision" --build-arg "CREATED=$created")
 if [[ -n "${PIP_CONFIG_FILE:-}" && "$PIP_CONFIG_FILE" != /dev/null ]]; then
@@ -105,10 +114,12 @@ fi
 if [[ -n "${PIP_CERT:-}" ]]; then
   options+=(--secret "id=ca.pem,src=$PIP_CERT")
 fi
-DOCKER_BUILDKIT=1 docker build "${options[@]}" "$@" .
+# Without attestations a push is one image in ECR, so that its rule keeps 20 revisions. Old clients, which make none,
+# ignore the variable, and would refuse --provenance=false.
+BUILDX_NO_DEFAULT_ATTESTATIONS=1 DOCKER_BUILDKIT=1 docker build "${options[@]}" "$@" .
 
 mkdir -p build/image
-container="$(docker create "$name:$tag")"
+container="$(docker create ${platform_option[@]+"${platform_option[@]}"} "$name:$tag")"
 trap 'docker rm "$container" >/dev/null' EXIT
 docker cp "$container:/opt/fruits/materials/." build/image
 if [[ "$check" == yes ]]; then

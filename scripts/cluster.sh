@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes, checks, shows and removes a stage of Fruits! on AWS: see --help.
+# Creates, checks, shows and removes a stage of Fruits! on AWS: see --help.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh

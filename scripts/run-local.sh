@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the job on this machine: sets everything up on first use, and draws its own fruit if no input is given.
+# Runs the job on this machine. Sets everything up on first use, and draws fruit if no input is given.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-here="$PWD"
+user_folder="$PWD"
 
 usage() {
   cat <<'HELP'
@@ -35,6 +35,7 @@ if has_option --help "$@" || has_option -h "$@"; then
   exec .venv/bin/python -m job --help
 fi
 find_java .venv
+own_spark
 
 extra=()
 if ! has_option --input "$@" && [[ -z "${FRUITS_INPUT:-}" ]]; then
@@ -44,6 +45,6 @@ fi
 if ! has_option --output "$@" && [[ -z "${FRUITS_OUTPUT:-}" ]]; then
   extra+=(--output "$root/build/output")
 fi
-# Paths that the user gives are relative to where the user is.
-cd "$here"
+# The user's paths are relative to the user's folder.
+cd "$user_folder"
 PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$root/.venv/bin/python" -m job ${extra[@]+"${extra[@]}"} "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the test suite: sets everything up on first use, as run-local.sh does.
+# Runs the tests. Sets everything up on first use, as run-local.sh does.
 set -euo pipefail
 
 # shellcheck source=scripts/setup.sh
@@ -37,4 +37,5 @@ case "$spark" in
     ;;
 esac
 find_java "$venv"
+own_spark
 exec "$venv/bin/python" -m pytest "$@"

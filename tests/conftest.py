@@ -1,4 +1,4 @@
-"""What several test modules need: S3 servers, buckets and photos."""
+"""Fixtures of several test modules: S3 servers, an emulated AWS, outputs and photos."""
 
 import os
 import time
@@ -31,7 +31,7 @@ DUMMY: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "NO_PROXY": "127.0.0.1",
 }
-# What a process keeps: taken here, for a test may put something else in the place of these functions.
+# The caches of a process. They stand here because a test may replace these functions.
 CACHES: Final = (aws.session, aws.bucket_region, s3.store, s3.client)
 
 
@@ -44,7 +44,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
 
 @pytest.fixture
 def aws_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Give AWS clients dummy credentials in Ireland and nothing of this machine's own; more can be set."""
+    """Give AWS clients dummy credentials in Ireland and none of this machine's settings; tests set more."""
     for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_CA_BUNDLE"]:
         monkeypatch.delenv(name)
     for name, value in DUMMY.items():
@@ -83,7 +83,7 @@ def scripted_s3(aws_environment: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
 
 @pytest.fixture(scope="session")
 def _emulator() -> Iterator[clouds.Cloud]:
-    """Run the emulator, once; botocore's models are read once too, and its tries follow at once."""
+    """Run the emulator, once; botocore reads each model once, and retries without waiting."""
     with pytest.MonkeyPatch.context() as patch, clouds.running() as running:
         loader: Any = JSONFileLoader
         load = cache(loader()._load_file)
@@ -98,7 +98,7 @@ def cloud(
 ) -> Iterator[clouds.Cloud]:
     """Point AWS clients, of this process and of its children, at an empty emulator of AWS.
 
-    Their requests are checked against the services' models, and written down in ``tmp_path/api-calls``.
+    Their requests are checked against the services' models and recorded in ``tmp_path/api-calls``.
     """
     _emulator.clear()
     calls = tmp_path / "api-calls"
@@ -119,26 +119,26 @@ def dev_stage(cloud: clouds.Cloud) -> cloud_stage.CloudStage:
 def desk(
     cloud: clouds.Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Desk:
-    """Sit down to call cluster.sh, where nothing is made yet."""
+    """Return a desk from which a test calls cluster.sh; the cloud is empty."""
     return sit(cloud, tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture
 def standing(desk: Desk) -> None:
-    """Have a stage that is up already."""
+    """Build a stage, so that the test finds it up."""
     desk.build()
 
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """Run threads for fetching."""
+    """Return threads for fetching."""
     with ThreadPoolExecutor(8) as threads:
         yield threads
 
 
 @pytest.fixture(scope="session")
 def _whole_output(tmp_path_factory: pytest.TempPathFactory) -> outputs.Output:
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("output")
     with pytest.MonkeyPatch.context() as patch:
         outputs.quick(patch)
         return outputs.make(str(folder / "out"), outputs.photos(folder / "photos", 64))
@@ -153,12 +153,12 @@ def output(_whole_output: outputs.Output, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of photos, in Training and Test: real ones where they lie beside the repository."""
+    """Return a folder of photos, in Training and Test: real ones if they lie beside the repository."""
     real = ROOT.parent / "shared/fruits-360/sample"
     if real.is_dir():
         print(f"photos: Fruits-360, {real}")
         return real
     drawn = tmp_path_factory.mktemp("drawn") / "fruit"
-    # More photos than the 1280 features: on fewer, Spark's own PCA, which ours is held against, is far off.
+    # More photos than the 1280 features: on fewer, Spark's own PCA, with which ours is compared, is far off.
     print(f"photos: {draw_set(drawn, photos=90)} drawn ones, {drawn}")
     return drawn

@@ -1,4 +1,4 @@
-"""The house keeps its own rules: small rooms, and imports that point down."""
+"""The rules of the code: small modules and functions, and imports that point down."""
 
 import ast
 import re
@@ -20,10 +20,10 @@ FILES: Final = sorted(
 JOB: Final = [path for path in FILES if path.is_relative_to(ROOT / "job")]
 LINES: Final = 450
 FUNCTION_LINES: Final = 60
-# Where a worker begins, and what it must do without: the driver alone reads the log, joins and converts.
-WORKERS: Final = ("job.run.featurize", "job.model.passes")
-DRIVERS: Final = {"deltalake", "duckdb", "tensorflow", "keras", "boto3", "pandas"}
-# An import that breaks a contract: where it stands, and what is imported.
+# The modules that a worker imports first, and the packages that only the driver may load.
+WORKERS: Final = ("job.run.featurize", "job.model.spark_passes")
+DRIVER_PACKAGES: Final = {"deltalake", "duckdb", "tensorflow", "keras", "boto3", "pandas"}
+# Imports that break a contract: the importing file, and the imported module.
 PLANTED: Final = {
     "upwards": ("job/table/commits.py", "job.run.pipeline"),
     "from a sibling": ("job/maths/pca.py", "job.storage.store"),
@@ -35,7 +35,7 @@ PLANTED: Final = {
 
 
 def name_of(file: Path) -> str:
-    """Return the name by which a module of the job is imported."""
+    """Return the import name of a module of the job."""
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -44,13 +44,13 @@ MODULES: Final = {name_of(file): file for file in JOB if file.suffix == ".py"}
 
 def imported(file: Path) -> set[str]:
     """Return the names of the modules that a file imports at its top."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.parse(file.read_text()).body:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 def packages(modules: set[str]) -> set[str]:
@@ -58,7 +58,7 @@ def packages(modules: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_rooms_and_functions_are_small(file: Path) -> None:
+def test_modules_and_functions_are_small(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= LINES
     if file.suffix == ".py":
         for node in ast.walk(ast.parse(file.read_text())):
@@ -67,9 +67,9 @@ def test_rooms_and_functions_are_small(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_settings_are_handed_down(name: str) -> None:
-    # Arguments are read from the environment at the top; the network sets what TensorFlow reads.
-    if name not in ("job.main", "job.spark.session", "job.network.backbone"):
+def test_only_the_top_reads_the_environment(name: str) -> None:
+    # `main` reads the job's options, Spark's start Spark's, and the network sets TensorFlow's.
+    if name not in ("job.main", "job.spark.session", "job.spark.jvm", "job.network.backbone"):
         assert "os.environ" not in MODULES[name].read_text()
 
 
@@ -80,30 +80,30 @@ def contracts(folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_imports_point_down_the_layers() -> None:
-    checked = contracts(ROOT)
-    assert checked.returncode == 0, checked.stdout
-    assert " 0 broken" in checked.stdout
+    lint = contracts(ROOT)
+    assert lint.returncode == 0, lint.stdout
+    assert " 0 broken" in lint.stdout
 
 
-@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_an_import_that_breaks_a_contract_is_found(plant: tuple[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED)
+def test_an_import_that_breaks_a_contract_is_found(planted: tuple[str, str], tmp_path: Path) -> None:
     for folder in ("job", "scripts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    file, module = plant
+    file, module = planted
     with (tmp_path / file).open("a") as code:
         code.write(f"import {module}\n")
-    checked = contracts(tmp_path)
-    assert checked.returncode == 1
-    assert re.search(rf"{file.removesuffix('.py').replace('/', '.')}\s+->\s+{module}", checked.stdout)
+    lint = contracts(tmp_path)
+    assert lint.returncode == 1
+    assert re.search(rf"{file.removesuffix('.py').replace('/', '.')}\s+->\s+{module}", lint.stdout)
 
 
 def test_workers_load_nothing_that_only_the_driver_needs() -> None:
-    reached, ahead = set[str](), set(WORKERS)
-    while ahead:
-        name = ahead.pop()
-        reached.add(name)
+    loaded, waiting = set[str](), set(WORKERS)
+    while waiting:
+        name = waiting.pop()
+        loaded.add(name)
         modules = imported(MODULES[name])
-        assert not packages(modules) & DRIVERS, name
-        ahead |= (modules & MODULES.keys()) - reached
-    assert {"job.photos.fetch", "job.table.files", "job.storage.s3"} <= reached, "imports are followed"
+        assert not packages(modules) & DRIVER_PACKAGES, name
+        waiting |= (modules & MODULES.keys()) - loaded
+    assert {"job.photos.fetch", "job.table.files", "job.storage.s3"} <= loaded, "imports are followed"

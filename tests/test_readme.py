@@ -1,4 +1,4 @@
-"""The READMEs are true: their Python runs as it stands, the options and files that they name are there."""
+"""The READMEs are true: their examples run, and the options, files and links that they name exist."""
 
 import os
 import re
@@ -26,28 +26,28 @@ def test_the_examples_run_as_they_stand(run: Run, sample: Path, tmp_path: Path) 
     assert len(examples) == 4
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
     for example in examples:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", example], capture_output=True, text=True, cwd=tmp_path,
             env=environment | {"PYSPARK_PYTHON": sys.executable}, timeout=240, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert done.stdout.strip()
+        assert process.returncode == 0, process.stderr[-2000:]
+        assert process.stdout.strip()
 
 
-def test_all_options_are_shown_as_help_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_options_are_printed_as_by_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "110")
-    shown = next(block for block in blocks("console") if "--max-photo-pixels" in block)
-    assert shown.split("\n", 1)[1].strip() == _parser().format_help().strip()
+    printed = next(block for block in blocks("console") if "--max-photo-pixels" in block)
+    assert printed.split("\n", 1)[1].strip() == _parser().format_help().strip()
 
 
-def test_the_files_that_the_readmes_name_are_there() -> None:
-    named = set(re.findall(r"`((?:job|scripts|tests|\.ci)/[\w./-]*)`", TEXT))
-    assert len(named) >= 5
-    for name in named:
+def test_the_named_files_exist() -> None:
+    names = set(re.findall(r"`((?:job|scripts|tests|\.ci)/[\w./-]*)`", TEXT))
+    assert len(names) >= 5
+    for name in names:
         assert (ROOT / name).exists(), name
 
 
-def test_the_links_lead_somewhere() -> None:
+def test_the_targets_of_links_exist() -> None:
     for readme in READMES:
         for target, _, part in re.findall(r"\]\((?!http)([^)#]*)(#([^)]*))?\)", readme.read_text()):
             file = readme.parent / target if target else readme
@@ -57,5 +57,5 @@ def test_the_links_lead_somewhere() -> None:
             assert not part or part in anchors, part
 
 
-def test_nothing_is_left_to_fill_in() -> None:
+def test_no_placeholder_is_left() -> None:
     assert not re.findall(r"@[A-Z]+@", TEXT)

@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from job import __version__
-from job.cli.arguments import (
-    EU_REGIONS,
+from job.cli.parser import (
     JobParser,
     count,
     fraction,
     hours,
     location,
     path,
+    positive_fraction,
     regions,
     run_id,
-    share,
 )
 from job.errors import UsageError
 from job.storage.locations import LOCATION_FORMS
+from job.storage.residency import EU_REGIONS
 
 EXAMPLE: Final = """\
 example:
@@ -57,6 +57,7 @@ class Settings:
     max_rejected: float = 0.05
     limit: int | None = None
     manifest: str | None = None
+    all_files: bool = False
     wave: int = 1_000
     prune: bool = False
     max_pruned: float = 0.1
@@ -113,13 +114,19 @@ def _parser() -> JobParser:
     )
     add("--output", type=location, metavar="URI", help=f"{LOCATION_FORMS}, for the tables")
     add("--components", type=count, metavar="K", help="keep K principal components")
-    add("--variance", type=share, metavar="F", help="keep as many as explain this share (default 0.95)")
+    add(
+        "--variance",
+        type=positive_fraction,
+        metavar="F",
+        help="keep as many as explain this share (default 0.95)",
+    )
     add("--standardize", action="store_true", help="divide each feature by its standard deviation before PCA")
     add("--engine", choices=("litert", "tensorflow"), help="network runtime (default litert)")
     add("--weights", type=path, metavar="FILE", help="Keras HDF5 file of MobileNetV2's ImageNet weights")
     add("--max-rejected", type=fraction, metavar="F", help="largest share refused (default 0.05)")
     add("--limit", type=count, metavar="N", help="only the first N photos, in order of their paths")
     add("--manifest", type=location, metavar="URI", help="a list of photos instead of a listing")
+    add("--all-files", action="store_true", help="take every file for a photo, whatever its name")
     add("--wave", type=count, metavar="N", help="photos that become visible at once (default 1000)")
     add("--prune", action="store_true", help="take photos that are not listed any more out of the table")
     add("--max-pruned", type=fraction, metavar="F", help="largest share that --prune takes out (default 0.1)")

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from job.cli.arguments import EU_REGIONS
 from job.cli.log import Log
 from job.maths.pca import Pca
 from job.model import incremental_moments, projection, saved_model
 from job.storage import residency, store
-from job.table import claim, files, layout, sweep, writer
+from job.storage.residency import EU_REGIONS
+from job.table import files, layout, sweep, writer
 from job.table.commits import Snapshot
 from job.table.layout import DataFile
 from job.table.writer import Writer
@@ -47,7 +47,6 @@ def run(
         output,
         log.run_id,
         "compact",
-        lambda table: claim.admit_existing(output, table),
         lambda text: log.info("waiting", text),
         keep_versions,
     ) as writing:

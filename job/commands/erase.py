@@ -1,6 +1,6 @@
 """``job erase``: removes every trace of the selected photos from an output, and updates moments and matrix.
 
-The list of missing photos is rewritten first, and one commit then removes the rows. In this order an
+The lists of paths are rewritten first, and one commit then removes the rows. In this order an
 interrupted erasure can be repeated by hash, which only the rows hold. The next command deletes the replaced
 files that an interrupted erasure left on disk.
 """
@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from job import __version__
-from job.cli.arguments import EU_REGIONS
 from job.cli.log import Log
-from job.commands import leftovers, search
-from job.commands.search import Matches, Selection
+from job.commands import leftovers
+from job.commands.selection import Matches, Selection, find_photos
 from job.model import incremental_moments, projection, saved_model
 from job.storage import residency, store
-from job.table import claim, files, layout, missing, removal, sweep, writer
+from job.storage.residency import EU_REGIONS
+from job.table import files, layout, path_lists, provenance, removal, sweep, writer
 from job.table.writer import Writer
 
 
@@ -42,22 +42,21 @@ def run(
     """
     residency.check([output], regions)
     if dry_run:
-        matches = claim.read_table(output, lambda table: search.find_photos(output, table, selection))
+        matches = provenance.read_table(output, lambda table: find_photos(output, table, selection))
         return {"output": output, "dry_run": True, "rows": _photo_counts(output, matches, selection)}
     with writer.exclusive_writer(
         output,
         log.run_id,
         "erase",
-        lambda table: claim.admit_existing(output, table),
         lambda text: log.info("waiting", text),
     ) as writing:
-        matches = search.find_photos(output, writing.snapshot, selection)
+        matches = find_photos(output, writing.snapshot, selection)
         rows = _photo_counts(output, matches, selection)
-        _erase_missing(writing, selection, matches)
+        _erase_from_lists(writing, selection, matches)
         replaced = removal.remove_photos(writing, matches.paths_by_file)
         moments, projected = _update_derived(writing)
         same_content = Selection(sha256=frozenset(matches.sha256))
-        copies = search.find_photos(output, writing.snapshot, same_content) if matches.sha256 else Matches()
+        copies = find_photos(output, writing.snapshot, same_content) if matches.sha256 else Matches()
         record = {
             "erasure_id": log.run_id,
             "requested_by": requested_by,
@@ -122,22 +121,23 @@ def summary(result: Mapping[str, Any]) -> str:
 def _photo_counts(output: str, matches: Matches, selection: Selection) -> dict[str, int]:
     """Return the numbers of selected photos by outcome, and in the list of missing photos."""
     rows = {outcome: matches.rows(outcome) for outcome in (layout.FEATURIZED, layout.REJECTED)}
-    listed = missing.read(output)
-    missing_count = len(listed.filter(_missing_mask(listed, selection, matches)))
-    return {**rows, "of those not listed any more": missing_count}
+    listed = [path_lists.read(output, name) for name in layout.LISTS]
+    missing, skipped = (len(paths.filter(_list_mask(paths, selection, matches))) for paths in listed)
+    return {**rows, "of those not listed any more": missing, "skipped files": skipped}
 
 
-def _missing_mask(listed: pa.Table, selection: Selection, matches: Matches) -> pa.ChunkedArray:
-    """Return, for each missing photo, whether it is selected by path or is among the matches."""
+def _list_mask(listed: pa.Table, selection: Selection, matches: Matches) -> pa.ChunkedArray:
+    """Return, for each row of a list, whether it is selected by path or is among the matches."""
     return pc.or_(selection.path_mask(listed["path"]), files.photo_mask(listed, matches.paths()))
 
 
-def _erase_missing(writing: Writer, selection: Selection, matches: Matches) -> None:
-    """Remove photos from the list of those that the last run no longer listed."""
-    listed = missing.read(writing.output)
-    remaining = listed.filter(pc.invert(_missing_mask(listed, selection, matches)))
-    if len(remaining) < len(listed):
-        missing.write(writing, remaining.to_batches())
+def _erase_from_lists(writing: Writer, selection: Selection, matches: Matches) -> None:
+    """Remove photos from the lists of missing photos and skipped files."""
+    for name in layout.LISTS:
+        listed = path_lists.read(writing.output, name)
+        remaining = listed.filter(pc.invert(_list_mask(listed, selection, matches)))
+        if len(remaining) < len(listed):
+            path_lists.write(writing, name, remaining.to_batches())
 
 
 def _update_derived(writing: Writer) -> tuple[str, int]:

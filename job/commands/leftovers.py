@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.errors import JobError
-from job.storage import aws, residency, s3, store
-from job.table import claim, layout
+from job.storage import residency, retries, s3, store
+from job.table import layout, provenance
 from job.table.commits import Snapshot
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def source_photos(paths: Iterable[str], regions: Sequence[str]) -> SourceCounts:
 
 
 def records_naming(output: str, table: Snapshot, selection: Selection) -> int:
-    """Count the run records and table claims that name a selected path as an input."""
-    inputs = [claim.saved_claim(table).get("inputs", [])]
+    """Count the run records and table properties that name a selected path as an input."""
+    inputs = [provenance.saved(table).get("inputs", [])]
     for file, _ in store.list_files(store.join(output, layout.RUNS), ".json"):
         with contextlib.suppress(FileNotFoundError, ValueError):
             inputs.append(json.loads(store.read_bytes(file)).get("input", []))
@@ -101,7 +101,7 @@ def _exists(path: str) -> bool | None:
         if not store.is_s3(path):
             return Path(store.original_path(path)).exists()
         bucket, key = s3.split(path)
-        aws.retry(partial(s3.client(bucket, 0).head_object, Bucket=bucket, Key=key), path)
+        retries.retry(partial(s3.client(bucket, 0).head_object, Bucket=bucket, Key=key), path)
     except FileNotFoundError:
         return False
     except (OSError, JobError):
@@ -115,7 +115,7 @@ def _days_kept(output: str) -> int | None:
 
     bucket, key = s3.split(output)
     client = s3.client(bucket, 0)
-    versioning: Any = aws.retry(partial(client.get_bucket_versioning, Bucket=bucket), output)
+    versioning: Any = retries.retry(partial(client.get_bucket_versioning, Bucket=bucket), output)
     if not versioning.get("Status"):
         return 0
 
@@ -127,7 +127,7 @@ def _days_kept(output: str) -> int | None:
                 return []
             raise
 
-    rule_days = [_days_of_rule(rule, f"{key}/") for rule in aws.retry(rules, output)]
+    rule_days = [_days_of_rule(rule, f"{key}/") for rule in retries.retry(rules, output)]
     return min((days for days in rule_days if days is not None), default=None)
 
 

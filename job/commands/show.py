@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from job.cli.arguments import EU_REGIONS
 from job.cli.log import Log
-from job.commands import search
-from job.commands.search import Selection
+from job.commands.selection import Selection, find_photos
 from job.errors import DataError
 from job.storage import residency, store
-from job.table import claim, files, layout, missing, sweep
+from job.storage.residency import EU_REGIONS
+from job.table import files, layout, path_lists, provenance, sweep
 from job.table.commits import Snapshot
 
 
@@ -49,13 +48,19 @@ def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
     """Return the selected photos, by a new search if a file is replaced while it is read."""
 
     def find_in(snapshot: Snapshot) -> list[dict[str, Any]]:
-        matches = search.find_photos(output, snapshot, selection)
+        matches = find_photos(output, snapshot, selection)
         rows = [(file, path) for file, paths in matches.paths_by_file.items() for path in paths]
         photos = [_photo(output, snapshot, file, path) for file, path in rows]
         without_row = [path for path in _missing_paths(output, selection) if path not in matches.paths()]
-        return [*photos, *({"path": path, "is_missing": True} for path in without_row)]
+        skipped = path_lists.read(output, layout.SKIPPED)
+        skipped = skipped.filter(selection.path_mask(skipped["path"]))
+        return [
+            *photos,
+            *({"path": path, "is_missing": True} for path in without_row),
+            *({"path": row["path"], "skipped": row["kind"]} for row in skipped.to_pylist()),
+        ]
 
-    return claim.read_table(output, find_in)
+    return provenance.read_table(output, find_in)
 
 
 def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, A
         photo |= {"model_id": model_id, "components": len(components), "first_components": components[:5]}
         photo |= {"pca": matrix, "pca_csv": csv}
     except FileNotFoundError:
-        if file not in claim.existing_table(output).files:
+        if file not in provenance.existing_table(output).files:
             raise
     photo["is_missing"] = bool(_missing_paths(output, Selection(frozenset([path]))))
     return {name: value for name, value in photo.items() if value is not None}
@@ -87,7 +92,7 @@ def _rows(location: str, path: str) -> list[dict[str, Any]]:
 
 def _missing_paths(output: str, selection: Selection) -> list[str]:
     """Return the selected photos that the last run no longer listed."""
-    listed = missing.read(output)
+    listed = path_lists.read(output, layout.MISSING)
     paths: list[str] = listed.filter(selection.path_mask(listed["path"]))["path"].to_pylist()
     return paths
 

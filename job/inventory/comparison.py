@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from job.inventory import database
 from job.inventory.database import Database
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 from job.storage import store
 from job.table import files, layout
 from job.table.commits import Snapshot
@@ -81,7 +81,7 @@ class Comparison:
     ----------
     known, changed, missing : int
         Photos in the table; of these, those to be processed again, and those that are not listed.
-    outdated : int
+    missing_outdated : int
         Missing featurized photos whose rows come from another network or decoder.
     unchanged, unchanged_rejected : int
         Photos whose rows in the table are up to date, and the rejected ones among these.
@@ -100,7 +100,7 @@ class Comparison:
         self._files, self._first_rejected = [*featurized, *rejected], len(featurized)
         self.known = self.unchanged = sum(file.rows for file in self._files)
         self.unchanged_rejected = sum(file.rows for file in rejected)
-        self.changed = self.missing = self.outdated = 0
+        self.changed = self.missing = self.missing_outdated = 0
         self._stack = ExitStack()
         self._database: Database | None = None
 
@@ -158,7 +158,7 @@ class Comparison:
         self._database.feed("listed", _LISTED, self._listed_batches(chain(first, listed)))
         self._database.feed("known", _KNOWN, self._known_batches(pool))
         self._database.run(JOIN, {"retry": self._retry, "first_rejected": self._first_rejected})
-        [(self.changed, self.missing, self.outdated, rejected)] = self._database.run(
+        [(self.changed, self.missing, self.missing_outdated, rejected)] = self._database.run(
             COUNTS, {"first_rejected": self._first_rejected}
         )
         self.unchanged -= self.changed + self.missing

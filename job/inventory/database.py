@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from job.errors import JobError
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -4,8 +4,9 @@ Photos are a stream sorted by path throughout, so the driver never holds a list 
 """
 
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -13,15 +14,16 @@ from typing import Final
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory import manifest as manifests
-from job.inventory import tasks
+from job.inventory import skipped_files, tasks
 from job.inventory.comparison import Comparison
-from job.inventory.folders import ListedFile, folder_files
+from job.inventory.folder_listing import ListedFile, folder_files
+from job.inventory.skipped_files import APPLE_DOUBLE, PHOTO_ENDINGS, SkippedFiles
 from job.inventory.tasks import Photo, Tasks
 from job.storage import residency, s3, store
-from job.table import layout, missing, removal
+from job.table import layout, path_lists, removal
 from job.table.writer import Writer
 
-PHOTO_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
+APPLE_DOUBLES_AHEAD: Final = 64  # files whose names may be of such are read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Source:
     ----------
     inputs : tuple of str
         Folders and ``s3://`` prefixes; a photo in two of them is listed once.
-    without : str
+    output : str
         The run's output, whose files are neither listed nor counted.
     limit : int or None
         The largest number of photos, in order of their paths.
@@ -40,13 +42,16 @@ class Source:
         A list of photos to read instead of listing `inputs`; if there are inputs, only photos below them.
     regions : tuple of str
         Accepted regions of the buckets in the manifest.
+    all_files : bool
+        Take every file for a photo, whatever its name.
     """
 
     inputs: tuple[str, ...]
-    without: str
+    output: str
     limit: int | None = None
     manifest: str | None = None
     regions: tuple[str, ...] = ()
+    all_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,10 @@ class Inventory:
 
     Attributes
     ----------
-    photos, skipped, bytes : int
-        Photos listed, other files beside them, and the photos' bytes.
+    photos, bytes : int
+        Photos listed, and their bytes.
+    skipped_kinds : dict
+        Numbers of skipped files by kind, the largest first.
     unchanged, unchanged_rejected : int
         Photos whose rows are up to date, and the rejected ones among these.
     missing : int
@@ -68,13 +75,18 @@ class Inventory:
     """
 
     photos: int
-    skipped: int
     bytes: int
+    skipped_kinds: dict[str, int]
     unchanged: int
     unchanged_rejected: int
     missing: int
     pruned: int
     tasks: Tasks
+
+    @property
+    def skipped(self) -> int:
+        """The number of files that were not taken for photos."""
+        return sum(self.skipped_kinds.values())
 
     @property
     def todo(self) -> int:
@@ -83,7 +95,9 @@ class Inventory:
 
 
 class Listing:
-    """The photos of a source, each once, sorted by path; iterating also counts photos, bytes and other files.
+    """The photos of a source, each once, sorted by path.
+
+    Iterating also counts photos and bytes, and collects the skipped files.
 
     Iterating raises a UsageError if an input is missing, is not a folder, may not be read or lies in the
     output, and a DataError if there is no photo.
@@ -91,7 +105,8 @@ class Listing:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.photos = self.bytes = self.skipped = 0
+        self.photos = self.bytes = 0
+        self.skipped = SkippedFiles()
 
     def __iter__(self) -> Iterator[ListedFile]:
         for listed in islice(self._photos(), self._source.limit):
@@ -101,7 +116,11 @@ class Listing:
         if not self.photos:
             where = ", ".join(self._source.inputs) or str(self._source.manifest)
             endings = ", ".join(PHOTO_ENDINGS)
-            raise DataError(f"no photos in {where}: none of {self.skipped:,} files ends in {endings}")
+            skipped = self.skipped.counts.total()
+            raise DataError(
+                f"no photos in {where}: none of {skipped:,} files ends in {endings}, or all such are litter; "
+                "--all-files takes any name"
+            )
 
     def _photos(self) -> Iterator[ListedFile]:
         source = self._source
@@ -109,7 +128,7 @@ class Listing:
         if source.manifest is not None:
             streams = [_manifest_photos(source, source.manifest)]
         else:
-            streams = [_input_files(location, source.without, seen) for location in source.inputs]
+            streams = [_input_files(location, source, seen) for location in source.inputs]
         last = ""
         for listed in heapq.merge(*streams, key=attrgetter("path")):
             if listed.path == last:
@@ -119,10 +138,10 @@ class Listing:
                     f"{listed.path} is listed out of order: S3 directory buckets cannot be an input"
                 )
             last = listed.path
-            if listed.regular and listed.path[-5:].lower().endswith(PHOTO_ENDINGS):
-                yield listed
+            if listed.skip_kind:
+                self.skipped.add(listed.path, listed.skip_kind)
             else:
-                self.skipped += 1
+                yield listed
 
 
 def check_inputs(source: Source) -> None:
@@ -138,11 +157,11 @@ def take_inventory(
     writer: Writer,
     backbone: str,
     cores: int,
-    wave: int,
+    most_photos: int,
     *,
     retry_rejected: bool = False,
     prune: bool = False,
-    admit: Callable[[Comparison], object] = lambda _: None,
+    check_comparison: Callable[[Comparison], object] = lambda _: None,
 ) -> Inventory:
     """List photos, compare them with the table, prune it if asked, and write tasks for those to be processed.
 
@@ -152,11 +171,11 @@ def take_inventory(
         Name of this run's network and decoder.
     cores : int
         Tasks that can run at once.
-    wave : int
+    most_photos : int
         Most photos in a task.
     retry_rejected, prune : bool
         Process rejected photos again; remove photos from the table that are no longer listed.
-    admit : callable
+    check_comparison : callable
         Called with the comparison before the table changes; may raise.
 
     Raises
@@ -166,16 +185,17 @@ def take_inventory(
     """
     listing, output = Listing(source), writer.output
     with Comparison(listing, output, writer.snapshot, backbone, retry_rejected) as comparison:
-        admit(comparison)
+        check_comparison(comparison)
         pruned = removal.remove_photos(writer, _missing_by_file(comparison)) if prune else {}
         changed = (Photo(photo, pruned.get(file.path) or file) for photo, file in comparison.changed_photos())
         location = store.join(output, layout.TASKS, str(writer.number))
-        written_tasks = tasks.write(comparison.new_photos(), changed, location, cores, wave)
-        missing.write(writer, [] if prune else comparison.missing_photos())
+        written_tasks = tasks.write(comparison.new_photos(), changed, location, cores, most_photos)
+        path_lists.write(writer, layout.MISSING, [] if prune else comparison.missing_photos())
+        path_lists.write(writer, layout.SKIPPED, listing.skipped.batches())
         return Inventory(
             photos=listing.photos,
-            skipped=listing.skipped,
             bytes=listing.bytes,
+            skipped_kinds=dict(listing.skipped.counts.most_common()),
             unchanged=comparison.unchanged,
             unchanged_rejected=comparison.unchanged_rejected,
             missing=comparison.missing,
@@ -193,29 +213,70 @@ def _missing_by_file(comparison: Comparison) -> dict[str, list[str]]:
     return paths_by_file
 
 
-def _input_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
+def _judge_names(files: Iterable[ListedFile], source: str) -> Iterator[ListedFile]:
+    """Set which files are skipped, by their names below `source`; the order stays.
+
+    Files that may be AppleDouble are read, many at once, because on S3 each is a request.
+    """
+    start = len(source.rstrip("/")) + 1
+    window: deque[tuple[ListedFile, Future[bool] | None]] = deque()
+    with ThreadPoolExecutor(APPLE_DOUBLES_AHEAD) as pool:
+        for file in files:
+            kind = file.skip_kind or skipped_files.skip_kind(file.path[start:])
+            judged = file._replace(skip_kind=kind) if kind else file
+            is_doubtful = not kind and skipped_files.may_be_apple_double(file.path)
+            if not window and not is_doubtful:
+                yield judged
+                continue
+            window.append(
+                (judged, pool.submit(skipped_files.is_apple_double, file.path) if is_doubtful else None)
+            )
+            while window and (window[0][1] is None or len(window) > APPLE_DOUBLES_AHEAD):
+                yield _judged(*window.popleft())
+        for judgement in window:
+            yield _judged(*judgement)
+
+
+def _judged(file: ListedFile, apple_double: "Future[bool] | None") -> ListedFile:
+    is_litter = apple_double is not None and apple_double.result()
+    return file._replace(skip_kind=APPLE_DOUBLE) if is_litter else file
+
+
+def _input_files(location: str, source: Source, seen: set[str]) -> Iterator[ListedFile]:
     """List an input, sorted by path as it stands in tables."""
-    if not store.is_s3(source):
-        yield from _sorted_by_path(folder_files(source, output, seen))
-        return
+    is_s3 = store.is_s3(location)
+    files = _objects(location, source.output) if is_s3 else folder_files(location, source.output, seen)
+    if not source.all_files:
+        files = _judge_names(files, location)
+    return files if is_s3 else _sorted_by_path(files)
+
+
+def _objects(location: str, output: str) -> Iterator[ListedFile]:
     own = f"{output}/"
-    if f"{source}/".startswith(own):
-        raise UsageError(f"input {source} is in the output {output}: choose another --output")
+    if f"{location}/".startswith(own):
+        raise UsageError(f"input {location} is in the output {output}: choose another --output")
     is_empty = True
-    for name, size, etag, modified in s3.list_objects(source):
+    for name, size, etag, modified in s3.list_objects(location):
         is_empty = False
         if name.startswith(own) or (not size and name.endswith("/")):  # a folder's marker in S3
             continue
         yield ListedFile(name, size, etag, modified)  # type: ignore[arg-type]
     if is_empty:
-        raise DataError(f"nothing in {source}: check the bucket and the prefix")
+        raise DataError(f"nothing in {location}: check the bucket and the prefix")
 
 
 def _manifest_photos(source: Source, manifest: str) -> Iterator[ListedFile]:
-    """Read a manifest, without photos in the output."""
-    own = f"{source.without}/"
+    """Read a manifest, without photos in the output; an S3 Inventory also names files that are no photos."""
+    own = f"{source.output}/"
     photos = manifests.read(manifest, source.inputs, lambda bucket: residency.check([bucket], source.regions))
-    return _sorted_by_path(listed for listed in photos if not listed.path.startswith(own))
+    files = (listed for listed in photos if not listed.path.startswith(own))
+    is_inventory = manifest.endswith("/manifest.json") and not source.all_files
+    return _sorted_by_path(map(_judge_key, files) if is_inventory else files)
+
+
+def _judge_key(file: ListedFile) -> ListedFile:
+    kind = skipped_files.skip_kind(s3.split(file.path)[1])
+    return file._replace(skip_kind=kind) if kind else file
 
 
 def _sorted_by_path(files: Iterable[ListedFile]) -> Iterator[ListedFile]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from job.errors import DataError, UsageError
 from job.inventory import database, manifest_files
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 from job.inventory.manifest_files import ManifestFile
 from job.storage import store
 from job.storage.locations import normalise
@@ -38,7 +38,7 @@ ORDER: Final = "SELECT * FROM rows ORDER BY path, modified NULLS FIRST, row"
 
 
 def read(
-    location: str, inputs: tuple[str, ...], admit: Callable[[str], object] = lambda _: None
+    location: str, inputs: tuple[str, ...], check_bucket: Callable[[str], object] = lambda _: None
 ) -> Iterator[ListedFile]:
     """Yield the photos of a list, sorted by path, each path once with its latest modification.
 
@@ -52,7 +52,7 @@ def read(
         A Parquet or CSV file, a folder of them, or the ``manifest.json`` of an S3 Inventory.
     inputs : tuple of str
         If there are any, only photos below one of them.
-    admit : callable
+    check_bucket : callable
         Called once with each ``s3://bucket`` of the list and its photos, before anything in it is read or
         yielded; may raise.
 
@@ -67,7 +67,7 @@ def read(
         If S3 fails.
     """
     with database.open_database() as sorting:
-        sorting.feed("rows", ROWS, _rows(location, inputs, cache(admit)))
+        sorting.feed("rows", ROWS, _rows(location, inputs, cache(check_bucket)))
         photos = chain.from_iterable(map(_decoded_photos, sorting.rows(ORDER)))
         for photo, following in pairwise(chain(photos, [None])):
             if photo is not None and (following is None or following.path != photo.path):
@@ -80,11 +80,13 @@ def _decoded_photos(batch: pa.RecordBatch) -> Iterator[ListedFile]:
     )
 
 
-def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]) -> Iterator[pa.RecordBatch]:
+def _rows(
+    location: str, inputs: tuple[str, ...], check_bucket: Callable[[str], object]
+) -> Iterator[pa.RecordBatch]:
     """Yield the valid rows below the inputs, in order of the list."""
     folders = [_encoded(f"{location.rstrip('/')}/") for location in inputs]
     number = 0
-    for file in manifest_files.find_files(location, admit):
+    for file in manifest_files.find_files(location, check_bucket):
         before = 0
         for batch in manifest_files.batches(file):
             rows = _valid_rows(batch, file, before)
@@ -98,7 +100,7 @@ def _rows(location: str, inputs: tuple[str, ...], admit: Callable[[str], object]
                 pc.or_(pc.invert(pc.ends_with(rows["path"], b"/")), pc.greater(rows["bytes"], 0))
             )
             for bucket in pc.unique(pc.extract_regex(rows["path"], BUCKET).drop_null().field("bucket")):
-                admit(bucket.as_py().decode())
+                check_bucket(bucket.as_py().decode())
             numbers = pa.array(range(number, number + len(rows)), pa.int64())
             number += len(rows)
             yield rows.append_column("row", numbers).cast(ROWS)

@@ -52,13 +52,13 @@ class ManifestFile(NamedTuple):
     md5: str | None = None
 
 
-def find_files(location: str, admit: Callable[[str], object]) -> Iterator[ManifestFile]:
-    """Yield the files of a list; `admit` is called with each ``s3://bucket`` before its first request."""
+def find_files(location: str, check_bucket: Callable[[str], object]) -> Iterator[ManifestFile]:
+    """Yield the files of a list; check each ``s3://bucket`` before its first request."""
     if store.is_s3(location):
-        admit("/".join(location.split("/")[:3]))
+        check_bucket("/".join(location.split("/")[:3]))
     try:
         if location.endswith("/manifest.json"):
-            yield from _s3_inventory_files(location, admit)
+            yield from _s3_inventory_files(location, check_bucket)
             return
         files = [name for name, _ in store.list_files(location)] or [location]
     except OSError as error:
@@ -72,7 +72,7 @@ def find_files(location: str, admit: Callable[[str], object]) -> Iterator[Manife
     yield from (ManifestFile(name, name.lower().endswith(".parquet")) for name in lists)
 
 
-def _s3_inventory_files(location: str, admit: Callable[[str], object]) -> Iterator[ManifestFile]:
+def _s3_inventory_files(location: str, check_bucket: Callable[[str], object]) -> Iterator[ManifestFile]:
     """Yield the files of an S3 Inventory, which lie in its destination bucket."""
     try:
         inventory = json.loads(store.read_bytes(location))
@@ -86,7 +86,7 @@ def _s3_inventory_files(location: str, admit: Callable[[str], object]) -> Iterat
         raise DataError(f"{location} is not the manifest.json of an S3 Inventory: name one") from None
     if form not in ("csv", "parquet"):
         raise UsageError(f"{location} is of an S3 Inventory in {form.upper()}: set it to Parquet or CSV")
-    admit(f"s3://{bucket}")
+    check_bucket(f"s3://{bucket}")
     yield from files
 
 

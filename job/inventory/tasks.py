@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from job.inventory import labels
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 from job.storage import store
 from job.table import schema
 from job.table.layout import DataFile
@@ -43,7 +43,9 @@ class Tasks:
     tasks: int
 
 
-def write(new: Iterable[ListedFile], changed: Iterable[Photo], location: str, cores: int, wave: int) -> Tasks:
+def write(
+    new: Iterable[ListedFile], changed: Iterable[Photo], location: str, cores: int, most_photos: int
+) -> Tasks:
     """Divide photos into tasks, and write these.
 
     Parameters
@@ -56,12 +58,12 @@ def write(new: Iterable[ListedFile], changed: Iterable[Photo], location: str, co
         Folder of the tasks; it is replaced if it exists.
     cores : int
         Number of tasks that can run at once.
-    wave : int
+    most_photos : int
         Most photos in a task, fewer if they are large. Changed photos of one data file stay together.
     """
     store.delete_tree(location)
-    new_tasks = ([Photo(listed) for listed in photos] for photos in split_into_tasks(new, cores, wave))
-    stream = chain(new_tasks, _whole_files(changed, wave))
+    new_tasks = ([Photo(listed) for listed in photos] for photos in split_into_tasks(new, cores, most_photos))
+    stream = chain(new_tasks, _whole_files(changed, most_photos))
     photo_count = task_count = 0
     while batch := list(islice(stream, TASKS_PER_FILE)):
         store.write_bytes(_task_file(location, task_count // TASKS_PER_FILE), _task_file_bytes(batch))
@@ -77,10 +79,12 @@ def read(location: str, task: int) -> pa.RecordBatch:
         return next(pq.ParquetFile(source).iter_batches(2**31, row_groups=[group], use_threads=False))
 
 
-def split_into_tasks(photos: Iterable[ListedFile], cores: int, wave: int) -> Iterator[list[ListedFile]]:
+def split_into_tasks(
+    photos: Iterable[ListedFile], cores: int, most_photos: int
+) -> Iterator[list[ListedFile]]:
     """Divide photos into a multiple of `cores` tasks; the last ones have even costs."""
     stream = iter(photos)
-    most = wave * BYTES_PER_PHOTO
+    most = most_photos * BYTES_PER_PHOTO
     ahead = deque(islice(stream, BUFFER))
     tasks, piece, cost = 0, list[ListedFile](), 0
     for photo in stream:  # more than the buffer holds: the first ones fill tasks as they come
@@ -108,14 +112,14 @@ def split_into_tasks(photos: Iterable[ListedFile], cores: int, wave: int) -> Ite
         yield [photo for _, photo in group]
 
 
-def _whole_files(changed: Iterable[Photo], wave: int) -> Iterator[list[Photo]]:
+def _whole_files(changed: Iterable[Photo], most_photos: int) -> Iterator[list[Photo]]:
     """Divide changed photos into tasks without splitting a data file, which one commit must replace."""
     piece, cost = list[Photo](), 0
     for file, group in groupby(changed, key=lambda photo: photo.replaces):
         photos = list(group)
         # The other rows of the file are read and written again.
         more = sum(_cost(photo.listed) for photo in photos) + (2 * file.bytes if file else 0)
-        if piece and cost + more > wave * BYTES_PER_PHOTO:
+        if piece and cost + more > most_photos * BYTES_PER_PHOTO:
             yield piece
             piece, cost = [], 0
         piece, cost = piece + photos, cost + more

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from job.maths.pca import Pca
@@ -19,6 +20,9 @@ from job.table import files, layout, schema, sweep
 from job.table.layout import DataFile
 
 KEY_COLUMNS = schema.PCA.names[:3]
+# A label that begins so is a formula in a spreadsheet; an apostrophe before it makes it text. An apostrophe
+# gets one, too, so that readers may remove one from each label.
+FORMULA = r"^([=+\-@\t\r'])"
 
 
 def update(
@@ -57,6 +61,7 @@ def project_file(output: str, path: str, model: Pca) -> int:
     components = {f"pc_{number}": column for number, column in enumerate(np.ascontiguousarray(rows.T), 1)}
     csv = io.BytesIO()
     columns = {**dict(zip(KEY_COLUMNS, key_table.columns, strict=True)), **components}
+    columns["label"] = pc.replace_substring_regex(columns["label"], FORMULA, r"'\1")
     pyarrow.csv.write_csv(pa.table(columns), csv)
     parquet = files.parquet_bytes(key_table.append_column("pca", files.vectors(rows)).cast(schema.PCA))
     for name, data in zip(layout.matrix_paths(path, model.model_id), (parquet, csv.getvalue()), strict=True):

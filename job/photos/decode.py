@@ -1,25 +1,26 @@
 """From the bytes of one photo to 224 x 224 RGB pixels, or to a reason to refuse them.
 
 It takes the bytes from ``fetch`` and gives the pixels to the backbone. Its functions are pure and safe in
-threads. ``formats`` tells the format first, so that only Pillow's reader of that format sees the bytes.
+threads. ``formats`` tells the format first, so that only the reader of that format sees the bytes: ``jpeg``,
+or Pillow's for PNG and WebP.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from job.photos import formats
+from job.photos import formats, jpeg
 
-DECODE_VERSION: Final = 1  # goes up when the pixels of any photo would change
+DECODE_VERSION: Final = 2  # goes up when the pixels of any photo would change
 SIDE: Final = 224
 Reason = Literal[
     "empty",
@@ -42,6 +43,13 @@ MAX_SIDE: Final = 65_535
 # once by 4.1 and 43. `reducing_gap` would save nothing more; without the box in `decode` they differ by 6.9
 # and 68.
 _DRAFT_SIDE: Final = 3 * SIDE
+
+# Each scan of a JPEG may visit every block, whatever its bytes. A photo has up to 15 scans. The largest may
+# have 20 here, and one of 2 megapixels 500, where ``jpeg`` stops to count.
+_MAX_SCANNED_PIXELS: Final = 1_000_000_000
+
+# libjpeg's warnings where a scan or the end marker is missing, and Pillow's error.
+_EARLY_END: Final = re.compile("[Pp]remature end of (?:data segment|JPEG file)|is truncated")
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -89,18 +97,7 @@ class Rejected(Exception):  # noqa: N818 - an outcome that is recorded, not an e
         return f"{self.reason}: {self.detail}"
 
 
-class _Jpeg(JpegImageFile):
-    """Pillow's JPEG reader, which does not read a resolution from EXIF.
-
-    It reads the first picture of a phone's MPO, as that begins with a whole JPEG.
-    """
-
-    def _read_dpi_from_exif(self) -> None:
-        pass
-
-
 _READERS: Final[dict[formats.Format, Callable[[BytesIO], ImageFile.ImageFile]]] = {
-    "JPEG": _Jpeg,
     "PNG": PngImageFile,
     "WebP": WebPImageFile,
 }
@@ -110,8 +107,9 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
     """Decode one photo, turn it upright, put it on white and resize it as ``Image.resize((224, 224))`` does.
 
     The format is told by the content, and limits are checked before any pixel is decoded. Animations and MPO
-    files give their first picture. A JPEG without its end marker, a PNG without IEND and a WebP shorter than
-    it declares are refused as truncated.
+    files give their first picture. A JPEG without its end marker or with a gap in its scans, a PNG without
+    IEND and a WebP shorter than it declares are refused. CMYK is taken as inverted, as Adobe stores it and
+    browsers and Pillow show it, with or without Adobe's marker.
 
     Raises
     ------
@@ -128,20 +126,38 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
         if name is None:
             raise Rejected("not_an_image", "the content is not that of a known picture format")
         raise Rejected("format_not_allowed", f"the content is {name}; only JPEG, PNG and WebP are read")
-    image = _open(kind, data, limits)
-    width, height = image.size
-    box = None
-    if kind == "JPEG" and min(width, height) >= 2 * _DRAFT_SIDE:
-        drafted = image.draft("RGB", (_DRAFT_SIDE, _DRAFT_SIDE))
-        box = drafted and drafted[1]
-    with _pillow(kind, data):
-        rgb = _rgb_on_white(image)
-    # Read after the pixels: a PNG may store its EXIF behind them.
-    orientation = formats.orientation(image.info.get("exif"))
-    square = _upright_square(rgb, _UPRIGHT.get(orientation), box)
+    with _refusals(kind):
+        if kind == "JPEG":
+            rgb, box, (width, height), metadata = _decode_jpeg(data, limits)
+        else:
+            image, box = _open(kind, data, limits), None
+            width, height = image.size
+            rgb = _rgb_on_white(image)
+            metadata = image.info  # read after the pixels: a PNG's EXIF may be behind them
+        orientation = formats.orientation(metadata.get("exif"))
+        square = _upright_square(rgb, _UPRIGHT.get(orientation), box)
     if orientation >= 5:  # a quarter turn
         width, height = height, width
     return Photo(np.asarray(square), width, height)
+
+
+def _decode_jpeg(
+    data: bytes, limits: Limits
+) -> tuple[Image.Image, tuple[float, float, float, float] | None, tuple[int, int], Mapping[Any, Any]]:
+    """Decode a JPEG to RGB; return also the box to resize from, the whole size in pixels, and metadata."""
+    header = jpeg.read(data)
+    width, height = size = header.width, header.height
+    _check_size(size, limits)
+    if header.scans > jpeg.MAX_SCANS or header.scans * width * height > _MAX_SCANNED_PIXELS:
+        raise Rejected(
+            "too_large", f"{width} x {height} pixels in {header.scans} scans, more than a photo needs"
+        )
+    if not header.is_complete:
+        raise Rejected("truncated", "the JPEG ends before its last scan")
+    scale = next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(size) >= scale * _DRAFT_SIDE)
+    image = jpeg.decode(header, scale)
+    box = (0, 0, width / scale, height / scale) if scale > 1 else None
+    return _rgb_on_white(image), box, size, {"exif": b"".join(header.exif[:1])}
 
 
 def _open(kind: formats.Format, data: bytes, limits: Limits) -> ImageFile.ImageFile:
@@ -161,8 +177,7 @@ def _open(kind: formats.Format, data: bytes, limits: Limits) -> ImageFile.ImageF
             raise Rejected("truncated", "the WebP holds fewer bytes than its header declares")
         if size is None:  # Pillow allocates the canvas at once, so the size must be known
             raise Rejected("unreadable", "the WebP does not begin with an image header")
-    with _pillow(kind, data):
-        image = _READERS[kind](BytesIO(data))
+    image = _READERS[kind](BytesIO(data))
     _check_size(image.size, limits)
     if kind == "PNG" and image.mode in ("L", "RGB") and "transparency" in image.info:
         image.info["transparency"] = formats.eight_bit_colour(image.info["transparency"], depth=data[24])
@@ -179,18 +194,20 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
 
 
 @contextmanager
-def _pillow(kind: formats.Format, data: bytes) -> Iterator[None]:
-    """Turn any Pillow exception into :class:`Rejected`; few of those that it raises are documented."""
+def _refusals(kind: formats.Format) -> Iterator[None]:
+    """Turn any exception of a decoder into :class:`Rejected`; few of those that they raise are documented."""
     try:
         yield
+    except Rejected:
+        raise
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise Rejected("too_large", f"over the {limit} pixels that Pillow decodes of a {kind}") from error
     except Exception as error:  # the message may quote the file or a memory address, so it is left out
         if isinstance(error, MemoryError):
             raise Rejected("too_large", f"decoding this {kind} takes more memory than it may") from error
-        if kind == "JPEG" and formats.is_truncated_jpeg(data):
-            raise Rejected("truncated", "the JPEG ends before its end-of-image marker") from error
+        if kind == "JPEG" and (isinstance(error, EOFError) or _EARLY_END.search(str(error))):
+            raise Rejected("truncated", "the JPEG ends before its last pixels") from error
         fault = f"this {kind} is corrupt or of a kind that is not read ({type(error).__name__})"
         raise Rejected("unreadable", fault) from error
 
@@ -208,8 +225,6 @@ def _rgb_on_white(image: Image.Image) -> Image.Image:
         if transparent is not None:
             high_bytes[grey == transparent] = 255
         return Image.fromarray(high_bytes).convert("RGB")
-    if mode == "CMYK" and "adobe" not in image.info:
-        image = ImageChops.invert(image)  # Pillow assumes that every CMYK is inverted, as Adobe's is
     if mode == "P" and image.palette is None:
         raise ValueError("no palette")
     if transparent is None and mode not in ("LA", "RGBA"):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from job.photos.decode import Rejected
 from job.storage import store
+from job.storage.s3_errors import ArchivedError
 
 Row = dict[str, Any]
 
@@ -73,5 +74,7 @@ def _read(row: Row, max_bytes: int, read: Callable[[str], bytes]) -> bytes | Rej
         return read(row["path"])
     except (FileNotFoundError, NotADirectoryError):
         return Rejected("gone", "it was listed, and was not there to be read")
+    except ArchivedError:
+        return Rejected("unreadable", "archived by S3: restore it, then run with --retry-rejected")
     except PermissionError:
         return Rejected("unreadable", "permission to read it was denied")

@@ -55,11 +55,9 @@ _OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file, not fil
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: the chunks that decide how it looks
+_MAX_CHUNKS: Final = 100_000  # encoders fill 8 KB or more: 64 MB are 8,000
 _EXIF_MARK: Final = b"Exif\0\0"
 _SHORT: Final = 3  # the TIFF field type of the orientation (EXIF 2.32, table 4)
-# A marker with a segment, or EOI: not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
-_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-_JPEG_END: Final = b"\xd9"
 
 
 def photo_format(data: bytes) -> Format | None:
@@ -89,16 +87,6 @@ def other_format(data: bytes) -> str | None:
     return "SVG" if element and element[1].split(b":")[-1] == b"svg" else None
 
 
-def is_truncated_jpeg(data: bytes) -> bool:
-    """Return whether a JPEG that failed to decode ends before its end marker."""
-    position = 2
-    while marker := _JPEG_MARKER.search(data, position):
-        if marker[1] == _JPEG_END:
-            return False
-        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-    return True
-
-
 def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:
     """Return the size in the first chunk of a PNG or a WebP (RFC 2083, 4.1.1; RFC 9649, 2.5 to 2.7).
 
@@ -125,7 +113,7 @@ def stripped_png(data: bytes) -> bytes:
     Text, colour profiles and animation frames are left out: they can be decompression bombs, and a text
     chunk's keyword can overwrite Pillow's own ``info``. All image data becomes one chunk, without the last
     byte of the checksum that ends its zlib stream: Pillow accepts a stream that ends before the last row, but
-    refuses one that stops without an end. The chunks' own checksums are compared here.
+    refuses one that stops without an end. The checksums of the chunks that are needed are compared here.
 
     Raises
     ------
@@ -137,15 +125,20 @@ def stripped_png(data: bytes) -> bytes:
     view = memoryview(data)
     parts: list[bytes | memoryview] = [view[:8]]
     image_data: list[memoryview] = []
-    start, name = 8, b""
+    start, name, chunks = 8, b"", 0
     while name != b"IEND":
+        chunks += 1
+        if chunks > _MAX_CHUNKS:
+            raise ValueError(f"the PNG has more than {_MAX_CHUNKS} chunks")
         if len(data) < start + 8:
             raise EOFError
         length, name = struct.unpack_from(">I4s", data, start)
         end = start + 12 + length
         if len(data) < end:
             raise EOFError
-        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+        is_critical = not name[0] & 0x20  # bit 5 clear: a chunk that readers must understand
+        is_needed = is_critical or name in _PNG_PIXELS or not name.isalpha()
+        if is_needed and zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             raise ValueError("a checksum of the PNG does not match its data")
         if (name == b"IHDR") != (start == 8):
             raise ValueError("the PNG's header chunk is not its first and only one")
@@ -153,7 +146,7 @@ def stripped_png(data: bytes) -> bytes:
             image_data.append(view[start + 8 : end - 4])
         elif name in _PNG_PIXELS:
             parts.append(view[start:end])
-        elif name != b"IEND" and not name[0] & 0x20:  # bit 5 clear: a chunk that readers must understand
+        elif name != b"IEND" and is_critical:
             raise ValueError("the PNG needs a chunk that is not in the standard")
         start = end
     stream = memoryview(b"".join(image_data))[:-1]

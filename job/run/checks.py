@@ -30,9 +30,9 @@ def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> Non
             f"--max-pruned {max_pruned:g} lets --prune take out fewer: check that all of the input can be "
             "seen, or raise it"
         )
-    if comparison.outdated and not prune:
+    if comparison.missing_outdated and not prune:
         raise DataError(
-            f"{comparison.outdated:,} photos are not listed any more, and their features are of "
+            f"{comparison.missing_outdated:,} photos are not listed any more, and their features are of "
             "another network: take them out with --prune, or bring the photos back"
         )
 

@@ -119,14 +119,14 @@ def run_task(work: Work, number: int) -> None:
     """Featurize the photos of one task, write their rows, and report the files."""
     network = backbone.network(work.engine, work.key, lambda: work.payload.value)
     listed = tasks.read(work.tasks, number)
-    stream = outcomes(listed, network, work.limits)
-    done, first = [next(stream)], time.time()
-    done.extend(stream)
-    written, replaced = _write(listed, done, number, work)
-    work.reports.add([Report(number, written, replaced, len(done), first)])
+    stream = stream_outcomes(listed, network, work.limits)
+    outcomes, first_photo = [next(stream)], time.time()
+    outcomes.extend(stream)
+    written, replaced = _write(listed, outcomes, number, work)
+    work.reports.add([Report(number, written, replaced, len(outcomes), first_photo)])
 
 
-def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterator[Outcome]:
+def stream_outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterator[Outcome]:
     """Fetch and featurize photos, and yield their outcomes in order."""
     paths, sizes = listed.column("path").to_pylist(), listed.column("bytes").to_pylist()
     rows = [{"path": path, "bytes": size} for path, size in zip(paths, sizes, strict=True)]
@@ -136,18 +136,18 @@ def outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterat
 
 
 def _write(
-    listed: pa.RecordBatch, done: list[Outcome], number: int, work: Work
+    listed: pa.RecordBatch, outcomes: list[Outcome], number: int, work: Work
 ) -> tuple[list[DataFile], list[str]]:
     """Write a task's rows, and return the new files and the paths of the files that they replace.
 
     A replaced file's unchanged rows are copied into its new file; new photos get a file of their own.
     """
-    rows = _rows(listed, done, work)
+    rows_by_outcome = _rows_by_outcome(listed, outcomes, work)
     paths, replaces = listed.column("path").to_pylist(), listed.column("replaces").to_pylist()
-    changed: defaultdict[str, list[str]] = defaultdict(list)
+    changed_photos: defaultdict[str, list[str]] = defaultdict(list)
     for path, file in zip(paths, replaces, strict=True):
         if file is not None:
-            changed[file].append(path)
+            changed_photos[file].append(path)
     written: list[DataFile] = []
 
     def add(outcome: str, rows: pa.Table) -> None:
@@ -155,17 +155,16 @@ def _write(
             path = layout.data_path(outcome, work.command, number, len(written))
             written.append(files.write(work.output, path, rows))
 
-    for outcome, table in rows.items():
-        rest = table
-        for file in changed:
+    for outcome, rows in rows_by_outcome.items():
+        new = rows
+        for file, changed in changed_photos.items():
             if layout.outcome_of(file) == outcome:
-                mine = files.photo_mask(rest, changed[file])
-                left = files.rows_without(files.location(work.output, file), changed[file])
-                whole = pa.concat_tables([left, rest.filter(mine)])
-                rest = rest.filter(pc.invert(mine))
-                add(outcome, whole)
-        add(outcome, rest)
-    return written, list(changed)
+                is_changed = files.photo_mask(new, changed)
+                unchanged = files.rows_without(files.location(work.output, file), changed)
+                add(outcome, pa.concat_tables([unchanged, new.filter(is_changed)]))
+                new = new.filter(pc.invert(is_changed))
+        add(outcome, new)
+    return written, list(changed_photos)
 
 
 def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outcome:
@@ -180,22 +179,22 @@ def featurize(data: bytes | Rejected, network: Network, limits: Limits) -> Outco
     return Outcome(network(photo.pixels), sha256, photo.width, photo.height)
 
 
-def _rows(listed: pa.RecordBatch, done: list[Outcome], work: Work) -> dict[str, pa.Table]:
-    """Join the listed photos with their outcomes: the rows of the table for each outcome."""
-    found = {}
+def _rows_by_outcome(listed: pa.RecordBatch, outcomes: list[Outcome], work: Work) -> dict[str, pa.Table]:
+    """Return the rows of featurized and of rejected photos: what was listed joined with the outcomes."""
+    rows = {}
+    names = [layout.REJECTED if outcome.features is None else layout.FEATURIZED for outcome in outcomes]
     for name in (layout.FEATURIZED, layout.REJECTED):
-        good = name == layout.FEATURIZED
-        chosen = [row for row, outcome in enumerate(done) if (outcome.features is not None) == good]
-        outcomes = [done[row] for row in chosen]
-        kept = listed.take(pa.array(chosen, pa.int64()))
-        columns: dict[str, Any] = {column: kept.column(column) for column in schema.LISTED.names}
-        columns |= {column: [getattr(one, column) for one in outcomes] for column in Outcome._fields}
-        columns |= {"backbone": [work.backbone] * len(chosen), "run_id": [work.run_id] * len(chosen)}
-        if good and chosen:
+        numbers = [number for number, of_photo in enumerate(names) if of_photo == name]
+        photos = listed.take(pa.array(numbers, pa.int64()))
+        columns: dict[str, Any] = {column: photos.column(column) for column in schema.LISTED.names}
+        for column in Outcome._fields:
+            columns[column] = [getattr(outcomes[number], column) for number in numbers]
+        columns |= {"backbone": [work.backbone] * len(photos), "run_id": [work.run_id] * len(photos)}
+        if name == layout.FEATURIZED and numbers:
             columns["features"] = files.vectors(np.vstack(columns["features"]))
         arrays = {column: columns[column] for column in schema.PHOTOS.names}
-        found[name] = pa.table(arrays, schema=schema.PHOTOS)
-    return found
+        rows[name] = pa.table(arrays, schema=schema.PHOTOS)
+    return rows
 
 
 @cache

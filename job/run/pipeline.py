@@ -15,15 +15,15 @@ from job.cli.settings import Settings
 from job.inventory import listing
 from job.inventory.listing import Inventory, Source
 from job.maths.moments import Moments
-from job.model import incremental_moments, passes, projection, refit, saved_model
+from job.model import incremental_moments, projection, refit, saved_model, spark_passes
 from job.model.refit import ChosenModel
 from job.network import backbone
 from job.photos.decode import Limits
 from job.run import checks, featurize, run_record
 from job.storage import residency, store
-from job.table import claim, layout, sweep, writer
+from job.table import layout, provenance, sweep
 from job.table.commits import Action, Snapshot
-from job.table.writer import Writer
+from job.table.writer import Writer, exclusive_writer
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -54,96 +54,105 @@ class Pipeline:
         settings = self.settings
         manifest = [settings.manifest] if settings.manifest else []
         residency.check([*settings.inputs, *manifest, settings.output], settings.regions)
-        source = Source(settings.inputs, settings.output, settings.limit, settings.manifest, settings.regions)
+        source = Source(
+            settings.inputs,
+            settings.output,
+            settings.limit,
+            settings.manifest,
+            settings.regions,
+            settings.all_files,
+        )
         if not settings.manifest or settings.overwrite:  # a long list is not read twice without need
             listing.check_inputs(source)
-        with self.writing() as writing:
-            current = self.current_model()
-            taken = self.take_inventory(source, writing)
-            network = self.load_backbone() if taken.todo else None
-            found = self.featurize(writing, taken, network) if network is not None else Counter[str]()
-            counts = run_record.count(taken, found, writing.snapshot.rows(layout.FEATURIZED))
+        with self.exclusive_writer() as writer:
+            current_model_id = self.current_model_id()
+            inventory = self.take_inventory(source, writer)
+            network = self.load_backbone() if inventory.todo else None
+            outcomes = self.featurize(writer, inventory, network) if network is not None else Counter[str]()
+            counts = run_record.count(inventory, outcomes, writer.snapshot.rows(layout.FEATURIZED))
             self.check_counts(counts)
-            writing.check_ownership()
-            moments = self.update_moments(writing)
-            fitted = self.fit_pca(moments, current)
-            self.save_model(fitted)
-            rows, projected = self.project(writing, fitted)
+            writer.check_ownership()
+            moments = self.update_moments(writer)
+            model = self.choose_model(moments, current_model_id)
+            self.save_model(model)
+            rows, projected = self.project(writer, model)
             checks.check_coverage(counts, moments.n, rows)
-            writing.commit()  # makes sure that the table is still this run's
+            writer.commit()  # makes sure that the table is still this run's
             self.seconds["total"] = round(time.monotonic() - start, 3)
-            name = self.record_name(writing)
-            run = run_record.record(
+            name = self.record_name(writer)
+            record = run_record.record(
                 settings,
                 name,
-                writing.snapshot.version,
-                taken,
+                writer.snapshot.version,
+                inventory,
                 counts,
-                refit.model_record(fitted, projected),
+                refit.model_record(model, projected),
                 self.seconds,
                 self.spark,
                 self.first_photo,
             )
-            run_record.write(settings.output, name, run)
-        return run
+            run_record.write(settings.output, name, record)
+        return record
 
     @contextmanager
-    def writing(self) -> Iterator[Writer]:
+    def exclusive_writer(self) -> Iterator[Writer]:
         """Be the output's only writer; refuse or overwrite an output that was made from another input."""
         settings, output = self.settings, self.settings.output
-        made_from = claim.input_claim(settings.inputs, settings.limit)
+        requested = provenance.of_run(settings.inputs, settings.limit)
         is_overwriting = False
 
         def say(text: str) -> None:
             self.log.info("waiting", text)
 
-        def admit(found: Snapshot | None) -> list[Action]:
+        def first_actions(snapshot: Snapshot | None) -> list[Action]:
             nonlocal is_overwriting
-            actions = claim.admit_run(output, found, made_from, settings.overwrite)
-            # An earlier layout that is still there was admitted: its deletion was broken off.
-            is_overwriting = (settings.overwrite and bool(actions)) or claim.has_earlier_layout(output)
+            actions = provenance.first_actions(output, snapshot, requested, settings.overwrite)
+            # An earlier layout that is still there was not refused: its deletion was broken off.
+            is_overwriting = (settings.overwrite and bool(actions)) or provenance.has_earlier_layout(output)
             return actions
 
         with ExitStack() as stack:
-            with claim.write_errors(output):
-                writing = stack.enter_context(
-                    writer.exclusive_writer(
-                        output, settings.run_id, "run", admit, say, settings.keep_versions
+            with provenance.write_errors(output):
+                writer = stack.enter_context(
+                    exclusive_writer(
+                        output, settings.run_id, "run", say, settings.keep_versions, first_actions
                     )
                 )
                 if is_overwriting:
-                    claim.delete_overwritten_outputs(output)
-            yield writing
+                    provenance.delete_overwritten_outputs(output)
+            yield writer
 
-    def current_model(self) -> str:
+    def current_model_id(self) -> str:
         """Return the id of the current model; refuse one that must stay but differs from the settings."""
-        current = sweep.current_model_id(self.settings.output)
-        refit.check_settings(self.settings, current)
-        return current
+        model_id = sweep.current_model_id(self.settings.output)
+        refit.check_settings(self.settings, model_id)
+        return model_id
 
-    def take_inventory(self, source: Source, writing: Writer) -> Inventory:
+    def take_inventory(self, source: Source, writer: Writer) -> Inventory:
         """List the photos, and compare them with the rows of the table."""
         settings = self.settings
         with self._step("inventory"):
-            taken = listing.take_inventory(
+            inventory = listing.take_inventory(
                 source,
-                writing,
+                writer,
                 backbone.name(settings.engine),
                 os.cpu_count() or 1,
                 settings.wave,
                 retry_rejected=settings.retry_rejected,
                 prune=settings.prune,
-                admit=lambda found: checks.check_missing(found, settings.prune, settings.max_pruned),
+                check_comparison=lambda comparison: checks.check_missing(
+                    comparison, settings.prune, settings.max_pruned
+                ),
             )
-        text = f"{taken.photos:,} photos listed, {taken.skipped:,} other files skipped"
-        if taken.unchanged or taken.missing:
-            text += f"; {taken.unchanged:,} unchanged, {taken.missing:,} not there any more"
+        text = f"{inventory.photos:,} photos listed, {run_record.skipped(inventory.skipped_kinds)}"
+        if inventory.unchanged or inventory.missing:
+            text += f"; {inventory.unchanged:,} unchanged, {inventory.missing:,} not there any more"
         figures = ("photos", "skipped", "bytes", "unchanged", "missing", "todo")
-        self.log.info("photos_listed", text, **{name: getattr(taken, name) for name in figures})
-        if not taken.todo:
+        self.log.info("photos_listed", text, **{name: getattr(inventory, name) for name in figures})
+        if not inventory.todo:
             self.log.info("nothing_new", "nothing new: no photo is read, and no network loaded")
-        checks.check_components(settings.components, taken.photos + taken.missing - taken.pruned)
-        return taken
+        checks.check_components(settings.components, inventory.photos + inventory.missing - inventory.pruned)
+        return inventory
 
     def load_backbone(self) -> backbone.Backbone:
         """Get, verify and convert the network."""
@@ -162,29 +171,30 @@ class Pipeline:
         cores = self.spark.sparkContext.defaultParallelism
         text = f"Spark {self.spark.version} on {cores} cores"
         self.log.info("spark_ready", text, version=self.spark.version, cores=cores)
-        local = [at for at in (*self.settings.inputs, self.settings.output) if not store.is_s3(at)]
-        if local and not str(self.spark.sparkContext.master).startswith("local"):
-            text = f"{', '.join(local)}: on a cluster, a folder must be mounted on every executor; s3:// is"
-            self.log.warning("local_on_a_cluster", text, locations=local)
+        folders = [at for at in (*self.settings.inputs, self.settings.output) if not store.is_s3(at)]
+        if folders and not str(self.spark.sparkContext.master).startswith("local"):
+            text = f"{', '.join(folders)}: on a cluster, a folder must be mounted on every executor; s3:// is"
+            self.log.warning("local_on_a_cluster", text, locations=folders)
         return self.spark
 
-    def featurize(self, writing: Writer, taken: Inventory, network: backbone.Backbone) -> Counter[str]:
+    def featurize(self, writer: Writer, inventory: Inventory, network: backbone.Backbone) -> Counter[str]:
         """Turn photos into checked rows of the table, and count them by reason for rejection."""
-        where, spark = self.settings.output, self.start()
+        output, spark = self.settings.output, self.start()
         limits = Limits(self.settings.max_photo_bytes, self.settings.max_photo_pixels)
-        before = {path: file.rows for path, file in writing.snapshot.files.items()}
-        run_id, number = self.settings.run_id, writing.number
-        work, reports = featurize.plan(spark, taken.tasks, where, network, limits, run_id, number)
+        rows_before = {path: file.rows for path, file in writer.snapshot.files.items()}
+        run_tasks, reports = featurize.plan(
+            spark, inventory.tasks, output, network, limits, self.settings.run_id, writer.number
+        )
         with (
             self._step("featurize"),
-            Progress(self.log, taken.todo, lambda: sum(report.photos for report in reports())),
-            writing.committing_reports(reports, spark.sparkContext.cancelAllJobs),
+            Progress(self.log, inventory.todo, lambda: sum(report.photos for report in reports())),
+            writer.committing_reports(reports, spark.sparkContext.cancelAllJobs),
         ):
-            work()
+            run_tasks()
         self.first_photo = min((report.first for report in reports()), default=None)
         with self._step("reconcile"):
-            replaced = {path: before[path] for one in reports() for path in one.replaced}
-            return passes.outcome_counts(spark, where, taken.tasks, reports(), replaced)
+            replaced = {path: rows_before[path] for report in reports() for path in report.replaced}
+            return spark_passes.outcome_counts(spark, output, inventory.tasks, reports(), replaced)
 
     def check_counts(self, counts: run_record.Counts) -> None:
         """Log the counts, and raise DataError if too many photos were rejected."""
@@ -192,58 +202,58 @@ class Pipeline:
         self.log.info("photos_featurized", text, **asdict(counts))
         checks.check_rejected(counts, self.settings.max_rejected, self.settings.output)
 
-    def update_moments(self, writing: Writer) -> Moments:
+    def update_moments(self, writer: Writer) -> Moments:
         """Merge the moments of the new rows with the saved moments."""
         output = self.settings.output
         with self._step("moments"):
-            moments, anew = incremental_moments.update(
+            moments, is_recomputed = incremental_moments.update(
                 output,
-                writing.snapshot.files_of(layout.FEATURIZED),
-                lambda files: passes.moments(self.start(), output, files),
+                writer.snapshot.files_of(layout.FEATURIZED),
+                lambda files: spark_passes.moments(self.start(), output, files),
             )
-        if anew:
+        if is_recomputed:
             self.log.info("moments_anew", "the moments were summed up anew: the kept ones were of other rows")
         return moments
 
-    def fit_pca(self, moments: Moments, current: str) -> ChosenModel:
+    def choose_model(self, moments: Moments, current_model_id: str) -> ChosenModel:
         """Keep the current model, or fit a new one."""
         with self._step("pca"):
-            fitted = refit.choose_model(self.settings, current, moments)
-        text = f"{fitted.pca.k} components keep {fitted.variance_kept:.2%} of the variance"
+            model = refit.choose_model(self.settings, current_model_id, moments)
+        text = f"{model.pca.k} components keep {model.variance_kept:.2%} of the variance"
         self.log.info(
-            "pca_fitted" if fitted.is_new else "pca_kept",
-            text if fitted.is_new else f"{text}: model {current} stays",
-            components=fitted.pca.k,
-            variance_kept=fitted.variance_kept,
-            model_id=fitted.pca.model_id,
+            "pca_fitted" if model.is_new else "pca_kept",
+            text if model.is_new else f"{text}: model {current_model_id} stays",
+            components=model.pca.k,
+            variance_kept=model.variance_kept,
+            model_id=model.pca.model_id,
         )
-        return fitted
+        return model
 
-    def save_model(self, fitted: ChosenModel) -> None:
+    def save_model(self, model: ChosenModel) -> None:
         """Write a new model for Spark and for NumPy."""
-        location = self._at(layout.MODELS, fitted.pca.model_id)
+        location = self._at(layout.MODELS, model.pca.model_id)
         facts = {**refit.model_settings(self.settings), "run_id": self.settings.run_id}
         with self._step("model"):
-            if fitted.is_new:
-                saved_model.save(fitted.pca, location, facts)
+            if model.is_new:
+                saved_model.save(model.pca, location, facts)
 
-    def project(self, writing: Writer, fitted: ChosenModel) -> tuple[int, int]:
+    def project(self, writer: Writer, model: ChosenModel) -> tuple[int, int]:
         """Write the reduced matrix as Parquet and CSV: the new rows, or all rows for a new model."""
         output = self.settings.output
         with self._step("project"):
             return projection.update(
                 output,
-                writing.snapshot.files_of(layout.FEATURIZED),
-                fitted.pca,
-                lambda files: passes.project_files(self.start(), output, files, fitted.pca),
+                writer.snapshot.files_of(layout.FEATURIZED),
+                model.pca,
+                lambda files: spark_passes.project_files(self.start(), output, files, model.pca),
             )
 
-    def record_name(self, writing: Writer) -> str:
+    def record_name(self, writer: Writer) -> str:
         """Return a free file name: Kubernetes may restart a driver under the same run id."""
         name = f"{layout.RUNS}/{self.settings.run_id}.json"
-        taken = store.list_files(self._at(layout.RUNS), f"{self.settings.run_id}.json")
-        if any(location == self._at(name) for location, _ in taken):
-            return f"{layout.RUNS}/{self.settings.run_id}.{writing.number}.json"
+        records = store.list_files(self._at(layout.RUNS), f"{self.settings.run_id}.json")
+        if any(location == self._at(name) for location, _ in records):
+            return f"{layout.RUNS}/{self.settings.run_id}.{writer.number}.json"
         return name
 
     def _at(self, *names: str) -> str:

@@ -12,7 +12,7 @@ from job import __version__
 from job.cli.settings import Settings
 from job.errors import JobError
 from job.inventory.listing import Inventory
-from job.model.passes import MISPLACED
+from job.model.spark_passes import MISPLACED
 from job.network import backbone
 from job.storage import store
 from job.table import layout
@@ -20,6 +20,7 @@ from job.table import layout
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+KINDS_SHOWN = 5  # of skipped files, in the summary
 VERSIONS_OF = ("ai-edge-litert", "deltalake", "duckdb", "numpy", "pillow", "pyarrow", "obstore")
 
 
@@ -29,45 +30,47 @@ class Counts:
 
     listed: int
     skipped: int  # other files beside the photos
-    unchanged: int  # known as they are
+    skipped_kinds: dict[str, int]
+    unchanged: int  # their rows in the table are up to date
     rejected_before: int  # of the unchanged: rejected by an earlier run
     featurized: int
     rejected: int
     reasons: dict[str, int]  # of the rejected
-    removed: int  # known, and not listed any more
+    removed: int  # in the table, and not listed any more
     pruned: int  # of the removed: taken out of the table
-    rows: int  # the table has features of now
+    rows: int  # in the table now, of featurized photos
 
 
-def count(taken: Inventory, found: Counter[str], rows: int) -> Counts:
+def count(inventory: Inventory, outcomes: Counter[str], rows: int) -> Counts:
     """Put the figures of a run together.
 
-    `found` are photos by the reason for their rejection, as :func:`passes.outcome_counts` returns them.
+    `outcomes` are photos by the reason for their rejection, from :func:`spark_passes.outcome_counts`.
 
     Raises
     ------
     JobError
         If a listed photo is not accounted for, or a known one was lost: no record may be written then.
     """
-    wrong = found.pop(MISPLACED, 0)
-    reasons = {reason: number for reason, number in sorted(found.items()) if reason}
-    featurized, rejected = found[""], sum(reasons.values())
-    accounted = featurized + rejected + taken.unchanged
-    if wrong or taken.photos != accounted:
+    misplaced = outcomes.pop(MISPLACED, 0)
+    reasons = {reason: number for reason, number in sorted(outcomes.items()) if reason}
+    featurized, rejected = outcomes[""], sum(reasons.values())
+    accounted = featurized + rejected + inventory.unchanged
+    if misplaced or inventory.photos != accounted:
         raise JobError(
-            f"{taken.photos:,} photos were listed, {accounted:,} are accounted for, and {wrong:,} are not "
-            f"exactly once in the table {layout.PHOTOS}: the run is not committed; run it again"
+            f"{inventory.photos:,} photos were listed, {accounted:,} are accounted for, and {misplaced:,} "
+            f"are not exactly once in the table {layout.PHOTOS}: the run is not committed; run it again"
         )
     return Counts(
-        listed=taken.photos,
-        skipped=taken.skipped,
-        unchanged=taken.unchanged,
-        rejected_before=taken.unchanged_rejected,
+        listed=inventory.photos,
+        skipped=inventory.skipped,
+        skipped_kinds=inventory.skipped_kinds,
+        unchanged=inventory.unchanged,
+        rejected_before=inventory.unchanged_rejected,
         featurized=featurized,
         rejected=rejected,
         reasons=reasons,
-        removed=taken.missing,
-        pruned=taken.pruned,
+        removed=inventory.missing,
+        pruned=inventory.pruned,
         rows=rows,
     )
 
@@ -76,7 +79,7 @@ def record(
     settings: Settings,
     name: str,
     version: int,
-    taken: Inventory,
+    inventory: Inventory,
     counts: Counts,
     model: dict[str, Any],
     seconds: dict[str, float],
@@ -94,7 +97,7 @@ def record(
     first_photo : float or None
         When the first photo was done, in seconds since 1970.
     """
-    done = counts.featurized + counts.rejected
+    processed = counts.featurized + counts.rejected
     return {
         "run_id": settings.run_id,
         "record": name,
@@ -104,11 +107,11 @@ def record(
         "table_version": version,
         "settings": asdict(settings),
         "counts": asdict(counts),
-        "bytes_listed": taken.bytes,
+        "bytes_listed": inventory.bytes,
         "model": model,
         "seconds": seconds,
         "finished_at": datetime.now(UTC).isoformat(),
-        "photos_per_second": round(done / seconds["featurize"], 1) if done else None,
+        "photos_per_second": round(processed / seconds["featurize"], 1) if processed else None,
         "backbone": backbone.name(settings.engine),
         "cores": spark.sparkContext.defaultParallelism if spark else None,
         "first_photo_at": datetime.fromtimestamp(first_photo, UTC).isoformat() if first_photo else None,
@@ -121,43 +124,50 @@ def record(
     }
 
 
-def write(output: str, name: str, run: dict[str, Any]) -> None:
+def write(output: str, name: str, record: dict[str, Any]) -> None:
     """Write a run's record, last of all: only with it does a run count."""
-    data = json.dumps(run, indent=2, ensure_ascii=False, default=str).encode(errors="backslashreplace")
+    data = json.dumps(record, indent=2, ensure_ascii=False, default=str).encode(errors="backslashreplace")
     store.write_bytes(store.join(output, name), data)
 
 
-def summary(run: dict[str, Any]) -> str:
+def summary(record: dict[str, Any]) -> str:
     """Return the closing text of a run."""
-    counts, model, output = run["counts"], run["model"], run["output"]
+    counts, model, output = record["counts"], record["model"], record["output"]
     rejected = f"{counts['rejected']:,}"
     if counts["rejected"] or counts["rejected_before"]:
         rejected += f"  ({reasons(counts['reasons'], counts['rejected_before'])})"
-    rate = run["photos_per_second"]
+    rate = record["photos_per_second"]
     fitted = "fitted now" if model["fitted_now"] else "kept"
     lines = [
-        ("photos listed", f"{counts['listed']:,}" + f"  ({counts['skipped']:,} other files skipped)"),
+        ("photos listed", f"{counts['listed']:,}  ({skipped(counts['skipped_kinds'])})"),
         ("unchanged", f"{counts['unchanged']:,}"),
         ("featurized", f"{counts['featurized']:,}"),
         ("rejected", rejected),
         ("removed", f"{counts['removed']:,}  ({counts['pruned']:,} of them taken out)"),
-        ("photos per second", f"{rate:,.0f}  (on {run['cores']} cores)" if rate else "none was read"),
+        ("photos per second", f"{rate:,.0f}  (on {record['cores']} cores)" if rate else "none was read"),
         ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance, {fitted})"),
-        ("total time", f"{run['seconds']['total']:.1f} s"),
+        ("total time", f"{record['seconds']['total']:.1f} s"),
         ("output", output),
-        ("  table", f"{layout.PHOTOS}/  (Delta Lake, version {run['table_version']})"),
+        ("  table", f"{layout.PHOTOS}/  (Delta Lake, version {record['table_version']})"),
         ("  matrix", f"{layout.PCA}/  {layout.PCA_CSV}/"),
         ("  model", f"{layout.MODELS}/{model['model_id']}/"),
-        ("  record", run["record"]),
+        ("  record", record["record"]),
     ]
     left_out = ("unchanged", "removed") if not counts["unchanged"] + counts["removed"] else ()
     return "\n".join(f"{name:<18} {value}" for name, value in lines if name not in left_out)
 
 
-def reasons(found: dict[str, int], before: int) -> str:
+def skipped(kinds: dict[str, int]) -> str:
+    """Return the number of skipped files and their most frequent kinds, as text."""
+    text = f"{sum(kinds.values()):,} other files skipped"
+    texts = [f"{number:,} {kind}" for kind, number in list(kinds.items())[:KINDS_SHOWN]]
+    return f"{text}: {', '.join(texts)}{', …' * (len(kinds) > KINDS_SHOWN)}" if kinds else text
+
+
+def reasons(counts: dict[str, int], before: int) -> str:
     """Return the reasons for rejection with their counts, and the count of earlier runs, as text."""
-    told = [f"{number:,} {reason}" for reason, number in found.items()]
-    return ", ".join([*told, f"{before:,} by earlier runs"] if before else told)
+    texts = [f"{number:,} {reason}" for reason, number in counts.items()]
+    return ", ".join([*texts, f"{before:,} by earlier runs"] if before else texts)
 
 
 def _version(package: str) -> str | None:

@@ -4,26 +4,23 @@ The job sets no master: on a laptop PySpark's own default is ``local[*]``, on EM
 """
 
 import contextlib
-import hashlib
 import os
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from job.errors import JobError
+from job.spark import jvm
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+S3A_REGION: Final = "spark.hadoop.fs.s3a.endpoint.region"
 STOP_SECONDS: Final = 30.0
 ROOT: Final = Path(__file__).resolve().parents[2]
-QUIET: Final = ROOT / "job" / "spark" / "log4j2.properties"
 
 ALWAYS: Final = {
     "spark.app.name": "fruits",
@@ -48,49 +45,53 @@ LOCAL: Final = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.shuffle.partitions": "8",
 }
-# Settings that must be known before the JVM starts. The JVM does little, so C1 alone is faster overall.
-JAVA_OPTIONS: Final = "spark.driver.extraJavaOptions"
-LAUNCH: Final = {
-    "spark.driver.memory": "2g",
-    "spark.ui.showConsoleProgress": "false",
-    JAVA_OPTIONS: f"-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile=file:{QUIET}",
-}
-
-_drafts: list[Path] = []  # the class archive that this process's JVM writes when it ends
 
 
 def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     """Start the session, in the JVM of spark-submit if that has started one.
 
-    `cache` is the folder of the JVM's class archive, see :func:`class_archive`.
+    `cache` is the folder of the JVM's class archive, see :func:`jvm.class_archive`.
+
+    Raises
+    ------
+    JobError
+        If Spark does not start, with its own reason.
     """
     # Imported here: --help and wrong flags answer without loading Spark.
+    from py4j.protocol import Py4JJavaError  # noqa: PLC0415
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415
-    from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
-    if "PYSPARK_GATEWAY_PORT" not in environment:  # else spark-submit has started the JVM
-        os.environ["PYSPARK_SUBMIT_ARGS"] = launch_arguments(environment, class_archive(environment, cache))
-    # The workers run the driver's own Python, unless the user or spark-submit names another.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    variables = jvm.relevant_variables(environment)
     try:
-        SparkContext._ensure_initialized()
-    except PySparkRuntimeError:
-        sentence = "Java did not start: Spark needs Java 17; set JAVA_HOME, or use scripts/run-local.sh"
-        raise JobError(sentence) from None
+        if "PYSPARK_GATEWAY_PORT" in environment:  # spark-submit has started the JVM
+            SparkContext._ensure_initialized()
+        else:
+            jvm.check_worker_python(environment)
+            SparkContext._ensure_initialized(gateway=jvm.launch(environment, cache))
+    except JobError:
+        raise
     except BaseException:
         # Without the folder that PySpark has just removed, a Java that is starting would never end.
         for file in Path("/proc/self/task").glob("*/children"):
             for child in file.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
         raise
-    given = SparkConf()  # now with what the command line, spark-defaults.conf and spark-submit have set
-    local = (given.get("spark.master", "local[*]") or "").startswith("local")
+    # The workers run the driver's own Python, unless the user or spark-submit names another.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    configuration = SparkConf()  # from the command line, spark-defaults.conf and spark-submit
+    local = (configuration.get("spark.master", "local[*]") or "").startswith("local")
     builder = SparkSession.builder
     for key, value in {**ALWAYS, **(LOCAL if local else {})}.items():
-        if not given.contains(key):
+        if not configuration.contains(key):
             builder = builder.config(key, value)
-    session = builder.getOrCreate()
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    if region and not configuration.contains(S3A_REGION):  # S3A would ask in the United States
+        builder = builder.config(S3A_REGION, region)
+    try:
+        session = builder.getOrCreate()
+    except Py4JJavaError as error:
+        raise jvm.start_error(_reason(error.java_exception), variables) from None
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
     session.sparkContext.setLogLevel("OFF" if local else "WARN")
     return session
@@ -109,58 +110,13 @@ def stop(session: "SparkSession") -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for draft in _drafts:
-            if process.returncode == 0 and draft.exists():
-                draft.replace(draft.with_suffix(".jsa"))
-            draft.unlink(missing_ok=True)
+        jvm.keep_class_archive(process.returncode)
 
 
-def class_archive(environment: Mapping[str, str], cache: Path) -> str:
-    """Return the Java options that use, or on first use make, an archive of Spark's loaded classes.
-
-    Reading and checking some 15,000 classes is half of the time Spark takes to start. Java 17 can keep the
-    result in a file (application class-data sharing, JEP 350); one that does not fit is passed over by Java.
-    """
-    import pyspark  # noqa: PLC0415
-
-    jars = Path(pyspark.__file__).resolve().parent / "jars"
-    if not jars.exists():  # Spark's own distribution, not PyPI's package
-        return ""
-    home = environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
-    java = Path(home)
-    made_of = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns}"
-    key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
-    archive = cache.absolute() / f"spark-{pyspark.__version__}-{key}.jsa"
-    if any(letter.isspace() or letter in "\"'\\" for letter in str(archive)):
-        return ""  # Spark cuts Java's options apart at spaces
-    silent = "-Xlog:disable -Xlog:all=off"
-    if archive.exists():
-        return f"-XX:SharedArchiveFile={archive} {silent}"
-    # Without an archive of its own classes, a Java that is told to write one does not start at all.
-    if not (java / "lib" / "server" / "classes.jsa").exists() or not os.access(cache, os.W_OK):
-        return ""
-    _drafts.append(archive.with_suffix(f".{os.getpid()}"))
-    return f"-XX:ArchiveClassesAtExit={_drafts[-1]} {silent}"
-
-
-def launch_arguments(environment: Mapping[str, str], java_options: str = "") -> str:
-    """Return PYSPARK_SUBMIT_ARGS with the job's launch options before the user's, which override them."""
-    said = environment.get("PYSPARK_SUBMIT_ARGS") or "pyspark-shell"
-    words = shlex.split(said.replace("--master=", "--master ").replace("spark.master=", "--master "))
-    masters = [after for word, after in pairwise(words) if word == "--master"]
-    if masters and not masters[-1].startswith("local"):
-        return said
-    wanted = {**LAUNCH, JAVA_OPTIONS: f"{LAUNCH[JAVA_OPTIONS]} {java_options}".strip()}
-    defaults = _defaults_file(environment)
-    ours = [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in wanted.items() if key not in defaults]
-    return " ".join([*ours, said])
-
-
-def _defaults_file(environment: Mapping[str, str]) -> set[str]:
-    """Return the keys in the user's spark-defaults.conf, which a ``--conf`` would override."""
-    folder = environment.get("SPARK_CONF_DIR") or f"{environment.get('SPARK_HOME') or '/none'}/conf"
-    file = Path(folder) / "spark-defaults.conf"
-    if not file.is_file():
-        return set()
-    lines = (line.strip() for line in file.read_text().splitlines())
-    return {line.replace("=", " ").split()[0] for line in lines if line and not line.startswith("#")}
+def _reason(exception: Any) -> str:
+    """Return the first line of a Java exception, and of the cause at its root if there is one."""
+    root = exception
+    while root.getCause() is not None:
+        root = root.getCause()
+    lines = dict.fromkeys(str(error).splitlines()[0] for error in (exception, root))
+    return ", by ".join(lines)

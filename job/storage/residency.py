@@ -4,9 +4,12 @@ Refusal is exit code 4. Folders are not checked: they are where their machine is
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from job.errors import ResidencyError
-from job.storage import aws, s3, store
+
+# The EU's own regions. London (eu-west-2) and Zurich (eu-central-2) are in Europe and outside the EU.
+EU_REGIONS: Final = ("eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2")
 
 
 def check(locations: Iterable[str], regions: Sequence[str]) -> None:
@@ -17,6 +20,9 @@ def check(locations: Iterable[str], regions: Sequence[str]) -> None:
     ResidencyError
         Naming the bucket or the session in another region.
     """
+    # Imported here: scripts that need only the regions have no obstore.
+    from job.storage import aws, s3, store  # noqa: PLC0415
+
     buckets = sorted({s3.split(location)[0] for location in locations if store.is_s3(location)})
     if not buckets:
         return

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from obstore.exceptions import AlreadyExistsError
 
 from job.errors import UsageError
-from job.storage import aws
+from job.storage import aws, retries, s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -86,20 +86,32 @@ def read(location: str) -> bytes:
     PermissionError
         If it may not be read.
     OSError
-        If S3 fails for longer than ``aws.RETRY_POLICY`` allows, or does not accept the credentials.
+        If S3 fails for longer than ``retries.RETRY_POLICY`` allows, or does not accept the credentials.
     """
     bucket, key = split(location)
     if not UNSUPPORTED_KEY.search(key):
-        return aws.retry(lambda: bytes(_opened_store(bucket).get(key).bytes()), location)
+        return retries.retry(lambda: bytes(_opened_store(bucket).get(key).bytes()), location)
     with _opening_lock:
         boto3 = client(bucket, 0)
-    return aws.retry(lambda: boto3.get_object(Bucket=bucket, Key=key)["Body"].read(), location)  # noqa: PLW0108
+    return retries.retry(lambda: boto3.get_object(Bucket=bucket, Key=key)["Body"].read(), location)  # noqa: PLW0108
+
+
+def read_start(location: str, length: int) -> bytes:
+    """Return the first bytes of an object, at most `length`. Raises as :func:`read`."""
+    bucket, key = split(location)
+    with _opening_lock:
+        boto3 = client(bucket, 0)
+    part = f"bytes=0-{length - 1}"
+    return retries.retry(
+        lambda: boto3.get_object(Bucket=bucket, Key=key, Range=part)["Body"].read(),  # noqa: PLW0108
+        location,
+    )
 
 
 def read_range(location: str, start: int, length: int) -> bytes:
     """Return a part of an object that the job wrote (obstore accepts its key). Raises as :func:`read`."""
     bucket, key = split(location)
-    return aws.retry(
+    return retries.retry(
         lambda: bytes(_opened_store(bucket).get_range(key, start=start, length=length)), location
     )
 
@@ -159,7 +171,7 @@ def write(location: str, data: bytes, only_if_new: bool) -> bool:
         _opened_store(bucket, writing=True).put(key, data, mode=mode, use_multipart=False)
 
     try:
-        aws.retry(put, location)
+        retries.retry(put, location)
     except AlreadyExistsError:
         return tries > 1 and read(location) == data
     return True
@@ -191,9 +203,9 @@ def list_objects(location: str, after: str = "") -> Iterator[tuple[str, int, str
             try:
                 page = next_page.result()
             except ClientError as error:
-                raise aws.listing_error(location, error) from None
+                raise s3_errors.listing_error(location, error) from None
             except BotoCoreError as error:
-                raise aws.connection_error(location, error) from None
+                raise s3_errors.connection_error(location, error) from None
             token = page.get("NextContinuationToken")
             next_page = pool.submit(request, ContinuationToken=token) if token else None
             for item in page.get("Contents", ()):
@@ -213,7 +225,7 @@ def delete_files(locations: Iterable[str]) -> None:
     """
     remaining = iter(locations)
     while batch := list(islice(remaining, KEYS_PER_REQUEST)):
-        aws.retry(partial(_delete, batch), batch[0])
+        retries.retry(partial(_delete, batch), batch[0])
 
 
 def _delete(locations: list[str]) -> None:
@@ -221,10 +233,10 @@ def _delete(locations: list[str]) -> None:
     request: Any = {"Objects": [{"Key": split(location)[1]} for location in locations], "Quiet": True}
     errors = client(bucket).delete_objects(Bucket=bucket, Delete=request).get("Errors", [])
     codes = {error.get("Code", "") for error in errors}
-    if refused := sorted(codes.difference(aws.TRANSIENT_CODES)):
+    if refused := sorted(codes.difference(s3_errors.TRANSIENT_CODES)):
         raise PermissionError(errno.EACCES, f"S3 answers {refused[0]}", locations[0])
     if codes:
-        raise aws.TransientError(errno.EIO, f"S3 answers {min(codes)}", locations[0])
+        raise s3_errors.TransientError(errno.EIO, f"S3 answers {min(codes)}", locations[0])
 
 
 def _opened_store(bucket: str, writing: bool = False) -> "S3Store":

@@ -79,6 +79,14 @@ def read_bytes(location: str) -> bytes:
         raise
 
 
+def read_start(location: str, length: int) -> bytes:
+    """Return the first bytes of a file, at most `length`. Raises as :func:`read_bytes`."""
+    if is_s3(location):
+        return s3.read_start(location, length)
+    with Path(location).open("rb") as file:
+        return file.read(length)
+
+
 def open_input(location: str) -> BinaryIO:
     """Open a file for seekable reading, as PyArrow needs it for Parquet.
 

@@ -52,7 +52,7 @@ class Snapshot:
     files : dict
         Data files by path.
     configuration : dict
-        The table's properties; one is the claim of the inputs.
+        The table's properties; one is its provenance.
     writer, ended : int
         Numbers of the last command that began to write, and of the last one that ended.
     since_checkpoint : int

@@ -15,14 +15,16 @@ RUNS: Final = "runs"
 ERASURES: Final = "erasures"
 TASKS: Final = "_tasks"  # only while a run lasts
 MISSING: Final = "missing"  # photos of the table that the last run did not list
-FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, MISSING, TASKS)
+SKIPPED: Final = "skipped"  # files that the last run did not take for photos
+LISTS: Final = (MISSING, SKIPPED)
+FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, *LISTS, TASKS)
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
-ADDED_WITH_DELTA: Final = (PHOTOS, MISSING, TASKS)
+ADDED_WITH_DELTA: Final = (PHOTOS, *LISTS, TASKS)
 # Names in outputs from before the Delta table.
-EARLIER_CLAIM: Final = "_input.json"
+EARLIER_PROVENANCE: Final = "_input.json"
 EARLIER: Final = (
     *("features", "rejected", "inventory", "_replaced", "_compact"),
-    *("_lock.json", EARLIER_CLAIM),
+    *("_lock.json", EARLIER_PROVENANCE),
 )
 
 FEATURIZED: Final = "featurized"

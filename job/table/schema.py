@@ -1,8 +1,10 @@
-"""The columns of the table, its tasks, the matrix and the list of missing photos."""
+"""The columns of the table, its tasks, the matrix and the lists of paths."""
 
 from typing import Final
 
 import pyarrow as pa
+
+from job.table import layout
 
 LISTED: Final = pa.schema(
     [
@@ -33,4 +35,9 @@ PHOTOS: Final = pa.schema(
 PARTITION: Final = pa.field("outcome", pa.string(), nullable=False)
 # A row of the matrix. Its model stands in the path: ``model_id=…``.
 PCA: Final = pa.schema([*list(LISTED)[:3], pa.field("pca", pa.list_(pa.float32()))])
-MISSING: Final = pa.schema([pa.field("path", pa.string(), nullable=False), PARTITION])
+# Rows of the lists beside the table, by the names of their folders.
+_PATH: Final = pa.field("path", pa.string(), nullable=False)
+LISTS: Final = {
+    layout.MISSING: pa.schema([_PATH, PARTITION]),
+    layout.SKIPPED: pa.schema([_PATH, pa.field("kind", pa.string(), nullable=False)]),
+}

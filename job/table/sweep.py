@@ -1,7 +1,7 @@
 """Deletion of unreferenced files at the end of a command.
 
 These are data files that were replaced or never committed; matrices of such files and of models that are not
-current; older lists of missing photos; tasks; and unfinished files of killed processes.
+current; older lists of paths; tasks; and unfinished files of killed processes.
 """
 
 import json
@@ -18,7 +18,7 @@ DERIVED: Final = (layout.PCA, layout.PCA_CSV)
 
 def candidates(output: str) -> list[str]:
     """Return the locations of all files that might have to be deleted."""
-    folders = (layout.PHOTOS, *DERIVED, layout.MISSING, layout.TASKS)
+    folders = (layout.PHOTOS, *DERIVED, *layout.LISTS, layout.TASKS)
     stored = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
     return [*(location for location, _ in stored), *drafts]
@@ -34,7 +34,8 @@ def unreferenced(
     paths = {*snapshot.files}
     if keep_hours:
         paths |= commits.removed_since(output, snapshot.version, keep_hours)
-    referenced = {store.join(output, layout.PHOTOS, path) for path in paths} | {missing_list(output)}
+    referenced = {store.join(output, layout.PHOTOS, path) for path in paths}
+    referenced |= {newest_list(output, name) for name in layout.LISTS}
     model_id = current_model_id(output)
     for file in snapshot.files_of(layout.FEATURIZED):
         referenced |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
@@ -49,7 +50,7 @@ def overtaken_files(output: str, newest: Snapshot, seen: Snapshot, command: int)
     """
     current = {layout.stem(path) for path in newest.files}
     committed = current | {layout.stem(path) for path in seen.files}
-    leftovers = [store.join(output, layout.MISSING, f"{command:09}.parquet")]
+    leftovers = [list_location(output, name, command) for name in layout.LISTS]
     for location, _ in store.list_files(store.join(output, layout.PHOTOS)):
         stem = layout.stem(location)
         if layout.command_of(stem) == command and stem not in committed:
@@ -71,9 +72,14 @@ def delete_files(output: str, locations: list[str]) -> None:
         store.remove_empty_folders({location.rpartition("/")[0] for location in locations}, output)
 
 
-def missing_list(output: str) -> str:
-    """Return the location of the list of missing photos; ``""`` if there is none."""
-    return max((location for location, _ in store.list_files(store.join(output, layout.MISSING))), default="")
+def list_location(output: str, name: str, command: int) -> str:
+    """Return the location of a command's list of paths; see :mod:`job.table.path_lists`."""
+    return store.join(output, name, f"{command:09}.parquet")
+
+
+def newest_list(output: str, name: str) -> str:
+    """Return the location of the newest list of a name; ``""`` if there is none."""
+    return max((location for location, _ in store.list_files(store.join(output, name))), default="")
 
 
 def current_model_id(output: str) -> str:

@@ -1,4 +1,4 @@
-"""Measures (h) to (m), of daily use: photos in S3, increments, a day without new photos, long lists."""
+"""Measures (h) to (m), of daily use: photos in S3, new photos, no new photos, long lists."""
 
 import os
 import shutil
@@ -8,80 +8,83 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from scripts.bench import s3
-from scripts.bench.figures import Measurement
+from scripts.bench.figures import Measurement, seconds_text
 from scripts.bench.process import BenchError, environment
+from scripts.bench.runs import Bench, JobRun
 from scripts.bench.s3 import LATENCY_MS, PREFIX, TABLES, Server
-from scripts.bench.sides import Bench, JobRun
-from scripts.bench.targets import listed, measurement_of
+from scripts.bench.targets import measurement
 
-AGAIN: Final = 3  # runs of (j), which take a few seconds each
-MOST_MEMORY: Final = 2e9  # of (k) and (l), in bytes
-SMALL_FILES: Final = 10  # rows of each file, and files of each commit, of (m)
+UNCHANGED_RUNS: Final = 3  # of (j), which take a few seconds each
+MEMORY_LIMIT: Final = 2e9  # bytes, of (k) and (l)
+SMALL_FILES: Final = ("--rows-per-file", 10, "--files-per-commit", 10)  # of (m)
 
 
-def latency(bench: Bench) -> Measurement:
+def s3_latency(bench: Bench) -> Measurement:
     """Measure (h): featurization on S3 with latency, against the same without, which runs before and after.
 
     The detail adds how fast Spark's own reader reads the bytes of the same photos.
     """
-    count, sides = bench.sizes.latency, environment(bench.cores)
-    folder, scratch = bench.folder(count), bench.scratch
+    count, variables = bench.sizes.s3_photos, environment(bench.cores)
+    folder, scratch = bench.photo_folder(count), bench.scratch
     bench.warm_up()
-    plain: list[float] = []
-    late: list[float] = []
-    costs: list[str] = []
+    near_seconds: list[float] = []
+    far_seconds: list[float] = []
+    cpu_costs: list[str] = []
     with (
-        s3.serving("near", folder, 0, scratch, sides) as near,
-        s3.serving("far", folder, LATENCY_MS, scratch, sides) as far,
+        s3.serving("near", folder, 0, scratch, variables) as near,
+        s3.serving("far", folder, LATENCY_MS, scratch, variables) as far,
     ):
-        plain.append(_from_s3(bench, near, costs))
+        near_seconds.append(_featurize_seconds(bench, near, cpu_costs))
         for _ in range(bench.repeat):
-            late.append(_from_s3(bench, far, costs))
-            plain.append(_from_s3(bench, near, costs))
-        spark = _binary_file(bench, near, far)
-    ours, other = count / statistics.median(late), count / statistics.mean(plain)
-    detail = f"{count:,} photos: with {listed(late)} s, without {listed(plain)} s; the server takes "
-    detail += f"{', '.join(costs)} ms of CPU a request; {spark}"
-    return measurement_of("h", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
+            far_seconds.append(_featurize_seconds(bench, far, cpu_costs))
+            near_seconds.append(_featurize_seconds(bench, near, cpu_costs))
+        binary_file = _binary_file(bench, near, far)
+    ours, other = count / statistics.median(far_seconds), count / statistics.mean(near_seconds)
+    detail = f"{count:,} photos: with {seconds_text(far_seconds)} s, without {seconds_text(near_seconds)} s; "
+    detail += f"the server takes {', '.join(cpu_costs)} ms of CPU a request; {binary_file}"
+    return measurement("h", "photos/s", ours=ours, other=other, ratio=ours / other, detail=detail)
 
 
-def _from_s3(bench: Bench, server: Server, costs: list[str]) -> float:
-    """Run the job on a server's photos, and return the seconds of its featurization."""
-    count = bench.sizes.latency
+def _featurize_seconds(bench: Bench, server: Server, cpu_costs: list[str]) -> float:
+    """Run the job on a server's photos, and return the seconds of its featurization.
+
+    `cpu_costs` gets the server's milliseconds of CPU a request, where the system tells them.
+    """
+    count = bench.sizes.s3_photos
     bench.say(f"(h) the job on {count:,} photos in S3, {server.name}")
-    server.forget()
-    before = server.cpu_seconds()
+    server.forget_requests()
+    cpu_before = server.cpu_seconds()
     output = f"s3://{TABLES}/{time.monotonic_ns()}"
-    done = bench.command(
+    job_run = bench.run_job(
         "--input",
         f"s3://{server.name}/{PREFIX}",
         "--output",
         output,
         variables=server.environment(environment(bench.cores)),
     )
-    after, requests = server.cpu_seconds(), server.requests()
-    read = [key for method, bucket, key in requests if method == "GET" and bucket == server.name and key]
-    if len(read) != count or len(set(read)) != count:
+    cpu_after, requests = server.cpu_seconds(), server.requests()
+    keys = [key for method, bucket, key in requests if method == "GET" and bucket == server.name and key]
+    if len(keys) != count or len(set(keys)) != count:
         raise BenchError(
-            f"{len(read):,} reads of {len(set(read)):,} photos were seen, not one of each of {count:,}"
+            f"{len(keys):,} reads of {len(set(keys)):,} photos were seen, not one of each of {count:,}"
         )
-    if before is not None and after is not None:
-        costs.append(f"{(after - before) / len(requests) * 1000:.2f}")
-    return done.seconds("featurize")
+    if cpu_before is not None and cpu_after is not None:
+        cpu_costs.append(f"{(cpu_after - cpu_before) / len(requests) * 1000:.2f}")
+    return job_run.seconds("featurize")
 
 
 def _binary_file(bench: Bench, near: Server, far: Server) -> str:
-    """Return in words how fast Spark's ``binaryFile`` reads, or why it could not."""
+    """Return a sentence: how fast Spark's ``binaryFile`` reads, or why it could not."""
     bench.say("(h) Spark's binaryFile on the same photos")
     buckets = (f"{server.name}={server.url}" for server in (near, far))
     try:
-        result = bench.script("s3", PREFIX, *buckets).result()
+        result = bench.run_script("s3", PREFIX, *buckets).result()
     except BenchError as error:
         return f"Spark's binaryFile was not measured: {error}"
-    if result["photos"] != bench.sizes.latency:
+    if result["photos"] != bench.sizes.s3_photos:
         return f"Spark's binaryFile was not measured: it found {result['photos']:,} photos"
     seconds = result["seconds"]
-    rates = {name: result["photos"] / spent for name, spent in seconds.items()}
+    rates = {name: result["photos"] / value for name, value in seconds.items()}
     return (
         f"Spark's binaryFile only reads {rates[far.name]:,.0f} photos/s with, {rates[near.name]:,.0f} "
         f"without ({seconds[far.name]:.1f} and {seconds[near.name]:.1f} s)"
@@ -94,125 +97,127 @@ def increment(bench: Bench) -> Measurement:
     Only the run without known photos fits a model, so no time includes the step ``pca``. The
     sizes run upwards and downwards, because a machine's speed drifts.
     """
-    sizes = (0, *bench.sizes.known)
-    like, photos = bench.known(), bench.folder(bench.sizes.increment)
+    new, sizes = bench.sizes.new_photos, (0, *bench.sizes.known_photos)
+    like, photos = bench.known_output(), bench.photo_folder(new)
     for known in sizes:
         bench.say(f"(i) an output of {known:,} known photos is made")
-        place = bench.scratch / f"grown-{known}"
+        output = bench.scratch / f"known-{known}"
         flags = ["--known", known, "--like", like, "--photos", photos]
-        bench.script("growth", place, place.with_suffix(".parquet"), *flags)
+        bench.run_script("known_output", output, output.with_suffix(".parquet"), *flags)
     runs: dict[int, list[JobRun]] = {known: [] for known in sizes}
     for _ in range(bench.repeat):
         for known in (*sizes, *reversed(sizes)):
-            runs[known].append(_increment(bench, known))
-    for known in bench.sizes.known:
-        shutil.rmtree(bench.scratch / f"grown-{known}")
-    spent = {
-        known: [run.seconds("total") - run.seconds("pca") for run in several]
-        for known, several in runs.items()
+            runs[known].append(_run_increment(bench, known))
+    for known in bench.sizes.known_photos:
+        shutil.rmtree(bench.scratch / f"known-{known}")
+    seconds = {
+        known: [job_run.seconds("total") - job_run.seconds("pca") for job_run in job_runs]
+        for known, job_runs in runs.items()
     }
-    means = {known: statistics.mean(seconds) for known, seconds in spent.items()}
-    slowest, none = max(means[known] for known in bench.sizes.known), means[0]
+    means = {known: statistics.mean(several) for known, several in seconds.items()}
+    ours, other = max(means[known] for known in bench.sizes.known_photos), means[0]
     parts = (
-        f"onto {known:,} {listed(seconds)} s ({_steps(runs[known])})" for known, seconds in spent.items()
+        f"onto {known:,} {seconds_text(several)} s ({_step_means(runs[known])})"
+        for known, several in seconds.items()
     )
-    detail = (
-        f"{bench.sizes.increment:,} new photos, without the step pca, which fits onto none and keeps the "
-    )
+    detail = f"{new:,} new photos, without the step pca, which fits onto none and keeps the "
     detail += f"model onto more: {'; '.join(parts)}"
-    return measurement_of("i", "s", ours=slowest, other=none, ratio=slowest / none, detail=detail)
+    return measurement("i", "s", ours=ours, other=other, ratio=ours / other, detail=detail)
 
 
-def _increment(bench: Bench, known: int) -> JobRun:
-    new = bench.sizes.increment
+def _run_increment(bench: Bench, known: int) -> JobRun:
+    """Run the job on new photos and a copy of an output of `known` photos."""
+    new = bench.sizes.new_photos
     bench.say(f"(i) the job on {new:,} new photos, {known:,} are known")
-    output, prepared = bench.scratch / "increment", bench.scratch / f"grown-{known}"
+    output, original = bench.scratch / "increment", bench.scratch / f"known-{known}"
     if known:
-        shutil.copytree(prepared, output, copy_function=os.link)  # the job changes no file in place
-    done = bench.command("--manifest", prepared.with_suffix(".parquet"), "--output", output)
+        shutil.copytree(original, output, copy_function=os.link)  # the job changes no file in place
+    job_run = bench.run_job("--manifest", original.with_suffix(".parquet"), "--output", output)
     shutil.rmtree(output)
-    counts, model = done.record["counts"], done.record["model"]
+    counts, model = job_run.record["counts"], job_run.record["model"]
     if (counts["listed"], counts["unchanged"]) != (new + known, known):
         raise BenchError(f"of {new + known:,} photos {counts['unchanged']:,} were known, and not {known:,}")
     if known and (model["fitted_now"] or model["rows_projected"] != counts["featurized"]):
         raise BenchError(f"the model was not kept onto {known:,} photos: the sizes cannot be compared")
-    return done
+    return job_run
 
 
-def _steps(runs: Sequence[JobRun]) -> str:
-    """Return in words the mean seconds of the steps whose time can depend on the known photos."""
+def _step_means(runs: Sequence[JobRun]) -> str:
+    """Return the mean seconds of the steps whose time can depend on the known photos, as text."""
     steps = ("inventory", "featurize", "moments", "pca", "project")
-    means = ((step, statistics.mean(run.seconds(step) for run in runs)) for step in steps)
-    return ", ".join(f"{step} {spent:.1f}" for step, spent in means)
+    means = ((step, statistics.mean(job_run.seconds(step) for job_run in runs)) for step in steps)
+    return ", ".join(f"{step} {mean:.1f}" for step, mean in means)
 
 
 def nothing_new(bench: Bench) -> Measurement:
     """Measure (j): the whole command on photos that are all known, without Spark and network."""
-    output, count = bench.known(), bench.count()
+    output, count = bench.known_output(), bench.photo_count()
     runs = []
-    for _ in range(max(AGAIN, bench.repeat)):
+    for _ in range(max(UNCHANGED_RUNS, bench.repeat)):
         bench.say(f"(j) the job on {count:,} photos again")
-        runs.append(bench.command("--input", bench.folder(count), "--output", output))
-    lazy = all(_did_nothing(run, count) for run in runs)
-    spent = [run.ran.seconds for run in runs]
-    detail = f"{count:,} photos: {listed(spent)} s, of which listing and comparing take "
-    detail += f"{listed([run.seconds('inventory') for run in runs])} s"
-    detail += "; neither Spark nor the network was started" if lazy else "; it did NOT leave all as it was"
-    return measurement_of("j", "s", ours=statistics.median(spent), detail=detail, holds=lazy)
+        runs.append(bench.run_job("--input", bench.photo_folder(count), "--output", output))
+    idle = all(_was_idle(job_run, count) for job_run in runs)
+    seconds = [job_run.process.seconds for job_run in runs]
+    detail = f"{count:,} photos: {seconds_text(seconds)} s, of which listing and comparing take "
+    detail += f"{seconds_text([job_run.seconds('inventory') for job_run in runs])} s"
+    detail += "; neither Spark nor the network was started" if idle else "; it did NOT leave all as it was"
+    return measurement("j", "s", ours=statistics.median(seconds), detail=detail, correct=idle)
 
 
-def _did_nothing(run: JobRun, count: int) -> bool:
-    events = {event["event"] for event in run.events}
-    started = run.record["cores"] is not None or {"spark_ready", "backbone_ready"} & events
-    return not started and run.record["counts"]["unchanged"] == count
+def _was_idle(job_run: JobRun, count: int) -> bool:
+    """Return whether a run found all photos unchanged and started neither Spark nor the network."""
+    events = {event["event"] for event in job_run.events}
+    started = job_run.record["cores"] is not None or {"spark_ready", "backbone_ready"} & events
+    return not started and job_run.record["counts"]["unchanged"] == count
 
 
 def comparison(bench: Bench) -> Measurement:
     """Measure (k): a long list compared with a table of nearly the same photos, in its own process."""
-    return compared("k", bench.sizes.compared, _comparison_result(bench, bench.sizes.compared))
+    rows = bench.sizes.comparison_rows
+    return _comparison_measurement("k", rows, _comparison_result(bench, rows))
 
 
 def long_comparison(bench: Bench) -> Measurement:
     """Measure (l): the same with many more rows, above all for the memory."""
-    return compared("l", bench.sizes.compared_long, _comparison_result(bench, bench.sizes.compared_long))
+    rows = bench.sizes.long_comparison_rows
+    return _comparison_measurement("l", rows, _comparison_result(bench, rows))
 
 
-def compared(letter: str, rows: int, result: dict[str, Any]) -> Measurement:
-    """Judge the figures of a comparison of so many rows."""
+def _comparison_measurement(letter: str, rows: int, result: dict[str, Any]) -> Measurement:
+    """Return the measurement of a comparison of `rows` listed photos; it misses if the result is wrong."""
     peak = result["peak_bytes"]
-    detail, holds = _verdict(rows, result)
+    detail, correct = _verdict(rows, result)
     detail += "; memory is not told on this system" if peak is None else f"; at most {peak / 1e6:,.0f} MB"
-    if peak is not None and peak >= MOST_MEMORY:
-        detail, holds = f"{detail}, which is more than {MOST_MEMORY / 1e6:,.0f}", False
-    return measurement_of(letter, "s", ours=result["seconds"], detail=detail, holds=holds)
+    if peak is not None and peak >= MEMORY_LIMIT:
+        detail, correct = f"{detail}, which is more than {MEMORY_LIMIT / 1e6:,.0f}", False
+    return measurement(letter, "s", ours=result["seconds"], detail=detail, correct=correct)
 
 
 def opening(bench: Bench) -> Measurement:
     """Measure (m): opening a table of many commits and small files, with a checkpoint and without."""
-    rows = bench.sizes.opened
-    size = ("--rows-per-file", SMALL_FILES, "--files-per-commit", SMALL_FILES)
-    result = _comparison_result(bench, rows, *size)
+    rows = bench.sizes.opening_rows
+    result = _comparison_result(bench, rows, *SMALL_FILES)
     ours, other = result["opened"]["with"], result["opened"]["without"]
-    detail, holds = _verdict(rows, result)
-    detail = f"{result['commits']:,} commits, {result['files']:,} files; {detail}, in "
+    verdict, correct = _verdict(rows, result)
+    detail = f"{result['commits']:,} commits, {result['files']:,} files; {verdict}, in "
     detail += f"{result['seconds']:.1f} s"
-    return measurement_of("m", "s", ours=ours, other=other, ratio=other / ours, detail=detail, holds=holds)
+    return measurement("m", "s", ours=ours, other=other, ratio=other / ours, detail=detail, correct=correct)
 
 
-def _comparison_result(bench: Bench, rows: int, *size: object) -> dict[str, Any]:
-    """Make a list of so many rows and its table, and return the figures of comparing them."""
+def _comparison_result(bench: Bench, rows: int, *file_sizes: object) -> dict[str, Any]:
+    """Make a list of `rows` photos and a table, and return the figures of comparing them."""
     folder = bench.scratch / "compared"
     bench.say(f"a list of {rows:,} photos, and a table that knows them, are made")
-    bench.script("comparison", folder, "--rows", rows, *size, "--make")
+    bench.run_script("comparison", folder, "--rows", rows, *file_sizes, "--make")
     bench.say("they are compared")
-    result = bench.script("comparison", folder, "--rows", rows, "--cores", bench.cores).result()
+    result = bench.run_script("comparison", folder, "--rows", rows, "--cores", bench.cores).result()
     shutil.rmtree(folder)
     return result
 
 
 def _verdict(rows: int, result: dict[str, Any]) -> tuple[str, bool]:
-    """Return the result of a comparison in words, and whether it is right."""
-    words = f"{rows:,} listed: {result['new_or_changed']:,} new or changed, {result['missing']:,} missing"
+    """Return a comparison's counts as text, and whether they are correct."""
+    counts = f"{rows:,} listed: {result['new_or_changed']:,} new or changed, {result['missing']:,} missing"
     if result["mistakes"]:
-        return f"{words}, {result['mistakes']:,} of them WRONG", False
-    return f"{words}, exactly the right ones", True
+        return f"{counts}, {result['mistakes']:,} of them WRONG", False
+    return f"{counts}, exactly the right ones", True

@@ -1,4 +1,4 @@
-"""The results of the benchmark: measurements and targets, as a table for people and as JSON for programs."""
+"""The benchmark's figures and targets, printed as a table and written as JSON."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-VERSIONS_OF = (
+PACKAGES = (
     *("pyspark", "ai-edge-litert", "keras", "numpy", "pillow", "pyarrow", "pandas"),
     *("deltalake", "duckdb", "obstore"),
 )
@@ -18,12 +18,12 @@ VERSIONS_OF = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a figure must reach.
+    """The value that a figure must reach.
 
     Attributes
     ----------
     figure : {"ratio", "ours"}
-        Which of a measurement's figures is meant.
+        The figure of a measurement that is judged.
     relation : {">=", "<=", "within"}
         ``within`` allows a ratio to differ from 1 by `value`.
     value : float
@@ -34,7 +34,7 @@ class Target:
     value: float
 
     def met(self, ours: float | None, ratio: float | None) -> bool | None:
-        """Tell whether the target is met; None if its figure was not measured."""
+        """Return whether the target is met; None if its figure was not measured."""
         figure = ratio if self.figure == "ratio" else ours
         if figure is None:
             return None
@@ -50,22 +50,22 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One figure of the benchmark, both sides of it, and whether its target is met.
+    """The figures of one measure, and whether they meet its target.
 
     Attributes
     ----------
     letter, name : str
     ours, other : float or None
-        The two sides, in `unit`; None if not measured.
+        The job's figure and the one that it is compared with, in `unit`; None if not measured.
     ratio : float or None
-        For speed, how many times as fast ours is; for growth, the large size over the small one.
+        For speed, how many times as fast as the other ours is; for growth, the large run over the small one.
     target : str or None
     met : bool or None
         None if there is no target, or nothing was measured.
     unit, detail : str
-        `detail` has the sizes and each run's figures, or the reason for a missing figure.
+        `detail` holds the sizes and each run's figures, or the reason for a missing figure.
     failed : bool
-        The measure broke down, so `met` is None.
+        Whether the measure broke down; `met` is then None.
     """
 
     letter: str
@@ -80,36 +80,16 @@ class Measurement:
     failed: bool = False
 
 
-def measurement(
-    letter: str,
-    name: str,
-    unit: str,
-    target: Target | None,
-    *,
-    ours: float | None = None,
-    other: float | None = None,
-    ratio: float | None = None,
-    detail: str = "",
-    holds: bool = True,
-) -> Measurement:
-    """Return figures judged by their target, which they miss if `holds` is false."""
-    met = target.met(ours, ratio) if target else None
-    met = met and holds
-    goal = None if target is None else str(target)
-    return Measurement(letter, name, ours, other, ratio, goal, met, unit, detail)
-
-
-def failure(letter: str, name: str, target: Target | None, reason: str) -> Measurement:
-    """Return the measurement of a measure that broke down."""
-    goal = None if target is None else str(target)
-    return Measurement(letter, name, None, None, None, goal, None, "", reason, failed=True)
+def seconds_text(runs: Sequence[float]) -> str:
+    """Return the seconds of several runs as text."""
+    return ", ".join(f"{seconds:.1f}" for seconds in runs)
 
 
 def table(measurements: Sequence[Measurement]) -> str:
-    """Return the measurements as a table of text, each followed by its details."""
-    head = ("", "measure", "ours", "other", "unit", "ratio", "target", "met")
-    rows = [head, *(_cells(measurement) for measurement in measurements)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    """Return the measurements as a text table; a line of details follows each row."""
+    header = ("", "measure", "ours", "other", "unit", "ratio", "target", "met")
+    rows = [header, *(_cells(measurement) for measurement in measurements)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = []
     for number, row in enumerate(rows):
         cells = [
@@ -131,7 +111,7 @@ def machine(cores: int) -> dict[str, Any]:
         "load": [round(load, 2) for load in os.getloadavg()],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in VERSIONS_OF} | {"tensorflow": _tensorflow()},
+        "versions": {name: _version(name) for name in PACKAGES} | {"tensorflow": _tensorflow()},
     }
 
 
@@ -143,22 +123,22 @@ def write(file: Path, facts: dict[str, Any], measurements: Sequence[Measurement]
     file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _cells(row: Measurement) -> tuple[str, ...]:
-    if row.failed:
+def _cells(measurement: Measurement) -> tuple[str, ...]:
+    if measurement.failed:
         met = "failed"
-    elif row.met is None:
-        met = "-" if row.target is None else "not measured"
+    elif measurement.met is None:
+        met = "-" if measurement.target is None else "not measured"
     else:
-        met = "yes" if row.met else "NO"
-    ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
+        met = "yes" if measurement.met else "NO"
+    ratio = "-" if measurement.ratio is None else f"{measurement.ratio:.2f}"
     return (
-        row.letter,
-        row.name,
-        _number(row.ours),
-        _number(row.other),
-        row.unit,
+        measurement.letter,
+        measurement.name,
+        _number(measurement.ours),
+        _number(measurement.other),
+        measurement.unit,
         ratio,
-        row.target or "-",
+        measurement.target or "-",
         met,
     )
 

@@ -1,12 +1,11 @@
-"""Measure (d): times the job's PCA fit and ``pyspark.ml.feature.PCA`` on one table, in one session.
+"""Measure (d), PCA fit: times the job's fit and ``pyspark.ml.feature.PCA`` on one table, in one session.
 
 The session keeps Spark's defaults, because the job's settings for the JVM would slow down Spark's class.
-``python -m scripts.bench.pca SCRATCH --rows N --files F --components K --times T`` prints figures as JSON.
+``python -m scripts.bench.pca SCRATCH --rows N --files F --components K --runs N`` prints figures as JSON.
 """
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.maths import pca
-from job.model import passes
+from job.model import spark_passes
 from job.network.backbone import FEATURES
 from job.spark import session
 from job.table import files, layout
@@ -27,9 +26,8 @@ from scripts.bench import synthetic_table
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-RANK = (
-    60  # rank of the synthetic features before noise: real ones need about as many for 85 % of the variance
-)
+# The rank of the synthetic features before noise: real ones need about as many for 85 % of the variance.
+RANK = 60
 
 
 def write_features(output: str, rows: int, parts: int) -> list[DataFile]:
@@ -38,26 +36,28 @@ def write_features(output: str, rows: int, parts: int) -> list[DataFile]:
     loadings = rng.normal(size=(RANK, FEATURES))
 
     def tables() -> Iterator[pa.Table]:
-        for part in np.array_split(np.arange(rows), parts):
-            dense = rng.normal(size=(len(part), RANK)) @ loadings + rng.normal(size=(len(part), FEATURES))
-            matrix = np.maximum(dense, 0).astype(np.float32)
-            yield synthetic_table.rows(path=list(map(str, part)), features=files.vectors(matrix))
+        for numbers in np.array_split(np.arange(rows), parts):
+            scores, noise = (rng.normal(size=(len(numbers), columns)) for columns in (RANK, FEATURES))
+            matrix = np.maximum(scores @ loadings + noise, 0).astype(np.float32)
+            yield synthetic_table.rows(path=list(map(str, numbers)), features=files.vectors(matrix))
 
     return list(synthetic_table.write_files(output, tables()))
 
 
-def ours(spark: "SparkSession", output: str, written: Sequence[DataFile], k: int) -> NDArray[np.float64]:
+def fit_job(
+    spark: "SparkSession", output: str, data_files: Sequence[DataFile], k: int
+) -> NDArray[np.float64]:
     """Fit as the job does and return the explained variance ratios ``(k,)``."""
-    return pca.fit(passes.moments(spark, output, written), k, 0.95, False).explained_variance_ratio
+    return pca.fit(spark_passes.moments(spark, output, data_files), k, 0.95, False).explained_variance_ratio
 
 
-def spark_ml(spark: "SparkSession", output: str, k: int) -> NDArray[np.float64]:
+def fit_spark_ml(spark: "SparkSession", output: str, k: int) -> NDArray[np.float64]:
     """Fit Spark's own PCA and return the explained variance ratios ``(k,)``."""
     from pyspark.ml.feature import PCA  # noqa: PLC0415
 
-    fitted = PCA(k=k, inputCol="vector", outputCol="pca").fit(vectors(spark, output))
-    shares: NDArray[np.float64] = fitted.explainedVariance.toArray()
-    return shares
+    model = PCA(k=k, inputCol="vector", outputCol="pca").fit(vectors(spark, output))
+    ratios: NDArray[np.float64] = model.explainedVariance.toArray()
+    return ratios
 
 
 def vectors(spark: "SparkSession", output: str) -> "DataFrame":
@@ -70,57 +70,50 @@ def vectors(spark: "SparkSession", output: str) -> "DataFrame":
 
 
 def compare(
-    spark: "SparkSession", output: str, written: Sequence[DataFile], k: int, times: int
+    spark: "SparkSession", output: str, data_files: Sequence[DataFile], k: int, runs: int
 ) -> dict[str, Any]:
     """Fit with both in turn; return the seconds of each run, and the largest difference of the ratios."""
-    seconds: dict[str, list[float]] = {"ours": [], "other": []}
-    shares = []
-    sides = {"ours": lambda: ours(spark, output, written, k), "other": lambda: spark_ml(spark, output, k)}
-    for _ in range(times):
-        for name, fit in sides.items():
-            spent, ratios = _timed(fit)
-            seconds[name].append(round(spent, 3))
-            shares.append(ratios)
-    difference = max(float(np.abs(ratios - shares[0]).max()) for ratios in shares)
+    fits: dict[str, Callable[[], NDArray[np.float64]]] = {
+        "ours": lambda: fit_job(spark, output, data_files, k),
+        "other": lambda: fit_spark_ml(spark, output, k),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in fits}
+    ratios = []
+    for _ in range(runs):
+        for name, fit in fits.items():
+            start = time.monotonic()
+            ratios.append(fit())
+            seconds[name].append(round(time.monotonic() - start, 3))
+    difference = max(float(np.abs(others - ratios[0]).max()) for others in ratios)
     return {**seconds, "difference": difference}
 
 
-def _timed(fit: Callable[[], NDArray[np.float64]]) -> tuple[float, NDArray[np.float64]]:
-    start = time.monotonic()
-    result = fit()
-    return time.monotonic() - start, result
-
-
-def start() -> "SparkSession":
+def start_session() -> "SparkSession":
     """Start a session with Spark's defaults and the job's settings for its workers."""
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
-    settings = {**session.ALWAYS, "spark.ui.enabled": "false", "spark.driver.memory": "4g"}
-    builder = SparkSession.builder
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    settings: dict[str, Any] = {**session.ALWAYS, "spark.ui.enabled": "false", "spark.driver.memory": "4g"}
+    spark = SparkSession.builder.config(map=settings).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> None:
     """Write the table, compare, and print the figures as JSON."""
     parser = argparse.ArgumentParser(description="Time two ways to fit a PCA.")
-    parser.add_argument("scratch", type=Path, help="a folder that may be filled")
+    parser.add_argument("scratch", type=Path, help="a folder for the table")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--files", type=int, default=80)
     parser.add_argument("--components", type=int, default=100)
-    parser.add_argument("--times", type=int, default=2, help="runs of each")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--runs", type=int, default=2, help="runs of each")
+    options = parser.parse_args()
     output = str(options.scratch.resolve())
-    written = write_features(output, options.rows, options.files)
-    spark = start()
-    result = compare(spark, output, written, options.components, options.times)
+    data_files = write_features(output, options.rows, options.files)
+    spark = start_session()
+    figures = compare(spark, output, data_files, options.components, options.runs)
     spark.stop()
-    print(json.dumps(result))
-    return 0
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,7 @@
-"""Runs one side of the benchmark as a process: times it, watches its workers' memory, and ends it.
+"""Runs a command of the benchmark as a process: times it, watches its workers' memory, and ends it.
 
 Each process starts in its own session. When it ends, or the benchmark is interrupted, every process of the
-session that is still alive is killed.
+session that still lives is killed.
 """
 
 import contextlib
@@ -19,36 +19,24 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PROC = Path("/proc")
-POLL_SECONDS = 0.2  # between two readings of the workers' memory; VmHWM is a peak, so no peak is missed
+POLL_SECONDS = 0.2  # between two readings of the workers' peak memory (VmHWM)
 SCAN_SECONDS = 1.0  # between two scans for new processes
 GRACE_SECONDS = 15.0  # for the job to stop Spark after SIGTERM
 LAST_SECONDS = 5.0  # for Java and the workers to end after their driver
 
 
 class BenchError(Exception):
-    """A measure broke down; its sentence says how."""
+    """A measure broke down; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedProcess:
-    """A finished process.
+    """A finished process."""
 
-    Attributes
-    ----------
-    seconds : float
-        From its start to its end.
-    started : float
-        Seconds since the epoch.
-    output : str
-        Its stdout.
-    peak_bytes : int or None
-        The largest resident memory of any of its Spark Python workers; None if none was seen.
-    """
-
-    seconds: float
-    started: float
-    output: str
-    peak_bytes: int | None
+    seconds: float  # from start to end
+    started: float  # seconds since the epoch
+    output: str  # stdout
+    peak_bytes: int | None  # resident memory of its largest Spark Python worker; None if none was seen
 
     def result(self) -> dict[str, Any]:
         """Return the JSON object in the last line of the output."""
@@ -60,30 +48,29 @@ class FinishedProcess:
 class Watch:
     """The processes of one session, and the peak memory of its Spark Python workers.
 
-    Spark's daemon has its own process group, but it stays in the session, as all of its children do. Linux
-    only; elsewhere it sees no process.
+    Spark's daemon has its own process group, but it stays in the session, as all of its children do. It works
+    on Linux only; elsewhere it sees no process.
     """
 
     session: int
     workers: set[int] = field(default_factory=set)
     peak_bytes: int | None = None
-    _looked: float = 0.0
+    _scanned_at: float = 0.0
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Read the workers' peaks, and look for new workers once a second."""
-        if time.monotonic() - self._looked >= SCAN_SECONDS:
-            self._looked = time.monotonic()
-            pyspark = {pid: parent for pid, parent in self.alive().items() if _is_pyspark(pid)}
-            self.workers = {
-                pid for pid, parent in pyspark.items() if parent in pyspark
-            }  # the daemon's children
+        if time.monotonic() - self._scanned_at >= SCAN_SECONDS:
+            self._scanned_at = time.monotonic()
+            pyspark = {pid: parent for pid, parent in self.live_processes().items() if _is_pyspark(pid)}
+            # The workers are the daemon's children.
+            self.workers = {pid for pid, parent in pyspark.items() if parent in pyspark}
         for pid in self.workers:
             peak = peak_bytes(pid)
             if peak is not None:
                 self.peak_bytes = max(self.peak_bytes or 0, peak)
 
-    def alive(self) -> dict[int, int]:
-        """Return the session's processes without zombies, and their parents; see proc_pid_stat(5)."""
+    def live_processes(self) -> dict[int, int]:
+        """Return the parent of each process of the session, without zombies; see proc_pid_stat(5)."""
         parents = {}
         for file in PROC.glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -92,28 +79,21 @@ class Watch:
                     parents[int(file.parent.name)] = int(parent)
         return parents
 
-    def wait_for_none(self) -> list[int]:
+    def wait_for_end(self) -> list[int]:
         """Wait for the session's processes to end; return those that still live after `LAST_SECONDS`."""
         deadline = time.monotonic() + LAST_SECONDS
-        while (alive := list(self.alive())) and time.monotonic() < deadline:
+        while (pids := list(self.live_processes())) and time.monotonic() < deadline:
             time.sleep(0.1)
-        return alive
+        return pids
 
 
-def run(command: Sequence[str], environment: dict[str, str], what: str) -> FinishedProcess:
+def run(command: Sequence[str], environment: dict[str, str], name: str) -> FinishedProcess:
     """Run a command to its end.
-
-    Parameters
-    ----------
-    command : sequence of str
-    environment : dict
-    what : str
-        Its name in an error.
 
     Raises
     ------
     BenchError
-        If it fails; with the last line of its output.
+        If it fails; with its `name` and the last line of its output.
     """
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started, clock = time.time(), time.monotonic()
@@ -121,18 +101,18 @@ def run(command: Sequence[str], environment: dict[str, str], what: str) -> Finis
             while running.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     running.wait(POLL_SECONDS)
-                watch.look()
+                watch.update()
             seconds = time.monotonic() - clock
         output.seek(0)
         errors.seek(0)
         stdout = output.read()
         if running.returncode:
-            raise BenchError(f"{what} ended with {running.returncode}: {last_line(stdout, errors.read())}")
+            raise BenchError(f"{name} ended with {running.returncode}: {last_line(stdout, errors.read())}")
     return FinishedProcess(seconds, started, stdout, watch.peak_bytes)
 
 
 def environment(cores: int) -> dict[str, str]:
-    """Return the environment of every side: Spark on `cores` cores, without variables that change the job."""
+    """Return the environment of every process: Spark on `cores` cores, no variables that change the job."""
     excluded = (
         "FRUITS_",
         "PYTHONDONTWRITEBYTECODE",
@@ -149,7 +129,7 @@ def environment(cores: int) -> dict[str, str]:
 
 
 def use_cores(cores: int) -> None:
-    """Limit this process and its children to `cores` cores, if the system can; Java sees only these."""
+    """Limit this process and its children to `cores` cores, if the system can; Java sees no others."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
@@ -172,11 +152,11 @@ def process(
     try:
         yield started, watch
     finally:
-        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleanup
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleanup
         try:
             _end(started, watch)
         finally:
-            signal.signal(signal.SIGINT, held)
+            signal.signal(signal.SIGINT, handler)
 
 
 def _end(process: "subprocess.Popen[bytes]", watch: Watch) -> None:
@@ -185,10 +165,10 @@ def _end(process: "subprocess.Popen[bytes]", watch: Watch) -> None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS)
-    for pid in watch.wait_for_none():  # most end by themselves after their driver
+    for pid in watch.wait_for_end():  # most end by themselves after their driver
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    watch.wait_for_none()
+    watch.wait_for_end()
     if process.poll() is None:  # where there is no /proc
         process.kill()
     process.wait()
@@ -212,4 +192,4 @@ def peak_bytes(pid: int) -> int | None:
 def last_line(output: str, errors: str) -> str:
     """Return the last line of a process's errors, or else of its output."""
     lines = [line.strip() for line in [*errors.splitlines(), *output.splitlines()[-1:]] if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "it printed nothing"

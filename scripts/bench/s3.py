@@ -1,4 +1,4 @@
-"""The S3 servers of measure (h), and Spark's own reader, which reads the same photos.
+"""The S3 servers of measure (h), S3 with latency, and Spark's own reader of the same photos.
 
 As a script it reads photos with ``spark.read.format("binaryFile")`` through Hadoop's S3A, fetched by Spark:
 ``python -m scripts.bench.s3 PREFIX BUCKET=URL …`` prints ``{"photos": …, "bytes": …, "seconds": {BUCKET:
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ PACKAGES: Final = "org.apache.hadoop:hadoop-aws:3.3.4,com.amazonaws:aws-java-sdk
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server in its own process; `name` is also its bucket of photos."""
+    """A server in its own process; its bucket of photos has the same `name`."""
 
     name: str
     url: str
@@ -55,11 +55,11 @@ class Server:
         }
 
     def requests(self) -> list[tuple[str, str, str]]:
-        """Return method, bucket and key of every request since :meth:`forget`."""
+        """Return method, bucket and key of every request since :meth:`forget_requests`."""
         return [tuple(request) for request in json.loads(self._ask("_requests"))]
 
-    def forget(self) -> None:
-        """Forget the requests."""
+    def forget_requests(self) -> None:
+        """Clear the list of requests."""
         self._ask("_forget", "POST")
 
     def cpu_seconds(self) -> float | None:
@@ -86,20 +86,20 @@ def serving(
     Parameters
     ----------
     name : str
-        Of the bucket.
+        The bucket's name.
     photos : Path
-        Only read.
+        The folder, which is only read.
     latency_ms : float
-        Before the first byte of every answer.
+        The wait before the first byte of every answer.
     scratch : Path
-        A folder for the server's root, where a link stands for the bucket's prefix.
+        A folder for the server's root, in which a link to the photos is the bucket's prefix.
     environment : mapping
-        Of the process.
+        The environment of the server's process.
 
     Raises
     ------
     BenchError
-        If it does not start.
+        If the server does not start.
     """
     root = scratch / f"s3-{name}"
     (root / name).mkdir(parents=True, exist_ok=True)
@@ -107,23 +107,23 @@ def serving(
         (root / name / PREFIX).symlink_to(photos)
     command = [sys.executable, "-m", "scripts.s3_server", "--root", str(root), "--bucket", TABLES]
     command += ["--latency-ms", str(latency_ms)]
-    reading, writing = os.pipe()
+    read_end, write_end = os.pipe()
     with (
-        os.fdopen(reading) as announcement,
-        os.fdopen(writing, "w") as output,
+        os.fdopen(read_end) as announcement,
+        os.fdopen(write_end, "w") as output,
         tempfile.TemporaryFile("w+") as errors,
-        process(command, dict(environment), output, errors) as (running, _),
+        process(command, dict(environment), output, errors) as (server, _),
     ):
-        output.close()  # closes our copy, so that reading ends if the server does
+        output.close()  # this process's copy: reading ends when the server's own copy is closed
         url = announcement.readline().strip()
         if not url:
             errors.seek(0)
             raise BenchError(f"the S3 server did not start: {last_line('', errors.read())}")
-        yield Server(name, url, running.pid)
+        yield Server(name, url, server.pid)
 
 
 def read(spark: "SparkSession", location: str) -> tuple[int, int, float]:
-    """Read all files below a location as ``binaryFile``; return how many, their bytes, and the seconds.
+    """Read all files below a location as ``binaryFile``; return their number, their bytes and the seconds.
 
     The seconds do not include the listing.
     """
@@ -136,7 +136,7 @@ def read(spark: "SparkSession", location: str) -> tuple[int, int, float]:
     return count, size or 0, time.monotonic() - start
 
 
-def start(urls: Mapping[str, str]) -> "SparkSession":
+def start_session(urls: Mapping[str, str]) -> "SparkSession":
     """Start a session with Spark's defaults and an S3A that knows the URL of each bucket."""
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
@@ -152,30 +152,26 @@ def start(urls: Mapping[str, str]) -> "SparkSession":
         "spark.hadoop.fs.s3a.secret.key": KEYS[1],
         **{f"spark.hadoop.fs.s3a.bucket.{name}.endpoint": url for name, url in urls.items()},
     }
-    builder = SparkSession.builder.appName("binaryFile")
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    spark = SparkSession.builder.config(map=settings).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> None:
     """Read every bucket in turn and print the figures as JSON."""
     parser = argparse.ArgumentParser(description="Time Spark's binaryFile on S3.")
     parser.add_argument("prefix", help="where the photos are in each bucket")
     parser.add_argument("buckets", nargs="+", metavar="BUCKET=URL")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     urls = dict(bucket.split("=", 1) for bucket in options.buckets)
-    spark = start(urls)
+    spark = start_session(urls)
     read(spark, f"s3a://{next(iter(urls))}/{options.prefix}")  # warms up the JVM
     results = {name: read(spark, f"s3a://{name}/{options.prefix}") for name in urls}
     spark.stop()
     photos, size = min((count, size) for count, size, _ in results.values())
-    seconds = {name: round(spent, 3) for name, (_, _, spent) in results.items()}
+    seconds = {name: round(seconds, 3) for name, (_, _, seconds) in results.items()}
     print(json.dumps({"photos": photos, "bytes": size, "seconds": seconds}))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

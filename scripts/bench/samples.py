@@ -1,17 +1,14 @@
 """The photos of a benchmark: the same evenly spaced subset of a folder every time.
 
-Every measure gets a folder of copies, so that all sides read the same files from the page cache.
+Every measure gets a folder of copies, so that both sides of it read the same files from the page cache.
 """
 
-import os
 import shutil
-import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from job.errors import UsageError
-from job.inventory.listing import PHOTO_ENDINGS
+from job.inventory.skipped_files import PHOTO_ENDINGS
 from scripts.fruit.draw import draw_set
 
 
@@ -21,39 +18,22 @@ def photos_in(folder: Path) -> list[Path]:
     Raises
     ------
     UsageError
-        If there is no such folder, it cannot be read, or it holds no photo.
+        If it holds no photo.
     """
-
-    def refuse(error: OSError) -> NoReturn:
-        reason = (error.strerror or "unknown reason").lower()
-        raise UsageError(
-            f"photos folder {error.filename} cannot be read ({reason}): check --photos"
-        ) from None
-
-    try:
-        mode = folder.stat().st_mode
-    except FileNotFoundError:
-        raise UsageError(f"photos folder {folder} does not exist: check --photos") from None
-    except OSError as error:
-        refuse(error)
-    if not stat.S_ISDIR(mode):
-        raise UsageError(f"{folder} is a file: name the folder of the photos with --photos")
-    walk = os.walk(folder, onerror=refuse)
-    photos = [
-        Path(at) / name for at, _, names in walk for name in names if name.lower().endswith(PHOTO_ENDINGS)
-    ]
+    photos = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PHOTO_ENDINGS)
     if not photos:
-        raise UsageError(f"no photos in {folder}: none of its files ends in {', '.join(PHOTO_ENDINGS)}")
-    return sorted(photos)
+        endings = ", ".join(PHOTO_ENDINGS)
+        raise UsageError(f"no photos in {folder}: check --photos, and that the files end in {endings}")
+    return photos
 
 
 def draw(folder: Path, each: int) -> list[Path]:
-    """Draw `each` photos of every kind into a folder, unless it has them, and return them.
+    """Draw `each` photos of every kind into a folder, unless it holds them already, and return them.
 
     Raises
     ------
     UsageError
-        If the folder holds something else or cannot be written.
+        If the folder holds anything else, or cannot be written.
     """
     try:
         draw_set(folder, each)
@@ -78,9 +58,9 @@ def copy_photos(photos: Sequence[Path], root: Path, target: Path) -> None:
     """Copy photos below `root` to the same places below `target`; a repeated one gets a number."""
     copies: dict[Path, int] = {}
     for photo in photos:
-        times = copies[photo] = copies.get(photo, 0) + 1
-        place = target / photo.relative_to(root)
-        if times > 1:
-            place = place.with_name(f"{place.stem}-copy{times}{place.suffix}")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(photo, place)
+        number = copies[photo] = copies.get(photo, 0) + 1
+        copy = target / photo.relative_to(root)
+        if number > 1:
+            copy = copy.with_name(f"{copy.stem}-copy{number}{copy.suffix}")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(photo, copy)

@@ -1,48 +1,54 @@
-"""Writes a table of invented photos, for measures that read no photo: files and log.
+"""Writes a table of invented photos, for measures that read no photo.
 
-The job's own functions write all of it, but without fsync.
+The job's own functions write its files and its log, but without fsync.
 """
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import Any, Final
 from unittest.mock import patch
 
 import pyarrow as pa
 
-from job.table import claim, commits, files, layout, schema
+from job.table import commits, files, layout, provenance, schema
 from job.table.layout import DataFile
+from job.table.writer import FirstActions
 
 RUN_ID: Final = "known"
-NUMBER: Final = 1  # of the command that has written the table
+COMMAND: Final = 1  # the number of the command that writes the table
 
 
 def rows(**columns: Any) -> pa.Table:
-    """Return rows of the table with the given columns; the others are empty."""
+    """Return rows of the table with these columns; the other columns are empty."""
     count = len(columns["path"])
     arrays = [columns.get(field.name, pa.nulls(count, field.type)) for field in schema.PHOTOS]
     return pa.table(arrays, schema=schema.PHOTOS)
 
 
 def write_files(output: str, parts: Iterable[pa.Table]) -> Iterator[DataFile]:
-    """Write files of featurized photos, and yield each; they are in the table once they are committed."""
+    """Write files of featurized photos and yield each; a commit then adds them to the table."""
     with patch.object(os, "fsync"):
         for number, part in enumerate(parts):
-            yield files.write(output, layout.data_path(layout.FEATURIZED, NUMBER, number, 0), part)
+            yield files.write(output, layout.data_path(layout.FEATURIZED, COMMAND, number, 0), part)
+
+
+def first_actions(output: str) -> FirstActions:
+    """Return the first actions of a run without inputs, as ``--manifest`` makes it."""
+    return partial(provenance.first_actions, output, requested=provenance.of_run((), None), overwrite=False)
 
 
 def write(output: str, parts: Iterable[pa.Table], files_per_commit: int) -> None:
     """Write a table as a ``--manifest`` run leaves it, without a checkpoint; version 0 adds no files."""
-    numbers = [commits.command_action(name, NUMBER) for name in (commits.WRITER, commits.ENDED)]
-    made_from = claim.input_claim((), None)
-    begin = [commits.protocol_action(), *claim.admit_run(output, None, made_from, False), *numbers]
-    added = (commits.add_action(file, True) for file in write_files(output, parts))
+    command = [commits.command_action(name, COMMAND) for name in (commits.WRITER, commits.ENDED)]
+    first_commit = [commits.protocol_action(), *first_actions(output)(None), *command]
+    additions = (commits.add_action(file, True) for file in write_files(output, parts))
     with patch.object(os, "fsync"):
-        for version, actions in enumerate(chain([begin], _blocks(added, files_per_commit))):
+        for version, actions in enumerate(chain([first_commit], _batches(additions, files_per_commit))):
             commits.write(output, version, actions, {"run": RUN_ID, "command": "run"})
 
 
-def _blocks(actions: Iterator[commits.Action], size: int) -> Iterator[list[commits.Action]]:
-    while block := list(islice(actions, size)):
-        yield block
+def _batches(actions: Iterator[commits.Action], size: int) -> Iterator[list[commits.Action]]:
+    while batch := list(islice(actions, size)):
+        yield batch

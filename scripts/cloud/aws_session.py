@@ -1,29 +1,24 @@
-"""AWS for cluster.sh and submit.sh: sessions inside the EU, and AWS's refusals as one sentence.
+"""AWS for the commands: sessions inside the EU, and AWS's refusals as sentences.
 
-Exit codes: those of the job, and 5 for a run that was cancelled, 6 where AWS refused or did not answer.
+Exit codes: those of the job, and 5 for a cancelled run, 6 where AWS refused or did not answer.
 """
 
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Final
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.parsers import ResponseParserError
 
-from job.cli.arguments import EU_REGIONS
 from job.errors import JobError, ResidencyError, UsageError
-from job.storage.aws import are_credentials_missing
+from job.storage.residency import EU_REGIONS
+from job.storage.s3_errors import are_credentials_missing
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-RELEASE: Final = ROOT / "docker" / "release.env"
-# Throttling and broken connections are tried again by botocore, each time after a longer pause.
+RELEASE_FILE: Final = ROOT / "docker" / "release.env"
+# botocore retries throttled requests and broken connections, after ever longer pauses.
 RETRIES: Final = Config(
     retries={"mode": "standard", "total_max_attempts": 6}, connect_timeout=5, read_timeout=30
 )
@@ -50,32 +45,12 @@ class CancelledError(JobError):
 
 
 class RunFailedError(JobError):
-    """The run failed; the sentence says why, as far as AWS and the driver do."""
+    """The run failed; the sentence gives the reason, as far as AWS and the driver tell it."""
 
 
-class Hangup(KeyboardInterrupt):
-    """The terminal was closed, or the process is to end: nobody can be asked."""
-
-
-@contextmanager
-def hanging_up() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that it can say how to go on."""
-
-    def hang_up(sign: int, frame: FrameType | None) -> NoReturn:
-        del sign, frame
-        raise Hangup
-
-    before = [(sign, signal.signal(sign, hang_up)) for sign in (signal.SIGTERM, signal.SIGHUP)]
-    try:
-        yield
-    finally:
-        for sign, handler in before:
-            signal.signal(sign, handler)
-
-
-def release(name: str) -> str:
+def release_value(name: str) -> str:
     """Return a value of docker/release.env."""
-    lines = RELEASE.read_text().splitlines()
+    lines = RELEASE_FILE.read_text().splitlines()
     return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
 
 
@@ -85,7 +60,7 @@ def session(profile: str | None, region: str) -> boto3.Session:
     Raises
     ------
     ResidencyError
-        If the region is another one.
+        If the region is outside the EU.
     """
     if region not in EU_REGIONS:
         raise ResidencyError(f"region {region} is not one of the EU's: {', '.join(EU_REGIONS)}")
@@ -93,40 +68,28 @@ def session(profile: str | None, region: str) -> boto3.Session:
 
 
 def default_region() -> str:
-    """Return the region of the environment, else that of docker/release.env."""
+    """Return the region that the environment names, or else that of docker/release.env."""
     names = ("AWS_REGION", "AWS_DEFAULT_REGION")
-    return next((os.environ[name] for name in names if os.environ.get(name)), release("AWS_REGION"))
+    regions = (os.environ[name] for name in names if os.environ.get(name))
+    return next(regions, release_value("AWS_REGION"))
 
 
-def answer(work: Callable[[], int]) -> int:
-    """Do a command's work and return its exit code; what a user can mend is one sentence on stderr."""
-    try:
-        return work()
-    except JobError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except (ClientError, BotoCoreError) as error:
-        refused = explained(error)
-        print(f"error: {refused}", file=sys.stderr)
-        return refused.exit_code
-    except ResponseParserError:
-        print("error: AWS's answer cannot be read: look whether a proxy is in the way", file=sys.stderr)
-        return AwsRefusedError.exit_code
-    except ValueError as error:
-        if "endpoint" not in str(error).lower():
-            raise
-        print("error: AWS_ENDPOINT_URL is no URL", file=sys.stderr)
-        return UsageError.exit_code
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (Python flushes it at its end)
-        return 1
+def user_error(error: Exception) -> JobError | None:
+    """Return an error of boto3 as one that a user can mend; None if the code is at fault."""
+    if isinstance(error, ClientError | BotoCoreError):
+        return aws_refusal(error)
+    if isinstance(error, ResponseParserError):
+        return AwsRefusedError("AWS's answer cannot be read: look whether a proxy is in the way")
+    if isinstance(error, ValueError) and "endpoint" in str(error).lower():
+        return UsageError("AWS_ENDPOINT_URL is no URL")
+    return None
 
 
-def explained(error: ClientError | BotoCoreError) -> AwsRefusedError:
-    """Say in one sentence why AWS did not do what it was asked."""
+def aws_refusal(error: ClientError | BotoCoreError) -> AwsRefusedError:
+    """Explain in one sentence why AWS did not fulfil a request."""
     if isinstance(error, ClientError):
-        return AwsRefusedError(_refusal(error))
-    # The name alone: the text can quote what a credential process printed.
+        return AwsRefusedError(_client_error_sentence(error))
+    # Only the error's name is shown: its text can quote the output of a credential process.
     name = type(error).__name__
     if name in ("ConfigParseError", "ConfigNotFound"):
         return AwsRefusedError(f"the AWS configuration cannot be read ({name}): look at ~/.aws/config")
@@ -135,27 +98,24 @@ def explained(error: ClientError | BotoCoreError) -> AwsRefusedError:
     return AwsRefusedError(f"AWS could not be asked ({name}): look at the network")
 
 
-def _refusal(error: ClientError) -> str:
-    said: Any = error.response["Error"]
-    code, what = said.get("Code", "an unknown error"), error.operation_name
+def _client_error_sentence(error: ClientError) -> str:
+    details, operation = error.response["Error"], error.operation_name
+    code = details.get("Code", "an unknown error")
     if code in EXPIRED:
-        return f"AWS says that the credentials have expired ({what}): log in again"
+        return f"AWS says that the credentials have expired ({operation}): log in again"
     if code in BAD_CREDENTIALS:
-        return f"AWS does not accept the credentials ({what}: {code}): log in again"
+        return f"AWS does not accept the credentials ({operation}: {code}): log in again"
     if "AccessDenied" in code or "Unauthorized" in code or code == "403":
-        return f"these credentials may not {what}: ask an administrator for that right"
+        return f"these credentials may not {operation}: ask an administrator for that right"
     if "Throttl" in code or "TooManyRequests" in code:
-        return f"AWS throttled {what} six times: wait a minute, then try again"
-    return f"AWS refuses {what} ({code}): {_one_line(said.get('Message', ''))}"
+        return f"AWS throttled {operation} six times: wait a minute, then try again"
+    message = " ".join(details.get("Message", "").split())[:300] or "without a reason"
+    return f"AWS refuses {operation} ({code}): {message}"
 
 
 def is_network(error: BaseException) -> bool:
-    """Tell whether an error is of the network or temporary at AWS, so that a retry may help."""
+    """Tell whether an error comes from the network or is temporary at AWS, so that a retry may help."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return status >= 500 or "Throttl" in error.response["Error"].get("Code", "")
     return isinstance(error, HTTPClientError)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300] or "without a reason"

@@ -1,6 +1,6 @@
-"""The templates in k8s/: YAML whose strings hold ``${Name}``, filled in by cluster.sh and submit.sh.
+"""The templates in k8s/: YAML with placeholders ``${Name}`` in its strings, which the commands fill in.
 
-YAML is read first and filled after, so no value can change the structure.
+The YAML is parsed before it is filled in, so no value can change its structure.
 """
 
 import re
@@ -13,47 +13,47 @@ import yaml
 from job.errors import UsageError
 
 K8S: Final = Path(__file__).resolve().parents[2] / "k8s"
-PLACE: Final = re.compile(r"\$\{([A-Za-z][A-Za-z0-9]*)\}")
+PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z][A-Za-z0-9]*)\}")
 
 
 def load(name: str) -> Any:
-    """Read a file of k8s/ as it stands, for example ``emr/job-run.yaml``."""
+    """Read a file of k8s/ with its placeholders, for example ``emr/job-run.yaml``."""
     return yaml.safe_load((K8S / name).read_text(encoding="utf-8"))
 
 
 def fill(template: Any, values: Mapping[str, Any]) -> Any:
-    """Put values where a template names them.
+    """Return a template with its placeholders replaced by values.
 
     Parameters
     ----------
     template : YAML value
-        Mappings, lists and strings; a string that is nothing but one ``${Name}`` may become anything, a list
-        too; a list's item that becomes a list is spread.
+        Mappings, lists and strings. A value of any type may replace a string that consists of one
+        placeholder. A list that replaces an item of a list is spread into it.
     values : mapping
         The values by name.
 
     Raises
     ------
     UsageError
-        If a name has no value.
+        If a placeholder has no value.
     """
     if isinstance(template, Mapping):
         return {key: fill(value, values) for key, value in template.items()}
     if isinstance(template, list):
-        filled: list[Any] = []
+        items: list[Any] = []
         for item in template:
             value = fill(item, values)
-            filled += value if isinstance(value, list) and isinstance(item, str) else [value]
-        return filled
+            items += value if isinstance(value, list) and isinstance(item, str) else [value]
+        return items
     if not isinstance(template, str):
         return template
-    if whole := PLACE.fullmatch(template):
-        return _value(values, whole[1])
-    return PLACE.sub(lambda match: str(_value(values, match[1])), template)
+    if match := PLACEHOLDER.fullmatch(template):
+        return _value(values, match[1])
+    return PLACEHOLDER.sub(lambda match: str(_value(values, match[1])), template)
 
 
 def dump(value: Any) -> str:
-    """Write YAML, in the order of the template; a text of several lines stays one."""
+    """Return a value as YAML: mappings keep their order, and text of several lines becomes a block."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 

@@ -1,8 +1,9 @@
-"""A stage of Fruits! in the cloud, ``dev`` or ``prod``: its names and the state of its stacks.
+"""A stage of Fruits! in the cloud, ``dev`` or ``prod``: its names, and its CloudFormation stacks.
 
 Each stage has its own cluster, stacks, key, buckets and role; two stages share nothing.
 """
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
 STAGES: Final = ("dev", "prod")
-# Each cluster has one namespace for runs, and each namespace one virtual cluster.
+# Each cluster has one namespace for runs, and that namespace has one virtual cluster.
 NAMESPACE: Final = "fruits"
-# The largest size of run that the quotas in k8s/overlays hold.
+# The node pools in k8s/base have this architecture, so images must have it.
+ARCHITECTURE: Final = "amd64"
+# The largest size of run that fits the quotas in k8s/overlays.
 LARGEST: Final = {"dev": "medium", "prod": "xlarge"}
 # The outputs of k8s/account.yaml that the scripts need.
 REQUIRED_OUTPUTS: Final = {
@@ -34,7 +37,12 @@ class Stage:
 
     @property
     def account_stack(self) -> str:
-        """The CloudFormation stack of buckets, key, repository, logs and roles."""
+        """The CloudFormation stack of the buckets, key, repository, logs and roles."""
+        return f"fruits-{self.name}"
+
+    @property
+    def repository(self) -> str:
+        """The ECR repository in the account stack."""
         return f"fruits-{self.name}"
 
     @property
@@ -44,16 +52,16 @@ class Stage:
 
     @property
     def cluster(self) -> str:
-        """The EKS cluster, and the EMR virtual cluster on it."""
+        """The name of both the EKS cluster and its EMR virtual cluster."""
         return f"fruits-{self.name}"
 
     @property
     def largest_size(self) -> str:
-        """The largest size of run that the stage's quota holds."""
+        """The largest size of run that fits the stage's quota."""
         return LARGEST[self.name]
 
     def accepts(self, size: str) -> bool:
-        """Tell whether the stage's quota holds a run of a size."""
+        """Tell whether a run of a size fits the stage's quota."""
         sizes = list(SIZES)
         return sizes.index(size) <= sizes.index(self.largest_size)
 
@@ -61,6 +69,20 @@ class Stage:
     def up_command(self) -> str:
         """The command that creates this stage."""
         return f"./scripts/cluster.sh up --stage {self.name}"
+
+
+def default_stage() -> str:
+    """Return the name of the stage in FRUITS_STAGE, or else ``dev``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such stage.
+    """
+    name = os.environ.get("FRUITS_STAGE") or "dev"
+    if name not in STAGES:
+        raise UsageError(f"FRUITS_STAGE is {name!r}, not one of {', '.join(STAGES)}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -74,7 +96,7 @@ class Stack:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can be used, with its new template or, after a failed update, the previous one."""
+        """Whether the stack can be used, with its new template or, after a failed update, its last one."""
         return self.status.endswith("_COMPLETE") and self.status not in (
             "ROLLBACK_COMPLETE",
             "DELETE_COMPLETE",
@@ -82,7 +104,7 @@ class Stack:
 
 
 def find_stack(cloudformation: "CloudFormationClient", name: str) -> Stack | None:
-    """Return a stack, if it exists.
+    """Return a stack, or None if there is none of that name.
 
     Raises
     ------
@@ -95,18 +117,20 @@ def find_stack(cloudformation: "CloudFormationClient", name: str) -> Stack | Non
         if error.response["Error"]["Code"] == "ValidationError":
             return None
         raise
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in response.get("Outputs", [])}
-    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in response.get("Parameters", [])}
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in response.get("Outputs", [])}
+    parameters = {
+        parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in response.get("Parameters", [])
+    }
     return Stack(name, response["StackStatus"], outputs, parameters)
 
 
 def account_outputs(cloudformation: "CloudFormationClient", stage: Stage) -> dict[str, str]:
-    """Return the outputs of the account's stack by name.
+    """Return the outputs of the stage's account stack by name.
 
     Raises
     ------
     UsageError
-        If the stack does not exist or lacks one that the scripts need.
+        If the stack does not exist, or lacks an output that the scripts need.
     """
     stack = find_stack(cloudformation, stage.account_stack)
     if stack is None or not stack.outputs:

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from job.cli.arguments import SentenceParser
+from job.cli.parser import SentenceParser
 from job.errors import UsageError
 from scripts.cloud import aws_session
-from scripts.cloud.aws_session import hanging_up
+from scripts.cloud.exits import exit_code_of, hanging_up
 from scripts.cloud.stage import STAGES, Stage
 from scripts.cluster import access, cluster_tools, down, smoke_test, stack_templates, status, up
 from scripts.cluster.cluster_tools import Tools
@@ -47,7 +47,7 @@ def main(
     """
     try:
         with hanging_up():
-            return aws_session.answer(lambda: _run_command(arguments, run, pause, ask))
+            return exit_code_of(lambda: _run_command(arguments, run, pause, ask))
     except KeyboardInterrupt as error:
         print(f"error: {error or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
@@ -61,8 +61,10 @@ def _run_command(
 ) -> int:
     options = _parse(arguments)
     session = aws_session.session(options.profile, options.region)
-    if options.region != aws_session.release("AWS_REGION"):
-        raise UsageError(f"k8s/ is written for {aws_session.release('AWS_REGION')}, not for {options.region}")
+    if options.region != aws_session.release_value("AWS_REGION"):
+        raise UsageError(
+            f"k8s/ is written for {aws_session.release_value('AWS_REGION')}, not for {options.region}"
+        )
     dry_run = bool(getattr(options, "dry_run", False))
     if options.command != "status" and not dry_run:
         names = ("aws", "kubectl") if options.command == "check" else ("aws", "eksctl", "kubectl")

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from job.errors import JobError, UsageError
 from scripts.cloud import manifests
-from scripts.cloud.aws_session import release
+from scripts.cloud.aws_session import release_value
 from scripts.cloud.stage import NAMESPACE, Stage
 from scripts.cluster import stage_state
 from scripts.cluster.cluster_tools import Tools, failure_reason
@@ -145,7 +145,7 @@ def _image(aws: AwsClients, stage: Stage, region: str) -> str:
             raise
         images = []
     if not images:
-        repository = f"spark/emr-{release('EMR_RELEASE')}"
+        repository = f"spark/emr-{release_value('EMR_RELEASE')}"
         return f"{EMR_REGISTRY}.dkr.ecr.{region}.amazonaws.com/{repository}:latest"
     newest = max(images, key=lambda image: image["imagePushedAt"])
     return f"{aws.account}.dkr.ecr.{region}.amazonaws.com/{stage.cluster}@{newest['imageDigest']}"

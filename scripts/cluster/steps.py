@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from job.errors import JobError, UsageError
-from scripts.cloud.aws_session import explained
+from scripts.cloud.aws_session import aws_refusal
 
 # Steps that AWS completes by itself once they are started.
 COMPLETED_BY_AWS: Final = ("account", "network", "cluster", "runs", "virtual cluster")
@@ -44,7 +44,7 @@ def run_steps(steps: Sequence[Step], resume: str) -> bool:
         except JobError as error:
             raise type(error)(_interruption(step.name, done, str(error), resume)) from error
         except (ClientError, BotoCoreError) as error:
-            refused = explained(error)
+            refused = aws_refusal(error)
             raise type(refused)(_interruption(step.name, done, str(refused), resume)) from error
         except KeyboardInterrupt:
             why = "interrupted"

@@ -1,12 +1,12 @@
-"""Draw a small set of fruit photos, for anyone who wants to try the job and has no data.
+"""Draws a small set of fruit photos, with which anyone can try the job without data.
 
 The set looks like Fruits-360: `Training|Test/<Kind>/<number>_100.jpg`, 100x100 JPEG, one fruit on white.
-`shapes` says what each kind looks like; here its layers are turned, lit, tinted, fitted to the frame
-and saved. The same seed gives the same bytes, photo by photo, whatever else is drawn and in whatever order
-(with the same NumPy, Pillow and processor family). A set gets its name when its last photo is in it: a run
-that is killed leaves at most a hidden sibling that ends in `.partial`.
+`shapes` draws each kind as layers; this module turns, lights and tints them, fits them to the frame and
+saves the photos. The same seed gives the same bytes for each photo, whatever else is drawn (with the same
+NumPy, Pillow and processor family). A set gets its name after its last photo: a killed run leaves at most a
+hidden sibling that ends in `.partial`.
 
-Run it: `python -m scripts.fruit.draw build/photos --photos 30 --seed 0`.
+`python -m scripts.fruit.draw build/photos --photos 30 --seed 0` draws a set.
 """
 
 import argparse
@@ -49,20 +49,20 @@ SIDE = 100  # pixels, as in Fruits-360
 DRAWN = 200  # pixels a side before reduction: edges and textures are drawn about half again as fine
 MARGIN = 1.25  # half width of the drawn square, in fruit coordinates; a turned fruit stays within it
 MARKER = ".drawn.json"
-DRAWING = 1  # raise it when photos change, so that an older set is not taken for a new one
+DRAWING = 1  # goes up when the photos of a seed change: an older set then counts as another one
 
 _AXIS = np.linspace(-MARGIN, MARGIN, DRAWN, dtype=np.float32)
 _PIXEL = 2 * MARGIN / (DRAWN - 1)
 
 
 def photo_seed(seed: int, kind: str, index: int) -> int:
-    """Return the seed of one photo of a set: a hash, so that no photo depends on another."""
+    """Return the seed of one photo of a set. It is a hash, so that no photo depends on another."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{kind}/{index}".encode(), digest_size=8).digest(), "big")
 
 
-def _lit(layer: shapes.Layer, here: tuple[slice, slice], light: shapes.Plane) -> shapes.Plane:
-    """Return a layer's colours here, under the light: Lambert's cosine, and Blinn and Phong's highlight."""
-    down, right = np.gradient(layer.height[here], _PIXEL)
+def _lit(layer: shapes.Layer, area: tuple[slice, slice], light: shapes.Plane) -> shapes.Plane:
+    """Return an area of a layer under the light: Lambert's cosine, and Blinn and Phong's highlight."""
+    down, right = np.gradient(layer.height[area], _PIXEL)
     facing = 1 / np.sqrt(right**2 + down**2 + 1)
     half_way = light + np.array([0, 0, 1], np.float32)
     half_way = half_way / np.sqrt(half_way @ half_way)
@@ -70,7 +70,7 @@ def _lit(layer: shapes.Layer, here: tuple[slice, slice], light: shapes.Plane) ->
     shine = np.clip((half_way[2] - right * half_way[0] - down * half_way[1]) * facing, 0, 1)
     for _ in range(5):  # to the 32nd power
         shine = shine * shine
-    colour = np.broadcast_to(layer.colour, (3, DRAWN, DRAWN))[:, *here]
+    colour = np.broadcast_to(layer.colour, (3, DRAWN, DRAWN))[:, *area]
     return np.asarray(colour * (0.36 + 0.7 * diffuse) * (0.8 + 0.2 * facing) + layer.gloss * shine)
 
 
@@ -82,7 +82,7 @@ def draw_photo(kind: str, seed: int) -> Image.Image:
     kind : str
         One of `KINDS`.
     seed : int
-        0 or more. It decides turn, light, tint, size and every detail of the fruit.
+        0 or more. It determines turn, light, tint, size and every detail of the fruit.
 
     Returns
     -------
@@ -112,22 +112,22 @@ def draw_photo(kind: str, seed: int) -> Image.Image:
     covered = np.zeros((DRAWN, DRAWN), np.bool_)
     for layer in PAINTERS[kind](view):
         covered |= layer.inside > 0
-        here = _extent(layer.inside > 0)  # light only the part of the square that the layer takes
-        lit = _lit(layer, here, light) * tint * grain[here]
-        canvas[:, *here] += np.clip(layer.inside[here] / _PIXEL, 0, 1) * (
-            np.clip(lit, 0, 1) - canvas[:, *here]
+        area = _extent(layer.inside > 0)  # lighting only this part of the square saves time
+        lit = _lit(layer, area, light) * tint * grain[area]
+        canvas[:, *area] += np.clip(layer.inside[area] / _PIXEL, 0, 1) * (
+            np.clip(lit, 0, 1) - canvas[:, *area]
         )
     return _framed(canvas, _extent(covered), rng.uniform(0.88, 0.98))
 
 
 def _extent(covered: shapes.Plane) -> tuple[slice, slice]:
-    """Return the rows and the columns that hold anything, and two more on every side."""
+    """Return the rows and columns of the covered pixels, and two more on every side."""
     rows, columns = (np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0))
     return slice(max(rows[0] - 2, 0), rows[-1] + 3), slice(max(columns[0] - 2, 0), columns[-1] + 3)
 
 
 def _framed(canvas: shapes.Plane, fruit: tuple[slice, slice], share: float) -> Image.Image:
-    """Set the fruit in the middle of a white photo, its longer side `share` of the frame."""
+    """Return a white photo with the fruit in its middle; its longer side is `share` of the frame."""
     drawn = Image.fromarray((canvas[:, *fruit].transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8))
     scale = SIDE * share / max(drawn.size)
     size = (round(drawn.width * scale), round(drawn.height * scale))
@@ -138,36 +138,36 @@ def _framed(canvas: shapes.Plane, fruit: tuple[slice, slice], share: float) -> I
 
 
 def _is_whole(folder: Path, recipe: dict[str, Any]) -> bool:
-    """Say whether the folder holds exactly the set of this recipe: its marker, and as many photos."""
+    """Return whether the folder holds exactly this set: the marker with its recipe, and all photos."""
     try:
-        marked = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(marked == recipe) and sum(1 for _ in folder.glob("*/*/*.jpg")) == recipe["drawn"]
+    return bool(marker == recipe) and sum(1 for _ in folder.glob("*/*/*.jpg")) == recipe["drawn"]
 
 
 def _draw_into(folder: Path, photos: int, seed: int, kinds: Sequence[str]) -> None:
-    """Draw every photo of a set, a third of each kind (at least one of two) as Test."""
+    """Draw every photo of a set; a third of each kind (one, if there are two) goes to Test."""
     tests = max(photos // 3, min(1, photos - 1))
     for kind in kinds:
         for index in range(photos):
-            home = folder / ("Training" if index < photos - tests else "Test") / kind
-            home.mkdir(parents=True, exist_ok=True)
-            picture = draw_photo(kind, photo_seed(seed, kind, index))
-            picture.save(home / f"{index}_{SIDE}.jpg", "JPEG", quality=90)
+            kind_folder = folder / ("Training" if index < photos - tests else "Test") / kind
+            kind_folder.mkdir(parents=True, exist_ok=True)
+            photo = draw_photo(kind, photo_seed(seed, kind, index))
+            photo.save(kind_folder / f"{index}_{SIDE}.jpg", "JPEG", quality=90)
 
 
 def draw_set(output: Path, photos: int = 30, seed: int = 0, kinds: int | None = None) -> int:
-    """Draw a set of photos into a folder; a set that is already there, whole, is left alone.
+    """Draw a set of photos into a folder, unless the folder holds the whole set already.
 
     Parameters
     ----------
     output : Path
-        The folder to make. It may exist if it is empty or holds this very set.
+        The folder to make. It may exist if it is empty or holds this set.
     photos : int
         Photos of each kind; a third of them go to Test.
     seed : int
-        Another seed, other photos.
+        Each seed gives other photos.
     kinds : int or None
         How many of `KINDS`, from the first; None for all.
 
@@ -187,16 +187,16 @@ def draw_set(output: Path, photos: int = 30, seed: int = 0, kinds: int | None = 
         raise ValueError(f"photos must be 1 or more, not {photos}")
     if kinds is not None and not 1 <= kinds <= len(KINDS):
         raise ValueError(f"kinds must be from 1 to {len(KINDS)}, not {kinds}")
-    chosen, output = KINDS[:kinds], output.resolve()
+    names, output = KINDS[:kinds], output.resolve()
     recipe = {
         "drawing": DRAWING,
         "photos": photos,
         "seed": seed,
-        "kinds": list(chosen),
-        "drawn": photos * len(chosen),
+        "kinds": list(names),
+        "drawn": photos * len(names),
     }
     if _is_whole(output, recipe):
-        return photos * len(chosen)
+        return photos * len(names)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise FileExistsError(
             f"{output} exists and is not this set of photos; name another folder or remove it"
@@ -204,39 +204,39 @@ def draw_set(output: Path, photos: int = 30, seed: int = 0, kinds: int | None = 
     partial_set = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         partial_set.mkdir(parents=True)
-        _draw_into(partial_set, photos, seed, chosen)
+        _draw_into(partial_set, photos, seed, names)
         (partial_set / MARKER).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
         partial_set.rename(output)
     except OSError:
-        if not _is_whole(output, recipe):  # unless another run has just drawn the same set
+        if not _is_whole(output, recipe):  # another run may have drawn the same set meanwhile
             raise
     finally:
         shutil.rmtree(partial_set, ignore_errors=True)
-    return photos * len(chosen)
+    return photos * len(names)
 
 
-class _OneSentence(argparse.ArgumentParser):
-    """A parser that answers a wrong flag with one sentence and no usage."""
+class _SentenceParser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"draw_fruit: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the flags, draw the set and return 0; a mistake leaves with code 2 and one sentence on stderr."""
-    parser = _OneSentence(prog="draw_fruit", description="Draw a small Fruits-360-like set of photos.")
+    """Draw the set that the flags describe and return 0; exit with 2 and one sentence if a flag is wrong."""
+    parser = _SentenceParser(prog="draw_fruit", description="Draw a small Fruits-360-like set of photos.")
     parser.add_argument("output", type=Path, help="the folder to make")
     parser.add_argument("--photos", type=int, default=30, help="photos of each kind (default 30)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other photos (default 0)")
-    parser.add_argument("--kinds", type=int, help=f"how many kinds of fruit (default {len(KINDS)}, all)")
+    parser.add_argument("--seed", type=int, default=0, help="each seed gives other photos (default 0)")
+    parser.add_argument("--kinds", type=int, help=f"number of kinds of fruit (default {len(KINDS)}, all)")
     flags = parser.parse_args(arguments)
     try:
-        drawn = draw_set(flags.output, flags.photos, flags.seed, flags.kinds)
+        count = draw_set(flags.output, flags.photos, flags.seed, flags.kinds)
     except (ValueError, FileExistsError) as error:
         parser.error(str(error))
     except OSError as error:
         parser.exit(1, f"draw_fruit: the set could not be written: {error}\n")
-    print(f"{flags.output} holds {drawn} photos of {flags.kinds or len(KINDS)} kinds of fruit")
+    print(f"{flags.output} holds {count} photos of {flags.kinds or len(KINDS)} kinds of fruit")
     return 0
 
 

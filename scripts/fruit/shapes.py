@@ -1,8 +1,8 @@
-"""Kinds of fruit as layers of numbers: where each body is, how high it stands, what colour it has.
+"""Kinds of fruit as layers: the place, height and colour of each body.
 
-A kind is a function from a `View` (one photo's coordinates and random generator) to `Layer`s, back to front;
-light, files and flags are the business of `draw.py`. Coordinates: the origin is the fruit's middle,
-x points right, y points down, 1 is about the fruit's half size.
+Each kind is a function from a `View` (one photo's coordinates and random generator) to `Layer`s, back to
+front; `draw` lights and saves them. The origin of the coordinates is the fruit's middle, x points right, y
+points down, and 1 is about half the fruit's size.
 """
 
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Plane = npt.NDArray[Any]  # float32: one number a pixel (H, W); a colour is (3, H, W), or (3, 1, 1) if plain
+Plane = npt.NDArray[Any]  # float32, one number a pixel (H, W); colours are (3, H, W), plain ones (3, 1, 1)
 Point = tuple[float, float]
 
 
 class Layer(NamedTuple):
-    """A body: `inside` is above 0 on it (about a distance to its edge), `height` rises to the viewer."""
+    """A body: `inside` is about the distance to its edge, above 0 on it; `height` rises to the viewer."""
 
     inside: Plane
     height: Plane
@@ -25,13 +25,13 @@ class Layer(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a painter gets: the fruit's own coordinates of every pixel, and this photo's generator."""
+    """The fruit's own coordinates of every pixel, and the photo's random generator."""
 
     x: Plane
     y: Plane
     rng: np.random.Generator
 
-    def some(self, low: float, high: float) -> float:
+    def uniform(self, low: float, high: float) -> float:
         """Return one random number in the range."""
         return self.rng.uniform(low, high)
 
@@ -41,41 +41,44 @@ class View(NamedTuple):
         return np.asarray(coarse.resize(self.x.shape[::-1], Image.Resampling.BICUBIC))
 
     def streaks(self, position: Plane) -> Plane:
-        """Return noise that depends on `position` alone (within -130 and 130) and changes once a unit."""
+        """Return noise that depends only on `position` (within -130 and 130) and changes once a unit."""
         table = np.interp(np.arange(0, 261, 0.125), np.arange(262), self.rng.normal(0, 0.5, 262))
         return np.take(table.astype(np.float32), ((position + 130) * 8).astype(np.int32), mode="clip")
 
     def seeds(self, pitch: float, wobble: float) -> tuple[Plane, Plane, Plane]:
-        """Return offsets from staggered seeds, across and down, and seed numbers; denser to the edge."""
+        """Return each pixel's offsets from its seed, across and down, and the seed's number.
+
+        The seeds are staggered, and denser to the edge.
+        """
         bend = (1.4 - 0.4 * dome(np.hypot(self.x, self.y))) / pitch
-        v = self.y * bend + self.some(0, 9) + wobble * self.patches(12)
+        v = self.y * bend + self.uniform(0, 9) + wobble * self.patches(12)
         row = np.round(v)
-        u = self.x * bend + self.some(0, 9) + wobble * self.patches(12) + (row / 2 - np.floor(row / 2))
+        u = self.x * bend + self.uniform(0, 9) + wobble * self.patches(12) + (row / 2 - np.floor(row / 2))
         return (u - np.round(u)) * pitch, (v - row) * pitch, row * 37 + np.round(u) * 11
 
 
 def ink(code: str) -> Plane:
-    """Return a colour written as six hexadecimal digits as three numbers from 0 to 1."""
+    """Return a colour, given as six hexadecimal digits, as three numbers from 0 to 1."""
     return np.frombuffer(bytes.fromhex(code), np.uint8).astype(np.float32).reshape(3, 1, 1) / 255
 
 
 def mix(under: Plane, over: str, amount: Plane) -> Plane:
-    """Lay an ink over a colour, pixel by pixel; `amount` is clipped to 0..1."""
+    """Return a colour under an ink of this amount a pixel, which is clipped to 0..1."""
     return np.asarray(under + (ink(over) - under) * np.clip(amount, 0, 1))
 
 
 def ramp(start: float, end: float, value: Plane) -> Plane:
-    """Return 0 before `start`, 1 after `end`, and a straight line between (`end` may be the smaller)."""
+    """Return 0 before `start`, 1 after `end`, and a straight line between; `end` may be the smaller one."""
     return np.clip((value - start) / (end - start), 0, 1)
 
 
 def dome(radius: Plane) -> Plane:
-    """Return the height of a ball of radius 1 at this distance from its axis."""
+    """Return the height of a ball of radius 1 at a distance from its axis."""
     return np.asarray(np.sqrt(np.maximum(1 - radius * radius, 0)))
 
 
 def lathe(view: View, width: Plane) -> tuple[Plane, Plane]:
-    """Turn a profile, a half width for each y, about the y axis: the body's inside and height."""
+    """Return the inside and the height of a profile, a half width for each y, turned about the y axis."""
     return width - np.abs(view.x), np.sqrt(np.clip(width**2 - view.x**2, 0, None))
 
 
@@ -95,14 +98,14 @@ def apple(view: View, skin: str, blush: str, cover: tuple[float, float]) -> list
     radius = np.hypot(view.x, view.y) / (edge - 0.05 * np.exp(-6 * (np.pi - np.abs(bearing)) ** 2))
     hollow = np.exp(-11 * view.x**2 - 39 * (view.y + 0.72) ** 2)
     streaks = 0.35 * view.streaks(np.arctan2(view.x, view.y + 1.15) * 45) + 0.5 * view.patches(4)
-    colour = mix(ink(skin), blush, view.some(*cover) + streaks - 0.8 * hollow)
+    colour = mix(ink(skin), blush, view.uniform(*cover) + streaks - 0.8 * hollow)
     body = Layer((1 - radius) * 0.8, 0.8 * dome(radius) - 0.2 * hollow, colour, 0.5)
-    return [body, stalk(view, (view.some(-0.2, 0.2), -1.02), (0, -0.62), 0.1, "5b3d20")]
+    return [body, stalk(view, (view.uniform(-0.2, 0.2), -1.02), (0, -0.62), 0.1, "5b3d20")]
 
 
 def avocado_half(view: View) -> list[Layer]:
     """Draw a cut avocado: dark skin, flesh from green to yellow, a round stone."""
-    t, size = view.y / 0.95, view.some(0.27, 0.33)
+    t, size = view.y / 0.95, view.uniform(0.27, 0.33)
     inside, _ = lathe(view, 0.53 * dome(t) * (1 + 0.36 * t - 0.1 * t**2))
     stone = np.hypot(view.x, view.y - 0.3) / size
     colour = mix(ink("26361c"), "8fae3a", ramp(0.035, 0.075, inside))
@@ -119,8 +122,8 @@ def banana(view: View) -> list[Layer]:
     width = 0.25 * np.clip(1 - np.abs(bend) ** 3.2, 0, None) ** 0.6
     width = np.maximum(width, np.float32(0.055) * ((bend > 0.8) & (bend < 1.17)))
     side = np.clip(off / np.maximum(width, 0.02), -1, 1)
-    flecks = ramp(0.75, 1.0, view.patches(30) + 0.35 * view.patches(6)) * view.some(0, 0.9)
-    colour = mix(mix(ink("f3cf2e"), "6a4316", flecks), "a9b23a", ramp(0.6, 0.95, bend) * view.some(0.3, 1))
+    flecks = ramp(0.75, 1.0, view.patches(30) + 0.35 * view.patches(6)) * view.uniform(0, 0.9)
+    colour = mix(mix(ink("f3cf2e"), "6a4316", flecks), "a9b23a", ramp(0.6, 0.95, bend) * view.uniform(0.3, 1))
     colour = mix(colour, "3c2a14", np.maximum(ramp(0.93, 0.99, -bend), ramp(1.08, 1.15, bend)))
     return [Layer(width - np.abs(off), width * (dome(side) - 0.07 * np.abs(side + 0.3)), colour, 0.12)]
 
@@ -136,15 +139,15 @@ def berry(view: View, taper: float, skin: tuple[str, str], pitch: float, drupele
     colour = mix(colour, "f3cf6a", (not drupelets) * ramp(1.1, 0.8, np.hypot(across, down * 0.66) / 0.025))
     body = Layer(inside, height * 0.9 + (0.12 if drupelets else 0.035) * bump, colour, 0.45)
     x, y = view.x, (view.y + 0.8) * 1.9
-    star = np.hypot(x, y) / (0.3 + 0.35 * np.abs(np.cos(3.5 * np.arctan2(y, x) + view.some(0, 3))))
+    star = np.hypot(x, y) / (0.3 + 0.35 * np.abs(np.cos(3.5 * np.arctan2(y, x) + view.uniform(0, 3))))
     return [body, Layer(0.3 * (1 - star), 0.1 * (1 - star), mix(ink("2f6b22"), "7dae45", star), 0.15)]
 
 
 def blueberry(view: View) -> list[Layer]:
     """Draw a dark blue ball with a pale bloom and a five-pointed crown."""
     radius = np.hypot(view.x, view.y) / 0.9
-    x, y = view.x - view.some(-0.2, 0.2), view.y + view.some(0.05, 0.4)
-    star = np.hypot(x, y) / (0.27 + 0.1 * np.cos(5 * np.arctan2(y, x) + view.some(0, 6)))
+    x, y = view.x - view.uniform(-0.2, 0.2), view.y + view.uniform(0.05, 0.4)
+    star = np.hypot(x, y) / (0.27 + 0.1 * np.cos(5 * np.arctan2(y, x) + view.uniform(0, 6)))
     colour = mix(ink("28305e"), "7486b8", 0.4 + 0.5 * view.patches(6) + 0.2 * view.patches(25))
     colour = mix(mix(colour, "10142c", ramp(1.0, 0.8, star)), "4a4258", ramp(0.55, 0.4, star))
     height = 0.9 * dome(radius) + 0.09 * np.exp(-16 * (star - 1.1) ** 2)
@@ -155,7 +158,7 @@ def cherry(view: View) -> list[Layer]:
     """Draw two dark red balls on stems that meet."""
     layers = []
     for middle, bend in ((-0.45, -0.25), (0.45, 0.2)):
-        size, low = view.some(0.4, 0.45), view.some(0.4, 0.52)
+        size, low = view.uniform(0.4, 0.45), view.uniform(0.4, 0.52)
         x, y = view.x - middle, view.y - low
         height = size * dome(np.hypot(x, y) / size) - 0.1 * np.exp(-51 * x**2 - 204 * (y + 0.36) ** 2)
         skin = mix(ink("8c0a1c"), "c8202a", 0.4 + 0.7 * view.patches(4))
@@ -169,8 +172,8 @@ def citrus(view: View, skin: tuple[str, str], plump: float, tip: float, stem: fl
     across, down, number = view.seeds(0.075, 0.4)
     pore = ramp(0.04, 0.0, np.hypot(across, down)) * (0.7 + 0.3 * np.sin(number))
     tips = tip * np.clip(1 - np.abs(view.y) / 0.98, 0, None) ** 0.45
-    inside, height = lathe(view, np.maximum(plump * view.some(0.95, 1.05) * dome(view.y / 0.86), tips))
-    button = np.hypot(view.x - view.some(-0.35, 0.35), view.y + view.some(0.2, 0.6))
+    inside, height = lathe(view, np.maximum(plump * view.uniform(0.95, 1.05) * dome(view.y / 0.86), tips))
+    button = np.hypot(view.x - view.uniform(-0.35, 0.35), view.y + view.uniform(0.2, 0.6))
     colour = mix(ink(skin[0]), skin[1], 0.5 * pore + 0.4 * view.patches(4))
     colour = mix(colour, "6d6a2a", stem * ramp(0.09, 0.06, button))
     return [Layer(inside, height - 0.015 * pore - 0.06 * stem * np.exp(-44 * button**2), colour)]
@@ -181,11 +184,11 @@ def grape(view: View) -> list[Layer]:
     inside, front, shade = (np.full_like(view.x, value) for value in (-1, 0, 0))
     rows = enumerate((4, 5, 4, 3, 2, 1))
     for across, down in ((place - (count - 1) / 2, row) for row, count in rows for place in range(count)):
-        x = view.x - 0.33 * across - view.some(-0.04, 0.04)
-        y = view.y + 0.58 - 0.27 * down - view.some(-0.03, 0.03)
-        bulge = view.some(0.19, 0.22) ** 2 - x * x - y * y
-        height = np.sqrt(np.maximum(bulge, 0)) + view.some(0.05, 0.3) * (bulge > 0)
-        shade += (view.some(0, 0.6) - shade) * (height > front)
+        x = view.x - 0.33 * across - view.uniform(-0.04, 0.04)
+        y = view.y + 0.58 - 0.27 * down - view.uniform(-0.03, 0.03)
+        bulge = view.uniform(0.19, 0.22) ** 2 - x * x - y * y
+        height = np.sqrt(np.maximum(bulge, 0)) + view.uniform(0.05, 0.3) * (bulge > 0)
+        shade += (view.uniform(0, 0.6) - shade) * (height > front)
         front, inside = np.maximum(front, height), np.maximum(inside, bulge * 2.5)
     colour = mix(ink("5a1440"), "a8487c", shade + 0.3 * view.patches(20))
     return [stalk(view, (0.08, -1.1), (0, -0.5), 0.1, "7a6a30"), Layer(inside, front, colour, 0.45)]
@@ -208,9 +211,9 @@ def pear(view: View) -> list[Layer]:
     t = view.y / 0.85
     inside, height = lathe(view, dome(t) * (0.47 + 0.2 * np.tanh(2.4 * t - 0.12) + 0.05 * t))
     across, down, _ = view.seeds(0.11, 0.5)
-    colour = mix(ink("c9c83e"), "a08a2a", 0.25 + 0.5 * view.patches(4) + view.some(0, 0.3) * view.x)
+    colour = mix(ink("c9c83e"), "a08a2a", 0.25 + 0.5 * view.patches(4) + view.uniform(0, 0.3) * view.x)
     colour = mix(colour, "6d5420", 0.7 * ramp(0.02, 0.01, np.hypot(across, down)))
-    stem = stalk(view, (view.some(-0.1, 0.1), -1.08), (0, -0.76), 0.1, "4d3a1c")
+    stem = stalk(view, (view.uniform(-0.1, 0.1), -1.08), (0, -0.76), 0.1, "4d3a1c")
     return [stem, Layer(inside, height, colour)]
 
 
@@ -218,14 +221,17 @@ def pineapple(view: View) -> list[Layer]:
     """Draw an ochre barrel of diamonds, each with a dark eye, under a crown of leaves."""
     crown = np.full_like(view.x, -1)
     for angle in (-1.0, 1.0, -0.7, 0.7, -0.35, 0.35, -0.12, 0.14):
-        lean, reach = np.float32(angle + view.some(-0.1, 0.1)), view.some(0.6, 0.75) * (1 - 0.3 * abs(angle))
+        lean, reach = (
+            np.float32(angle + view.uniform(-0.1, 0.1)),
+            view.uniform(0.6, 0.75) * (1 - 0.3 * abs(angle)),
+        )
         along = (view.x * np.sin(lean) - (view.y + 0.3) * np.cos(lean)) / reach
         across = view.x * np.cos(lean) + (view.y + 0.3) * np.sin(lean) - 0.12 * lean * along**2
         crown = np.maximum(crown, 0.13 * np.clip(1 - along, 0, 1) * ramp(-0.2, 0.1, along) - np.abs(across))
     leaves = Layer(crown, crown, mix(ink("8cad58"), "24521f", 10 * crown + 0.4 * view.patches(9)), 0.15)
     inside, height = lathe(view, 0.5 * dome(np.clip((view.y - 0.32) / 0.66, -1, 1) ** 2))
     around = np.arcsin(np.clip(view.x / 0.53, -1, 1)) * 2.4
-    u, v = around + 3.6 * view.y + view.some(0, 1), around - 3.6 * view.y
+    u, v = around + 3.6 * view.y + view.uniform(0, 1), around - 3.6 * view.y
     edge = 2 * np.maximum(np.abs(u - np.round(u)), np.abs(v - np.round(v)))
     colour = mix(ink("c98a24"), "5b4a1c", ramp(0.65, 0.95, edge) + 0.3 * view.patches(12))
     colour = mix(colour, "4a2c10", ramp(0.35, 0.15, edge))

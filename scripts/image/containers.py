@@ -1,8 +1,8 @@
-"""Docker options that make a container like an EMR on EKS pod, and ownership of the results.
+"""Docker options that make a container like an EMR on EKS pod, and the owner of a run's results.
 
-The standard library only, but for S3: whoever has Docker and Python can use it. What a pod may do is what EMR
-6.8 and later gave its pods when they were looked at: uid 999, gid 1000, a read-only root, no capability, no
-new privilege, and its own volumes over the folders below.
+It needs the standard library alone, and boto3 only for S3, so that Docker and Python suffice. The
+restrictions are those of real pods of EMR 6.8 and later: uid 999, gid 1000, a read-only root, no capability,
+no new privilege, and volumes over the folders below.
 """
 
 import os
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from job.errors import JobError
+from job.errors import JobError, UsageError
 
-IMAGE: Final = "fruits:latest"
-USER: Final = "999:1000"
+DEFAULT_IMAGE: Final = "fruits:latest"
+POD_USER: Final = "999:1000"
 # EMR mounts volumes over these; Spark unpacks native libraries in /tmp and runs them.
 WRITABLE: Final = {
     "/tmp": "rw,exec,nosuid,nodev,mode=1777",  # noqa: S108 (the container's own)
@@ -24,147 +24,159 @@ WRITABLE: Final = {
     "/var/log/spark/user": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
     "/var/log/spark/apps": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
 }
-# What every container is refused, whatever else it may.
-RIGHTS: Final = (
+# Every container has these options, whatever else it is given.
+RESTRICTIONS: Final = (
     "--rm",
     "--read-only",
     "--network=none",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
 )
-# Of an output, this much is the job's if it has a table; whatever else lies there keeps its owner.
-TABLE: Final = "photos/_delta_log"
-NEW: Final = ("photos", "missing", "_tasks")  # unknown to earlier versions
-OURS: Final = (*NEW, "pca", "pca_csv", "moments", "models", "runs", "erasures")
-# This, too, if an earlier version of the job has left its claim: --overwrite replaces it.
-EARLIER_CLAIM: Final = "_input.json"
-EARLIER: Final = ("features", "rejected", "inventory", "_replaced", "_compact", "_lock.json", EARLIER_CLAIM)
-HAND_OVER: Final = (
+# An output that has this is the job's. Then so are the entries below; any other entry keeps its owner.
+TABLE_LOG: Final = "photos/_delta_log"
+NEW_ENTRIES: Final = (
+    "photos",
+    "missing",
+    "skipped",
+    "_tasks",
+)  # earlier versions of the job did not write these
+OUTPUT_ENTRIES: Final = (*NEW_ENTRIES, "pca", "pca_csv", "moments", "models", "runs", "erasures")
+# Entries of an earlier version of the job, which has left its provenance; --overwrite replaces them.
+EARLIER_PROVENANCE: Final = "_input.json"
+EARLIER_ENTRIES: Final = (
+    "features",
+    "rejected",
+    "inventory",
+    "_replaced",
+    "_compact",
+    "_lock.json",
+    EARLIER_PROVENANCE,
+)
+CHANGE_OWNER: Final = (
     'cd /output && owner="$1" && shift && chown "$owner" . && for name in "$@"; do '
     'if [ -e "$name" ]; then chown -hR "$owner" "$name" || exit 1; fi; done'
 )
 
 
 class ContainerError(JobError):
-    """Something a person can mend, in one sentence; `exit_code` says what kind."""
-
-    def __init__(self, sentence: str, exit_code: int = 1) -> None:
-        super().__init__(sentence)
-        self.exit_code = exit_code
+    """Docker is missing or refuses a command, or a container fails."""
 
 
-def docker(*words: str, data: str | None = None) -> str:
-    """Run a docker command, with `data` as its stdin, and return what it printed.
+def docker(*arguments: str, text: str | None = None) -> str:
+    """Run a docker command, with `text` as its stdin, and return its stdout.
 
     Raises
     ------
     ContainerError
-        If there is no docker, or it fails: with the last line of what it says.
+        If docker is missing, or fails: with the last line of its output.
     """
     try:
-        done = subprocess.run(
-            ["docker", *words], input=data, capture_output=True, text=True, check=False, process_group=0
+        result = subprocess.run(
+            ["docker", *arguments], input=text, capture_output=True, text=True, check=False, process_group=0
         )
     except FileNotFoundError:
         raise ContainerError("docker was not found: install Docker Engine or Docker Desktop") from None
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise ContainerError(f"docker {words[0]}: {said}")
-    return done.stdout.strip()
+    if result.returncode:
+        output = result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}"
+        raise ContainerError(f"docker {arguments[0]}: {output.splitlines()[-1]}")
+    return result.stdout.strip()
 
 
 def require_image(image: str) -> None:
-    """Refuse, in one sentence, an engine that does not answer and an image that it does not have."""
+    """Check that an engine answers and that it has an image.
+
+    Raises
+    ------
+    ContainerError
+        If no engine answers.
+    UsageError
+        If the engine lacks the image.
+    """
     docker("version", "--format", "{{.Server.Version}}")
     try:
         docker("image", "inspect", "--format", "{{.Id}}", image)
     except ContainerError:
-        built = "build it with ./scripts/build-image.sh"
-        raise ContainerError(f"there is no image {image} here: {built}", 2) from None
+        build = "build it with ./scripts/build-image.sh"
+        raise UsageError(f"there is no image {image} here: {build}") from None
 
 
-def pod(network: str) -> list[str]:
-    """Return the options of ``docker run`` that make a container what a pod of EMR is."""
-    flags = [*RIGHTS, "--user", USER]
+def pod_options(network: str) -> list[str]:
+    """Return the options of ``docker run`` that restrict a container as EMR restricts a pod."""
+    options = [*RESTRICTIONS, "--user", POD_USER]
     if network == "none":
-        flags.append("--hostname=localhost")  # Java asks what its host is called, and nobody else would know
+        options.append("--hostname=localhost")  # Java looks up its host's name, which nothing else resolves
     else:
-        flags[flags.index("--network=none")] = f"--network={network}"
-    for folder, options in WRITABLE.items():
-        flags += ["--tmpfs", f"{folder}:{options}"]
-    return flags
+        options[options.index("--network=none")] = f"--network={network}"
+    for folder, mount in WRITABLE.items():
+        options += ["--tmpfs", f"{folder}:{mount}"]
+    return options
 
 
-def bind(folder: Path, *, read_only: bool) -> list[str]:
-    """Return the options that mount a folder at its own path, so that tables hold the host's paths."""
-    # As CSV, for docker splits at commas; quotes in it are doubled.
-    fields = ["type=bind", f"source={folder}", f"target={folder}", *(["readonly"] if read_only else [])]
+def mount_options(folder: Path, *, read_only: bool, target: Path | None = None) -> list[str]:
+    """Return the options that mount a folder, by default at its own path: tables hold the host's paths."""
+    fields = ["type=bind", f"source={folder}", f"target={target or folder}"]
+    fields += ["readonly"] if read_only else []
+    # Docker reads the fields as CSV: they are split at commas, and a quote in a quoted field is doubled.
     quoted = ['"' + field.replace('"', '""') + '"' if set(field) & set('",\n') else field for field in fields]
     return ["--mount", ",".join(quoted)]
 
 
-def ours(output: Path) -> list[str]:
-    """Return the names of the job's folders in an output, existing or not.
+def output_entries(output: Path) -> list[str]:
+    """Return the names of the job's entries in an output, whether or not they exist.
 
     Raises
     ------
-    ContainerError
-        If something has such a name and is not the job's.
+    UsageError
+        If something else has one of these names.
     OSError
-        If the output may not be looked into.
+        If the output cannot be read.
     """
-    is_earlier = (output / EARLIER_CLAIM).exists()
-    if not (output / TABLE).exists():
-        for name in NEW if is_earlier else OURS:
+    has_earlier = (output / EARLIER_PROVENANCE).exists()
+    if not (output / TABLE_LOG).exists():
+        for name in NEW_ENTRIES if has_earlier else OUTPUT_ENTRIES:
             if (output / name).exists():
-                raise ContainerError(f"output {output} has {name}, not the job's: choose another --output", 2)
-    return [*OURS, *(EARLIER if is_earlier else ())]
+                raise UsageError(f"output {output} has {name}, not the job's: choose another --output")
+    return [*OUTPUT_ENTRIES, *(EARLIER_ENTRIES if has_earlier else ())]
 
 
-def hand_over(image: str, output: Path, names: Sequence[str], owner: str) -> None:
+def change_owner(image: str, output: Path, names: Sequence[str], owner: str) -> None:
     """Change the owner (``uid:gid``) of an output folder and of the named entries in it.
 
-    It takes root, which only the engine has; the container has no network and can do nothing else.
+    Only root may do so, and only the engine has root: a container without a network runs one script.
     """
-    rights = ["CHOWN", "DAC_READ_SEARCH", "FOWNER"]
-    flags = [*RIGHTS, "--user", "0:0", *(f"--cap-add={right}" for right in rights)]
-    where = ["--mount", bind(output, read_only=False)[1].replace(f"target={output}", "target=/output")]
-    script = ["--entrypoint", "/bin/sh", image, "-c", HAND_OVER, "hand-over", owner, *names]
-    docker("run", *flags, *where, *script)
+    capabilities = ["CHOWN", "DAC_READ_SEARCH", "FOWNER"]
+    options = [*RESTRICTIONS, "--user", "0:0", *(f"--cap-add={name}" for name in capabilities)]
+    options += mount_options(output, read_only=False, target=Path("/output"))
+    script = ["--entrypoint", "/bin/sh", image, "-c", CHANGE_OWNER, "change-owner", owner, *names]
+    docker("run", *options, *script)
 
 
-def me() -> str:
-    """Return this user's ``uid:gid`` as Docker sees it: ``0:0`` if Docker is rootless."""
-    rootless = "rootless" in docker("info", "--format", "{{.SecurityOptions}}")
-    return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
+def user_and_group() -> str:
+    """Return this user's ``uid:gid`` as containers see it: ``0:0`` if Docker is rootless."""
+    is_rootless = "rootless" in docker("info", "--format", "{{.SecurityOptions}}")
+    return "0:0" if is_rootless else f"{os.getuid()}:{os.getgid()}"
 
 
-def credentials(profile: str | None) -> str:
-    """Return the user's AWS credentials and region as lines ``NAME=value``, whatever their profile uses.
+def aws_variables(profile: str | None) -> str:
+    """Return a profile's AWS credentials and region as lines ``NAME=value``.
 
     Raises
     ------
-    ContainerError
+    BotoCoreError, ClientError
         If there are none, or they have expired.
     """
-    import boto3  # noqa: PLC0415 (only S3 needs it, and a machine that runs images may not have it)
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    import boto3  # noqa: PLC0415 (only S3 needs it, and a machine that runs images may lack it)
+    from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
 
-    try:
-        session = boto3.Session(profile_name=profile)
-        found = session.get_credentials()
-        frozen = found.get_frozen_credentials() if found else None
-    except BotoCoreError as error:
-        # The name alone: the text can quote what a credential process printed.
-        raise ContainerError(
-            f"no AWS credentials for s3:// ({type(error).__name__}): log in again", 2
-        ) from None
-    if frozen is None or not frozen.access_key:
-        raise ContainerError("no AWS credentials for s3://: set AWS_PROFILE, or name one with --profile", 2)
-    names = {
-        "AWS_ACCESS_KEY_ID": frozen.access_key,
-        "AWS_SECRET_ACCESS_KEY": frozen.secret_key,
-        "AWS_SESSION_TOKEN": frozen.token,
+    session = boto3.Session(profile_name=profile)
+    credentials = session.get_credentials()
+    keys = credentials.get_frozen_credentials() if credentials else None
+    if keys is None or not keys.access_key:
+        raise NoCredentialsError
+    variables = {
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_SESSION_TOKEN": keys.token,
         "AWS_REGION": session.region_name,
     }
-    return "\n".join(f"{name}={value}" for name, value in names.items() if value)
+    return "\n".join(f"{name}={value}" for name, value in variables.items() if value)

@@ -1,6 +1,6 @@
-"""A credential helper for Docker: asks ECR for the password when Docker asks for it, and keeps nothing.
+"""A credential helper for Docker: gets the password from ECR whenever Docker needs it, and stores nothing.
 
-Usage, by Docker: ``ecr_login.py REGION PROFILE get``, the registry's name on stdin, JSON on stdout.
+Usage, by Docker: ``ecr_login.py REGION PROFILE get``, with the registry's name on stdin. Prints JSON.
 """
 
 import base64
@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 def main(region: str, profile: str, action: str) -> int:
-    """Answer Docker; on failure return 1 and explain on stderr, because Docker hides stdout."""
+    """Print the password; on failure explain on stderr, because Docker hides stdout, and return 1."""
     if action != "get":  # there is nothing to store, list or erase
         return 0
     registry = sys.stdin.read().strip()
@@ -20,7 +20,7 @@ def main(region: str, profile: str, action: str) -> int:
         ecr = boto3.Session(profile_name=profile or None, region_name=region).client("ecr")
         token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     except (BotoCoreError, ClientError) as error:
-        # The name alone: the text can quote what a credential process printed.
+        # Only the error's name is shown: its text can quote the output of a credential process.
         name = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         print(f"ECR gives no password ({name})", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Runs a container: forwards signals, always removes it, and gives results back to the user."""
+"""Runs a container in the foreground: forwards signals, always removes it, gives results back to the user."""
 
 import contextlib
 import os
@@ -10,87 +10,89 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from job.errors import UsageError
 from scripts.image import containers
-from scripts.image.containers import USER, ContainerError
+from scripts.image.containers import POD_USER, ContainerError
 
-INTERRUPTED: Final = 130
-KILLED: Final = 137
+OUT_OF_MEMORY: Final = 137
 
 
-class Signs:
+class ForwardedSignals:
     """Records SIGINT, SIGTERM and SIGHUP during a ``with`` block, and forwards them to docker."""
 
     def __init__(self) -> None:
-        self.came: list[int] = []
+        self.received: list[int] = []
         self.process: subprocess.Popen[str] | None = None
-        self.before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> "Signs":
+    def __enter__(self) -> "ForwardedSignals":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self.before[number] = signal.signal(number, self._came)
+            self._previous_handlers[number] = signal.signal(number, self._forward)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
-    def _came(self, signum: int, frame: FrameType | None) -> None:
+    def _forward(self, signum: int, frame: FrameType | None) -> None:
         del frame
-        self.came.append(signum)
-        if self.process is not None:  # a closed terminal ends the run as a request to end it does
+        self.received.append(signum)
+        if self.process is not None:  # docker ends at SIGTERM, also when the terminal is closed
             self.process.send_signal(signal.SIGTERM if signum == signal.SIGHUP else signum)
 
 
-def foreground(words: Sequence[str], said: str | None, signs: Signs) -> int:
-    """Run ``docker run`` with some words, and with `said`, if given, as its stdin; return its exit code."""
-    source: Any = subprocess.PIPE if said is not None else None
-    # At a terminal docker must be in the terminal's own group; elsewhere a group of its own hears us alone.
-    own = None if os.isatty(0) else 0
+def run_container(arguments: Sequence[str], text: str | None, signals: ForwardedSignals) -> int:
+    """Run ``docker run``, with `text` as its stdin if it is given, and return its exit code."""
+    stdin: Any = subprocess.PIPE if text is not None else None
+    # At a terminal docker must stay in the terminal's process group. Elsewhere it gets its own group, so that
+    # it receives only the signals that are forwarded.
+    process_group = None if os.isatty(0) else 0
     with tempfile.TemporaryDirectory() as folder:
-        note = Path(folder) / "container"
-        line = ["docker", "run", "--cidfile", str(note), *words]
+        id_file = Path(folder) / "container"
+        command = ["docker", "run", "--cidfile", str(id_file), *arguments]
         try:
-            with subprocess.Popen(line, stdin=source, text=True, process_group=own) as process:
-                signs.process = process
-                if said is not None:
+            with subprocess.Popen(command, stdin=stdin, text=True, process_group=process_group) as process:
+                signals.process = process
+                if text is not None:
                     assert process.stdin is not None
                     with contextlib.suppress(BrokenPipeError), process.stdin as sink:
-                        sink.write(f"{said}\n\n")
+                        sink.write(f"{text}\n\n")
                 return process.wait()
         finally:
-            signs.process = None
-            if note.exists():
-                with contextlib.suppress(ContainerError):  # as a rule it is gone
-                    containers.docker("rm", "--force", note.read_text())
+            signals.process = None
+            if id_file.exists():
+                with contextlib.suppress(ContainerError):  # --rm has removed it, as a rule
+                    containers.docker("rm", "--force", id_file.read_text())
 
 
 @contextlib.contextmanager
-def handed_over(image: str, output: Path) -> Iterator[None]:
-    """Let a container's user write to an output folder, which is made if it is missing; then give it back.
+def writable_output(image: str, output: Path) -> Iterator[None]:
+    """Let the pod's user own an output folder, created if missing, during the block; then give it back.
 
     Raises
     ------
-    ContainerError
-        If the folder cannot be made, is another user's, or has tables that are not the job's.
+    UsageError
+        If the folder cannot be made, belongs to another user, or has entries that are not the job's.
     """
-    made = not output.exists()
+    is_new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        about = output.stat()
-        names = containers.ours(output)
+        status = output.stat()
+        names = containers.output_entries(output)
     except OSError as error:
-        raise ContainerError(f"--output {output} cannot be used: {error.strerror}", 2) from None
-    left = int(USER.split(":")[0])  # by a run that was killed
-    if os.getuid() not in (0, about.st_uid) and about.st_uid != left:
-        raise ContainerError(f"--output {output} belongs to another user: choose another", 2)
-    owner = containers.me() if about.st_uid in (os.getuid(), left) else f"{about.st_uid}:{about.st_gid}"
+        raise UsageError(f"--output {output} cannot be used: {error.strerror}") from None
+    pod_uid = int(POD_USER.split(":")[0])  # owns the folder if a run was killed
+    if os.getuid() not in (0, status.st_uid) and status.st_uid != pod_uid:
+        raise UsageError(f"--output {output} belongs to another user: choose another")
+    is_ours = status.st_uid in (os.getuid(), pod_uid)
+    owner = containers.user_and_group() if is_ours else f"{status.st_uid}:{status.st_gid}"
     try:
-        containers.hand_over(image, output, names, USER)
+        containers.change_owner(image, output, names, POD_USER)
         yield
     finally:
-        containers.hand_over(image, output, names, owner)
-        if made:
-            with contextlib.suppress(OSError):  # something was written
+        containers.change_owner(image, output, names, owner)
+        if is_new:
+            with contextlib.suppress(OSError):  # the job has written something
                 output.rmdir()

@@ -1,7 +1,7 @@
 """Push the image of this revision to ECR: see ``--help``.
 
-The last line on stdout is ``repository@sha256:…``, which names the image for ever. Docker gets the password
-from a credential helper that asks ECR for it each time, so that it is never in a file.
+The last line on stdout is the image's permanent name, ``repository@sha256:…``. Docker gets the password from
+a credential helper that asks ECR for it each time, so no file holds it.
 """
 
 import argparse
@@ -18,12 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
-from job.cli.arguments import EU_REGIONS, SentenceParser
-from job.errors import JobError, ResidencyError, UsageError
-from scripts.cloud.aws_session import default_region
+from job.cli.parser import SentenceParser
+from job.errors import JobError, UsageError
+from scripts.cloud import aws_session
+from scripts.cloud.exits import exit_code_of
+from scripts.cloud.stage import ARCHITECTURE, STAGES, Stage, default_stage
 from scripts.image.containers import ContainerError, docker
 
 if TYPE_CHECKING:
@@ -31,69 +30,47 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 LABEL: Final = "org.opencontainers.image."
-HELPER: Final = "fruits-ecr"
-# What ECR's service model allows.
+CREDENTIAL_HELPER: Final = "fruits-ecr"
+# The pattern of names in ECR's service model.
 PART: Final = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
-REPOSITORY: Final = re.compile(rf"(?=.{{2,256}}$){PART}(/{PART})*")
+REPOSITORY_NAME: Final = re.compile(rf"(?=.{{2,256}}$){PART}(/{PART})*")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Push, and return the exit code: 2 for wrong arguments, 4 for a region outside the EU, 1 otherwise.
+    """Push the image and return the exit code.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         The command line without the program's name; the process's own by default.
     """
-    try:
-        given = _parse(arguments)
-        return _push(given)
-    except JobError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted; the same command goes on from there", file=sys.stderr)
-        return 130
-    except ClientError as error:
-        said = error.response["Error"]
-        reason = f"{error.operation_name}: {said['Code']}"
-        print(f"error: ECR refuses {reason}: check the profile and its rights", file=sys.stderr)
-        return 1
-    except BotoCoreError as error:
-        # The name alone: the text can quote what a credential process printed.
-        name = type(error).__name__
-        print(
-            f"error: AWS could not be asked ({name}): log in, name a profile with --profile, "
-            "or look at the network",
-            file=sys.stderr,
-        )
-        return 1
+    return exit_code_of(lambda: _push(_parse(arguments)), "interrupted; the same command goes on from there")
 
 
-def _push(given: argparse.Namespace) -> int:
-    region = given.region
-    if region not in EU_REGIONS:
-        raise ResidencyError(f"region {region} is not one of the EU's: {', '.join(EU_REGIONS)}")
-    if not REPOSITORY.fullmatch(given.repository):
+def _push(options: argparse.Namespace) -> int:
+    """Push the image of this checkout's revision, unless ECR has it, and print its name by digest."""
+    session = aws_session.session(options.profile, options.region)
+    repository = options.repository or Stage(options.stage).repository
+    if not REPOSITORY_NAME.fullmatch(repository):
         raise UsageError(
-            f"--repository {given.repository}: ECR takes 2 to 256 lower-case letters and digits, "
+            f"--repository {repository}: ECR takes 2 to 256 lower-case letters and digits, "
             "with one of . _ - / between them"
         )
     revision = _revision()
     tag = revision[:12]
-    image = f"{given.name}:{tag}"
-    _require(image, revision)
-    ecr: ECRClient = boto3.Session(profile_name=given.profile, region_name=region).client("ecr")
-    uri = _repository(ecr, given.repository, dry_run=given.dry_run)
-    digest = _pushed(ecr, given.repository, tag)
+    image = f"{options.name}:{tag}"
+    _check_image(image, revision)
+    ecr: ECRClient = session.client("ecr")
+    uri = _repository_uri(ecr, repository)
+    digest = _digest(ecr, repository, tag)
     if digest is not None:
         print(f"{uri}:{tag} is there already; nothing is pushed")
-    elif given.dry_run:
+    elif options.dry_run:
         print(f"would push {image} to {uri}:{tag}")
         return 0
     else:
-        _upload(image, f"{uri}:{tag}", region, given.profile)
-        digest = _pushed(ecr, given.repository, tag)
+        _docker_push(image, f"{uri}:{tag}", options.region, options.profile)
+        digest = _digest(ecr, repository, tag)
         if digest is None:
             raise JobError(f"{uri}:{tag} was pushed, and ECR does not know it: look at the repository")
     print(f"{uri}@{digest}")
@@ -101,103 +78,128 @@ def _push(given: argparse.Namespace) -> int:
 
 
 def _revision() -> str:
-    """Return the revision of this checkout; what nobody can build again is not pushed."""
+    """Return the revision of this checkout.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or files differ from it: nobody could build such an image again.
+    """
     git = ["git", "-C", str(ROOT)]
     if shutil.which("git") is None:
         raise UsageError("git is needed, to know which revision this is")
-    done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    if done.returncode:
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
         raise UsageError("this is no git checkout, so an image of it has no revision")
-    revision = done.stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    if changed.stdout:
+    revision = head.stdout.strip()
+    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    if changes.stdout:
         raise UsageError(
             f"files differ from revision {revision[:12]}: commit, build with --release, then push"
         )
     return revision
 
 
-def _require(image: str, revision: str) -> None:
-    """Refuse an image that is not there, is of other files, or does not say which base it was built on."""
+def _check_image(image: str, revision: str) -> None:
+    """Check that an image exists, is of a revision, names its base by digest, and fits the cluster's nodes.
+
+    Raises
+    ------
+    UsageError
+        If it does not.
+    """
     try:
-        found: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
+        facts: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     except ContainerError as error:
         if "o such image" not in str(error):
             raise
         raise UsageError(
             f"there is no image {image}: build it with ./scripts/build-image.sh --release"
         ) from None
-    labels = found["Config"].get("Labels") or {}  # without any, engines say null or nothing
+    labels = facts["Config"].get("Labels") or {}  # without labels, engines write null or nothing
     if labels.get(f"{LABEL}revision") != revision:
         raise UsageError(f"{image} is of revision {labels.get(f'{LABEL}revision')}: build it again")
     if "@sha256:" not in labels.get(f"{LABEL}base.name", ""):
         raise UsageError(f"{image} is built on a base without a digest: build it with --release")
+    if facts["Architecture"] != ARCHITECTURE:
+        raise UsageError(
+            f"{image} is for {facts['Architecture']}, and the cluster's nodes are {ARCHITECTURE}: "
+            "build it with ./scripts/build-image.sh --release"
+        )
 
 
-def _repository(ecr: "ECRClient", name: str, *, dry_run: bool) -> str:
-    """Return a repository's URI; one that is missing is made, with tags that never move and scans on push."""
+def _repository_uri(ecr: "ECRClient", name: str) -> str:
+    """Return a repository's URI.
+
+    Raises
+    ------
+    UsageError
+        If there is no such repository, or its tags can be moved.
+    """
+    region = ecr.meta.region_name
     try:
-        found = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
+        repository = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
     except ecr.exceptions.RepositoryNotFoundException:
-        if dry_run:
-            print(f"would make repository {name}: immutable tags, scan on push")
-            return name
-        found = ecr.create_repository(
-            repositoryName=name,
-            imageTagMutability="IMMUTABLE",
-            imageScanningConfiguration={"scanOnPush": True},
-        )["repository"]
-        print(f"made repository {name}: immutable tags, scan on push")
-    if found["imageTagMutability"] != "IMMUTABLE":
+        command = (
+            f"aws ecr create-repository --region {region} --repository-name {name} "
+            "--image-tag-mutability IMMUTABLE --image-scanning-configuration scanOnPush=true"
+        )
+        for stage in map(Stage, STAGES):
+            if name == stage.repository:
+                command = stage.up_command
+        raise UsageError(f"there is no repository {name} in {region}: make it with {command}") from None
+    if repository["imageTagMutability"] != "IMMUTABLE":
         raise UsageError(
             f"the tags of repository {name} can be moved: make them immutable with "
-            f"aws ecr put-image-tag-mutability --region {ecr.meta.region_name} --repository-name {name} "
+            f"aws ecr put-image-tag-mutability --region {region} --repository-name {name} "
             "--image-tag-mutability IMMUTABLE"
         )
-    return str(found["repositoryUri"])
+    return str(repository["repositoryUri"])
 
 
-def _pushed(ecr: "ECRClient", name: str, tag: str) -> str | None:
-    """Return the digest of a tag in ECR, if it is there."""
+def _digest(ecr: "ECRClient", repository: str, tag: str) -> str | None:
+    """Return the digest of a tag in ECR, or None if the tag is not there."""
     missing = (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException)
     try:
-        found = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])
-        return str(found["imageDetails"][0]["imageDigest"])
+        response = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])
+        return str(response["imageDetails"][0]["imageDigest"])
     except missing:
         return None
 
 
-def _upload(image: str, target: str, region: str, profile: str | None) -> None:
+def _docker_push(image: str, target: str, region: str, profile: str | None) -> None:
+    """Push an image under the name `target`, which the engine has only meanwhile."""
     docker("tag", image, target)
+    command = ["docker", "push", target]
     try:
-        with _login(target.partition("/")[0], region, profile) as environment:
-            done = subprocess.run(["docker", "push", target], env=environment, stdout=sys.stderr, check=False)
+        with _docker_environment(target.partition("/")[0], region, profile) as environment:
+            result = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
     finally:
         if target != image:
-            docker("rmi", "--no-prune", target)  # the name alone: the image keeps its own
-    if done.returncode:
+            docker("rmi", "--no-prune", target)  # removes the name only
+    if result.returncode:
         raise JobError(f"docker could not push {target}: see above")
 
 
 @contextmanager
-def _login(registry: str, region: str, profile: str | None) -> Iterator[dict[str, str]]:
-    """Give the environment of a docker that asks ecr_login.py, and nobody else, for the password."""
+def _docker_environment(registry: str, region: str, profile: str | None) -> Iterator[dict[str, str]]:
+    """Yield an environment in which docker gets a registry's password from ecr_login.py alone."""
     host = os.environ.get("DOCKER_HOST") or docker(
         "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"
     )
     with tempfile.TemporaryDirectory(prefix="ecr-") as folder:
-        helper = Path(folder, f"docker-credential-{HELPER}")
-        program = str(Path(__file__).with_name("ecr_login.py"))
-        command = [sys.executable, "-B", program, region, profile or ""]
+        helper = Path(folder, f"docker-credential-{CREDENTIAL_HELPER}")
+        script = str(Path(__file__).with_name("ecr_login.py"))
+        command = [sys.executable, "-B", script, region, profile or ""]
         helper.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         helper.chmod(0o700)
-        Path(folder, "config.json").write_text(json.dumps({"credHelpers": {registry: HELPER}}))
+        Path(folder, "config.json").write_text(json.dumps({"credHelpers": {registry: CREDENTIAL_HELPER}}))
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
         yield {**os.environ, "PATH": path, "DOCKER_CONFIG": folder, "DOCKER_HOST": host}
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    region = default_region()
+    region = aws_session.default_region()
     parser = SentenceParser(
         prog="./scripts/push-image.sh",
         description="Push the image of this revision to ECR and print its name by digest.",
@@ -209,7 +211,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default="fruits",
         help="local name of the image; its tag is the git revision (default fruits)",
     )
-    add("--repository", default="fruits", help="ECR repository, made if it is missing (default fruits)")
+    stage = default_stage()
+    add("--stage", choices=STAGES, default=stage, help=f"stage whose repository to use (default {stage})")
+    add("--repository", metavar="NAME", help="another ECR repository")
     add("--region", default=region, help=f"one of the EU's (default {region})")
     add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
     add("--dry-run", action="store_true", help="look, and say what would be done")

@@ -1,4 +1,4 @@
-"""One real run of the job in an image: fruit drawn by the image's own Python, then run-docker.sh on it."""
+"""One run of the job in an image: the image's own Python draws fruit, and run-docker.sh runs on it."""
 
 import io
 import json
@@ -8,52 +8,52 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from scripts.image.containers import RIGHTS, ContainerError
+from scripts.image.containers import RESTRICTIONS, ContainerError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = "/opt/fruits/venv/bin/python"
-EACH: Final = 5  # photos of a kind
+PHOTOS_A_KIND: Final = 5
 
 
 def trial_run(image: str) -> tuple[int, str, dict[str, int]]:
-    """Run the job in an image, on fruit.
+    """Run the job in an image, on drawn fruit.
 
     Returns
     -------
-    exit_code, said, counts
-        run-docker.sh's exit code, the last line that it printed, and if the code is 0 how many photos were
-        ``drawn``, ``listed``, ``featurized`` and ``rejected``.
+    exit_code, last_line, counts
+        run-docker.sh's exit code, the last line that it printed, and if the code is 0 the numbers of photos
+        that were ``drawn``, ``listed``, ``featurized`` and ``rejected``.
 
     Raises
     ------
     ContainerError
-        If the image cannot even draw.
+        If the fruit cannot be drawn in the image.
     """
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         _draw(image, Path(folder))
         photos, output = Path(folder, "drawn"), Path(folder, "output")
         command = [str(ROOT / "scripts" / "run-docker.sh"), "--image", image, "--log-format", "json"]
         command += ["--input", str(photos), "--output", str(output)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said = (done.stdout.strip() or done.stderr.strip() or "nothing").splitlines()[-1]
-        if done.returncode:
-            return done.returncode, said, {}
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        last_line = (result.stdout.strip() or result.stderr.strip() or "nothing").splitlines()[-1]
+        if result.returncode:
+            return result.returncode, last_line, {}
         (record,) = (json.loads(file.read_text()) for file in (output / "runs").glob("*.json"))
         counts = {name: int(record["counts"][name]) for name in ("listed", "featurized", "rejected")}
-        return 0, said, {"drawn": len(list(photos.rglob("*.jpg"))), **counts}
+        return 0, last_line, {"drawn": len(list(photos.rglob("*.jpg"))), **counts}
 
 
 def _draw(image: str, folder: Path) -> None:
-    """Draw fruit with the image's own Python; in and out as streams, so that the files are ours."""
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w") as tar:
+    """Draw fruit in a container; tar streams carry code in, and photos out, so that we own the photos."""
+    code = io.BytesIO()
+    with tarfile.open(fileobj=code, mode="w") as tar:
         tar.add(ROOT / "scripts" / "fruit", "scripts/fruit")
-    script = f"cd /tmp && tar -x && {PYTHON} -m scripts.fruit.draw drawn --photos {EACH} >&2 && tar -c drawn"
-    words = ["docker", "run", *RIGHTS, "--interactive", "--tmpfs", "/tmp"]  # noqa: S108 (the container's)
-    words += ["--entrypoint", "/bin/sh", image, "-c", script]
-    drawn = subprocess.run(words, input=sink.getvalue(), capture_output=True, check=False)
-    if drawn.returncode:
-        raise ContainerError(f"no fruit could be drawn: {drawn.stderr.decode().strip().splitlines()[-1:]}")
-    # With the modes that they were made with: the container's user must read them, whatever our umask.
-    subprocess.run(["tar", "-xp", "-C", str(folder)], input=drawn.stdout, check=True)
+    draw = f"{PYTHON} -m scripts.fruit.draw drawn --photos {PHOTOS_A_KIND} >&2"
+    command = ["docker", "run", *RESTRICTIONS, "--interactive", "--tmpfs", "/tmp"]  # noqa: S108 (the container's)
+    command += ["--entrypoint", "/bin/sh", image, "-c", f"cd /tmp && tar -x && {draw} && tar -c drawn"]
+    result = subprocess.run(command, input=code.getvalue(), capture_output=True, check=False)
+    if result.returncode:
+        raise ContainerError(f"no fruit could be drawn: {result.stderr.decode().strip().splitlines()[-1:]}")
+    # -p keeps the photos' modes whatever the umask: the container's user must be able to read them.
+    subprocess.run(["tar", "-xp", "-C", str(folder)], input=result.stdout, check=True)
     folder.chmod(0o755)

@@ -1,10 +1,10 @@
-"""A small S3 server on loopback, for tests and benchmarks: fast, or as slow and as faulty as it is told.
+"""A small S3 server on loopback, for tests and benchmarks.
 
-It runs in a process of its own (``python -m scripts.s3_server``) or in a thread (:func:`running`). It notes
-every request and can wait before each answer; in a thread it can fail: at random, or where a test says. Only
-paths name buckets (``http://127.0.0.1:port/bucket/key``), and nothing is kept when it ends.
+It runs in a process of its own (``python -m scripts.s3_server``) or in a thread (:func:`running`). It records
+every request and can wait before each answer. In a thread it can also fail, at random or where a test says.
+URLs have the form ``http://127.0.0.1:port/bucket/key``, and nothing is kept when the server ends.
 
-``GET /_requests`` lists a process's requests; ``POST /_forget`` clears the list.
+``GET /_requests`` lists the requests of a process; ``POST /_forget`` clears the list.
 """
 
 import argparse
@@ -25,16 +25,16 @@ START_SECONDS: Final = 30
 
 
 async def serve(server: Server, ready: Callable[[], None], stop: asyncio.Event) -> None:
-    """Serve until told to stop; connections that are open then are closed."""
+    """Serve until `stop` is set, then close all connections."""
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: Connection(server, loop), "127.0.0.1", 0, backlog=BACKLOG)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    listener = await loop.create_server(lambda: Connection(server, loop), "127.0.0.1", 0, backlog=BACKLOG)
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     ready()
     await stop.wait()
-    listening.close()
+    listener.close()
     for transport in list(server.connections):
         transport.abort()
-    await asyncio.sleep(0)  # what was aborted is closed in the next turn
+    await asyncio.sleep(0)  # the event loop closes aborted transports in its next turn
 
 
 @contextmanager
@@ -49,13 +49,13 @@ def running(
     Parameters
     ----------
     folders : mapping
-        Buckets that begin with the files of a folder, which stays as it is.
+        Buckets that hold the files of a folder at first; the folder is never changed.
     buckets : tuple of str
-        Buckets that begin empty.
+        Buckets that are empty at first.
     latency_ms : float
-        Wait so long before each answer.
+        The wait before each answer.
     faults : Faults
-        What goes wrong at random; :meth:`Server.on` says what goes wrong where.
+        Random faults; :meth:`Server.on` adds faults for chosen requests.
     """
     server = Server(Buckets(folders or {}, buckets), latency_ms, faults or Faults())
     ready, loop, stop = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
@@ -78,12 +78,12 @@ async def _main(server: Server) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a server until it is terminated; its URL is the only line that it prints."""
+    """Run a server until a signal ends it; print its URL as the only line."""
     parser = argparse.ArgumentParser(prog="python -m scripts.s3_server", description=__doc__)
     add = parser.add_argument
-    add("--root", type=Path, help="each folder in it is a bucket, of which nothing is changed")
-    add("--bucket", action="append", default=[], help="a bucket that begins empty; can be repeated")
-    add("--latency-ms", type=float, default=0, help="wait so long before each answer")
+    add("--root", type=Path, help="a folder of folders: each is a bucket, and stays as it is")
+    add("--bucket", action="append", default=[], help="a bucket that is empty at first; repeatable")
+    add("--latency-ms", type=float, default=0, help="the wait before each answer")
     options = parser.parse_args(arguments)
     folders = {path.name: path for path in sorted(options.root.iterdir())} if options.root else {}
     buckets = Buckets({name: path for name, path in folders.items() if path.is_dir()}, tuple(options.bucket))

@@ -1,7 +1,7 @@
-"""S3's requests as the small S3 server understands them: what is asked of its buckets, and the answers.
+"""The part of S3's API that the small S3 server knows: requests to its buckets, and their answers.
 
-It knows what this job and, as a reader, Hadoop's S3A ask for, and answers 501 to everything else.
-Signatures and checksums are not looked at. All names are those of S3's API reference.
+It knows the requests of this job and the reads of Hadoop's S3A, and answers 501 to everything else. It
+ignores signatures and checksums. The names of errors and headers are those of S3's API reference.
 """
 
 import base64
@@ -17,13 +17,13 @@ from xml.sax.saxutils import escape
 from scripts.s3_server.buckets import Bucket, Buckets, md5
 
 REGION: Final = "eu-west-1"
-MOST_LISTED: Final = 1000
-# Other things than the object itself that S3 answers under its name.
-UNKNOWN: Final = {
+MAX_KEYS: Final = 1000
+# Parameters with which S3 answers about an object, instead of with its bytes.
+UNKNOWN_PARAMETERS: Final = {
     *("acl", "attributes", "legal-hold", "partNumber", "retention", "select", "tagging", "torrent"),
     *("uploadId", "uploads"),
 }
-KEY: Final = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
+KEY_ELEMENT: Final = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
 RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)\Z")
 
 
@@ -39,26 +39,28 @@ class HttpRequest(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A status, headers and a body; the length is that of the body unless it is among the headers."""
+    """A status, headers and a body; ``Content-Length`` is the body's length unless the headers hold it."""
 
     status: int = 200
     headers: Mapping[str, Any] = {}
     body: bytes = b""
 
 
-def answer(buckets: Buckets, asked: HttpRequest) -> Answer:
-    """Do what is asked."""
-    bucket = buckets.get(asked.bucket)
+def respond(buckets: Buckets, request: HttpRequest) -> Answer:
+    """Do what a request asks for, and return the answer."""
+    bucket = buckets.get(request.bucket)
     if bucket is None:
         return error(404, "NoSuchBucket")
-    if UNKNOWN & asked.query.keys():
+    if UNKNOWN_PARAMETERS & request.query.keys():
         return error(501, "NotImplemented")
-    of_object = {"GET": _get, "HEAD": _get, "PUT": _put, "DELETE": _delete}
-    return (of_object.get(asked.method, _unknown) if asked.key else _of_bucket)(bucket, asked)
+    if not request.key:
+        return _respond_for_bucket(bucket, request)
+    responses = {"GET": _get, "HEAD": _get, "PUT": _put, "DELETE": _delete}
+    return responses.get(request.method, _refuse)(bucket, request)
 
 
 def error(status: int, code: str) -> Answer:
-    """Answer with an error."""
+    """Return an error in S3's form."""
     return _xml("Error", f"<Code>{code}</Code><Message>{code}</Message><RequestId>0</RequestId>", status)
 
 
@@ -67,61 +69,63 @@ def _xml(name: str, inner: str, status: int = 200) -> Answer:
     return Answer(status, {"Content-Type": "application/xml"}, body.encode())
 
 
-def _of_bucket(bucket: Bucket, asked: HttpRequest) -> Answer:
-    if asked.method == "HEAD":
+def _respond_for_bucket(bucket: Bucket, request: HttpRequest) -> Answer:
+    if request.method == "HEAD":
         return Answer(200, {"x-amz-bucket-region": REGION})
-    if asked.method == "GET" and asked.query.get("list-type") == "2":
-        return _list(bucket, asked.query)
-    if asked.method == "POST" and "delete" in asked.query:
-        keys = [html.unescape(key) for key in KEY.findall(asked.body.decode())]
+    if request.method == "GET" and request.query.get("list-type") == "2":
+        return _list(bucket, request.query)
+    if request.method == "POST" and "delete" in request.query:
+        keys = [html.unescape(key) for key in KEY_ELEMENT.findall(request.body.decode())]
         for key in keys:
             bucket.delete(key)
-        quiet = b"<Quiet>true</Quiet>" in asked.body
-        done = "" if quiet else "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
-        return _xml("DeleteResult", done)
+        quiet = b"<Quiet>true</Quiet>" in request.body
+        deleted = "" if quiet else "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+        return _xml("DeleteResult", deleted)
     return error(501, "NotImplemented")
 
 
 def _list(bucket: Bucket, query: Mapping[str, str]) -> Answer:
     token = query.get("continuation-token")
     after = base64.urlsafe_b64decode(token).decode() if token else query.get("start-after", "")
-    most = min(int(query.get("max-keys", MOST_LISTED)), MOST_LISTED)
+    max_keys = min(int(query.get("max-keys", MAX_KEYS)), MAX_KEYS)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-    page = bucket.page(prefix, delimiter, after, most)
-    url = query.get("encoding-type") == "url"
+    page = bucket.page(prefix, delimiter, after, max_keys)
+    is_url = query.get("encoding-type") == "url"
 
-    def shown(key: str) -> str:
-        return quote(key) if url else escape(key)
+    def encoded(key: str) -> str:
+        return quote(key) if is_url else escape(key)
 
     contents = (
-        f"<Contents><Key>{shown(key)}</Key><LastModified>{_iso(bucket.objects[key].modified)}</LastModified>"
+        f"<Contents><Key>{encoded(key)}</Key><LastModified>{_iso(bucket.objects[key].modified)}</LastModified>"
         f'<ETag>"{bucket.etag(key)}"</ETag><Size>{bucket.objects[key].size}</Size>'
         "<StorageClass>STANDARD</StorageClass></Contents>"
         for key in page.keys
     )
-    folders = (f"<CommonPrefixes><Prefix>{shown(one)}</Prefix></CommonPrefixes>" for one in page.prefixes)
-    more = ""
+    folders = (
+        f"<CommonPrefixes><Prefix>{encoded(folder)}</Prefix></CommonPrefixes>" for folder in page.prefixes
+    )
+    next_token = ""
     if page.after is not None:
-        following = base64.urlsafe_b64encode(page.after.encode()).decode()
-        more = f"<NextContinuationToken>{following}</NextContinuationToken>"
+        token = base64.urlsafe_b64encode(page.after.encode()).decode()
+        next_token = f"<NextContinuationToken>{token}</NextContinuationToken>"
     return _xml(
         "ListBucketResult",
-        f"<Prefix>{shown(prefix)}</Prefix><Delimiter>{shown(delimiter)}</Delimiter><MaxKeys>{most}</MaxKeys>"
+        f"<Prefix>{encoded(prefix)}</Prefix><Delimiter>{encoded(delimiter)}</Delimiter><MaxKeys>{max_keys}</MaxKeys>"
         f"<KeyCount>{len(page.keys) + len(page.prefixes)}</KeyCount>"
-        f"{'<EncodingType>url</EncodingType>' if url else ''}"
-        f"<IsTruncated>{str(page.after is not None).lower()}</IsTruncated>{more}"
+        f"{'<EncodingType>url</EncodingType>' if is_url else ''}"
+        f"<IsTruncated>{str(page.after is not None).lower()}</IsTruncated>{next_token}"
         f"{''.join(contents)}{''.join(folders)}",
     )
 
 
-def _get(bucket: Bucket, asked: HttpRequest) -> Answer:
-    stored = bucket.objects.get(asked.key)
+def _get(bucket: Bucket, request: HttpRequest) -> Answer:
+    stored = bucket.objects.get(request.key)
     if stored is None:
         return error(404, "NoSuchKey")
-    data = stored.read() if asked.method == "GET" else b""
+    data = stored.read() if request.method == "GET" else b""
     if stored.etag is None and data:
-        stored = bucket.objects[asked.key] = stored._replace(etag=md5(data))
-    etag = bucket.etag(asked.key)
+        stored = bucket.objects[request.key] = stored._replace(etag=md5(data))
+    etag = bucket.etag(request.key)
     headers: dict[str, Any] = {
         "Content-Type": "binary/octet-stream",
         "ETag": f'"{etag}"',
@@ -129,34 +133,37 @@ def _get(bucket: Bucket, asked: HttpRequest) -> Answer:
         "Accept-Ranges": "bytes",
         "Content-Length": stored.size,
     }
-    if asked.headers.get("if-match", etag).strip('"') not in (etag, "*"):
+    if request.headers.get("if-match", etag).strip('"') not in (etag, "*"):
         return error(412, "PreconditionFailed")
-    wanted = RANGE.match(asked.headers.get("range", ""))
-    if not wanted:
+    byte_range = RANGE.match(request.headers.get("range", ""))
+    if not byte_range:
         return Answer(200, headers, data)
-    first, end = int(wanted[1]), min(stored.size, int(wanted[2]) + 1 if wanted[2] else stored.size)
+    first, end = (
+        int(byte_range[1]),
+        min(stored.size, int(byte_range[2]) + 1 if byte_range[2] else stored.size),
+    )
     if first >= end:
         return error(416, "InvalidRange")
     headers |= {"Content-Range": f"bytes {first}-{end - 1}/{stored.size}", "Content-Length": end - first}
     return Answer(206, headers, data[first:end])
 
 
-def _put(bucket: Bucket, asked: HttpRequest) -> Answer:
-    if {"if-match", "x-amz-copy-source"} & asked.headers.keys():
+def _put(bucket: Bucket, request: HttpRequest) -> Answer:
+    if {"if-match", "x-amz-copy-source"} & request.headers.keys():
         return error(501, "NotImplemented")
-    if asked.headers.get("if-none-match") == "*" and asked.key in bucket.objects:
+    if request.headers.get("if-none-match") == "*" and request.key in bucket.objects:
         return error(412, "PreconditionFailed")
-    return Answer(200, {"ETag": f'"{bucket.put(asked.key, asked.body)}"'})
+    return Answer(200, {"ETag": f'"{bucket.put(request.key, request.body)}"'})
 
 
-def _delete(bucket: Bucket, asked: HttpRequest) -> Answer:
-    bucket.delete(asked.key)
+def _delete(bucket: Bucket, request: HttpRequest) -> Answer:
+    bucket.delete(request.key)
     return Answer(204)
 
 
-def _unknown(_: Bucket, __: HttpRequest) -> Answer:
+def _refuse(_: Bucket, __: HttpRequest) -> Answer:
     return error(501, "NotImplemented")
 
 
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def _iso(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

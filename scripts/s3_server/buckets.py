@@ -1,7 +1,7 @@
-"""What the small S3 server keeps: buckets in memory, each over a folder that is only read if it has one.
+"""The buckets of the small S3 server, in memory; a bucket may begin with the files of a folder.
 
-A folder's files are looked at once, when the server starts, and must not change while it runs. What is put or
-deleted stays in memory, so every key works that S3 takes, and a folder of photos comes to no harm.
+The server lists a folder once, when it starts, so its files must not change while it runs. Puts and deletes
+stay in memory: every key works that S3 accepts, and a folder of photos is never changed.
 """
 
 import bisect
@@ -17,7 +17,7 @@ LAST: Final = chr(0x10FFFF)
 
 
 class Stored(NamedTuple):
-    """An object: its bytes, or the file that has them."""
+    """An object: its bytes, or the file that holds them."""
 
     content: bytes | Path
     size: int
@@ -30,7 +30,7 @@ class Stored(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a listing: keys and common prefixes in order, and where the next page begins."""
+    """A page of a listing: keys and common prefixes in order, and the name after which the next begins."""
 
     keys: list[str]
     prefixes: list[str]
@@ -38,14 +38,14 @@ class Page(NamedTuple):
 
 
 class Bucket:
-    """The objects of a bucket by key, and their keys in order (of Python's text, which is UTF-8's)."""
+    """The objects of a bucket by key, and their keys in order; Python's order of text is UTF-8's."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.objects: dict[str, Stored] = dict(_files(folder)) if folder else {}
         self.keys = sorted(self.objects)
 
     def put(self, key: str, data: bytes) -> str:
-        """Keep an object, and return its etag: the MD5 of its bytes."""
+        """Store an object, and return its etag: the MD5 of its bytes."""
         if key not in self.objects:
             bisect.insort(self.keys, key)
         etag = md5(data)
@@ -53,7 +53,7 @@ class Bucket:
         return etag
 
     def etag(self, key: str) -> str:
-        """Return an object's etag; of a file it is computed once."""
+        """Return an object's etag; that of a file is computed once."""
         stored = self.objects[key]
         if stored.etag is None:
             stored = self.objects[key] = stored._replace(etag=md5(stored.read()))
@@ -61,35 +61,36 @@ class Bucket:
         return stored.etag
 
     def delete(self, key: str) -> None:
-        """Forget an object, if there is one."""
+        """Delete an object, if there is one."""
         if self.objects.pop(key, None):
             del self.keys[bisect.bisect_left(self.keys, key)]
 
-    def page(self, prefix: str, delimiter: str, after: str, most: int) -> Page:
-        """Return the next page of a listing: what follows `after`, a key or a common prefix."""
+    def page(self, prefix: str, delimiter: str, after: str, size: int) -> Page:
+        """Return the page of a listing that follows `after`, a key or a common prefix."""
         keys: list[str] = []
         prefixes: list[str] = []
-        at = bisect.bisect_left(self.keys, prefix)
+        position = bisect.bisect_left(self.keys, prefix)
         if after:
-            skipped = delimiter and after.endswith(delimiter)
-            at = max(at, bisect.bisect_right(self.keys, after + LAST if skipped else after))
+            is_prefix = delimiter and after.endswith(delimiter)
+            following = bisect.bisect_right(self.keys, after + LAST if is_prefix else after)
+            position = max(position, following)
         last = ""
-        while at < len(self.keys) and self.keys[at].startswith(prefix):
-            if len(keys) + len(prefixes) == most:
+        while position < len(self.keys) and self.keys[position].startswith(prefix):
+            if len(keys) + len(prefixes) == size:
                 return Page(keys, prefixes, last)
-            last, at = self.keys[at], at + 1
+            last, position = self.keys[position], position + 1
             cut = last.find(delimiter, len(prefix)) if delimiter else -1
             if cut < 0:
                 keys.append(last)
             else:
                 last = last[: cut + len(delimiter)]
                 prefixes.append(last)
-                at = bisect.bisect_right(self.keys, last + LAST)
+                position = bisect.bisect_right(self.keys, last + LAST)
         return Page(keys, prefixes, None)
 
 
 class Buckets(dict[str, Bucket]):
-    """All buckets; whoever is not the server itself takes `lock` to look into them."""
+    """All buckets; any thread but the server's own takes `lock` to read them."""
 
     def __init__(self, folders: Mapping[str, Path], empty: tuple[str, ...]) -> None:
         super().__init__({name: Bucket(folder) for name, folder in folders.items()})
@@ -98,14 +99,14 @@ class Buckets(dict[str, Bucket]):
 
 
 def md5(data: bytes) -> str:
-    """Return what S3 takes for an etag."""
+    """Return the MD5 of an object's bytes, which S3 uses as etag."""
     return hashlib.md5(data).hexdigest()  # noqa: S324 (no secret depends on it)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Stored]]:
-    for at, _, names in os.walk(folder, followlinks=True):
+    for below, _, names in os.walk(folder, followlinks=True):
         for name in names:
-            path = Path(at) / name
-            about = path.stat()
+            path = Path(below) / name
+            status = path.stat()
             key = path.relative_to(folder).as_posix()
-            yield key, Stored(path, about.st_size, about.st_mtime, None)
+            yield key, Stored(path, status.st_size, status.st_mtime, None)

@@ -1,4 +1,4 @@
-"""What the small S3 server does wrong, on purpose: at random with a seed, or where a test says so."""
+"""The faults of the small S3 server: at random with a seed, or at the requests that a test chooses."""
 
 import enum
 import hashlib
@@ -26,13 +26,13 @@ class Fault(enum.Enum):
     STALL = "stall"  # half of the answer, then nothing until the client gives up
 
 
-# What an answer becomes: it fails in a way, or is another one.
+# Replaces the answer to a request: a fault, or another answer.
 Outcome = Fault | Answer
 Action = Outcome | Callable[[], Outcome | None]
 
 
 class Request(NamedTuple):
-    """What counts of a request: its method, bucket and key (empty for requests about the bucket)."""
+    """A recorded request: its method, bucket and key, which is empty in requests about the bucket."""
 
     method: str
     bucket: str
@@ -40,65 +40,72 @@ class Request(NamedTuple):
 
 
 class Hook:
-    """Acts at the nth request of a method for keys like a pattern, or at each of them if `nth` is None."""
+    """An action at the nth request of a method for keys like a pattern, or at all if `nth` is None."""
 
     def __init__(self, method: str, keys: str, nth: int | None, when: When, action: Action) -> None:
         self.method, self.keys, self.nth, self.when, self.action = method, keys, nth, when, action
-        self.seen = 0
+        self.matched = 0
 
     def matches(self, request: Request) -> bool:
-        """Count a request, and tell whether it is the one."""
+        """Count a request of this method and key, and return whether it is the nth."""
         if self.method != request.method or not fnmatchcase(request.key, self.keys):
             return False
-        self.seen += 1
-        return self.nth in (None, self.seen)
+        self.matched += 1
+        return self.nth in (None, self.matched)
 
 
 class Faults:
-    """Decides what becomes of each request.
+    """Decides which requests fail, and how.
 
     Parameters
     ----------
     probability : float
-        Of a request to fail. Whether the nth request for a key fails depends on nothing but that and the
-        seed, not on the order in which keys are asked for.
+        The probability that a request fails. Whether the nth request for a key fails depends only on the
+        seed, not on the requests for other keys.
     seed : int
     kinds : iterable of Fault
-        They are used in turn; for writes, each both before and after the write happens.
+        Used in turn; for writes, each both before and after the write happens.
+
+    Attributes
+    ----------
+    hooks : list of Hook
+        The actions at chosen requests.
+    done : Counter
+        The number of faults so far by name, or by status where an answer was replaced.
     """
 
     def __init__(self, probability: float = 0, seed: int = 0, kinds: Iterable[Fault] = Fault) -> None:
         kinds = tuple(kinds)
-        both: tuple[When, ...] = ("before", "after")
-        # A cut or stalled answer has begun: what was asked for is done.
+        times: tuple[When, ...] = ("before", "after")
+        # A cut or stalled answer has begun, so the write has happened.
         writes = [
             (kind, when)
             for kind in kinds
-            for when in both
+            for when in times
             if when == "after" or kind not in (Fault.CUT, Fault.STALL)
         ]
-        self._reads = itertools.cycle([(kind, both[1]) for kind in kinds])
+        self._reads = itertools.cycle([(kind, times[1]) for kind in kinds])
         self._writes = itertools.cycle(writes)
         self._probability, self._seed = probability, seed
-        self._asked: Counter[Request] = Counter()
+        self._requests: Counter[Request] = Counter()
         self.hooks: list[Hook] = []
         self.done: Counter[str] = Counter()
 
     def plan(self, request: Request) -> "Plan":
-        """Decide about a request, once, when it arrives."""
+        """Return what happens to a request; called once, when it arrives."""
         hooks = [hook for hook in self.hooks if hook.matches(request)]
         if self._probability:
-            self._asked[request] += 1
-            words = json.dumps((self._seed, *request, self._asked[request])).encode()
-            drawn = int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big") / 2**64
-            if drawn < self._probability:
+            self._requests[request] += 1
+            seed = json.dumps((self._seed, *request, self._requests[request])).encode()
+            number = int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "big") / 2**64
+            if number < self._probability:
                 fault, when = next(self._reads if request.method in READS else self._writes)
                 hooks.append(Hook(request.method, "", None, when, fault))
         return Plan(self, hooks)
 
 
 class Plan:
-    """What is to happen to one request."""
+    """The hooks of one request."""
 
     def __init__(self, faults: Faults, hooks: list[Hook]) -> None:
         self._faults, self._hooks = faults, hooks

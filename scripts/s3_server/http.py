@@ -1,6 +1,6 @@
-"""HTTP as far as the small S3 server needs it: bytes that have arrived to a request, an answer to bytes.
+"""The part of HTTP that the small S3 server needs: requests from received bytes, and answers as bytes.
 
-A request's body comes whole, with its length; neither boto3 nor obstore sends chunks over plain HTTP.
+A request's body has a length: neither boto3 nor obstore sends chunks over plain HTTP.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ END: Final = b"\r\n\r\n"
 
 
 def headers_in(received: bytearray) -> dict[str, str] | None:
-    """Return the headers that have arrived, names in lower case; None if they are not complete."""
+    """Return the received headers, with names in lower case; None if they are not complete."""
     end = received.find(END)
     if end < 0:
         return None
@@ -23,7 +23,7 @@ def headers_in(received: bytearray) -> dict[str, str] | None:
     return {name.lower(): value.strip() for name, _, value in pairs}
 
 
-def take(received: bytearray, headers: Mapping[str, str]) -> HttpRequest | None:
+def take_request(received: bytearray, headers: Mapping[str, str]) -> HttpRequest | None:
     """Remove a complete request from the received bytes and return it; None if incomplete."""
     start = received.find(END) + len(END)
     end = start + int(headers.get("content-length", 0))
@@ -34,14 +34,14 @@ def take(received: bytearray, headers: Mapping[str, str]) -> HttpRequest | None:
     del received[:end]
     path, _, query = target.partition("?")
     bucket, _, key = path[1:].partition("/")
-    words = (word.partition("=") for word in query.split("&") if word)
-    asked = {unquote_plus(name): unquote_plus(value) for name, _, value in words}
-    return HttpRequest(method, unquote(bucket), unquote(key), asked, headers, body)
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    parameters = {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}
+    return HttpRequest(method, unquote(bucket), unquote(key), parameters, headers, body)
 
 
-def render(given: Answer, method: str) -> tuple[bytes, bytes]:
-    """Return the head and the body of an answer to a method."""
-    headers = {"Content-Length": len(given.body), "Server": "s3_server", **given.headers}
+def render(answer: Answer, method: str) -> tuple[bytes, bytes]:
+    """Return the head and the body of an answer as bytes; the answer to HEAD has no body."""
+    headers = {"Content-Length": len(answer.body), "Server": "s3_server", **answer.headers}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"HTTP/1.1 {given.status} {REASONS[given.status]}\r\n{lines}\r\n".encode("latin-1")
-    return head, b"" if method == "HEAD" else given.body
+    head = f"HTTP/1.1 {answer.status} {REASONS[answer.status]}\r\n{lines}\r\n".encode("latin-1")
+    return head, b"" if method == "HEAD" else answer.body

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from job.cli.arguments import EU_REGIONS, SentenceParser
+from job.cli.parser import SentenceParser
 from job.cli.settings import new_run_id
 from job.errors import UsageError
+from job.storage.residency import EU_REGIONS
 from scripts.cloud import aws_session
-from scripts.cloud.aws_session import CancelledError, Hangup, hanging_up
+from scripts.cloud.aws_session import CancelledError
+from scripts.cloud.exits import Hangup, exit_code_of, hanging_up
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import STAGES
 from scripts.submit import run_report
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] =
     command_line = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with hanging_up():
-            return aws_session.answer(lambda: _run_command(command_line, wait))
+            return exit_code_of(lambda: _run_command(command_line, wait))
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -6,6 +6,7 @@ writes to a new stream.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,8 +16,9 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
 
-# EMR names a driver's pod spark-<run>-driver.
-DRIVER: Final = "-driver"
+# EMR names a driver's pod spark-<run>-driver, and spark-<run>-driver-<suffix> if the run may be tried again;
+# its executors then have the suffix too (EMR on EKS Development Guide, "Using job retry policies").
+DRIVER_POD: Final = re.compile(".*-driver(-[a-z0-9]+)?")
 
 
 @dataclass
@@ -51,7 +53,7 @@ class DriverLog:
                     **start,
                 )
                 if page["events"]:
-                    yield [event["message"] for event in page["events"]]
+                    yield [unwrapped(event["message"]) for event in page["events"]]
                 self._next_tokens[stream] = page["nextForwardToken"]
                 if token == page["nextForwardToken"]:  # the end; an empty page can have a successor
                     break
@@ -64,7 +66,7 @@ class DriverLog:
         page = self.logs.get_log_events(
             logGroupName=self.group, logStreamName=streams[-1], startFromHead=False, limit=number
         )
-        return [event["message"].rstrip("\n") for event in page["events"]]
+        return [unwrapped(event["message"]).rstrip("\n") for event in page["events"]]
 
     def _streams(self, output: str) -> list[str]:
         """Return the drivers' streams of an output, ``stdout`` or ``stderr``, ordered by their first line."""
@@ -75,8 +77,8 @@ class DriverLog:
         try:
             for page in pages:
                 for stream in page["logStreams"]:
-                    pod, _, file = stream["logStreamName"].rpartition("/")
-                    if file.startswith(output) and pod.endswith(DRIVER):
+                    *_, pod, file = ("", *stream["logStreamName"].split("/"))
+                    if file.startswith(output) and DRIVER_POD.fullmatch(pod):
                         start = stream.get("firstEventTimestamp", stream.get("creationTime", 0))
                         streams.append((start, stream["logStreamName"]))
         except ClientError as error:
@@ -85,18 +87,23 @@ class DriverLog:
         return [stream for _, stream in sorted(streams)]
 
 
-def job_event(line: str) -> dict[str, Any] | None:
-    """Return the fields of a line that the job logged; None for any other line of the driver.
+def unwrapped(line: str) -> str:
+    """Return the line inside of fluentd's ``{"message": …}`` or ``{"log": …}``; any other line as it is."""
+    record = _json_object(line)
+    text = record.get("log") or record.get("message")
+    # A record with a level is of the program itself: the job's own, or Log4j's.
+    return unwrapped(text) if isinstance(text, str) and "level" not in record else line
 
-    A log agent may wrap the line in a record of its own.
-    """
+
+def job_event(line: str) -> dict[str, Any] | None:
+    """Return the fields of a line that the job logged; None for any other line of the driver."""
+    fields = _json_object(line)
+    return fields if fields.keys() >= {"ts", "level", "event"} else None
+
+
+def _json_object(line: str) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(fields, dict):
-        return None
-    if fields.keys() >= {"ts", "level", "event"}:
-        return fields
-    wrapped = fields.get("log") or fields.get("message")
-    return job_event(wrapped) if isinstance(wrapped, str) else None
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -6,12 +6,15 @@ Sources of the words: AWS's troubleshooting pages for EMR on EKS, and Kubernetes
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from scripts.submit.diagnosis import Diagnosis
+
 
 class Advice(NamedTuple):
     """The remedy for a failure, and the words that identify it, in upper or lower case."""
 
     remedy: str
     signs: tuple[str, ...]
+    is_about_nodes: bool = False
 
 
 # The first one with a sign in the messages applies. The job's sentences stand first: they are unambiguous.
@@ -31,12 +34,13 @@ ADVICE: Final = (
         ("AssumeRoleWithWebIdentity", "WebIdentityErr", "InvalidIdentityToken"),
     ),
     Advice(
-        "the nodes cannot fetch the image: look whether it is still in ECR, in this region and account",
-        ("ImagePullBackOff", "ErrImagePull", "manifest unknown", "no basic auth credentials"),
+        "the image is for another processor than the nodes' amd64: make a new commit, because tags never "
+        "move, then ./scripts/build-image.sh --release and ./scripts/push-image.sh",
+        ("no match for platform", "exec format error"),
     ),
     Advice(
-        "the image is for another processor: ./scripts/build-image.sh --platform linux/amd64",
-        ("exec format error",),
+        "the nodes cannot fetch the image: look whether it is still in ECR, in this region and account",
+        ("ImagePullBackOff", "ErrImagePull", "manifest unknown", "no basic auth credentials"),
     ),
     Advice(
         "a container ran out of memory: choose a larger --size for the driver's sake, or raise "
@@ -50,6 +54,10 @@ ADVICE: Final = (
             "insufficient memory for the Java Runtime",
             "Python worker exited unexpectedly",
         ),
+    ),
+    Advice(
+        "executors failed again and again: their logs in the logs bucket say why",
+        ("Max number of executor failures",),
     ),
     Advice(
         "a node's disk is full: look in the logs for what grows without end",
@@ -66,10 +74,12 @@ ADVICE: Final = (
     Advice(
         "no node was found for a pod: kubectl get nodeclaims says whether EC2 refuses, or a pool is full",
         ("Insufficient cpu", "Insufficient memory", "FailedScheduling", "Unschedulable"),
+        is_about_nodes=True,
     ),
     Advice(
         "the driver found no node in time: kubectl get events --namespace fruits tells why",
         ("job-start-timeout", "start timeout"),
+        is_about_nodes=True,
     ),
     Advice(
         "EMR could not use a pod template: the job's role must read submissions/ of the results bucket",
@@ -105,8 +115,8 @@ NOTHING_WRITTEN: Final = (
 UNKNOWN_CAUSE: Final = "the driver's own last words say why; its whole log is in the logs bucket"
 
 
-def advice(messages: Iterable[str], driver_wrote: bool) -> str:
-    """Return the advice for a failed run.
+def advice(messages: Iterable[str], driver_wrote: bool, diagnosis: Diagnosis) -> str:
+    """Return the advice for a failed run; where nodes may be missing, with the query for Karpenter's events.
 
     Parameters
     ----------
@@ -114,9 +124,11 @@ def advice(messages: Iterable[str], driver_wrote: bool) -> str:
         The messages of EMR and the driver.
     driver_wrote : bool
         Whether the driver wrote to its log.
+    diagnosis : Diagnosis
+        Where to look.
     """
     text = "\n".join(messages).casefold()
-    for candidate in ADVICE:
-        if any(sign.casefold() in text for sign in candidate.signs):
-            return candidate.remedy
-    return UNKNOWN_CAUSE if driver_wrote else NOTHING_WRITTEN
+    unknown = Advice(UNKNOWN_CAUSE, ()) if driver_wrote else Advice(NOTHING_WRITTEN, (), is_about_nodes=True)
+    matches = (entry for entry in ADVICE if any(sign.casefold() in text for sign in entry.signs))
+    entry = next(matches, unknown)
+    return f"{entry.remedy}\n{diagnosis.query_text}" if entry.is_about_nodes else entry.remedy

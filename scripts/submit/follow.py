@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.cloud.aws_session import explained, is_network
+from scripts.cloud.aws_session import aws_refusal, is_network
 from scripts.submit import failures
+from scripts.submit.diagnosis import KARPENTER_QUERY, Diagnosis
 from scripts.submit.driver_log import DriverLog, job_event
 
 if TYPE_CHECKING:
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 FINAL: Final = ("COMPLETED", "FAILED", "CANCELLED")
 # How many lines of a failed driver's stderr are shown.
 LAST_LINES: Final = 20
-# How often the log is read again after a run has ended, for lines that reach CloudWatch late.
-LATE_POLLS: Final = 6
+# How long the log is read again after a run has ended: EMR's sidecar sends lines to CloudWatch some seconds
+# after they were written.
+LATE_SECONDS: Final = 30.0
+# After how long a run that has read no photo is reported: nodes and images take some minutes.
+IDLE_SECONDS: Final = 600.0
+# The events of the job after which photos have been read, or none is to be read.
+PHOTO_EVENTS: Final = ("photos_featurized", "nothing_new", "summary")
 
 
 @dataclass
@@ -54,6 +60,14 @@ class Display:
         else:
             print(text, flush=True)
 
+    def print_hint(self, text: str, diagnosis: Diagnosis) -> None:
+        """Print a sentence with the commands and the query that show more."""
+        if self.as_json:
+            commands, query = diagnosis.kubectl_commands, KARPENTER_QUERY
+            self._print_object("hint", message=text, commands=commands, log=diagnosis.audit_log, query=query)
+        else:
+            print("\n  ".join([text, *diagnosis.text.splitlines()]), flush=True)
+
     def _print_object(self, name: str, **fields: object) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         print(json.dumps({"ts": now, "event": name, **fields}), flush=True)
@@ -68,6 +82,7 @@ class RunOutcome:
     failure: dict[str, Any] | None = None
     driver_wrote: bool = False
     has_run: bool = False
+    has_photos: bool = False
     last_lines: list[str] = field(default_factory=list)
 
     @property
@@ -77,11 +92,11 @@ class RunOutcome:
         start: datetime = self.run["createdAt"]
         return max((end - start).total_seconds(), 0.0)
 
-    def advice(self) -> str:
+    def advice(self, diagnosis: Diagnosis) -> str:
         """Return the advice for a failed run."""
         message = str(self.failure.get("message", "")) if self.failure else ""
         details = [str(self.run.get("stateDetails", "")), str(self.run.get("failureReason", "")), message]
-        return failures.advice([*details, *self.last_lines], self.driver_wrote)
+        return failures.advice([*details, *self.last_lines], self.driver_wrote, diagnosis)
 
 
 @dataclass
@@ -95,12 +110,14 @@ class Follower:
     log: DriverLog
     virtual_cluster: str
     run_id: str
+    diagnosis: Diagnosis
     display: Display
     poll: float
     wait: Callable[[float], None]
     _outcome: RunOutcome | None = None
     _is_log_denied: bool = False
-    _polls_left: int = LATE_POLLS
+    _late_seconds_left: float = LATE_SECONDS
+    _is_idle_reported: bool = False
 
     def follow(self) -> RunOutcome:
         """Follow the run to its end and return its outcome.
@@ -119,7 +136,7 @@ class Follower:
                     raise
                 if not is_connection_lost:
                     self.display.print_note(
-                        f"{utc_time()} {explained(error)}; the run goes on; submit.sh tries again"
+                        f"{utc_time()} {aws_refusal(error)}; the run goes on; submit.sh tries again"
                     )
                 is_connection_lost = True
             else:
@@ -144,14 +161,25 @@ class Follower:
         self._outcome.has_run |= run["state"] == "RUNNING"
         if not self._is_log_denied:
             self._read_log(self._outcome)
+        self._report_idle(self._outcome)
         return self._outcome if run["state"] in FINAL and self._is_complete(self._outcome) else None
 
+    def _report_idle(self, outcome: RunOutcome) -> None:
+        """Print, once, where to look if a run has read no photo for a long time."""
+        is_unknown = self._is_log_denied and outcome.has_run
+        if self._is_idle_reported or is_unknown or outcome.has_photos or outcome.run["state"] in FINAL:
+            return
+        if outcome.seconds >= IDLE_SECONDS:
+            self._is_idle_reported = True
+            text = f"no photo after {outcome.seconds // 60:.0f} minutes: look whether the pods have nodes"
+            self.display.print_hint(f"{utc_time()} {text}", self.diagnosis)
+
     def _is_complete(self, outcome: RunOutcome) -> bool:
-        """Tell whether an ended run's log is complete; a late last line gets ``LATE_POLLS`` more polls."""
+        """Tell whether an ended run's log is complete; a late last line has ``LATE_SECONDS`` to come."""
         last_event = outcome.summary if outcome.run["state"] == "COMPLETED" else outcome.failure
         may_be_late = outcome.has_run and outcome.run["state"] != "CANCELLED" and not self._is_log_denied
-        if not last_event and may_be_late and self._polls_left:
-            self._polls_left -= 1
+        if not last_event and may_be_late and self._late_seconds_left > 0:
+            self._late_seconds_left -= self.poll
             return False
         if outcome.run["state"] == "FAILED" and not self._is_log_denied:
             outcome.last_lines = self.log.last_lines(LAST_LINES)
@@ -166,11 +194,12 @@ class Follower:
             if "AccessDenied" not in error.response["Error"].get("Code", ""):
                 raise
             self._is_log_denied = True
-            self.display.print_note(f"the driver's log cannot be shown: {explained(error)}")
+            self.display.print_note(f"the driver's log cannot be shown: {aws_refusal(error)}")
 
     def _handle_line(self, outcome: RunOutcome, text: str) -> None:
         outcome.driver_wrote = outcome.has_run = True
         fields = job_event(text) or {}
+        outcome.has_photos |= fields.get("event") in PHOTO_EVENTS or bool(fields.get("done"))
         if fields.get("event") == "run_started":  # of a driver that was started again
             outcome.summary = outcome.failure = None
         elif fields.get("event") == "summary":

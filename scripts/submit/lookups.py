@@ -1,12 +1,16 @@
 """The requests to AWS before a run starts: virtual cluster, image, regions, earlier runs, pod templates."""
 
+import json
 import re
+import urllib.request
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from job.cli.arguments import EU_REGIONS
+from botocore.exceptions import BotoCoreError, ClientError
+
 from job.errors import JobError, ResidencyError, UsageError
 from job.storage import aws, residency
+from job.storage.residency import EU_REGIONS
 from job.storage.s3 import split
 from scripts.cloud.aws_session import RETRIES, AwsRefusedError
 from scripts.cloud.stage import Stage
@@ -21,7 +25,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ECR: Final = re.compile(
-    r"[0-9]{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/[a-z0-9._/-]+@sha256:[0-9a-f]{64}"
+    r"(?P<registry>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/"
+    r"(?P<repository>[a-z0-9._/-]+)@(?P<digest>sha256:[0-9a-f]{64})"
+)
+# How long ECR's storage has for an image's configuration.
+SECONDS: Final = 10
+# The processor of the nodes (k8s/base/pool-drivers.yaml, pool-executors-spot.yaml).
+ARCHITECTURE: Final = "amd64"
+MANIFEST_TYPES: Final = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
 )
 ARN: Final = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]*):.*")
 
@@ -103,12 +118,60 @@ def check_residency(
     if image is None:
         raise ResidencyError(f"image {plan.image} is not one of ECR's by digest: push it to the EU")
     key = ARN.fullmatch(plan.stack_outputs["KeyArn"])
-    for resource, region in (("image", image[1]), ("key", key[1] if key else "an unknown region")):
+    for resource, region in (("image", image["region"]), ("key", key[1] if key else "an unknown region")):
         if region not in EU_REGIONS:
             raise ResidencyError(f"the {resource} is in {region}, which is not among {', '.join(EU_REGIONS)}")
     s3: S3Client = session.client("s3", config=RETRIES)
     buckets = sorted({split(location)[0] for location in locations} | {plan.stack_outputs["LogsBucket"]})
     residency.check_buckets(buckets, regions, lambda bucket: _bucket_region(s3, bucket))
+
+
+def architecture_warnings(session: "Session", plan: Plan) -> list[str]:
+    """Return a sentence if nobody tells the processor that an image is for.
+
+    Raises
+    ------
+    UsageError
+        If the nodes cannot run the image.
+    """
+    try:
+        architectures = image_architectures(session, plan.image)
+    except (BotoCoreError, ClientError, OSError, LookupError, TypeError, ValueError) as error:
+        code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
+        reason = code or type(error).__name__
+        return [f"ECR does not tell the image's processor ({reason}); the nodes are {ARCHITECTURE}"]
+    if ARCHITECTURE not in architectures:
+        raise UsageError(
+            f"image {plan.image} is for {', '.join(sorted(architectures))}, and the nodes are "
+            f"{ARCHITECTURE}: make a new commit, because tags never move, then "
+            "./scripts/build-image.sh --release and ./scripts/push-image.sh"
+        )
+    return []
+
+
+def image_architectures(session: "Session", image: str) -> set[str]:
+    """Return the processors that ``repository@sha256:…`` is for, from its manifest or its configuration."""
+    place = ECR.fullmatch(image)
+    if place is None:
+        raise ValueError(f"{image} is not in ECR")
+    ecr: ECRClient = session.client("ecr", region_name=place["region"], config=RETRIES)
+    answer = ecr.batch_get_image(
+        registryId=place["registry"],
+        repositoryName=place["repository"],
+        imageIds=[{"imageDigest": place["digest"]}],
+        acceptedMediaTypes=[*MANIFEST_TYPES],
+    )
+    manifest = json.loads(answer["images"][0]["imageManifest"])
+    if "manifests" in manifest:  # of several processors; attestations are for "unknown"
+        architectures = {str(entry["platform"]["architecture"]) for entry in manifest["manifests"]}
+        return architectures - {"unknown"}
+    configuration_url = ecr.get_download_url_for_layer(
+        registryId=place["registry"],
+        repositoryName=place["repository"],
+        layerDigest=manifest["config"]["digest"],
+    )["downloadUrl"]
+    with urllib.request.urlopen(configuration_url, timeout=SECONDS) as response:  # noqa: S310 (ECR's answer)
+        return {str(json.load(response)["architecture"])}
 
 
 def _bucket_region(s3: "S3Client", bucket: str) -> str:

@@ -33,14 +33,15 @@ def print_outcome(submitter: "Submitter", outcome: RunOutcome) -> int:
         if submitter.options.json:
             _print_json(outcome)
         raise CancelledError(f"run {name} was cancelled; nothing of it is committed")
+    advice = outcome.advice(submitter.diagnosis(run))
     if submitter.options.json:
-        _print_json(outcome, reason=_reason(outcome), advice=outcome.advice(), last_lines=outcome.last_lines)
+        _print_json(outcome, reason=_reason(outcome), advice=advice, last_lines=outcome.last_lines)
     elif outcome.last_lines:
         print(f"the last {len(outcome.last_lines)} lines of the driver's stderr:", file=sys.stderr)
         for line in outcome.last_lines:
             print(f"  | {line}", file=sys.stderr)
     print(f"error: run {name} failed: {_reason(outcome)}", file=sys.stderr)
-    print(f"what to do: {outcome.advice()}", file=sys.stderr)
+    print(f"what to do: {advice}", file=sys.stderr)
     return int((outcome.failure or {}).get("exit_code", RunFailedError.exit_code))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from job.cli.settings import Settings, parse_settings
 from job.errors import UsageError
 from scripts.cloud import manifests, request_check, sizes
-from scripts.cloud.aws_session import release
+from scripts.cloud.aws_session import release_value
 from scripts.cloud.sizes import Size
 
 # Characters that EMR accepts in no argument (StartJobRun's documentation).
@@ -60,7 +60,7 @@ class Plan:
             "RunName": self.run_id,
             "ClientToken": self.client_token,
             "VirtualClusterId": self.virtual_cluster,
-            "ReleaseLabel": f"emr-{release('EMR_RELEASE')}-latest",
+            "ReleaseLabel": f"emr-{release_value('EMR_RELEASE')}-latest",
             "Stage": self.stage,
             "Region": self.region,
             "Image": self.image,

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from job.cli.settings import Settings
 from job.errors import UsageError
-from scripts.cloud import aws_session, manifests, run_cost, stage
+from scripts.cloud import aws_session, manifests, quotas, run_cost, stage
 from scripts.cloud.aws_session import RETRIES
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import Stage
 from scripts.submit import ack, lookups, run_request
+from scripts.submit.diagnosis import Diagnosis
 from scripts.submit.driver_log import DriverLog
 from scripts.submit.follow import FINAL, Display, Follower, RunOutcome
 from scripts.submit.run_request import Plan
@@ -60,7 +61,8 @@ class Submitter:
         locations = [*settings.inputs, settings.output]
         lookups.check_residency(self.session, plan, locations, settings.regions)
         request = run_request.request(plan)
-        self._print_plan(plan, settings)
+        warnings = lookups.architecture_warnings(self.session, plan) + self._quota_warnings(plan)
+        self._print_plan(plan, settings, warnings)
         if options.ack and not options.dry_run:
             lookups.upload_pod_templates(self.session, plan)
         if options.ack or options.dry_run:
@@ -96,7 +98,15 @@ class Submitter:
             arguments,
         )
 
-    def _print_plan(self, plan: Plan, settings: Settings) -> None:
+    def _quota_warnings(self, plan: Plan) -> list[str]:
+        """Return a sentence for each quota that slows the run; refuse a run that could do no work."""
+        shortages = quotas.account_shortages(self.session, plan.size)
+        for shortage in shortages:
+            if shortage.is_blocking:
+                raise UsageError(shortage.sentence)
+        return [shortage.sentence for shortage in shortages]
+
+    def _print_plan(self, plan: Plan, settings: Settings, warnings: Iterable[str]) -> None:
         """Print the run's settings before the start, so that a user finds the run if submit.sh ends."""
         size = plan.size
         lines = {
@@ -110,12 +120,12 @@ class Submitter:
         }
         inaccessible = lookups.inaccessible_locations(plan, settings.inputs, settings.output)
         if self.options.json and not (self.options.dry_run or self.options.ack):
-            self.display.print_note("submitting", **lines, beyond_the_role=inaccessible)
+            self.display.print_note("submitting", **lines, beyond_the_role=inaccessible, warnings=[*warnings])
             return
         for name, value in lines.items():
             print(f"{name:<8} {value}", file=sys.stderr)
-        for location in inaccessible:
-            print(f"warning: the job's role has no rights to {location}", file=sys.stderr)
+        for warning in (*(f"the job's role has no rights to {place}" for place in inaccessible), *warnings):
+            print(f"warning: {warning}", file=sys.stderr)
 
     def _print_request(self, request: dict[str, Any]) -> None:
         if self.options.ack:
@@ -150,8 +160,13 @@ class Submitter:
             group = self.stack_outputs["LogGroup"]
             log = DriverLog(self.session.client("logs", config=RETRIES), group, prefix)
             addresses = (self.emr, log, self.virtual_cluster, run["id"])
-            self._followers[run["id"]] = Follower(*addresses, self.display, self.options.poll, self.wait)
+            output = (self.diagnosis(run), self.display)
+            self._followers[run["id"]] = Follower(*addresses, *output, self.options.poll, self.wait)
         return self._followers[run["id"]].follow()
+
+    def diagnosis(self, run: dict[str, Any]) -> Diagnosis:
+        """Return where to look for a run."""
+        return Diagnosis(self.stage, self.name(run))
 
     @staticmethod
     def name(run: dict[str, Any]) -> str:
@@ -163,7 +178,9 @@ class Submitter:
         options, command = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
         default_stage = os.environ.get("FRUITS_STAGE") or "dev"
         command += [] if options.stage == default_stage == "dev" else ["--stage", options.stage]
-        command += [] if options.region == aws_session.release("AWS_REGION") else ["--region", options.region]
+        command += (
+            [] if options.region == aws_session.release_value("AWS_REGION") else ["--region", options.region]
+        )
         command += ["--profile", options.profile] if options.profile else []
         command += ["--virtual-cluster", self.virtual_cluster] if options.virtual_cluster else []
         return " ".join(command)

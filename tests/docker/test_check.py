@@ -31,7 +31,7 @@ LESS: Final = f"RUN rm -r {SITE}/pillow-*.dist-info"
 PRIVATE_KEY: Final = "RUN echo LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t | base64 -d > /opt/fruits/job/key.pem"
 SETUID: Final = "RUN cp /bin/true /usr/local/bin/ && chmod u+s /usr/local/bin/true"
 
-# A part of the check and a sentence of it: what is done to a good image so that this does not hold any more.
+# A part of the check and one of its requirements → lines of a Dockerfile, each of which violates it.
 BREAKS: Final = {
     ("contract", "the last user is hadoop of group hadoop"): ["USER root"],
     ("contract", "that is uid 999 and gid 1000"): ["RUN usermod --uid 1234 hadoop"],
@@ -76,7 +76,7 @@ BREAKS: Final = {
         f"RUN echo >> {SITE}/numpy/__init__.py",
     ],
 }
-# Some breaks are two at once.
+# Some lines violate a second requirement.
 ALSO: Final = {
     "USER root": "that is uid 999 and gid 1000",
     "ENV AWS_SECRET_ACCESS_KEY=abc": "the rest of the environment is the base's",
@@ -88,31 +88,31 @@ CASES: Final = [(*about, line) for about, lines in BREAKS.items() for line in li
 
 
 def check(image: str, base: str, *options: str) -> tuple[int, list[str], str]:
-    """Run check.py; return its exit code, the sentences that do not hold, and all it printed."""
+    """Run check.py; return its exit code, the violated requirements, and all its output."""
     command = [sys.executable, str(ROOT / "docker" / "check.py"), image, "--base", base, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    failed = [line[7:].partition(":")[0] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
-    return done.returncode, failed, done.stdout + done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed = [line[7:].partition(":")[0] for line in result.stdout.splitlines() if line.startswith("FAILED ")]
+    return result.returncode, failed, result.stdout + result.stderr
 
 
 def test_every_module_of_the_job_must_be_compiled_those_of_its_packages_too(tmp_path: Path) -> None:
-    code = runpy.run_path(str(ROOT / "docker" / "inside.py"))["code"]
+    job_modules = runpy.run_path(str(ROOT / "docker" / "inside.py"))["job_modules"]
     shutil.copytree(ROOT / "job", tmp_path / "job", ignore=shutil.ignore_patterns("__pycache__"))
     compileall.compile_dir(tmp_path / "job", quiet=1)
-    found = code(tmp_path / "job")
-    assert {"main.py", "table/__init__.py", "table/writer.py"} <= set(found["job"])
-    assert found["uncompiled"] == []
+    modules = job_modules(tmp_path / "job")
+    assert {"main.py", "table/__init__.py", "table/writer.py"} <= set(modules["job"])
+    assert modules["uncompiled"] == []
     for file in (tmp_path / "job" / "table" / "__pycache__").glob("writer.*"):
         file.unlink()
-    assert code(tmp_path / "job")["uncompiled"] == ["table/writer.py"]
+    assert job_modules(tmp_path / "job")["uncompiled"] == ["table/writer.py"]
 
 
 @pytest.mark.docker
 def test_a_good_image_passes_and_runs_the_job(image: str, base: str) -> None:
-    code, failed, said = check(image, base)
-    assert (code, failed) == (0, []), said
-    assert "ok     it has the features of 80 drawn photos" in said
-    assert said.endswith("all holds\n")
+    code, failed, output = check(image, base)
+    assert (code, failed) == (0, []), output
+    assert "ok     it has the features of 80 drawn photos" in output
+    assert output.endswith("all holds\n")
 
 
 @pytest.mark.docker
@@ -120,22 +120,22 @@ def test_a_good_image_passes_and_runs_the_job(image: str, base: str) -> None:
 def test_each_break_of_the_contract_is_found(
     part: str, sentence: str, line: str, image: str, base: str
 ) -> None:
-    # Most breaks are made as root, and the last user put back, for that is another break.
+    # Root runs most lines; the last user is set back, because another one is a violation too.
     around = ([], []) if line.startswith("USER") else (["USER root"], ["USER hadoop:hadoop"])
     lines = [f"FROM {image}", *around[0], line, *around[1]]
     broken = f"fruits-broken:{uuid.uuid4().hex[:12]}"
     docker("build", "--network", "none", "--tag", broken, "-", data="\n".join(lines).encode())
     try:
-        code, failed, said = check(broken, base, "--only", part)
+        code, failed, output = check(broken, base, "--only", part)
     finally:
         docker("rmi", broken)
-    assert code == 1, said
-    assert sorted(failed) == sorted({sentence, ALSO.get(line, sentence)}), said
+    assert code == 1, output
+    assert sorted(failed) == sorted({sentence, ALSO.get(line, sentence)}), output
 
 
 @pytest.mark.docker
 def test_what_cannot_be_checked_is_said_in_one_sentence(image: str) -> None:
-    code, _, said = check("fruits:none-such", "base:none")
-    assert code == 2 and said.startswith("error: fruits:none-such cannot be checked: docker image: ")
-    assert len(said.splitlines()) == 1
+    code, _, output = check("fruits:none-such", "base:none")
+    assert code == 2 and output.startswith("error: fruits:none-such cannot be checked: docker image: ")
+    assert len(output.splitlines()) == 1
     assert json.loads(docker("image", "inspect", image))[0]["Config"]["User"] == "hadoop:hadoop"

@@ -28,15 +28,15 @@ def no_java(tmp_path: Path) -> dict[str, str]:
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in TOOLS.split():
-        if found := shutil.which(name):
-            (tools / name).symlink_to(found)
+        if path := shutil.which(name):
+            (tools / name).symlink_to(path)
     (tools / "python3.11").symlink_to(sys.executable)
-    kept = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("JAVA", "PYSPARK", "FRUITS"))
     }
-    return kept | {"PATH": str(tools)}
+    return variables | {"PATH": str(tools)}
 
 
 def bash(
@@ -47,28 +47,32 @@ def bash(
     )
 
 
-def test_run_local_draws_its_own_fruit_and_needs_no_java(
+def test_run_local_draws_its_own_fruit_needs_no_java_and_brings_its_own_spark(
     cache: Path, tmp_path: Path, no_java: dict[str, str]
 ) -> None:
+    shell = {"FRUITS_CACHE": str(cache), "MASTER": "yarn", "SPARK_HOME": "/nowhere"}
+    shell |= {"PYSPARK_PYTHON": "python9", "PYSPARK_SUBMIT_ARGS": "--master local[1]"}
     options = f"--output {tmp_path}/out --log-format json --components 5 --limit 60"
-    done = bash(f"./scripts/run-local.sh {options}", env=no_java | {"FRUITS_CACHE": str(cache)})
-    assert done.returncode == 0, done.stderr[-3000:]
-    summary = json.loads(done.stdout.splitlines()[-1])
+    result = bash(f"./scripts/run-local.sh {options}", env=no_java | shell)
+    assert result.returncode == 0, result.stderr[-3000:]
+    unused = "SPARK_HOME MASTER PYSPARK_PYTHON PYSPARK_SUBMIT_ARGS"
+    assert f"this command brings its own Spark and does not use {unused}\n" in result.stderr
+    summary = json.loads(result.stdout.splitlines()[-1])
     assert summary["counts"]["featurized"] == 60
     assert summary["input"] == [str(ROOT / "build" / "drawn-fruit")]
 
 
-def test_run_local_help_tells_the_defaults_and_the_jobs_options() -> None:
-    done = bash("./scripts/run-local.sh --help")
-    assert done.returncode == 0
-    assert "build/output" in done.stdout
-    assert "--max-rejected" in done.stdout
+def test_run_local_help_names_the_defaults_and_the_jobs_options() -> None:
+    result = bash("./scripts/run-local.sh --help")
+    assert result.returncode == 0
+    assert "build/output" in result.stdout
+    assert "--max-rejected" in result.stdout
 
 
 def test_test_sh_refuses_another_spark() -> None:
-    done = bash("./scripts/test.sh --spark 2.4")
-    assert done.returncode == 2
-    assert done.stderr == "error: --spark is 3.5 or 4.1, not '2.4'\n"
+    result = bash("./scripts/test.sh --spark 2.4")
+    assert result.returncode == 2
+    assert result.stderr == "error: --spark is 3.5 or 4.1, not '2.4'\n"
 
 
 def test_java_17_comes_from_java_home_then_the_path_then_the_locked_package(
@@ -91,7 +95,7 @@ def test_java_17_comes_from_java_home_then_the_path_then_the_locked_package(
     assert bash(look, env=with_path).stdout.strip() == "on the PATH"
 
 
-def test_the_environment_is_made_anew_only_if_its_lock_changed(tmp_path: Path) -> None:
+def test_the_environment_is_made_again_only_if_its_lock_changed(tmp_path: Path) -> None:
     (tmp_path / "some.lock").write_text("# nothing to install\n")
     make = f"source {ROOT}/scripts/setup.sh; make_venv venv some.lock; touch venv/made-once"
     first = bash(make, cwd=tmp_path)
@@ -107,27 +111,27 @@ def test_the_environment_is_made_anew_only_if_its_lock_changed(tmp_path: Path) -
 def test_a_failed_installation_is_not_taken_for_a_finished_one(tmp_path: Path) -> None:
     (tmp_path / "bad.lock").write_text("no-such-file @ file:///nowhere/x.whl --hash=sha256:00\n")
     make = f"source {ROOT}/scripts/setup.sh; make_venv venv bad.lock"
-    done = bash(make, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "could not be installed" in done.stderr
+    result = bash(make, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "could not be installed" in result.stderr
     assert not (tmp_path / "venv" / ".lock-bad.lock").exists()
 
 
-def pins(lock: str) -> set[tuple[str, str]]:
+def pinned_versions(lock: str) -> set[tuple[str, str]]:
     """Return the names and versions in a lock, whatever machines they are for."""
     text = (ROOT / lock).read_text()
     return set(re.findall(r"^([\w.-]+)==(\S+)(?: ; .*?)? \\$", text, flags=re.MULTILINE))
 
 
 def test_the_locks_pin_the_same_versions_with_hashes_and_name_no_address() -> None:
-    image = pins("requirements.lock")
+    image = pinned_versions("requirements.lock")
     assert len(image) > 20
     for lock in LOCKS:
         text = (ROOT / lock).read_text()
         assert "://" not in text
         assert text.count("==") <= text.count("--hash=sha256:")
         if lock != "requirements-sbom.lock":  # a tool's own environment
-            assert image <= pins(lock)
+            assert image <= pinned_versions(lock)
     assert "pyspark" not in dict(image)
-    assert dict(pins("requirements-local.lock"))["pyspark"] == "3.5.6"
-    assert dict(pins("tests/requirements-spark41.lock"))["pyspark"] == "4.1.1"
+    assert dict(pinned_versions("requirements-local.lock"))["pyspark"] == "3.5.6"
+    assert dict(pinned_versions("tests/requirements-spark41.lock"))["pyspark"] == "4.1.1"

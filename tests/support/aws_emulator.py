@@ -1,6 +1,6 @@
-"""AWS on loopback: moto's emulator inside the test's process, and what a test wants to go wrong.
+"""AWS on loopback: moto's emulator in the test's process, with faults that a test chooses.
 
-Added to moto: a client token is honoured, and a job run goes through the states that a test has written.
+Two things are added to moto: it honours client tokens, and job runs go through states that a test sets.
 """
 
 import io
@@ -25,9 +25,9 @@ REGION: Final = "eu-west-1"
 
 
 class Request(NamedTuple):
-    """A request as the emulator sees it: ``action`` is what query and JSON services are asked for.
+    """A request to the emulator.
 
-    ``key`` is the access key that signed it.
+    ``action`` is the operation of query and JSON services; ``key`` is the access key that signed the request.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer in place of the emulator's; without a status the connection is cut."""
+    """An answer that replaces the emulator's; without a status, the connection is cut."""
 
     status: int | None
     body: bytes = b""
@@ -47,10 +47,10 @@ class Answer(NamedTuple):
 
 @dataclass
 class Cloud:
-    """The emulator: what was asked, what goes wrong, and what becomes of job runs.
+    """The emulator: its requests, the rules for faults, and the states of job runs.
 
-    ``rules`` are asked first, and may answer instead of moto. ``states`` are what a job run becomes, one each
-    time it is described; ``then`` in one of them is called before.
+    ``rules`` see a request first, and may answer instead of moto. A job run takes the next of ``states`` each
+    time it is described; a function ``then`` in a state is called first.
     """
 
     url: str = ""
@@ -68,10 +68,10 @@ class Cloud:
         self.states.clear()
         self._tokens.clear()
 
-    def fail_once(self, wanted: Callable[[Request], bool], *answers: Answer) -> None:
-        """Answer the first requests of a kind with these, one each."""
-        left = deque(answers)
-        self.rules.append(lambda request: left.popleft() if left and wanted(request) else None)
+    def fail_once(self, matches: Callable[[Request], bool], *answers: Answer) -> None:
+        """Give these answers, one each, to the first requests that match."""
+        waiting = deque(answers)
+        self.rules.append(lambda request: waiting.popleft() if waiting and matches(request) else None)
 
     def runs(self) -> list[Any]:
         """Return moto's job runs, oldest first; their attributes may be set."""
@@ -82,19 +82,19 @@ class Cloud:
         return list(emrcontainers_backends[ACCOUNT][REGION].virtual_clusters.values())
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any], app: Any) -> Iterable[bytes]:
-        """Answer one request of WSGI."""
+        """Answer one WSGI request."""
         request = _read(environ)
         self.requests.append(request)
-        # Both may ask the emulator themselves.
+        # Rules and states may send requests to the emulator themselves, so the lock comes after them.
         for rule in self.rules:
-            if (given := rule(request)) is not None:
-                return _give(given, environ, start)
-        self._play(request)
+            if (answer := rule(request)) is not None:
+                return _send(answer, environ, start)
+        self._set_next_state(request)
         with self._lock:
-            return self._once(request, environ, start, app)
+            return self._answer_once(request, environ, start, app)
 
-    def _play(self, request: Request) -> None:
-        """Give a run that is described its next state; the last one stays."""
+    def _set_next_state(self, request: Request) -> None:
+        """Give a run that is described its next state; the last state stays."""
         parts = request.path.split("?")[0].split("/")
         if request.method == "GET" and parts[1:2] == ["virtualclusters"] and parts[3:4] == ["jobruns"]:
             for run in self.runs():
@@ -105,8 +105,10 @@ class Cloud:
                         else:
                             setattr(run, name, value)
 
-    def _once(self, request: Request, environ: dict[str, Any], start: Any, app: Any) -> Iterable[bytes]:
-        """Answer a request whose client token was seen before with what it was answered then."""
+    def _answer_once(
+        self, request: Request, environ: dict[str, Any], start: Any, app: Any
+    ) -> Iterable[bytes]:
+        """Let moto answer, but repeat its answer to a request whose client token was seen before."""
         token = ""
         if request.method == "POST" and request.path.startswith("/virtualclusters"):
             token = json.loads(request.body or b"{}").get("clientToken", "")
@@ -114,17 +116,17 @@ class Cloud:
             status, headers, body = self._tokens[token]
             start(status, headers)
             return [body]
-        kept: list[Any] = []
+        head: list[Any] = []
 
-        def keep(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            kept[:] = [status, headers]
+        def start_and_keep(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            head[:] = [status, headers]
             return start(status, headers, *rest)
 
-        body = b"".join(app(environ, keep))
-        if request.method == "POST" and request.path.endswith("/jobruns") and kept[0].startswith("2"):
+        body = b"".join(app(environ, start_and_keep))
+        if request.method == "POST" and request.path.endswith("/jobruns") and head[0].startswith("2"):
             self.runs()[-1].created_at = datetime.now(UTC)  # moto says midnight
-        if token and kept[0].startswith("2"):
-            self._tokens[token] = (kept[0], kept[1], body)
+        if token and head[0].startswith("2"):
+            self._tokens[token] = (head[0], head[1], body)
         return [body]
 
 
@@ -155,15 +157,15 @@ def _read(environ: dict[str, Any]) -> Request:
     action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     if not action and body.startswith(b"Action="):
         action = body.split(b"&")[0].partition(b"=")[2].decode()
-    signed = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2]
-    key = signed.partition("/")[0]
+    credential = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2]
+    key = credential.partition("/")[0]
     query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
     return Request(environ["REQUEST_METHOD"], environ["PATH_INFO"] + query, action, body, key)
 
 
-def _give(answer: Answer, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+def _send(answer: Answer, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
     if answer.status is None:
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-        raise ConnectionAbortedError("as the test wants it")
+        raise ConnectionAbortedError("a fault that the test has set")
     start(f"{answer.status} -", [*answer.headers, ("Content-Length", str(len(answer.body)))])
     return [answer.body]

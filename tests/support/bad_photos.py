@@ -1,7 +1,7 @@
-"""Photos drawn in memory that a decoder meets sooner or later: those to refuse, and odd ones to accept.
+"""Photos, drawn in memory, that test a decoder: bad ones to reject, and odd ones to accept.
 
-``bad_photos`` gives each with the reason to expect, ``good_oddities`` those that must decode. The names are
-file names, and lie about the content where a person might: all can be laid in a folder for a whole run.
+``bad_photos`` returns each with its expected reason, ``good_oddities`` those that must decode. The names are
+file names, some with a wrong ending, as a person might give them.
 """
 
 import io
@@ -26,11 +26,11 @@ FRUIT: Final = (30, 20)  # row and column of a pixel in the middle of the drawn 
 
 
 def drawn(width: int = 60, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """Draw a fruit that no turn or flip maps onto itself, on a ground that fades from corner to corner."""
-    ground = np.full((height, width, 3), 90, np.uint8)
-    ground[..., 0] = np.linspace(200, 140, height)[:, None]
-    ground[..., 1] = np.linspace(150, 230, width)
-    picture = Image.fromarray(ground)
+    """Draw a fruit that no turn or flip maps onto itself, on a background that fades between the corners."""
+    background = np.full((height, width, 3), 90, np.uint8)
+    background[..., 0] = np.linspace(200, 140, height)[:, None]
+    background[..., 1] = np.linspace(150, 230, width)
+    picture = Image.fromarray(background)
     brush = ImageDraw.Draw(picture)
     brush.ellipse((width * 0.2, height * 0.3, width * 0.7, height * 0.9), fill=(200, 40, 30))
     brush.rectangle((width * 0.45, height * 0.05, width * 0.5, height * 0.35), fill=(70, 50, 20))
@@ -38,41 +38,92 @@ def drawn(width: int = 60, height: int = 48, mode: str = "RGB") -> Image.Image:
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    """Save a picture to bytes."""
+    """Return a picture as the bytes of a file."""
     sink = io.BytesIO()
     picture.save(sink, kind, **options)
     return sink.getvalue()
 
 
 def opened(data: bytes) -> Image.Image:
-    """Open bytes as a notebook would."""
+    """Return the picture in a file's bytes, as a notebook opens it."""
     return Image.open(io.BytesIO(data))
 
 
 def resized(picture: Image.Image) -> NDArray[np.uint8]:
-    """Compute what the published notebooks compute: Pillow's default resize of the RGB picture."""
+    """Return the pixels of the published notebooks: Pillow's default resize of the RGB picture."""
     return np.asarray(picture.convert("RGB").resize((224, 224)))
 
 
 def rejection(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Rejected:
-    """Decode what must be refused, and return how."""
+    """Decode a bad photo, and return its rejection."""
     with pytest.raises(Rejected) as caught:
         decode(data, limits)
     return caught.value
 
 
+def grained(width: int = 160, height: int = 120) -> Image.Image:
+    """Draw a fruit with grain, so that its JPEG has bytes of every value."""
+    grain = np.random.default_rng(5).integers(-20, 20, (height, width, 3))
+    return Image.fromarray(np.clip(np.asarray(drawn(width, height)) + grain, 0, 255).astype(np.uint8))
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    """Build one segment of a JPEG."""
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def flat_jpeg(width: int, height: int, blocks: int, samplings: bytes) -> bytes:
+    """Build a grey baseline JPEG, two bits a block, with sampling factors that Pillow cannot write."""
+    parts = enumerate(samplings, 1)
+    frame = struct.pack(">BHHB", 8, height, width, len(samplings))
+    jpeg = b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64)
+    jpeg += segment(0xC0, frame + b"".join(bytes([number, sampling, 0]) for number, sampling in parts))
+    jpeg += b"".join(segment(0xC4, bytes([table, 1, *[0] * 15, 0])) for table in (0x00, 0x10))
+    scan = b"".join(bytes([number, 0]) for number in range(1, len(samplings) + 1))
+    jpeg += segment(0xDA, bytes([len(samplings)]) + scan + b"\0\x3f\0")
+    return jpeg + bytes(blocks // 4) + b"\xff\xd9"
+
+
+def progressive_bomb(width: int, height: int, scans: int) -> bytes:
+    """Build a whole grey JPEG whose AC refinements of next to no bytes each visit every block."""
+    blocks = -(-width // 8) * -(-height // 8)
+    runs, rest = divmod(blocks, 0x4000)  # an end-of-band run of 16,384 blocks is a code bit and 14 zeros
+    bits = ("0" + "0" * 14) * (runs + (rest > 0))
+    bits += "1" * (-len(bits) % 8)
+    band = int(bits, 2).to_bytes(len(bits) // 8).replace(b"\xff", b"\xff\0")
+    jpeg = b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64)
+    jpeg += segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
+    jpeg += segment(0xC4, b"\0\1" + bytes(15) + b"\0") + segment(0xC4, b"\x10\1" + bytes(15) + b"\xe0")
+    jpeg += segment(0xDA, b"\1\1\0\0\0\0") + bytes(-(-blocks // 8))
+    jpeg += segment(0xDA, b"\1\1\0\1\x3f\1") + band
+    return jpeg + (segment(0xDA, b"\1\1\0\1\x3f\x10") + band) * scans + b"\xff\xd9"
+
+
+def ended_early(jpeg: bytes, kept: int | None = None) -> bytes:
+    """Cut a JPEG in the middle of its scan, or after some bytes of it, and put an end marker there."""
+    scan = jpeg.index(b"\xff\xda") + 14
+    return jpeg[: (scan + len(jpeg)) // 2 if kept is None else scan + kept] + b"\xff\xd9"
+
+
 def chunk(name: bytes, body: bytes = b"") -> bytes:
-    """Build one PNG chunk with its checksum."""
+    """Return a PNG chunk with its checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
+def damaged(data: bytes, chunk_name: bytes) -> bytes:
+    """Change a bit of the checksum of a PNG's chunk."""
+    name = data.index(chunk_name)
+    end = name + 8 + int.from_bytes(data[name - 4 : name])
+    return data[: end - 1] + bytes([data[end - 1] ^ 1]) + data[end:]
+
+
 def png_header(width: int, height: int, depth: int, colour: int, interlaced: int = 0) -> bytes:
-    """Build a PNG's mark and header chunk; ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
+    """Return a PNG's mark and header; ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
     return PNG_MARK + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
 
 
 def png(rows: NDArray[Any], colour: int, *before: bytes, stream: bytes | None = None) -> bytes:
-    """Build a PNG from rows of samples, for what Pillow does not write; ``stream`` replaces the pixels."""
+    """Return a PNG of a kind that Pillow cannot write; ``stream`` replaces the compressed rows."""
     samples = rows.astype(rows.dtype.newbyteorder(">"))
     if stream is None:
         stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples))
@@ -81,7 +132,7 @@ def png(rows: NDArray[Any], colour: int, *before: bytes, stream: bytes | None = 
 
 
 def interlaced_png(rows: NDArray[np.uint8]) -> bytes:
-    """Build an RGB PNG in the seven passes of Adam7 (RFC 2083, section 2.6)."""
+    """Return an RGB PNG in the seven passes of Adam7 (RFC 2083, section 2.6)."""
     passes = (
         (0, 0, 8, 8),
         (4, 0, 8, 8),
@@ -98,19 +149,19 @@ def interlaced_png(rows: NDArray[np.uint8]) -> bytes:
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
-    """Build a WebP container from chunks, its length right."""
+    """Return a WebP container of chunks, with its correct length."""
     body = b"WEBP" + b"".join(name + struct.pack("<I", len(data)) + data for name, data in chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def without_segment(jpeg: bytes, marker: bytes) -> bytes:
-    """Cut one segment out of a JPEG."""
+    """Return a JPEG without one of its segments."""
     at = jpeg.index(marker)
     return jpeg[:at] + jpeg[at + 2 + int.from_bytes(jpeg[at + 2 : at + 4]) :]
 
 
 def exif(orientation: int) -> Image.Exif:
-    """Build the EXIF of a phone: an orientation, an owner, a place and a time."""
+    """Return the EXIF of a phone: an orientation, an owner, a place and a date."""
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
     tags[0x010F] = SECRET
@@ -119,7 +170,7 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def ycck(picture: Image.Image) -> bytes:
-    """Encode as YCCK, like Photoshop. Pillow cannot: its CMYK writer gets YCC, and the marker is changed."""
+    """Return a YCCK JPEG, as Photoshop writes it: YCC through Pillow's CMYK writer, with another marker."""
     cmyk = np.asarray(picture.convert("CMYK"))
     luma = np.asarray(Image.fromarray(cmyk[..., :3]).convert("YCbCr"))
     inks = Image.frombytes("CMYK", picture.size, np.dstack([255 - luma, cmyk[..., 3]]).tobytes())
@@ -129,7 +180,7 @@ def ycck(picture: Image.Image) -> bytes:
 
 
 def _other_formats() -> Iterator[tuple[str, bytes]]:
-    """Draw, or only begin, a file in every format that is known and not read, under a photo's name."""
+    """Yield a file, or its beginning, of every known format that is not read, under a photo's name."""
     picture = drawn()
     for kind in ("TIFF", "EPS", "PDF", "GIF", "BMP", "ICO", "AVIF", "JPEG2000", "DDS", "QOI", "PPM", "ICNS"):
         yield f"{kind.lower()}.jpg", encoded(picture, kind)
@@ -150,19 +201,34 @@ def _other_formats() -> Iterator[tuple[str, bytes]]:
 
 
 def bad_photos() -> dict[str, tuple[bytes, str]]:
-    """Build the photos to refuse: a file name, its bytes, and the reason to expect."""
+    """Return the bytes and the expected reason of each bad photo, by file name."""
     picture = drawn()
     jpeg, whole_png = encoded(picture, "JPEG"), encoded(picture, "PNG")
     webp = encoded(picture, "WEBP")
     huffman = jpeg.index(b"\xff\xc4") + 5
     noise = np.random.default_rng(7).integers(0, 256, 400, np.uint8).tobytes()
     pixels = np.asarray(picture)
+    palette = picture.quantize(16)
+    grainy = encoded(grained(), "JPEG")
+    middle = len(grainy) // 2
+    progressive = encoded(grained(), "JPEG", progressive=True)
+    second_scan = progressive.index(b"\xff\xc4", progressive.index(b"\xff\xda"))
     few_rows = zlib.compress((b"\0" + bytes(180)) * 20)
     reasons: dict[str, Iterable[tuple[str, bytes]]] = {
         "empty": [("empty.jpg", b"")],
         "truncated": [
             ("cut.jpg", jpeg[: len(jpeg) // 2 + 200]),
             ("cut_before_end_marker.jpg", jpeg[:-2]),
+            ("half_then_end.jpg", ended_early(grainy)),
+            ("two_bytes_then_end.jpg", ended_early(grainy, 2)),
+            (
+                "half_then_end_with_restarts.jpg",
+                ended_early(encoded(grained(), "JPEG", restart_marker_rows=1)),
+            ),
+            ("hole_of_zeros.jpg", grainy[:middle] + bytes(1000) + grainy[middle + 1000 :]),
+            ("first_scan_then_end.jpg", progressive[:second_scan] + b"\xff\xd9"),
+            ("last_scan_missing.jpg", progressive[: progressive.rindex(b"\xff\xc4")] + b"\xff\xd9"),
+            ("last_scan_cut.jpg", progressive[:-60] + b"\xff\xd9"),
             ("cut.png", whole_png[: len(whole_png) // 2]),
             ("cut.webp", webp[: len(webp) // 2]),
         ],
@@ -182,6 +248,8 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
                 "bomb.jpg",
                 jpeg.replace(b"\xff\xc0\0\x11\x08\0\x30\0\x3c", b"\xff\xc0\0\x11\x08\xff\xee\xff\xee"),
             ),
+            ("bomb_of_scans.jpg", progressive_bomb(7000, 7000, 20)),
+            ("bomb_of_many_scans.jpg", progressive_bomb(64, 64, 500)),
             ("bomb.webp", riff((b"VP8X", b"\2\0\0\0" + b"\xff" * 6), (b"ANIM", bytes(6)))),
             ("bomb_lossy.webp", riff((b"VP8 ", b"\x30\1\0\x9d\1\x2a" + struct.pack("<HH", 16383, 16383)))),
             ("bomb_lossless.webp", riff((b"VP8L", b"\x2f\xff\xff\xff\x0f" + bytes(9)))),
@@ -189,8 +257,12 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
         ],
         "unreadable": [
             ("bad_huffman.jpg", jpeg[:huffman] + b"\xff" * 16 + jpeg[huffman + 16 :]),
+            ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
             ("twelve_bits.jpg", jpeg.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c")),
             ("bad_checksum.png", whole_png[:-20] + bytes([whole_png[-20] ^ 1]) + whole_png[-19:]),
+            ("bomb_of_segments.jpg", jpeg[:2] + b"\xff\xe0\0\2" * 10_000 + jpeg[2:]),
+            ("bad_checksum_of_transparency.png", damaged(encoded(palette, "PNG", transparency=0), b"tRNS")),
+            ("bad_checksum_of_a_name.png", whole_png[:33] + damaged(chunk(b"t\0Xt"), b"t") + whole_png[33:]),
             ("bad_stream.png", png(pixels, 2, stream=noise)),
             ("rows_missing.png", png(pixels, 2, stream=few_rows)),
             ("no_palette.png", png(pixels[..., 0], 3)),
@@ -202,11 +274,11 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("bad_pixels.webp", riff((b"VP8L", b"\x2f" + struct.pack("<I", 59 | 47 << 14) + b"\xff" * 9))),
         ],
     }
-    return {name: (data, reason) for reason, found in reasons.items() for name, data in found}
+    return {name: (data, reason) for reason, photos in reasons.items() for name, data in photos}
 
 
 def good_oddities() -> dict[str, bytes]:
-    """Build the photos that are unusual and fine: a file name and its bytes."""
+    """Return the bytes of each unusual photo that must decode, by file name."""
     picture = drawn()
     pixels = np.asarray(picture)
     grey = np.asarray(drawn(mode="L"))
@@ -216,21 +288,29 @@ def good_oddities() -> dict[str, bytes]:
     sixteen = grey.astype(np.uint16) * 256 + np.arange(60, dtype=np.uint16) % 2 * 200
     turned = drawn(48, 60)
     cmyk = picture.convert("CMYK")
-    inverted = Image.frombytes("CMYK", cmyk.size, (255 - np.asarray(cmyk)).tobytes())
+    jpeg = encoded(picture, "JPEG")
+    at = jpeg.index(b"\xff\xdb")
     frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
-    bomb = PngInfo()
+    bomb, comment = PngInfo(), PngInfo()
+    comment.add_text("Comment", "ripe")
     bomb.add_text("Comment", "0" * 9_000_000, zip=True)
     bomb.add_text("transparency", "none")
     fruit = chunk(b"tRNS", struct.pack(">3H", *pixels[FRUIT].astype(np.uint16) * 256 + 99))
-    third = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
-    two_bits = png_header(8, 8, 2, 0) + third + chunk(b"IEND")
+    transparent_grey = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
+    two_bits = png_header(8, 8, 2, 0) + transparent_grey + chunk(b"IEND")
     return {
         "1x1.png": encoded(drawn(1, 1), "PNG"),
         "one_row.jpg": encoded(drawn(300, 1), "JPEG"),
         "greyscale.jpg": encoded(drawn(mode="L"), "JPEG"),
         "progressive.jpg": encoded(picture, "JPEG", progressive=True),
+        "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
+        "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
+        "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
+        "padded_scan.jpg": jpeg[:-2] + bytes(3) + jpeg[-2:],
+        "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
+        "four_one_zero.jpg": flat_jpeg(64, 32, 20, b"\x42\x11\x11"),
         "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
-        "cmyk_plain.jpg": without_segment(encoded(inverted, "JPEG", quality=95), b"\xff\xee"),
+        "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
         "ycck.jpg": ycck(picture),
         "phone_pair.jpg": encoded(picture, "MPO", save_all=True, append_images=[turned]),
         "rotated_exif.jpg": encoded(turned, "JPEG", exif=exif(6)),
@@ -254,6 +334,7 @@ def good_oddities() -> dict[str, bytes]:
         "sixteen_bit_rgb_transparent.png": png(pixels.astype(np.uint16) * 256 + 99, 2, fruit),
         "sixteen_bit_rgba.png": png(np.asarray(see_through).astype(np.uint16) * 257, 6),
         "interlaced.png": interlaced_png(pixels),
+        "bad_checksum_of_a_comment.png": damaged(encoded(picture, "PNG", pnginfo=comment), b"tEXt"),
         "text_bomb.png": encoded(picture, "PNG", pnginfo=bomb),
         "animated.png": encoded(picture, "PNG", **frames),
         "animated.webp": encoded(picture, "WEBP", lossless=True, **frames),

@@ -1,4 +1,4 @@
-"""AWS clients of this process pointed at the small S3 server, with waits that take no time."""
+"""Points the AWS clients of this process at the small S3 server; their waits take no time."""
 
 import time
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from typing import Any, Final
 import pytest
 from botocore.loaders import JSONFileLoader
 
-from job.storage import aws
-from job.storage.aws import RetryPolicy
+from job.storage import aws, retries
+from job.storage.retries import RetryPolicy
 from scripts.s3_server.__main__ import running
 from scripts.s3_server.faults import Faults
 from scripts.s3_server.server import Server
 
 BUCKET: Final = "photos"
 _loader: Any = JSONFileLoader()
-# botocore's models are read once, and not for each test's clients.
+# Each of botocore's models is read once, not once for each test's clients.
 _load: Final = cache(_loader._load_file)
 
 
 class Waits:
-    """A clock that moves only when it is waited for."""
+    """A clock that moves only by waits."""
 
     def __init__(self) -> None:
         self.waited: list[float] = []
@@ -32,7 +32,7 @@ class Waits:
         self.waited.append(seconds)
 
     def patience(self, seconds: float = 60) -> RetryPolicy:
-        """Return a patience that goes by this clock."""
+        """Return a policy of retries that uses this clock."""
         return RetryPolicy(seconds, wait=self.wait, clock=lambda: sum(self.waited))
 
 
@@ -51,17 +51,17 @@ def chaos(
     environment : MonkeyPatch
         The fixture ``aws_environment``.
     silence : float
-        Seconds without a byte until a client gives up; every other wait takes no time.
+        The seconds without a byte after which a client gives up; every other wait takes no time.
     faults : Faults
-        What goes wrong at random.
+        Random faults.
     patience : RetryPolicy
-        That of reads and writes.
+        The policy of reads and writes.
     """
     with running(buckets=(BUCKET,), faults=faults) as server:
         environment.setenv("AWS_ENDPOINT_URL", server.url)
         for name in ("READ_SECONDS", "WRITE_SECONDS", "LISTING_SECONDS"):
             environment.setattr(aws, name, silence)
-        environment.setattr(aws, "RETRY_POLICY", patience or Waits().patience())
+        environment.setattr(retries, "RETRY_POLICY", patience or Waits().patience())
         environment.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=time.time))
         environment.setattr(JSONFileLoader, "_load_file", lambda _, *words: _load(*words))
         yield server

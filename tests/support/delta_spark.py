@@ -1,7 +1,7 @@
-"""Spark with Delta Lake as a reader of Delta tables, in a process of its own.
+"""Reads Delta tables with Spark and Delta Lake, in a process of its own.
 
-The suite's own session knows no Delta Lake: a small one is started for it here. Its jars come from Maven
-Central through Spark's Ivy; where they cannot be had a test is skipped, but never in CI.
+The suite's own session lacks Delta Lake, so a small one is started here. Its jars come from Maven Central
+through Spark's Ivy; a test that cannot get them is skipped, but never in CI.
 """
 
 import faulthandler
@@ -45,19 +45,21 @@ SETTINGS: Final = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "OFF",
 }
-# What Ivy says of a package that it does not get: no description of it, or no jar.
-LACKING: Final = re.compile(r"\[(?:unresolved dependency|download failed): ([^\s:\]]+)", re.IGNORECASE)
-GONE: Final = ("FileNotFoundException", "FILE_NOT_EXIST", "FILE_NOT_FOUND")
-HANGS_SECONDS: Final = 420  # until a reader ends itself; the first time some hundred MB may have to come
+# Ivy's message about a package without a description or a jar.
+MISSING_PACKAGE: Final = re.compile(
+    r"\[(?:unresolved dependency|download failed): ([^\s:\]]+)", re.IGNORECASE
+)
+MISSING_FILE: Final = ("FileNotFoundException", "FILE_NOT_EXIST", "FILE_NOT_FOUND")
+HANG_SECONDS: Final = 420  # until a hanging reader ends itself; it may first fetch some hundred MB
 PAUSE_SECONDS: Final = 0.05
-NAMED: Final = 5  # so many paths a violation names
+NAMED_PATHS: Final = 5  # the most that a violation names
 
 Load = Callable[..., DataFrame]
 
 
 @dataclass
 class Report:
-    """What a reader has seen: how many snapshots, their versions, those that lacked a file, violations."""
+    """The snapshots that a reader has read, their versions, those that lacked a file, and violations."""
 
     snapshots: int = 0
     versions: set[int] = field(default_factory=set)
@@ -70,59 +72,59 @@ class Report:
         try:
             paths = Counter(row["path"] for row in table.collect())
         except (Py4JJavaError, PySparkException) as error:
-            if not any(word in str(error) for word in GONE):
+            if not any(word in str(error) for word in MISSING_FILE):
                 raise
-            # A sweep follows the commit that removes a file: whoever loads again must find a later version.
+            # A sweep follows the commit that removes a file, so the next load must return a later version.
             if version in self.swept:
-                self._violated(f"version {version} is the newest and lacks a file")
+                self._add_violation(f"version {version} is the newest and lacks a file")
             self.swept.add(version)
             return
         self.snapshots += 1
         self.versions.add(version)
-        twice = sorted(path for path, times in paths.items() if times > 1)
-        for what, wrong in (("twice", twice), ("missing", sorted(always - paths.keys()))):
-            if wrong:
-                self._violated(f"version {version}: {len(wrong)} {what}: {wrong[:NAMED]}")
+        repeated = sorted(path for path, times in paths.items() if times > 1)
+        for fault, faulty in (("twice", repeated), ("missing", sorted(always - paths.keys()))):
+            if faulty:
+                self._add_violation(f"version {version}: {len(faulty)} {fault}: {faulty[:NAMED_PATHS]}")
 
-    def _violated(self, sentence: str) -> None:
+    def _add_violation(self, sentence: str) -> None:
         if sentence not in self.violations:
             self.violations.append(sentence)
 
 
 class Reader:
-    """A running reader, and the file of its errors."""
+    """A running reader: its process, the connection to it, and the file of its errors."""
 
-    def __init__(self, process: BaseProcess, line: Connection, errors: Path) -> None:
-        self._process, self._line, self._errors = process, line, errors
+    def __init__(self, process: BaseProcess, connection: Connection, errors: Path) -> None:
+        self._process, self._connection, self._errors = process, connection, errors
 
     def answer(self) -> Any:
-        """Return its next answer; raise AssertionError with its last words if it has died."""
+        """Return the next answer; raise AssertionError with the last errors if the process has ended."""
         try:
-            return self._line.recv()
+            return self._connection.recv()
         except EOFError:
             self._process.join()
-        words = self._errors.read_text(errors="replace")
-        if packages := {*LACKING.findall(words)}:
+        errors = self._errors.read_text(errors="replace")
+        if packages := {*MISSING_PACKAGE.findall(errors)}:
             reason = f"Maven Central does not give {', '.join(sorted(packages))}"
             if os.environ.get("CI"):
                 pytest.fail(reason)
             pytest.skip(reason)
-        raise AssertionError(f"the reader has ended, exit code {self._process.exitcode}: {words[-3000:]}")
+        raise AssertionError(f"the reader has ended, exit code {self._process.exitcode}: {errors[-3000:]}")
 
     def look(self) -> None:
-        """Wait until it has read the version that is the newest now."""
-        self._line.send("look")
+        """Wait until the reader has read the version that is the newest now."""
+        self._connection.send("look")
         assert self.answer() == "seen"
 
     def stop(self) -> Report:
-        """End a reader that :func:`reading` has started, once it has read the newest version once more."""
-        self._line.send("stop")
+        """Let the reader read the newest version once more, end it, and return its report."""
+        self._connection.send("stop")
         report: Report = self.answer()
         return report
 
 
 def read(location: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return some columns of a table's newest version, rows in no order; timestamps say that they are UTC."""
+    """Return rows of a table's newest version, in no order; timestamps are in UTC."""
     with _started(_read, location, columns) as reader:
         rows: list[dict[str, Any]] = reader.answer()
     return rows
@@ -130,11 +132,11 @@ def read(location: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 @contextmanager
 def reading(location: Path, always: Sequence[str]) -> Iterator[Reader]:
-    """Read a table, which exists, again and again while the block runs, each time its newest version.
+    """Read the newest version of an existing table again and again while the block runs.
 
-    The block begins when a first snapshot has been read; :meth:`Reader.stop` in it returns the report. A
-    violation is a path that is in a snapshot twice, a path of `always` that is not in it, or a snapshot that
-    still is the newest although one of its files is gone. A file swept while an older one is read is none.
+    The block begins after the first snapshot; :meth:`Reader.stop` returns the report. A violation is a path
+    that a snapshot holds twice, a path of `always` that it lacks, or a snapshot that is still the newest
+    although one of its files is gone. A file that is swept while an older snapshot is read is no violation.
     """
     with _started(_watch, location, always) as reader:
         assert reader.answer() == "ready"
@@ -146,13 +148,13 @@ def _started(
     work: Callable[[Load, Sequence[str], Connection], None], location: Path, names: Sequence[str]
 ) -> Iterator[Reader]:
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    own_end, reader_end = context.Pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        process = context.Process(target=_start, args=(work, theirs, folder, str(location), names))
+        process = context.Process(target=_start, args=(work, reader_end, folder, str(location), names))
         process.start()
-        theirs.close()
+        reader_end.close()
         try:
-            yield Reader(process, ours, Path(folder, "errors"))
+            yield Reader(process, own_end, Path(folder, "errors"))
         finally:
             process.kill()  # its JVM ends with it
             process.join()
@@ -160,7 +162,7 @@ def _started(
 
 def _start(
     work: Callable[[Load, Sequence[str], Connection], None],
-    line: Connection,
+    connection: Connection,
     folder: str,
     location: str,
     names: Sequence[str],
@@ -173,37 +175,37 @@ def _start(
         del os.environ[name]
     os.environ["TZ"] = "UTC"
     time.tzset()
-    faulthandler.dump_traceback_later(HANGS_SECONDS, exit=True)
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
     packages = DELTA[pyspark.__version__]
     spark = SparkSession.builder.config(map={**SETTINGS, "spark.jars.packages": packages}).getOrCreate()
-    work(lambda *columns: spark.read.format("delta").load(location).select(*columns), names, line)
+    work(lambda *columns: spark.read.format("delta").load(location).select(*columns), names, connection)
 
 
-def _read(load: Load, columns: Sequence[str], line: Connection) -> None:
+def _read(load: Load, columns: Sequence[str], connection: Connection) -> None:
     table = load(*columns)
-    zoned = [column.name for column in table.schema if isinstance(column.dataType, TimestampType)]
+    timestamps = [column.name for column in table.schema if isinstance(column.dataType, TimestampType)]
     rows = [row.asDict(recursive=True) for row in table.collect()]
     for row in rows:
-        row.update({name: row[name].replace(tzinfo=UTC) for name in zoned if row[name]})
-    line.send(rows)
+        row.update({name: row[name].replace(tzinfo=UTC) for name in timestamps if row[name]})
+    connection.send(rows)
 
 
-def _watch(load: Load, always: Sequence[str], line: Connection) -> None:
-    """Look at the newest snapshot again and again, for the last time after it is told to stop."""
+def _watch(load: Load, always: Sequence[str], connection: Connection) -> None:
+    """Read the newest snapshot again and again, for the last time after the order to stop."""
     report, order = Report(), ""
     while not (report.snapshots or report.violations):
         report.look(load("path", "outcome"), set(always))
-    line.send("ready")
+    connection.send("ready")
     while order != "stop":
-        order = line.recv() if line.poll(PAUSE_SECONDS) else ""
-        faulthandler.dump_traceback_later(HANGS_SECONDS, exit=True)
+        order = connection.recv() if connection.poll(PAUSE_SECONDS) else ""
+        faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
         report.look(load("path", "outcome"), set(always))
         if order == "look":
-            line.send("seen")
-    line.send(report)
+            connection.send("seen")
+    connection.send(report)
 
 
 def _version_of(table: DataFrame) -> int:
-    """Return the version that a frame is pinned to: its plan has it, no public function tells."""
+    """Return the version that a frame is pinned to, from its plan; no public function returns it."""
     plan: Any = table._jdf.queryExecution().optimizedPlan()
     return int(plan.collectLeaves().head().relation().location().version())

@@ -11,20 +11,21 @@ from typing import Any, Final
 import pytest
 from pyspark.java_gateway import launch_gateway
 
-from job.spark import session
+from job.spark import jvm
 from tests.support.spark_session import ROOT
 
 SECONDS: Final = 240
-# Runs the job with other waiting times of ``job.table.writer``, which its first argument holds as JSON.
+# Runs the job with other waiting times of the table's writer, which its first argument holds as JSON.
 PROGRAM: Final = """
 import json, sys
 from job.main import main
-from job.table import writer
-vars(writer).update(json.loads(sys.argv[1]))
+from job.table import takeover, writer
+for module in (takeover, writer):
+    vars(module).update(json.loads(sys.argv[1]))
 sys.exit(main(sys.argv[2:]))
 """
 # Each wave is committed at once. Heartbeats are too rare: a driver shows that it lives by its waves alone.
-WAITS: Final = '{"POLL_SECONDS": 0.05, "WAVE_SECONDS": 0, "HEARTBEAT_SECONDS": 600, "WATCH_SECONDS": 0.3}'
+WAITS: Final = '{"POLL_SECONDS": 0.05, "COMMIT_SECONDS": 0, "HEARTBEAT_SECONDS": 600, "WATCH_SECONDS": 0.3}'
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -73,7 +74,7 @@ class Jvm:
 def running_jvm() -> Iterator[Jvm]:
     """Run a JVM on two cores; it and its workers have this process's environment."""
     with pytest.MonkeyPatch.context() as patch:
-        arguments = session.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"})
+        arguments = jvm.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--master local[2] pyspark-shell"})
         patch.setenv("PYSPARK_SUBMIT_ARGS", arguments)
         gateway = launch_gateway()  # type: ignore[no-untyped-call]
     try:

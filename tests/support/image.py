@@ -1,4 +1,4 @@
-"""The image that the tests look at: built once, on the stand-in for EMR's base."""
+"""The image that the tests use: built once, on the stand-in for EMR's base."""
 
 import os
 import subprocess
@@ -17,10 +17,10 @@ NAME: Final = "fruits-test"
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[str]:
-    """Have a Docker engine, and return its version; without one, its tests are skipped, but never in CI."""
+    """Return the version of a Docker engine; without one, skip the test, or fail in CI."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(engines.running())
+            stack.enter_context(engines.running_engine())
         except engines.NoEngineError as error:
             if os.environ.get("CI"):
                 raise
@@ -43,18 +43,18 @@ def built(base: str) -> str:
 
 @pytest.fixture(scope="session")
 def image(built: str) -> str:
-    """Return the name of the image that build-image.sh has built."""
+    """Return the name of the image that build-image.sh built."""
     assert f"image   {NAME}:" in built
     return f"{NAME}:latest"
 
 
 def build(root: Path, name: str, base: str, *options: str) -> str:
-    """Run a checkout's build-image.sh on a base; the build itself needs the network of the machine."""
+    """Run a checkout's build-image.sh on a base, with the machine's network, and return its output."""
     script = str(root / "scripts" / "build-image.sh")
     command = [script, "--base", base, "--name", name, "--no-check", *options]
     environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull}
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, "--", "--network", "host"], capture_output=True, text=True, check=False, env=environment
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    return result.stdout

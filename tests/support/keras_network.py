@@ -1,4 +1,4 @@
-"""The real weights and Keras's network of them, for the tests that need these: made once a session."""
+"""The real weights, and Keras's network with them; both are made once a session."""
 
 from functools import cache
 from pathlib import Path
@@ -12,13 +12,13 @@ from tests.support.spark_session import CACHE
 
 @cache
 def real_weights() -> Weights:
-    """Return the verified weights, downloaded if no session before did."""
+    """Return the verified weights; the first session downloads them."""
     return weights.load(None, CACHE)[0]
 
 
 @cache
 def keras_network() -> Any:
-    """Return Keras's own MobileNetV2, built apart from the job's code, with the real weights."""
+    """Return Keras's MobileNetV2, built without the job's code, with the real weights."""
     with quiet_stderr():
         tf = backbone._tensorflow()
         model = tf.keras.applications.MobileNetV2(
@@ -29,6 +29,6 @@ def keras_network() -> Any:
 
 
 def some(sample: Path, number: int) -> list[Path]:
-    """Return so many photos of a sample, evenly chosen; all of them if there are fewer."""
+    """Return `number` photos of a sample, evenly chosen; all of them if there are fewer."""
     files = sorted(sample.rglob("*.jpg"))
     return files[:: max(len(files) // number, 1)][:number]

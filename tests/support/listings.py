@@ -1,7 +1,7 @@
-"""Photos to list, in folders, in S3 or made up; tables that know some of them; inventories, read back."""
+"""Photos to list, in folders, in S3 or invented; tables of known photos; inventories, read back."""
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from job.inventory import listing, tasks
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 from job.inventory.listing import Inventory, Source
 from job.storage import s3
 from job.table import files, schema
@@ -23,7 +23,7 @@ NETWORK: Final = "network-1"
 ONE: Final = "outcome=featurized/part-1.parquet"
 TWO: Final = "outcome=featurized/part-2.parquet"
 BAD: Final = "outcome=rejected/part-1.parquet"
-# What a name may hold that some layer between a folder and a table could take for something else.
+# Names that some layer between a folder and a table could misread.
 ODD: Final = (
     *("two words", "é", "e\u0301", "it's", 'say "x"', "100%", "%20", "a%2Fb", "#1", "a=b&c+d", "what?"),
     *("[x]{y}", "*", "back\\slash", "\\udcff", "line\nbreak", "tab\t", "~", "🍎", " lead and trail ", "-rf"),
@@ -32,7 +32,7 @@ ODD: Final = (
 
 
 class Row(NamedTuple):
-    """What a table knows of a photo."""
+    """The columns of a known photo that an inventory compares."""
 
     path: str
     etag: str | None = "e"
@@ -42,22 +42,22 @@ class Row(NamedTuple):
 
 
 def listed(path: str, etag: str = "e", size: int = 5, modified: datetime | None = NOON) -> ListedFile:
-    """Return a photo as it is listed: the one that a row of that path is of."""
+    """Return the listed photo that a :class:`Row` of the same path describes."""
     return ListedFile(path, size, etag, modified)
 
 
 def known(output: Path | str, photos: Mapping[str, Iterable[Row | str]]) -> Snapshot:
-    """Write files of a table, of rows or of paths of rows, and return the table that consists of them."""
+    """Write files of rows, each given whole or by its path, and return the table of these files."""
     snapshot = Snapshot()
-    for file, some in photos.items():
-        rows = [row if isinstance(row, Row) else Row(row) for row in some]
+    for file, photos_of_file in photos.items():
+        rows = [row if isinstance(row, Row) else Row(row) for row in photos_of_file]
         columns = {name: [getattr(row, name, None) for row in rows] for name in schema.PHOTOS.names}
         snapshot.files[file] = files.write(str(output), file, pa.table(columns, schema=schema.PHOTOS))
     return snapshot
 
 
 def temporary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder in which this process makes temporary ones from now on."""
+    """Make a folder for this process's temporary files, and return it."""
     (folder / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
     return folder / "temporary"
@@ -84,36 +84,42 @@ def take(
     cores: int = 2,
     limit: int | None = None,
     without: object = "/nowhere",
-    wave: int = 256,
+    most_photos: int = 256,
     table: Snapshot | None = None,
     read: bool = True,
 ) -> tuple[Inventory, list[dict[str, Any]]]:
-    """Take an inventory for an output, which knows a table or nothing yet, and read all of its rows back."""
-    source = Source(tuple(str(one) for one in inputs), str(without), limit)
+    """Take an inventory for an output, with or without a table, and return it and the rows of its tasks."""
+    source = Source(tuple(map(str, inputs)), str(without), limit)
     writer = Writer(str(to), "a run", "run")
     writer.snapshot = table or Snapshot()
-    taken = listing.take_inventory(source, writer, NETWORK, cores, wave)
-    return taken, rows_of(taken) if read else []
+    inventory = listing.take_inventory(source, writer, NETWORK, cores, most_photos)
+    return inventory, rows_of(inventory) if read else []
 
 
-def rows_of(taken: Inventory) -> list[dict[str, Any]]:
+def rows_of(inventory: Inventory) -> list[dict[str, Any]]:
     """Return the photos of all tasks, in their order."""
-    todo = taken.tasks
-    return [row for task in range(todo.tasks) for row in tasks.read(todo.location, task).to_pylist()]
+    return [row for batch in _batches(inventory) for row in batch.to_pylist()]
 
 
-def sizes(taken: Inventory) -> list[int]:
-    """Return how many photos each task has."""
-    return [tasks.read(taken.tasks.location, task).num_rows for task in range(taken.tasks.tasks)]
+def sizes(inventory: Inventory) -> list[int]:
+    """Return the number of photos of each task."""
+    return [batch.num_rows for batch in _batches(inventory)]
+
+
+def _batches(inventory: Inventory) -> Iterator[pa.RecordBatch]:
+    todo = inventory.tasks
+    return (tasks.read(todo.location, task) for task in range(todo.tasks))
 
 
 def made_up(monkeypatch: pytest.MonkeyPatch, count: int, size: int = 5_000) -> None:
-    """Let ``s3://made-up`` hold so many photos."""
+    """Let listings of ``s3://made-up`` return `count` photos."""
     photos = (
         (f"s3://made-up/Training/apple/{number:09}.jpg", size, f"{number:032x}", NOON)
         for number in range(count)
     )
-    other, mine = s3.list_objects, "s3://made-up"
-    monkeypatch.setattr(
-        s3, "list_objects", lambda place, *more: photos if place == mine else other(place, *more)
-    )
+    list_objects = s3.list_objects
+
+    def list_photos(location: str, *options: Any) -> Iterable[Any]:
+        return photos if location == "s3://made-up" else list_objects(location, *options)
+
+    monkeypatch.setattr(s3, "list_objects", list_photos)

@@ -35,7 +35,7 @@ DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class Minio:
-    """A running MinIO. Its password stays out of pytest's messages, which print a fixture's fields."""
+    """A running MinIO. Its password is not in its repr, which pytest prints."""
 
     url: str
     log: Path
@@ -43,7 +43,7 @@ class Minio:
     password: str = field(repr=False)
 
     def environment(self) -> dict[str, str]:
-        """Return what points AWS clients at it."""
+        """Return the variables that point AWS clients at this server."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.user,
@@ -53,10 +53,10 @@ class Minio:
 
     @cached_property
     def client(self) -> "S3Client":
-        """A client of the test's own, whatever the environment says."""
+        """A client that ignores the environment."""
         session = boto3.Session(self.user, self.password, region_name=REGION)
-        made: S3Client = session.client("s3", endpoint_url=self.url)
-        return made
+        client: S3Client = session.client("s3", endpoint_url=self.url)
+        return client
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """Put an object."""
@@ -65,15 +65,15 @@ class Minio:
     def contents(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         """Return all objects below a prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+        keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
         return {key: self.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
 @contextmanager
 def running(program: Path, folder: Path) -> Iterator[Minio]:
-    """Run MinIO on loopback, on a port of its own choice, which it names in its log; its data go in the end.
+    """Run MinIO on loopback, on a port of its own choice; its data are deleted at the end.
 
-    It gets nothing of this process's environment, and tells nobody that it runs.
+    It gets nothing of this process's environment, and contacts no other host.
     """
     user, password = secrets.token_hex(8), secrets.token_hex(16)
     data, log = folder / "data", folder / "log"
@@ -126,7 +126,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
-    """Run MinIO, once, built if need be; where it cannot be, its tests are skipped, but never in CI."""
+    """Run MinIO, once, and build it if need be; without ``go`` its tests are skipped, but never in CI."""
     try:
         program = minio_build.program()
     except minio_build.NoGoError as error:

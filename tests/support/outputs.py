@@ -1,7 +1,7 @@
-"""Outputs of runs that need no Spark, no network and no photo that anything could decode.
+"""Outputs of runs without Spark, without the network and without real photos.
 
-A run is the job's own but for what workers do: that is done here, in this process, and of a photo neither
-pixels nor features are computed. These are drawn from its path: one photo has the same in any output.
+The runs are the job's own, except that this process does the workers' part. It decodes no photo: it draws the
+features from a photo's path, so that a photo has the same features in every output.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,17 +46,18 @@ FEW: Final = 32
 
 @dataclass(frozen=True)
 class Output:
-    """An output and what is in it.
+    """An output and its photos.
 
     Attributes
     ----------
     location, source : str
+        The output, and the folder of its photos.
     good, bad : list of str
-        Photos that are featurized, and that are rejected, in order.
+        The featurized and the rejected photos, in order.
     sha256 : dict
-        Of all of them, by path.
+        The digest of every photo, by path.
     changed, missing : list of str
-        Of the good: those whose rows the second run has replaced, and those that it did not find.
+        The good photos whose rows the second run replaced, and those that it did not find.
     """
 
     location: str
@@ -68,14 +70,14 @@ class Output:
 
 
 def quick(patch: pytest.MonkeyPatch) -> None:
-    """For speed, let a photo have 32 features, where the job has 1280, and wait for no disk."""
+    """For speed, give photos 32 features instead of 1280, and wait for no disk."""
     patch.setattr(os, "fsync", lambda _: None)
     for module in (checks, projection, incremental_moments, sys.modules[__name__]):
         patch.setattr(module, "FEATURES", FEW)
 
 
 def photos(folder: Path, count: int) -> str:
-    """Write files that are listed as photos, each of its own bytes, and return the folder."""
+    """Write `count` files with the names of photos and different bytes, and return the folder."""
     for number in range(count):
         below = folder / ("Training" if number % 4 else "Test") / f"Fruit {number * 7 // max(count, 1)}"
         below.mkdir(parents=True, exist_ok=True)
@@ -91,57 +93,57 @@ def make(
     missing: int = 1,
     without: Collection[str] = (),
 ) -> Output:
-    """Make an output by two runs on the photos of a folder; each reads every other photo.
+    """Make an output by two runs on the photos of a folder; each run reads every other photo.
 
     Parameters
     ----------
     location, source : str
         The output, and a folder that :func:`photos` has filled, with at least 32 photos.
     cores : int
-        Each run writes about so many files of featurized photos; more if there are many photos for each.
+        About the number of featurized files that each run writes; many photos need more files.
     rejected : int
-        So many of the photos are bad.
+        The number of bad photos.
     missing : int
-        So many photos of the first run are gone by the second; one other has changed.
+        The number of photos of the first run that the second does not find; one other has changed.
     without : collection of str
-        Paths that are left out, as if they had never been there.
+        Photos that are hidden from both runs.
     """
-    every = sorted(str(file) for file in Path(source).rglob("*.jpg"))
-    listed = [path for path in every if path not in without]
+    paths = sorted(str(file) for file in Path(source).rglob("*.jpg"))
+    listed = [path for path in paths if path not in without]
     sha256 = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in listed}
     bad = sorted(sorted(listed, key=_digest)[:rejected])
     good = [path for path in listed if path not in bad]
     changed, *others = (path for path in listed[::2] if path in good)
-    made = Output(location, source, good, bad, sha256, [changed], others[:missing])
+    output = Output(location, source, good, bad, sha256, [changed], others[:missing])
     os.utime(changed, (0, 0))
-    run(made, "--run-id", RUN_IDS[0], cores=cores, gone=[*without, *listed[1::2]])
+    run(output, "--run-id", RUN_IDS[0], cores=cores, gone=[*without, *listed[1::2]])
     os.utime(changed, (1, 1))
-    for path in made.missing:
+    for path in output.missing:
         Path(path).unlink()
-    run(made, "--run-id", RUN_IDS[1], cores=cores, gone=without)
-    return made
+    run(output, "--run-id", RUN_IDS[1], cores=cores, gone=without)
+    return output
 
 
-def copied(made: Output, location: str) -> Output:
-    """Return a copy, of links: no file is ever changed in its place."""
-    shutil.copytree(made.location, location, copy_function=os.link)
-    return replace(made, location=location)
+def copied(output: Output, location: str) -> Output:
+    """Copy an output by links, because the job changes no file in place, and return the copy."""
+    shutil.copytree(output.location, location, copy_function=os.link)
+    return replace(output, location=location)
 
 
-def run(made: Output, *options: str, cores: int = 2, gone: Collection[str] = ()) -> dict[str, Any]:
-    """Run the job and return its record; the photos of `gone` are not there while it runs.
+def run(output: Output, *options: str, cores: int = 2, gone: Collection[str] = ()) -> dict[str, Any]:
+    """Run the job while the photos of `gone` are hidden, and return its record.
 
-    The record tells of a number of cores if workers were needed.
+    The record holds the number of cores if the run needed workers.
     """
-    words = ["--input", made.source, "--output", made.location, "--components", str(COMPONENTS)]
-    settings = parse_settings([*words, "--max-rejected", "1", "--refit", "never", *options], {})
+    arguments = ["--input", output.source, "--output", output.location, "--components", str(COMPONENTS)]
+    settings = parse_settings([*arguments, "--max-rejected", "1", "--refit", "never", *options], {})
     log = Log("a run", out=io.StringIO(), err=io.StringIO())
     network = Backbone("litert", b"", "", NETWORK, "nowhere")
 
-    def outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
+    def stream_outcomes(listed: pa.RecordBatch, *_: object) -> Iterator[Outcome]:
         for path in listed.column("path").to_pylist():
             sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            if path in made.bad:
+            if path in output.bad:
                 yield Outcome(sha256=sha256, reason="truncated", detail="the file ends too early")
             else:
                 yield Outcome(features_of(path), sha256, 100, 80)
@@ -150,25 +152,24 @@ def run(made: Output, *options: str, cores: int = 2, gone: Collection[str] = ())
         patch.setattr(os, "cpu_count", lambda: cores)
         patch.setattr(backbone, "load", lambda *_: network)
         patch.setattr(backbone, "network", lambda *_: None)
-        patch.setattr(featurize, "outcomes", outcomes)
+        patch.setattr(featurize, "stream_outcomes", stream_outcomes)
         return Pipeline(settings, log, _session).run()
 
 
 def add_file(location: str, number: int, rows: int = 6) -> DataFile:
-    """Write a file of made-up photos ``/number/row``, which no commit names."""
+    """Write a file of invented photos ``/number/row``, which no commit names."""
     paths = [f"/{number}/{row}" for row in range(rows)]
-    made = [{"path": path, "features": features_of(path)} for path in paths]
+    photo_rows = [{"path": path, "features": features_of(path)} for path in paths]
     name = layout.data_path(layout.FEATURIZED, 1, number, 0)
-    return files.write(location, name, pa.Table.from_pylist(made, schema.PHOTOS))
+    return files.write(location, name, pa.Table.from_pylist(photo_rows, schema.PHOTOS))
 
 
 def features_of(path: str) -> NDArray[np.float32]:
     """Return the features that a photo has in every output."""
-    draw = np.random.default_rng(int(_digest(path), 16))
-    row = (
-        draw.normal(size=len(DIRECTIONS)) @ DIRECTIONS[:, :FEATURES] + draw.normal(size=FEATURES) * 0.1 + 3.0
-    )
-    return row.astype(np.float32)
+    rng = np.random.default_rng(int(_digest(path), 16))
+    signal = rng.normal(size=len(DIRECTIONS)) @ DIRECTIONS[:, :FEATURES]
+    features: NDArray[np.float32] = (signal + rng.normal(size=FEATURES) * 0.1 + 3.0).astype(np.float32)
+    return features
 
 
 def moments_of(location: str) -> Moments:
@@ -177,13 +178,14 @@ def moments_of(location: str) -> Moments:
 
 
 def rows_of(location: str, outcome: str) -> list[dict[str, Any]]:
-    """Return the table's rows of an outcome, by their paths."""
-    found = [files.read(files.location(location, file.path)) for file in snapshot(location).files_of(outcome)]
-    return sorted(chain.from_iterable(table.to_pylist() for table in found), key=lambda row: row["path"])
+    """Return the table's rows of an outcome, in order of their paths."""
+    data_files = snapshot(location).files_of(outcome)
+    parts = [files.read(files.location(location, file.path)).to_pylist() for file in data_files]
+    return sorted(chain.from_iterable(parts), key=lambda row: row["path"])
 
 
 def matrix_of(location: str) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Return the rows of ``pca``, and the lines of ``pca_csv`` without headings, by their paths."""
+    """Return the rows of ``pca``, and the lines of ``pca_csv`` without headers, in order of their paths."""
     parts = [files.read(file).to_pylist() for file, _ in store.list_files(f"{location}/{layout.PCA}")]
     csv = [store.read_bytes(file) for file, _ in store.list_files(f"{location}/{layout.PCA_CSV}")]
     lines = chain.from_iterable(data.splitlines()[1:] for data in csv)
@@ -191,24 +193,24 @@ def matrix_of(location: str) -> tuple[list[dict[str, Any]], list[bytes]]:
 
 
 def _digest(path: str) -> str:
-    """Return a digest of the path's end, which is the same wherever the photos lie."""
+    """Return a digest of a path's last three parts, which is the same in every folder of photos."""
     return hashlib.sha256("/".join(path.rsplit("/", 3)[1:]).encode()).hexdigest()
 
 
 @contextmanager
 def _hidden(paths: Collection[str]) -> Iterator[None]:
-    there = [Path(path) for path in paths if Path(path).exists()]
-    for path in there:
-        path.rename(f"{path}.hidden")
-    try:
-        yield
-    finally:
-        for path in there:
-            Path(f"{path}.hidden").rename(path)
+    existing = [Path(path) for path in paths if Path(path).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        hidden = [shutil.move(path, Path(folder) / str(number)) for number, path in enumerate(existing)]
+        try:
+            yield
+        finally:
+            for path, place in zip(existing, hidden, strict=True):
+                shutil.move(place, path)
 
 
 def _session() -> Any:
-    """Return what stands in for Spark: it does in this process, and at once, what workers are given."""
+    """Return a stand-in for a Spark session, which does the workers' part in this process, at once."""
     context = SimpleNamespace(
         master="local",
         defaultParallelism=2,

@@ -1,11 +1,11 @@
-"""What a push needs: a checkout, an image of it, a docker that takes notes, and on loopback ECR.
+"""A checkout and an image of it to push, a docker that records its arguments, and ECR on loopback.
 
-ECR's API is moto's, in this process; behind it Debian's docker-registry keeps the images, and asks for the
-password that the API hands out. Nobody tells moto of a push: before it answers which images there are, it
-looks into the registry.
+moto serves ECR's API in this process. Debian's docker-registry stores the images, and requires the password
+that the API hands out. moto does not see a push, so it looks into the registry before it lists images.
 """
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -44,19 +44,19 @@ START_SECONDS: Final = 30
 LISTENING: Final = "listening on "
 # Whatever proxy the machine has is not for loopback.
 DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-# What engines push: the older ones the first, the newer ones one of the others.
+# The manifests that engines push: older engines the first type, newer ones the others.
 MANIFESTS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
 )
-# Writes down what docker is told, and keeps the folder of its settings as a push leaves it.
-RECORDER: Final = """\
+# Records docker's arguments, and keeps the folder of its settings as a push leaves it.
+RECORDER_SCRIPT: Final = """\
 #!/bin/sh
-printf '%s\\n' "$*" >> '{notes}/told'
+printf '%s\\n' "$*" >> '{folder}/commands'
 '{docker}' "$@"
 code=$?
-[ "$1" != push ] || cp -R "$DOCKER_CONFIG" '{notes}/config'
+[ "$1" != push ] || cp -R "$DOCKER_CONFIG" '{folder}/config'
 exit $code
 """
 
@@ -70,13 +70,13 @@ class Registry:
         self._authorization = ""
 
     def require(self, user: str, password: str) -> None:
-        """Ask for a password, and for no other."""
-        salt = crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)  # as few as there can be
+        """Accept one user and password, and no others."""
+        salt = crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)  # the minimum
         self._htpasswd.write_text(f"{user}:{crypt.crypt(password, salt)}\n")
         self._authorization = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
     def tags(self, repository: str) -> list[str]:
-        """Return a repository's tags, in order; none if nothing was ever pushed there."""
+        """Return a repository's tags in order; none if nothing was pushed there."""
         try:
             body, _ = self._get(f"{repository}/tags/list")
         except HTTPError as error:
@@ -86,7 +86,7 @@ class Registry:
         return sorted(json.loads(body)["tags"] or [])
 
     def manifest(self, repository: str, tag: str) -> tuple[str, str]:
-        """Return the manifest of a tag, and what the registry says is its digest."""
+        """Return the manifest of a tag, and its digest as the registry states it."""
         body, headers = self._get(f"{repository}/manifests/{tag}")
         return body.decode(), headers["Docker-Content-Digest"]
 
@@ -99,7 +99,7 @@ class Registry:
 
 @contextmanager
 def running_registry(folder: Path) -> Iterator[Registry]:
-    """Run docker-registry on a port of its own choice, which it names in its log; nobody may use it yet."""
+    """Run docker-registry on a free port, which its log names; it accepts no password yet."""
     if shutil.which(PROGRAM) is None:
         missing = f"{PROGRAM} was not found (Debian has it in a package of that name)"
         if os.environ.get("CI"):
@@ -136,17 +136,17 @@ def _announced_address(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 @contextmanager
 def running_ecr(registry: Registry, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run moto's ECR in front of a registry, which asks for its password, and point AWS clients at it."""
+    """Run moto's ECR in front of a registry that requires its password, and point AWS clients at it."""
     address = property(lambda self: f"{registry.address}/{self.name}", lambda self, value: None)  # noqa: ARG005
     patch.setattr(Repository, "uri", address, raising=False)
     describe = ECRBackend.describe_images
 
-    def look_and_describe(backend: ECRBackend, name: str, *rest: Any) -> Iterable[Image]:
-        _take_over(backend, registry)
+    def add_and_describe(backend: ECRBackend, name: str, *rest: Any) -> Iterable[Image]:
+        _add_pushed_images(backend, registry)
         return describe(backend, name, *rest)
 
-    patch.setattr(ECRBackend, "describe_images", look_and_describe)
-    moto_api_backend.reset()  # it is this process's, and so is what other tests made in it
+    patch.setattr(ECRBackend, "describe_images", add_and_describe)
+    moto_api_backend.reset()  # other tests of this process use the same backend
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
@@ -158,8 +158,8 @@ def running_ecr(registry: Registry, patch: pytest.MonkeyPatch) -> Iterator[None]
         server.stop()
 
 
-def _take_over(backend: ECRBackend, registry: Registry) -> None:
-    """Tell ECR what was pushed since."""
+def _add_pushed_images(backend: ECRBackend, registry: Registry) -> None:
+    """Add the newly pushed images to moto's ECR."""
     for name, repository in backend.repositories.items():
         known = {tag for image in repository.images for tag in image.image_tags}
         for tag in set(registry.tags(name)) - known:
@@ -168,14 +168,25 @@ def _take_over(backend: ECRBackend, registry: Registry) -> None:
 
 
 def credentials() -> tuple[str, str]:
-    """Return the user and the password that ECR hands out."""
+    """Return ECR's user and password."""
     data = boto3.client("ecr", REGION).get_authorization_token()["authorizationData"][0]
     user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
     return user, password
 
 
+def _tar(files: Mapping[str, bytes]) -> bytes:
+    """Return an archive of files, by name."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
 class Checkout:
-    """A clean checkout with a revision of its own, and the images of it."""
+    """A clean checkout with a new revision, and images of it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -192,59 +203,64 @@ class Checkout:
         self.tag = self.revision[:12]
         self.image = f"{self.name}:{self.tag}"
 
-    def build(self, revision: str | None = None, base: str = BASE) -> str:
-        """Make an image of a few bytes with the labels that the Dockerfile gives, and return its id."""
-        sink = io.BytesIO()
-        with tarfile.open(fileobj=sink, mode="w") as tar:
-            tar.addfile(tarfile.TarInfo(uuid.uuid4().hex))
+    def build(self, revision: str | None = None, base: str = BASE, architecture: str = "amd64") -> None:
+        """Make a small image with the Dockerfile's labels."""
+        layer = _tar({uuid.uuid4().hex: b""})
         labels = {"title": self.name, "revision": revision or self.revision, "base.name": base}
-        changes = [f"--change=LABEL {LABEL}.{name}={text}" for name, text in labels.items()]
-        return docker("import", *changes, "-", self.image, data=sink.getvalue())
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Labels": {f"{LABEL}.{name}": text for name, text in labels.items()}},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+        }
+        manifest = [{"Config": "config.json", "RepoTags": [self.image], "Layers": ["layer.tar"]}]
+        files = {"config.json": json.dumps(config).encode(), "layer.tar": layer}
+        docker("load", data=_tar(files | {"manifest.json": json.dumps(manifest).encode()}))
 
     def images(self) -> list[str]:
-        """Return the ids of the images that were made here."""
+        """Return the ids of this checkout's images."""
         words = ("--quiet", "--no-trunc", "--filter", f"label={LABEL}.title={self.name}")
         return sorted(set(docker("images", *words).split()))
 
     def names(self) -> list[str]:
-        """Return the names, by tag and by digest, that the engine has for the image of this revision."""
-        found = json.loads(docker("image", "inspect", self.image))[0]
-        return [*found["RepoTags"], *found["RepoDigests"]]
+        """Return the engine's names, by tag and by digest, of the image of this revision."""
+        facts = json.loads(docker("image", "inspect", self.image))[0]
+        return [*facts["RepoTags"], *facts["RepoDigests"]]
 
     def push(self, *options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run scripts.image.push as push-image.sh does, with more of an environment than the test's."""
+        """Run scripts.image.push as push-image.sh does, with additional environment variables."""
         script = "scripts.image.push"
         command = [sys.executable, "-B", "-m", script, "--name", self.name, *options]
         env = os.environ | environment
         return subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=self.root)
 
     def _git(self, *words: str) -> str:
-        done = subprocess.run(["git", "-C", self.root, *words], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        result = subprocess.run(["git", "-C", self.root, *words], capture_output=True, text=True, check=True)
+        return result.stdout.strip()
 
 
 class Recorder:
-    """A docker, first on the PATH, that writes down in its folder what it is told."""
+    """A docker, first on the PATH, that records its arguments in a folder."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         folder.mkdir()
         program = folder / "docker"
-        program.write_text(RECORDER.format(notes=folder, docker=shutil.which("docker")))
+        program.write_text(RECORDER_SCRIPT.format(folder=folder, docker=shutil.which("docker")))
         program.chmod(0o755)
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
-    def told(self) -> list[str]:
-        """Return the first words of what docker was told since the last time."""
-        lines = (self.folder / "told").read_text().splitlines()
-        (self.folder / "told").unlink()
+    def commands(self) -> list[str]:
+        """Return docker's subcommands since the last call."""
+        lines = (self.folder / "commands").read_text().splitlines()
+        (self.folder / "commands").unlink()
         return [line.split()[0] for line in lines]
 
 
-def refused(done: "subprocess.CompletedProcess[str]", code: int, said: str) -> None:
-    """Check that a run ended with one sentence of ours; before it only docker may say why it did not push."""
-    assert done.returncode == code, done.stderr
-    *before, last = done.stderr.splitlines()
-    assert last.startswith("error: ") and said in last, done.stderr
-    assert not before or any(line.startswith("The push refers to") for line in before), done.stderr
-    assert "@sha256:" not in done.stdout and "Traceback" not in done.stderr
+def assert_refused(result: "subprocess.CompletedProcess[str]", code: int, sentence: str) -> None:
+    """Check that a push ended with one error sentence, after docker's own output at most."""
+    assert result.returncode == code, result.stderr
+    *before, last = result.stderr.splitlines()
+    assert last.startswith("error: ") and sentence in last, result.stderr
+    assert not before or any(line.startswith("The push refers to") for line in before), result.stderr
+    assert "@sha256:" not in result.stdout and "Traceback" not in result.stderr

@@ -1,4 +1,4 @@
-"""Runs of the job on photos in S3, in this process: its workers are told where S3 is, too."""
+"""Runs of the job on photos in S3, in this process; its workers get the same variables for S3."""
 
 import os
 import random
@@ -19,12 +19,12 @@ from tests.support import tables
 from tests.support.spark_session import Run
 
 BUCKET: Final = "fruits"
-PHOTOS: Final = "photos é"  # a prefix, and one that has to be percent-encoded
-PASSED_ON: Final = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+PHOTOS: Final = "photos é"  # a prefix that needs percent-encoding
+WORKER_VARIABLES: Final = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 
 
 class Objects(Protocol):
-    """A server whose objects a test puts and looks at itself."""
+    """A server whose objects a test puts and reads."""
 
     def put(self, bucket: str, key: str, data: bytes) -> None: ...
 
@@ -32,7 +32,7 @@ class Objects(Protocol):
 
 
 class S3Job:
-    """The job on a bucket, whose photos a test puts, changes and deletes."""
+    """The job on the photos of a bucket, which a test puts, changes and deletes."""
 
     server: Objects
 
@@ -43,18 +43,18 @@ class S3Job:
         self.sample = sample
 
     def put(self, number: int) -> list[str]:
-        """Put so many more photos, and return their keys."""
+        """Put `number` more photos, and return their keys."""
         photos, self._waiting = self._waiting[:number], self._waiting[number:]
         for photo in photos:
             self.server.put(self.bucket, self.key(photo), photo.read_bytes())
         return [self.key(photo) for photo in photos]
 
     def key(self, photo: Path) -> str:
-        """Return where a photo of the sample is put."""
+        """Return the key of a photo of the sample."""
         return f"{PHOTOS}/{photo.relative_to(self.sample)}"
 
     def arguments(self, *options: object, output: str = "out") -> list[str]:
-        """Return the job's options."""
+        """Return the job's arguments."""
         return [
             "--input",
             f"s3://{self.bucket}/{PHOTOS}",
@@ -68,7 +68,7 @@ class S3Job:
         return self._run(*self.arguments(*options, output=output))
 
     def copy(self, folder: Path, output: str = "out") -> Path:
-        """Copy what is in an output now into a folder, and return where it is there."""
+        """Copy an output into a folder, and return the copy's path."""
         for key, data in self.server.contents(self.bucket).items():
             if key.startswith(f"{output}/"):
                 (folder / key).parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class S3Job:
         return folder / output
 
     def table(self, name: str, output: str = "out") -> pd.DataFrame:
-        """Return a table, in which each photo is once, by the photos' keys."""
+        """Return a table by the photos' keys; each photo has one row."""
         with tempfile.TemporaryDirectory() as folder:
             frame = tables.table(self.copy(Path(folder), output), name)
         frame.index = frame.index.str.removeprefix(f"s3://{self.bucket}/")
@@ -84,49 +84,43 @@ class S3Job:
 
 
 class Job(S3Job):
-    """The job on ``s3://fruits`` of the small server, which notes what it is asked."""
+    """The job on ``s3://fruits`` of the small server, which records requests."""
 
     server: Server
 
     def run(self, *options: object, output: str = "out") -> dict[str, Any]:
-        """Run the job, forgetting first what the server was asked before."""
+        """Clear the server's record of requests, then run the job."""
         self.server.requests.clear()
         return super().run(*options, output=output)
 
     def photos_read(self) -> list[str]:
-        """Return the photos that were read since, each as often as it was."""
+        """Return the photos that the last run read, each as often as it was read."""
         return sorted(
-            one.key
-            for one in list(self.server.requests)
-            if one.method == "GET" and one.key.startswith(PHOTOS)
+            request.key
+            for request in list(self.server.requests)
+            if request.method == "GET" and request.key.startswith(PHOTOS)
         )
 
 
 @contextmanager
 def workers_told(spark: SparkSession) -> Iterator[None]:
-    """Tell Spark's workers where S3 is, as this process's environment does now."""
-    # Workers are started anew for another environment.
-    of_workers = spark.sparkContext.environment
-    before = dict(of_workers)
-    of_workers.update({name: os.environ[name] for name in PASSED_ON})
+    """Give Spark's workers this process's variables for S3."""
+    # Spark starts new workers if their environment changes.
+    environment = spark.sparkContext.environment
+    original = dict(environment)
+    environment.update({name: os.environ[name] for name in WORKER_VARIABLES})
     try:
         yield
     finally:
-        of_workers.clear()
-        of_workers.update(before)
+        environment.clear()
+        environment.update(original)
 
 
 @contextmanager
 def job_on_s3(
     environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path, faults: Faults | None = None
 ) -> Iterator[Job]:
-    """Run the small server, with an empty bucket.
-
-    Parameters
-    ----------
-    environment : MonkeyPatch
-        The fixture ``aws_environment``.
-    """
+    """Run the small server with an empty bucket; `environment` is the fixture ``aws_environment``."""
     with running(buckets=(BUCKET,), faults=faults) as server:
         environment.setenv("AWS_ENDPOINT_URL", server.url)
         with workers_told(spark):

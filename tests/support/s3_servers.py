@@ -1,4 +1,4 @@
-"""Two servers that speak S3: moto's, which keeps what it is given, and one that answers what a test says."""
+"""Two S3 servers: moto's, which stores objects, and one with the answers that a test sets."""
 
 import re
 import subprocess
@@ -17,7 +17,8 @@ from job.storage import aws
 
 REGION: Final = "eu-west-1"
 START_SECONDS: Final = 60
-REQUEST: Final = re.compile(r'"(?:\x1b\[[0-9;]*m)*([A-Z]+ \S+) HTTP/')  # refused ones are logged in colour
+REQUEST: Final = re.compile(r'"(?:\x1b\[[0-9;]*m)*([A-Z]+ \S+) HTTP/')  # moto logs refused ones in colour
+RUNNING: Final = re.compile(r"Running on (http://\S+)\n")
 
 
 class Moto(NamedTuple):
@@ -33,50 +34,50 @@ class Moto(NamedTuple):
 
 @contextmanager
 def running_moto(log: Path) -> Iterator[Moto]:
-    """Run moto_server on a port of its own choice, which it names in its log."""
+    """Run moto_server on a port of its own choice."""
     command = [sys.executable, "-m", "moto.server", "-p", "0"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     try:
-        yield Moto(_announced_url(process, log), log)
+        yield Moto(announced_address(process, log, RUNNING), log)
     finally:
         process.terminate()
         process.wait()
 
 
-def _announced_url(process: "subprocess.Popen[bytes]", log: Path) -> str:
+def announced_address(process: "subprocess.Popen[bytes]", log: Path, pattern: re.Pattern[str]) -> str:
+    """Wait until a server's log holds its address, the group of `pattern`, and return it."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         text = log.read_text(encoding="utf-8")
-        if "Running on http://" in text and text.endswith("\n"):
-            return text.split("Running on ")[1].split()[0]
-        assert process.poll() is None, f"moto_server ended: {text}"
-        time.sleep(0.05)
-    raise AssertionError(f"moto_server has not started in {START_SECONDS} s")
+        if match := pattern.search(text):
+            return match[1]
+        assert process.poll() is None, f"the server ended: {text}"
+        time.sleep(0.02)
+    raise AssertionError(f"the server has not started in {START_SECONDS} s: {text}")
 
 
 def make_bucket(region: str = REGION) -> str:
     """Make a new bucket in a region, on the server the environment names, and return its name."""
     name = f"photos-{uuid.uuid4().hex[:12]}"
-    # S3 knows no location constraint "us-east-1": it is where a bucket is without one.
-    where: Any = (
-        {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    )
-    aws.session().client("s3", region_name=region).create_bucket(Bucket=name, **where)
+    # A bucket without a location constraint is in us-east-1, and S3 refuses that name as a constraint.
+    configuration = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    options: Any = {} if region == "us-east-1" else configuration
+    aws.session().client("s3", region_name=region).create_bucket(Bucket=name, **options)
     return name
 
 
 class Answer(NamedTuple):
-    """What a scripted server answers."""
+    """An answer of a scripted server."""
 
     status: int = 200
     body: bytes = b""
 
 
 class ScriptedS3(ThreadingHTTPServer):
-    """Answers with the first of its `rules` that has an answer to a method and a target, else with nothing.
+    """A server that answers with the first answer of its `rules` to a method and a target, else with nothing.
 
-    Every bucket is in `region`; `asked` keeps ``(method, target, authorization)`` of each request.
+    Every bucket is in `region`; `asked` holds ``(method, target, authorization)`` of each request.
     """
 
     def __init__(self) -> None:
@@ -87,8 +88,8 @@ class ScriptedS3(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, str]] = []
 
     def targets(self, method: str) -> list[str]:
-        """Return the targets that were asked for with a method."""
-        return [target for asked, target, _ in self.asked if asked == method]
+        """Return the targets of the requests of a method."""
+        return [target for request_method, target, _ in self.asked if request_method == method]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -98,8 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.server.asked.append((self.command, self.path, self.headers.get("Authorization", "")))
-        given = (rule(self.command, self.path) for rule in self.server.rules)
-        answer = next((one for one in given if one is not None), Answer())
+        answers = (rule(self.command, self.path) for rule in self.server.rules)
+        answer = next((answer for answer in answers if answer is not None), Answer())
         self.send_response(answer.status)
         self.send_header("x-amz-bucket-region", self.server.region)
         self.send_header("Last-Modified", "Sat, 21 Nov 2026 21:00:00 GMT")
@@ -112,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = _answer  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the tests look at what was asked."""
+        """Print nothing."""
 
 
 @contextmanager
@@ -130,12 +131,12 @@ def running_scripted_s3() -> Iterator[ScriptedS3]:
 
 
 def error_body(code: str, more: str = "") -> bytes:
-    """Return an error as S3 words it."""
+    """Return an error in S3's form."""
     return f"<Error><Code>{code}</Code><Message>no</Message>{more}</Error>".encode()
 
 
 def listing_body(keys: dict[str, int]) -> bytes:
-    """Return a listing as S3 words it: keys, which are percent-encoded by the caller, and sizes."""
+    """Return a listing in S3's form, of percent-encoded keys and their sizes."""
     contents = "".join(
         f"<Contents><Key>{escape(key)}</Key><LastModified>2026-11-21T21:00:00.000Z</LastModified>"
         f'<ETag>"0123"</ETag><Size>{size}</Size></Contents>'

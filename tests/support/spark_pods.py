@@ -21,7 +21,7 @@ def settings(size: str) -> dict[str, str]:
     request = manifests.load("emr/job-run.yaml")
     chosen = SIZES[size]
     values: dict[str, Any] = {
-        **dict.fromkeys(manifests.PLACE.findall(manifests.dump(request)), "1"),
+        **dict.fromkeys(manifests.PLACEHOLDER.findall(manifests.dump(request)), "1"),
         "DriverCores": chosen.driver_cores,
         "DriverHeap": chosen.driver_heap,
         "DriverOverhead": chosen.driver_overhead,

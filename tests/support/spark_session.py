@@ -1,4 +1,4 @@
-"""The suite's one Spark session, and the marker of the tests that use it."""
+"""The suite's one Spark session, the fixtures that run the job on it, and the order of the tests."""
 
 import os
 import random
@@ -19,46 +19,46 @@ from job.spark import session
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = ROOT / "build" / "test-cache"
-# What comes late, latest first: in CI, MinIO is being built while the first tests run.
-LATE: Final = ("docker", "spark", "minio")
+# The markers of tests that run late, the latest first: in CI, MinIO is built while the first tests run.
+LATE_MARKERS: Final = ("docker", "spark", "minio")
 
 Run = Callable[..., dict[str, Any]]
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C count: a shell that starts the suite in the background has it ignored, by children too."""
+    """Let Ctrl-C interrupt the suite and its children, which ignore it if a shell runs them in background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Spark, the emulator or MinIO; what is fast comes first, what needs an image last."""
+    """Mark the tests that need Spark, the emulator or MinIO, and let fast tests run first."""
     for item in items:
         for name in {"spark", "cloud", "minio"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(name)
-    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in LATE])
+    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in LATE_MARKERS])
 
 
 @pytest.fixture(scope="session")
 def cache() -> Path:
-    """Return the folder of weights and converted network that tests share; git ignores it."""
+    """Return the tests' folder of weights and converted network; git ignores it."""
     CACHE.mkdir(parents=True, exist_ok=True)
     return CACHE
 
 
 @pytest.fixture(scope="session")
 def spark(cache: Path) -> Iterator[SparkSession]:
-    """Return a session on two cores, set up as the job sets up its own."""
+    """Return a session on two cores with the job's own settings."""
     os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] pyspark-shell"
-    # Without a cache: writing the class archive when the session ends would cost more than it saves here.
-    running = session.start(os.environ, cache / "none")
-    yield running
-    session.stop(running)
+    # Without a cache: here, to write the class archive at the end would take longer than it saves.
+    spark_session = session.start(os.environ, cache / "none")
+    yield spark_session
+    session.stop(spark_session)
 
 
 @pytest.fixture(scope="session")
 def run(spark: SparkSession, cache: Path) -> Run:
-    """Return a function that runs the pipeline with job options and gives the run's record."""
+    """Return a function that runs the pipeline with the job's options and returns its record."""
 
     def run_job(*options: object) -> dict[str, Any]:
         settings = parse_settings([f"--cache={cache}", *map(str, options)], {})
@@ -70,7 +70,7 @@ def run(spark: SparkSession, cache: Path) -> Run:
 
 @pytest.fixture(scope="session")
 def whole(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the output of one run, named ``whole``, on the whole sample; nobody changes it."""
+    """Return the output of one run, ``whole``, on the whole sample; tests only read it."""
     folder = tmp_path_factory.mktemp("sample run é %20 #1")
     run("--input", sample, "--output", folder, "--run-id", "whole")
     return folder
@@ -78,23 +78,23 @@ def whole(run: Run, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def more_photos(sample: Path, tmp_path: Path) -> Callable[..., list[Path]]:
-    """Return a function that puts so many more photos into a folder, in a fixed random order."""
+    """Return a function that copies more photos into ``photos``, in a fixed random order."""
     waiting = sorted(sample.rglob("*.jpg"))
     random.Random(5).shuffle(waiting)
 
     def put(number: int) -> list[Path]:
-        put_now = []
+        copies = []
         for photo in waiting[:number]:
             target = tmp_path / "photos" / photo.relative_to(sample)
             target.parent.mkdir(parents=True, exist_ok=True)
-            put_now.append(Path(shutil.copy(photo, target)))
+            copies.append(Path(shutil.copy(photo, target)))
         del waiting[:number]
-        return put_now
+        return copies
 
     return put
 
 
 @pytest.fixture
 def daily(run: Run, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Return a function that runs the job on that folder."""
+    """Return a function that runs the job on the photos of :func:`more_photos`."""
     return lambda *options: run("--input", tmp_path / "photos", "--output", tmp_path / "out", *options)

@@ -1,4 +1,4 @@
-"""How MinIO comes about for the tests: it is built once, from the known module, and keeps its secrets."""
+"""MinIO in the tests: it is built once, from the checked module, and its secrets stay in memory."""
 
 import subprocess
 import sys
@@ -13,10 +13,10 @@ from tests.support.minio import Minio, running
 
 
 class Go:
-    """A stand-in for Go, which builds nothing and notes its calls."""
+    """A stand-in for Go, which builds nothing and records its calls."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.kept = folder, folder / "cache" / "fruits-minio"
+        self.folder, self.cache = folder, folder / "cache" / "fruits-minio"
         (folder / "go").write_text(FAKE_GO)
         (folder / "go").chmod(0o755)
 
@@ -36,7 +36,7 @@ class Go:
         )  # fmt: skip
 
     def builds(self) -> int:
-        """Return how often it was told to build."""
+        """Return the number of builds."""
         return (self.folder / "calls").read_text().split().count("install")
 
 
@@ -64,43 +64,44 @@ def test_no_secret_of_a_server_is_on_disk_or_in_a_command(minio: Minio, tmp_path
         )
         (process,) = processes_in(tmp_path)
         files = (*tmp_path.rglob("*"), process / "cmdline")
-        written = [file.read_bytes() for file in files if file.is_file()]
+        contents = [file.read_bytes() for file in files if file.is_file()]
         for secret in (server.user, server.password):
-            assert not any(secret.encode() in text for text in written)
+            assert not any(secret.encode() in content for content in contents)
             assert secret not in repr(server)
     assert processes_in(tmp_path) == [], "it has ended"
     assert not (tmp_path / "data").exists()
 
 
 def processes_in(folder: Path) -> list[Path]:
-    """Return where in /proc the processes are that have a folder in their command."""
-    found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False).stdout
-    return [Path("/proc", pid) for pid in found.split()]
+    """Return the folders in /proc of the processes with this folder in their command."""
+    pids = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False).stdout
+    return [Path("/proc", pid) for pid in pids.split()]
 
 
 def test_two_processes_at_once_build_the_program_once_and_another_go_builds_it_anew(go: Go) -> None:
-    both = [go.build(), go.build()]
-    assert {process.communicate()[0] for process in both} == {
-        f"{go.kept}/minio-{minio_build.VERSION}-go1.99_fake\n"
+    processes = [go.build(), go.build()]
+    assert {process.communicate()[0] for process in processes} == {
+        f"{go.cache}/minio-{minio_build.VERSION}-go1.99_fake\n"
     }
-    assert ([process.returncode for process in both], go.builds()) == ([0, 0], 1)
-    assert len(list(go.kept.iterdir())) == 2, "the program and a lock"
+    assert ([process.returncode for process in processes], go.builds()) == ([0, 0], 1)
+    assert len(list(go.cache.iterdir())) == 2, "the program and a lock"
     assert (go.build().wait(), go.build(FAKE_VERSION="go2").wait(), go.builds()) == (0, 0, 2)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says", "builds"),
+    ("changes", "message", "builds"),
     [
         ({"FAKE_INSTALL": "echo no space >&2; touch $GOBIN/minio; exit 1"}, "no space", 1),
         ({"FAKE_SUM": "h1:another"}, f"{minio_build.VERSION} is not what it was", 0),
     ],
 )
-def test_a_build_that_fails_or_is_of_an_unknown_module_says_so_and_leaves_nothing(
-    go: Go, changes: dict[str, str], says: str, builds: int
+def test_a_failed_build_or_an_unknown_module_leaves_a_message_and_no_file(
+    go: Go, changes: dict[str, str], message: str, builds: int
 ) -> None:
-    assert says in (failing := go.build(**changes)).communicate()[1]
-    assert (failing.returncode, go.builds()) == (1, builds)
-    assert [path.name for path in go.kept.iterdir()] == ["lock"]
+    process = go.build(**changes)
+    assert message in process.communicate()[1]
+    assert (process.returncode, go.builds()) == (1, builds)
+    assert [path.name for path in go.cache.iterdir()] == ["lock"]
 
 
 def test_without_go_there_is_no_program_and_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Permissions that count: root, who may do everything, is nobody for a while."""
+"""Lets tests that run as root meet permissions."""
 
 import os
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ NOBODY: Final = 65_534
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Run without root's privileges, in every thread of this process; without effect for anyone else."""
-    own = os.geteuid()
-    if own == 0:
+    """Run all threads of this process without root's privileges; other users are not affected."""
+    user = os.geteuid()
+    if user == 0:
         os.seteuid(NOBODY)
     try:
         yield
     finally:
-        if own == 0:
+        if user == 0:
             os.seteuid(0)

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from job.cli.arguments import EU_REGIONS
 from job.cli.settings import Settings, new_run_id, parse_settings
 from job.errors import UsageError
+from job.storage.residency import EU_REGIONS
 
 ROOT: Final = Path(__file__).parents[3]
 BOTH: Final = ["--input", "/photos", "--output", "/out"]
@@ -43,6 +43,7 @@ OPTIONS: Final[dict[str, tuple[str, str, Any, str, str]]] = {
 }
 SWITCHES: Final = {
     "--standardize": "standardize",
+    "--all-files": "all_files",
     "--prune": "prune",
     "--retry-rejected": "retry_rejected",
     "--overwrite": "overwrite",
@@ -239,9 +240,10 @@ def test_settings_load_nothing_of_the_job_but_what_reads_arguments() -> None:
     assert run.stdout.split() == [
         "job",
         "job.cli",
-        "job.cli.arguments",
+        "job.cli.parser",
         "job.cli.settings",
         "job.errors",
         "job.storage",
         "job.storage.locations",
+        "job.storage.residency",
     ]

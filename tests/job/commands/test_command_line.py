@@ -86,7 +86,7 @@ def test_compact_keeps_replaced_files_as_long_as_it_is_told(output: Output) -> N
 def test_while_another_command_writes_a_second_is_refused_and_show_is_not(
     name: str, output: Output, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with writer.exclusive_writer(output.location, "night", "run", lambda _: []) as other:
+    with writer.exclusive_writer(output.location, "night", "run", first_actions=lambda _: []) as other:
         monkeypatch.setattr(time, "sleep", lambda _: other.commit())  # it lives
         before = tree(f"{output.location}/{layout.PHOTOS}/outcome=featurized")
         assert main.main([name, "--output", output.location, *MORE[name]]) == 1

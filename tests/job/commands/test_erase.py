@@ -17,11 +17,10 @@ import pytest
 
 from job.cli.log import Log
 from job.commands import erase
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.model import incremental_moments, saved_model
 from job.storage import s3, store
-from job.table import layout, schema, sweep
-from job.table import missing as missing_photos
+from job.table import layout, path_lists, schema, sweep
 from tests.support import outputs, tables
 from tests.support.outputs import Output, make, matrix_of, moments_of, photos, rows_of
 from tests.support.tables import tree
@@ -61,7 +60,7 @@ def traces_of(made: Output, paths: list[str]) -> list[tuple[str, str]]:
 
 def missing(made: Output) -> list[str]:
     """Return the photos that the last run did not find."""
-    paths: list[str] = missing_photos.read(made.location)["path"].to_pylist()
+    paths: list[str] = path_lists.read(made.location, layout.MISSING)["path"].to_pylist()
     return paths
 
 
@@ -133,7 +132,12 @@ def test_the_photos_go_and_nothing_of_their_neighbours_changes(output: Output) -
     before = {name: rows_of(output.location, name) for name in (layout.FEATURIZED, layout.REJECTED)}
     _, lines = matrix_of(output.location)
     done = do(output, paths=gone)
-    assert done["rows"] == {"featurized": 3, "rejected": 1, "of those not listed any more": 1}
+    assert done["rows"] == {
+        "featurized": 3,
+        "rejected": 1,
+        "of those not listed any more": 1,
+        "skipped files": 0,
+    }
     for name, rows in before.items():
         assert rows_of(output.location, name) == [row for row in rows if row["path"] not in gone]
     left = [line for line in lines if not any(path.encode() in line for path in gone)]
@@ -211,7 +215,7 @@ def test_the_record_says_who_when_and_how_many_and_never_what(output: Output) ->
         "erasure_id": "erasure-1",
         "requested_by": "request 17",
         "selected_by": ["path"],
-        "rows": {"featurized": 2, "rejected": 0, "of those not listed any more": 1},
+        "rows": {"featurized": 2, "rejected": 0, "of those not listed any more": 1, "skipped files": 0},
         "files_replaced": 2,
         "moments": "brought up to date, exactly",
         "rows_projected_again": 12,

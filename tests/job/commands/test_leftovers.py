@@ -7,10 +7,10 @@ from typing import Any
 import boto3
 import pytest
 
-from job.cli.arguments import EU_REGIONS
 from job.commands import leftovers
 from job.commands.leftovers import SourceCounts
-from job.commands.search import Selection
+from job.commands.selection import Selection
+from job.storage.residency import EU_REGIONS
 from tests.support import tables
 from tests.support.outputs import Output
 from tests.support.s3_servers import Answer, ScriptedS3, error_body, make_bucket

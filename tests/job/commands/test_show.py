@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job.commands import compact, search, show
-from job.commands.search import Selection
+from job.commands import compact, selection, show
+from job.commands.selection import Selection
 from job.storage import store
-from job.table import layout, missing, schema, sweep, writer
+from job.table import layout, path_lists, schema, sweep, writer
 from tests.job.commands.test_erase import LOG
 from tests.support import outputs, tables
 from tests.support.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Output, rows_of
@@ -66,9 +66,11 @@ def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Outp
     (photo,) = of(output, paths=output.missing)
     assert photo["is_missing"]
     assert photo["outcome"] == "featurized", "its row stays"
-    with writer.exclusive_writer(output.location, "killed", "run", lambda _: []) as pruning:
-        listed = pa.Table.from_pylist([{"path": "/pruned.jpg", "outcome": "featurized"}], schema.MISSING)
-        missing.write(pruning, listed.to_batches())
+    with writer.exclusive_writer(output.location, "killed", "run", first_actions=lambda _: []) as pruning:
+        listed = pa.Table.from_pylist(
+            [{"path": "/pruned.jpg", "outcome": "featurized"}], schema.LISTS[layout.MISSING]
+        )
+        path_lists.write(pruning, layout.MISSING, listed.to_batches())
     pruned = {"path": "/pruned.jpg", "is_missing": True}
     assert of(output, paths=["/pruned.jpg"]) == [pruned]
     (good, last) = of(output, paths=["/pruned.jpg", output.good[0]])
@@ -103,7 +105,7 @@ def test_a_photo_is_shown_whole_whenever_its_file_is_merged_while_it_is_looked_f
             compact.run(output.location, LOG)
         return open_input(place)
 
-    monkeypatch.setattr(search, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(selection, "FILES_AT_ONCE", 1)
     monkeypatch.setattr(store, "open_input", open_late)
     (photo,) = of(output, paths=output.changed)
     assert photo == {**before, **{name: photo.get(name) for name in MOVED}}

@@ -8,7 +8,7 @@ import pytest
 
 from job.inventory import comparison, database
 from job.inventory.comparison import Comparison
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 from job.table.commits import Snapshot
 from tests.support.listings import BAD, NETWORK, NOON, ODD, ONE, TWO, Row, known, listed, temporary
 
@@ -101,7 +101,7 @@ def test_what_is_not_listed_is_missing_and_outdated_if_its_features_are_of_anoth
     old = [Row(name, backbone="network-0") for name in ("/old", "/bad")]
     table = known(tmp_path, {ONE: [Row("/a"), Row("/c"), old[0]], BAD: [Row("/b"), old[1]]})
     with Comparison([listed("/c"), listed("/d")], str(tmp_path), table, NETWORK) as against:
-        assert (against.missing, against.outdated) == (4, 1)
+        assert (against.missing, against.missing_outdated) == (4, 1)
     assert compared(tmp_path, table, []).missing[:2] == [("/a", ONE), ("/c", ONE)]
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,7 @@ from job.inventory.labels import label_and_split
 from job.inventory.listing import Inventory, Source
 from job.run import checks
 from job.storage import s3, store
-from job.table import claim, commits, files, layout, missing, schema
+from job.table import commits, files, layout, path_lists, provenance, schema
 from job.table.writer import Writer, exclusive_writer
 from tests.support.listings import BAD, NETWORK, NOON, ODD, ONE, TWO, Row, known, make, put, rows_of, take
 
@@ -25,12 +27,19 @@ THREE: Final = "outcome=featurized/part-3.parquet"
 
 
 def test_a_photo_is_what_is_called_one_in_any_case_and_the_rest_is_counted(tmp_path: Path) -> None:
-    photos = ["a.JPG", "b.jpeg", "c.Png", "d.webp", "e.tar.jpg", ".jpg"]
+    photos = ["a.JPG", "b.jpeg", "c.Png", "d.webp", "e.tar.jpg", ".jpg", "l.JFIF", "m.jpe", "n.pjpeg"]
+    photos += ["o.mpo", "p.jif", "q.jps", "r.apng", "s.pjp", "t.jfi"]
     others = ["f.gif", "g.jpg.txt", "h.jpgx", "jpg", "i.jp", "j.xjpg", "k", ".DS_Store"]
     make(tmp_path / "in", *photos, *others)
     taken, rows = take(tmp_path / "in", to=tmp_path)
     assert [Path(row["path"]).name for row in rows] == sorted(photos)
     assert (taken.photos, taken.skipped) == (len(photos), len(others))
+    assert taken.skipped_kinds == dict.fromkeys((".txt", ".jpgx", ".gif", ".xjpg", ".ds_store", ".jp"), 1) | {
+        "no ending": 2
+    }
+    skipped = path_lists.read(str(tmp_path), layout.SKIPPED)
+    assert skipped.schema.equals(schema.LISTS[layout.SKIPPED])
+    assert skipped["path"].to_pylist() == sorted(f"{tmp_path}/in/{name}" for name in others)
     assert taken.bytes == sum(map(len, photos))
 
 
@@ -56,7 +65,15 @@ def test_a_row_has_the_columns_of_the_schema(tmp_path: Path) -> None:
     [
         ("/data/Training/apple/1.jpg", "apple", "Training"),
         ("/data/Test/apple/1.jpg", "apple", "Test"),
-        ("/data/training/apple/1.jpg", "apple", None),
+        ("/data/training/apple/1.jpg", "apple", "Training"),
+        ("/data/TRAIN/apple/1.jpg", "apple", "Training"),
+        ("/data/test/apple/1.jpg", "apple", "Test"),
+        ("/data/Validation/apple/1.jpg", "apple", "Validation"),
+        ("/data/val/apple/1.jpg", "apple", "Validation"),
+        ("/data/valid/apple/1.jpg", "apple", "Validation"),
+        ("/data/Testing ground/apple/1.jpg", "apple", None),
+        ("/data/Test/Pe\u0302che/1.jpg", "P\u00eache", "Test"),
+        ("/data/Test/P\u00eache/1.jpg", "P\u00eache", "Test"),
         ("/data/Training/more/apple/1.jpg", "apple", None),
         ("/data/Training/1.jpg", "Training", None),
         ("/Training/apple/1.jpg", "apple", "Training"),
@@ -82,7 +99,7 @@ def test_odd_names_in_folders_come_back_as_they_are(tmp_path: Path) -> None:
     for row in rows:
         name = row["path"].removeprefix(f"{tmp_path}/in/")
         assert store.read_bytes(row["path"]) == name.encode()
-        assert row["label"] == name.split("/")[0]
+        assert row["label"] == unicodedata.normalize("NFC", name.split("/")[0])
 
 
 def test_what_stands_for_a_folder_in_s3_is_no_photo(bucket: str) -> None:
@@ -128,10 +145,9 @@ def test_an_empty_file_a_dangling_link_and_a_link_to_a_photo_are_photos_and_a_pi
 @contextmanager
 def run(output: Path) -> Iterator[Writer]:
     """Be a run that writes to an output."""
-    made_from = claim.input_claim(["/in"], None)
-    with exclusive_writer(
-        str(output), "a run", "run", lambda was: claim.admit_run(str(output), was, made_from, False)
-    ) as it:
+    requested = provenance.of_run(["/in"], None)
+    first_actions = partial(provenance.first_actions, str(output), requested=requested, overwrite=False)
+    with exclusive_writer(str(output), "a run", "run", first_actions=first_actions) as it:
         yield it
 
 
@@ -153,11 +169,13 @@ def table(tmp_path: Path) -> Path:
 
 
 def taken(writer: Writer, prune: bool, max_pruned: float = 1) -> Inventory:
-    def admit(comparison: Comparison) -> None:
+    def check_comparison(comparison: Comparison) -> None:
         checks.check_missing(comparison, prune, max_pruned)
 
     source = Source((f"{Path(writer.output).parent}/in",), writer.output)
-    return listing.take_inventory(source, writer, NETWORK, 2, 256, prune=prune, admit=admit)
+    return listing.take_inventory(
+        source, writer, NETWORK, 2, 256, prune=prune, check_comparison=check_comparison
+    )
 
 
 def names_of(output: Path) -> dict[str, list[str]]:
@@ -173,8 +191,8 @@ def names_of(output: Path) -> dict[str, list[str]]:
 
 def missing_of(output: Path) -> list[tuple[str, str]]:
     """Return the names and outcomes of the photos that the last run did not find."""
-    found = missing.read(str(output))
-    assert found.schema.equals(schema.MISSING)
+    found = path_lists.read(str(output), layout.MISSING)
+    assert found.schema.equals(schema.LISTS[layout.MISSING])
     return [(Path(row["path"]).stem, row["outcome"]) for row in found.to_pylist()]
 
 
@@ -210,7 +228,7 @@ def test_pruned_photos_leave_by_one_commit_and_changed_ones_replace_rows_of_the_
     assert Counter(key for line in lines for key in json.loads(line)) == Counter(
         commitInfo=1, add=2, remove=3
     )
-    assert len(missing.read(str(table))) == 0
+    assert len(path_lists.read(str(table), layout.MISSING)) == 0
 
 
 def test_no_more_photos_are_pruned_than_is_plausible(table: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory import database, manifest
-from job.inventory.folders import ListedFile
+from job.inventory.folder_listing import ListedFile
 from job.storage import store
 from job.table import schema
 from tests.support.listings import NOON

@@ -16,7 +16,7 @@ from job.table.layout import DataFile
 from tests.support.listings import BAD, NOON, ONE, TWO, listed, made_up, sizes, take
 from tests.support.s3_servers import Moto
 
-WAVE: Final = 256
+PHOTOS_PER_TASK: Final = 256
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_small_input_is_cut_into_even_tasks_in_whole_rounds(
     assert (taken.photos, taken.todo, taken.bytes) == (photos, photos, 5_000 * photos)
     assert [int(row["path"][-13:-4]) for row in rows] == list(range(photos))
     assert max(sizes(taken)) - min(sizes(taken)) <= 1
-    assert max(sizes(taken)) <= WAVE
+    assert max(sizes(taken)) <= PHOTOS_PER_TASK
 
 
 @pytest.mark.parametrize("photos", [1_000, 1_001, 1_256, 3_333])
@@ -55,7 +55,7 @@ def test_a_stream_longer_than_the_buffer_is_cut_into_full_tasks_and_an_even_end(
     assert [int(row["path"][-13:-4]) for row in rows] == list(range(photos))
     assert taken.photos == photos
     assert taken.tasks.tasks % 4 == 0
-    assert max(sizes(taken)) <= WAVE
+    assert max(sizes(taken)) <= PHOTOS_PER_TASK
     assert max(sizes(taken)[-4:]) - min(sizes(taken)[-4:]) <= 1
     files = [name for name, _ in store.list_files(taken.tasks.location)]
     assert len(files) == -(-taken.tasks.tasks // 3)
@@ -85,7 +85,7 @@ def test_no_more_of_a_long_stream_is_held_than_the_buffer_and_one_file(
     monkeypatch.setattr(store, "write_bytes", write)
     take("s3://made-up", to=tmp_path, cores=4)
     assert written == 10_000
-    assert most_held <= 1_000 + 3 * WAVE
+    assert most_held <= 1_000 + 3 * PHOTOS_PER_TASK
 
 
 def of_sizes(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> None:
@@ -103,7 +103,7 @@ def test_tasks_are_balanced_by_bytes_too(tmp_path: Path, monkeypatch: pytest.Mon
         column = tasks.read(taken.tasks.location, task).column("bytes").to_pylist()
         costs.append(sum(column) + megabyte * len(column))
     assert taken.tasks.tasks % 4 == 0
-    assert max(costs) <= WAVE * BYTES_PER_PHOTO + 21 * megabyte
+    assert max(costs) <= PHOTOS_PER_TASK * BYTES_PER_PHOTO + 21 * megabyte
     assert max(costs) <= min(costs) + 2 * 21 * megabyte
 
 
@@ -112,7 +112,7 @@ def test_a_photo_larger_than_a_task_is_a_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer: int
 ) -> None:
     monkeypatch.setattr(tasks, "BUFFER", buffer)
-    giant = 2 * WAVE * BYTES_PER_PHOTO
+    giant = 2 * PHOTOS_PER_TASK * BYTES_PER_PHOTO
     photo_sizes = [giant if number in (0, 7, 30) else 1 for number in range(40)]
     of_sizes(monkeypatch, photo_sizes)
     _, rows = take("s3://made-up", to=tmp_path, cores=2)
@@ -124,27 +124,30 @@ def replacing(file: str, *numbers: int, size: int = 0) -> list[Photo]:
     return [Photo(listed(f"/in/{number:03}.jpg", size=0), DataFile(file, size, 9)) for number in numbers]
 
 
-@pytest.mark.parametrize("wave", [1, 3, 4, 100])
+@pytest.mark.parametrize("most_photos", [1, 3, 4, 100])
 def test_photos_that_replace_rows_come_after_the_new_ones_with_all_of_a_file_in_one_task(
-    tmp_path: Path, wave: int
+    tmp_path: Path, most_photos: int
 ) -> None:
     new = [listed(f"/in/{number:03}.jpg", size=0) for number in range(5)]
     changed = [*replacing(ONE, *range(10, 16)), *replacing(TWO, 20), *replacing(BAD, 30, 31)]
-    todo = tasks.write(iter(new), iter(changed), f"{tmp_path}/t", 1, wave)
+    todo = tasks.write(iter(new), iter(changed), f"{tmp_path}/t", 1, most_photos)
     rows = [tasks.read(todo.location, task).to_pylist() for task in range(todo.tasks)]
     assert [(row["path"], row["replaces"]) for task in rows for row in task] == [
         *((photo.path, None) for photo in new),
         *((photo.listed.path, photo.replaces and photo.replaces.path) for photo in changed),
     ]
     several = {1: [6, 1, 2], 3: [6, 3], 4: [6, 3], 100: [9]}  # a file's are never parted, nor beside new ones
-    then = several[wave]
+    then = several[most_photos]
     assert [len(task) for task in rows][-len(then) :] == then
     assert (todo.photos, todo.tasks) == (14, len(rows))
 
 
 def test_the_rows_that_stay_of_a_file_cost_a_task_as_they_are_read_and_written(tmp_path: Path) -> None:
     large = [*replacing(ONE, 1, size=2 * BYTES_PER_PHOTO), *replacing(TWO, 2, size=2 * BYTES_PER_PHOTO)]
-    assert [tasks.write([], large, f"{tmp_path}/t", 1, wave).tasks for wave in (9, 10)] == [2, 1]
+    assert [tasks.write([], large, f"{tmp_path}/t", 1, most_photos).tasks for most_photos in (9, 10)] == [
+        2,
+        1,
+    ]
 
 
 def test_with_only_changed_photos_or_none_at_all_there_are_no_new_tasks(tmp_path: Path) -> None:

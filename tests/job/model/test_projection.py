@@ -4,11 +4,14 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from pyspark.sql import SparkSession
 
 from job.maths import pca
 from job.maths.moments import accumulate
@@ -20,6 +23,7 @@ from job.table.layout import DataFile
 from tests.job.commands.test_erase import assert_derived
 from tests.support import outputs
 from tests.support.outputs import FEW, Output, add_file, features_of
+from tests.support.spark_session import ROOT
 from tests.support.tables import tree
 
 
@@ -137,6 +141,54 @@ def test_parquet_and_csv_hold_the_projections_whatever_the_names(
     assert table["path"].to_pylist() == table["label"].to_pylist() == lines["path"].to_pylist() == paths
     found = np.column_stack([lines["pc_1"].to_numpy(), lines["pc_2"].to_numpy()])
     np.testing.assert_array_equal(found.astype(np.float32), projected)
+
+
+LABELS = ["NA", "null", "None", "NaN", "", "=1+1", "+1", "-1", "@SUM(A1)", "'quoted'", "\t=1", "\r=1", "a\nb"]
+LABELS += ['say "x"', '"', "a,b", "\\", "#N/A", "\u00e9", "1", "True", "'", "''=1"]
+
+
+def written_labels(output: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Write the matrix of photos with odd labels, and return what the CSV itself holds as labels."""
+    outputs.quick(monkeypatch)
+    rows = [
+        {"path": f"/{number:02}", "label": label, "features": features_of(f"/{number}")}
+        for number, label in enumerate(LABELS)
+    ]
+    path = "outcome=featurized/part-1.parquet"
+    files.write(output, path, pa.Table.from_pylist(rows, schema.PHOTOS))
+    projection.project_file(output, path, MODEL)
+    current = json.dumps({"model_id": MODEL.model_id}).encode()
+    store.write_bytes(store.join(output, layout.CURRENT_MODEL), current)
+    csv = store.join(output, layout.matrix_paths(path, MODEL.model_id)[1])
+    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    labels: list[str] = pyarrow.csv.read_csv(csv, parse_options=options)["label"].to_pylist()
+    return labels
+
+
+def test_no_label_of_the_csv_is_a_formula_and_the_readmes_lines_read_each_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = written_labels(f"{tmp_path}/build/output", monkeypatch)
+    assert not [label for label in labels if label[:1] in tuple("=+-@\t\r")]
+    monkeypatch.chdir(tmp_path)
+    parts = (ROOT / "README.md").read_text().split("```")
+    example = next(part for part in parts if "pca_csv" in part and "pd." in part)
+    names: dict[str, Any] = {"json": json, "Path": Path, "pd": pd}
+    exec(example[example.index("current =") : example.index("print(table")], names)
+    assert names["table"].sort_values("path")["label"].tolist() == LABELS
+
+
+@pytest.mark.spark
+def test_spark_reads_each_label_as_one_field_by_the_readmes_options(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = written_labels(f"{tmp_path}/build/output", monkeypatch)
+    (line,) = (line for line in (ROOT / "job/README.md").read_text().splitlines() if "spark.read.csv" in line)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"spark": spark}
+    exec("read = " + line.partition(".show")[0].replace("build/output", f"{tmp_path}/build/output"), names)
+    rows = names["read"].orderBy("path").collect()
+    assert [row["label"] or "" for row in rows] == labels
 
 
 def test_when_a_run_ends_the_matrix_of_the_model_before_is_gone_and_that_model_stays(output: Output) -> None:

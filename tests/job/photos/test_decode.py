@@ -4,13 +4,16 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
@@ -25,22 +28,52 @@ from tests.support.bad_photos import (
     good_oddities,
     opened,
     png,
+    progressive_bomb,
     rejection,
     resized,
+    riff,
 )
 from tests.support.keras_network import some
 from tests.support.spark_session import ROOT
 
 BAD: Final = bad_photos()
 GOOD: Final = good_oddities()
-# Where Pillow's default does something else: transparency, 16 bits, turns, drafts, text bombs, plain CMYK.
-UNLIKE_PILLOW: Final = re.compile("rgb|la[.]|palette_|grey_t|two|sixteen|trans|rotated|large|text|cmyk_plain")
+# Where Pillow's default does something else: transparency, 16 bits, turns, drafts, text.
+UNLIKE_PILLOW: Final = re.compile("rgb|la[.]|palette_|grey_t|two|sixteen|trans|rotated|large|text|bad_")
+
+
+def fault_files(pattern: str) -> list[Path]:
+    """Find photos among those that lie beside the repository; ``bad_photos`` draws the like of each."""
+    folder = ROOT.parent / "shared/faults"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    files = sorted(folder.glob(pattern))
+    print(f"photos: {', '.join(file.name for file in files)}")
+    assert files
+    return files
 
 
 def on_white(colour: NDArray[Any], alpha: NDArray[Any]) -> Image.Image:
     """Composite by the formula, in floating point, independently of Pillow."""
     share = alpha[..., None] / 255
     return Image.fromarray(np.rint(colour * share + 255 * (1 - share)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("whole", ["whole", "progressive-whole", "garbage-after-", "11-", "ff00-"])
+def test_damage_outside_the_scans_changes_no_pixel(whole: str) -> None:
+    (file,) = fault_files(f"damaged-jpeg/{whole}*")
+    assert np.array_equal(decode(file.read_bytes()).pixels, resized(Image.open(file)))
+
+
+@pytest.mark.parametrize("damaged", ["half-", "crlf-", "hole-", "progressive-first-scan-"])
+def test_damage_inside_the_scans_is_refused(damaged: str) -> None:
+    for file in fault_files(f"damaged-jpeg/{damaged}*"):
+        assert rejection(file.read_bytes()).reason in ("truncated", "unreadable")
+
+
+def test_a_wrong_checksum_of_a_comment_changes_no_pixel() -> None:
+    bad, reference = (file.read_bytes() for file in fault_files("png-checksums/*.png"))
+    assert np.array_equal(decode(bad).pixels, decode(reference).pixels)
 
 
 def test_real_photos_equal_pillows_default(sample: Path) -> None:
@@ -85,10 +118,10 @@ def test_a_webp_over_pillows_own_limit_is_refused_as_too_large() -> None:
 def test_a_bomb_is_refused_before_pixels_are_decoded_or_memory_is_taken() -> None:
     bombs = [data for data, reason in BAD.values() if reason == "too_large"]
     script = (
-        "import pickle, resource, sys\nfrom PIL import ImageFile\n"
+        "import pickle, resource, sys\nimport simplejpeg\nfrom PIL import ImageFile\n"
         "from job.photos.decode import Rejected, decode\n"
-        "def load(self): raise AssertionError('pixels were decoded')\n"
-        "ImageFile.ImageFile.load = load\n"
+        "def load(*_, **__): raise AssertionError('pixels were decoded')\n"
+        "ImageFile.ImageFile.load = simplejpeg.decode_jpeg = load\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**25,) * 2)\n"
         "for bomb in pickle.load(sys.stdin.buffer):\n"
@@ -101,12 +134,34 @@ def test_a_bomb_is_refused_before_pixels_are_decoded_or_memory_is_taken() -> Non
     assert all("pixels" in str(rejection(bomb)) for bomb in bombs)
 
 
+def test_a_photos_time_has_a_bound_whatever_its_bytes_are() -> None:
+    jpeg, png_file, webp = (encoded(drawn(), kind) for kind in ("JPEG", "PNG", "WEBP"))
+    many = 2**23
+    bombs = [
+        progressive_bomb(7000, 7000, 4000),
+        jpeg[:2] + b"\xff\xe0\0\2" * many + jpeg[2:],
+        jpeg[:2] + b"\xff\0" * many + jpeg[2:],
+        jpeg[:-2] + b"\xff\xe0\0\2" * many + jpeg[-2:],
+        *(png_file[:33] + chunk(name) * (many // 2) + png_file[33:] for name in (b"teXt", b"eXIf", b"IDAT")),
+        riff(
+            (b"VP8X", bytes(4) + b"\x3b\0\0\x2f\0\0"), (b"VP8 ", webp[20:]), *[(b"oddX", b"")] * (many // 2)
+        ),
+    ]
+    for bomb in bombs:
+        begun = time.thread_time()
+        with suppress(Rejected):
+            decode(bomb)
+        assert time.thread_time() - begun < 2
+
+
 def test_running_out_of_memory_is_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(_: object) -> None:
+    def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", no_memory)
-    assert rejection(GOOD["greyscale.jpg"]).reason == "too_large"
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", no_memory)
+    for name in ("greyscale.jpg", "palette.png", "transparent.webp"):
+        assert rejection(GOOD[name]).reason == "too_large"
 
 
 def test_a_side_longer_than_any_jpegs_is_refused_though_its_pixels_are_few() -> None:
@@ -140,7 +195,15 @@ def test_an_opaque_oddity_equals_pillows_default_for_its_first_picture(name: str
 
 
 @pytest.mark.parametrize(
-    "name", ["interlaced.png", "text_bomb.png", "animated.png", "animated.webp", "sixteen_bit_rgb.png"]
+    "name",
+    [
+        "interlaced.png",
+        "text_bomb.png",
+        "bad_checksum_of_a_comment.png",
+        "animated.png",
+        "animated.webp",
+        "sixteen_bit_rgb.png",
+    ],
 )
 def test_a_lossless_oddity_gives_the_drawn_pixels(name: str) -> None:
     assert np.array_equal(decode(GOOD[name]).pixels, resized(drawn()))
@@ -200,15 +263,16 @@ def test_a_large_jpeg_is_drafted_and_stays_close(
 ) -> None:
     data = encoded(drawn(2003, 1501, mode), "JPEG", exif=exif(orientation), quality=90)
     upright = ImageOps.exif_transpose(opened(data))
-    sizes, load = [], ImageFile.ImageFile.load
+    shapes, decode_jpeg = [], simplejpeg.decode_jpeg
 
-    def noted(self: ImageFile.ImageFile) -> Any:
-        sizes.append(self.size)
-        return load(self)
+    def noted(*arguments: Any, **options: Any) -> Any:
+        pixels = decode_jpeg(*arguments, **options)
+        shapes.append(pixels.shape)
+        return pixels
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", noted)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", noted)
     photo = decode(data)
-    assert sizes[0] == (1002, 751)
+    assert [shape[:2] for shape in shapes] == [(751, 1002)]
     assert (photo.width, photo.height) == upright.size
     difference = np.abs(photo.pixels.astype(int) - resized(upright))
     assert difference.mean() < 0.3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from job.inventory.folders import folder_files
+from job.inventory.folder_listing import folder_files
 from job.photos.decode import Rejected
 from job.photos.fetch import fetch
 from job.storage import s3, store
@@ -109,6 +109,11 @@ def test_of_s3s_refusals_only_those_of_one_photo_reject_it(
     code = "AccessDenied"
     scripted_s3.rules.append(lambda method, _: Answer(403, error_body(code)) if method == "GET" else None)
     assert reason(one("s3://photos/x.jpg", pool))[0] == "unreadable"
+    code = "InvalidObjectState"
+    assert reason(one("s3://photos/x.jpg", pool)) == (
+        "unreadable",
+        "archived by S3: restore it, then run with --retry-rejected",
+    )
     code = "InvalidAccessKeyId"
     with pytest.raises(OSError, match=code):
         one("s3://photos/x.jpg", pool)

@@ -73,7 +73,6 @@ def test_a_photo_cut_anywhere_is_rejected_as_truncated(kind: str, options: dict[
     data = encoded(drawn(24, 18), kind, **options)
     decode(data)
     assert b"\xff\0" in data or "quality" not in options, "what could be taken for a marker"
-    assert kind != "JPEG" or not formats.is_truncated_jpeg(data)
     known = {"JPEG": 3, "PNG": 8, "WEBP": 12}[kind]  # bytes until the format can be told
     for length in range(1, len(data)):
         expected = "truncated" if length >= known else "not_an_image"

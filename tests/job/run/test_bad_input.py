@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory.tasks import Tasks
-from job.model import passes
+from job.model import spark_passes
 from job.run import featurize
 from job.table import files, layout
 from job.table.layout import FEATURIZED, REJECTED, Report
@@ -183,7 +183,7 @@ def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     outputs.quick(monkeypatch)
-    counted = passes.outcome_counts
+    counted = spark_passes.outcome_counts
 
     def spoiled(
         spark: SparkSession, output: str, todo: Tasks, reports: list[Report], rows: dict[str, int]
@@ -192,7 +192,7 @@ def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
             spoil(output, reports, how)
         return counted(spark, output, todo, reports, rows)
 
-    monkeypatch.setattr(passes, "outcome_counts", spoiled)
+    monkeypatch.setattr(spark_passes, "outcome_counts", spoiled)
     with pytest.raises(JobError, match="not exactly once in the table photos: the run is not committed"):
         outputs.make(str(tmp_path / "out"), outputs.photos(tmp_path / "photos", 48), cores=2)
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
@@ -201,14 +201,14 @@ def test_a_photo_lost_or_doubled_keeps_the_run_from_being_committed(
 def test_files_that_come_from_elsewhere_meanwhile_are_not_of_the_table_and_go(
     run: Run, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = passes.outcome_counts
+    counted = spark_passes.outcome_counts
 
     def disturbed(*arguments: Any) -> Counter[str]:
         file = next((tmp_path / "photos" / "outcome=featurized").iterdir())
         shutil.copy(file, file.with_name("another.parquet"))
         return counted(*arguments)
 
-    monkeypatch.setattr(passes, "outcome_counts", disturbed)
+    monkeypatch.setattr(spark_passes, "outcome_counts", disturbed)
     run("--input", sample, "--output", tmp_path, "--limit", 40, "--components", 3)
     assert len(table(tmp_path, FEATURIZED)) == 40
     assert_whole(tmp_path)

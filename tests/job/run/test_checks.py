@@ -6,13 +6,13 @@ import pytest
 
 from job.errors import DataError, JobError, UsageError
 from job.inventory.comparison import Comparison
-from job.inventory.folders import folder_files
+from job.inventory.folder_listing import folder_files
 from job.run import checks, run_record
 from job.run.run_record import Counts
 from tests.support import tables
 from tests.support.outputs import NETWORK, Output
 
-COUNTS = Counts(10, 0, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
+COUNTS = Counts(10, 0, {}, 4, 1, 5, 1, {"empty": 1}, 0, 0, 8)
 
 
 def compared(output: Output, backbone: str = NETWORK) -> Comparison:

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 from pyarrow.fs import S3FileSystem
 
-from job.table import writer
+from job.table import takeover
 from tests.support import drivers
 from tests.support.drivers import SECONDS, Jvm
 from tests.support.minio import Minio
@@ -30,7 +30,7 @@ from tests.support.tables import (
 
 pytestmark = pytest.mark.spark
 
-ALIVE: Final = '{"POLL_SECONDS": 0.05, "HEARTBEAT_SECONDS": 0.1, "WAVE_SECONDS": 0}'
+ALIVE: Final = '{"POLL_SECONDS": 0.05, "HEARTBEAT_SECONDS": 0.1, "COMMIT_SECONDS": 0}'
 OPTIONS: Final = ("--wave", 8, "--components", 3)
 
 
@@ -95,7 +95,7 @@ def test_of_two_drivers_at_once_one_writes_and_the_other_ends_with_a_sentence(
 def test_a_run_goes_on_where_killed_drivers_were(
     minio_job: S3Job, jvm: Jvm, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "WATCH_SECONDS", 0.3)
+    monkeypatch.setattr(takeover, "WATCH_SECONDS", 0.3)
     minio_job.put(40)
     given = drivers.environment(cache) | jvm.environment
     for moment in ("spark_ready", "photos_featurized", "pca_fitted"):

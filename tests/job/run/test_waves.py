@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from deltalake import DeltaTable
 
-from job.table import writer
+from job.table import takeover, writer
 from tests.support.tables import FEATURIZED, REJECTED, assert_whole, counts, snapshot, table, vectors
 
 pytestmark = pytest.mark.spark
@@ -42,8 +42,8 @@ def test_another_decoder_makes_all_photos_again_rejected_ones_too(
 def test_every_version_holds_whole_waves_of_distinct_photos_and_all_that_were_known(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(writer, "WAVE_SECONDS", 0)
+    monkeypatch.setattr(takeover, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(writer, "COMMIT_SECONDS", 0)
     old = more_photos(40)
     begun = daily("--wave", 10)["table_version"]
     new = more_photos(60)

@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from job.storage import aws
-from job.storage.aws import RetryPolicy, TransientError
+from job.storage import retries
+from job.storage.retries import RetryPolicy
+from job.storage.s3_errors import TransientError
 from tests.support.chaos_s3 import Waits
 
 SLOW: Final = TransientError(errno.EIO, "slow down")
@@ -16,7 +17,7 @@ SLOW: Final = TransientError(errno.EIO, "slow down")
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     waits = Waits()
-    monkeypatch.setattr(aws, "RETRY_POLICY", waits.patience())
+    monkeypatch.setattr(retries, "RETRY_POLICY", waits.patience())
     return waits
 
 
@@ -35,22 +36,22 @@ def failing(times: int, error: Exception) -> Callable[[], int]:
 
 
 def test_what_passes_is_tried_until_it_has(waits: Waits) -> None:
-    assert aws.retry(failing(5, SLOW), "s3://b/k") == 6
+    assert retries.retry(failing(5, SLOW), "s3://b/k") == 6
     assert len(waits.waited) == 5
 
 
 @pytest.mark.parametrize("error", [PermissionError(), OSError(errno.EIO, "x"), ValueError()])
 def test_what_does_not_pass_is_tried_once(waits: Waits, error: Exception) -> None:
     with pytest.raises(type(error)):
-        aws.retry(failing(1, error), "s3://b/k")
+        retries.retry(failing(1, error), "s3://b/k")
     assert waits.waited == []
 
 
 def test_waits_double_up_to_the_longest_and_are_spread_over_a_half(
     waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aws, "RETRY_POLICY", RetryPolicy(wait=waits.wait, clock=lambda: 0))
-    aws.retry(failing(200, SLOW), "s3://b/k")
+    monkeypatch.setattr(retries, "RETRY_POLICY", RetryPolicy(wait=waits.wait, clock=lambda: 0))
+    retries.retry(failing(200, SLOW), "s3://b/k")
     for wait, longest in zip(waits.waited, [0.2, 0.4, 0.8, 1.6, 3.2, 6.4] + [10] * 194, strict=True):
         assert longest / 2 <= wait <= longest
     assert len({round(wait, 6) for wait in waits.waited[6:]}) > 150, "no two workers come back together"
@@ -58,7 +59,7 @@ def test_waits_double_up_to_the_longest_and_are_spread_over_a_half(
 
 def test_no_try_begins_when_patience_is_at_its_end(waits: Waits) -> None:
     with pytest.raises(TransientError, match="slow down"):
-        aws.retry(failing(1000, SLOW), "s3://b/k")
+        retries.retry(failing(1000, SLOW), "s3://b/k")
     assert 45 < sum(waits.waited) <= 60
     assert len(waits.waited) > 8
 
@@ -71,7 +72,7 @@ def test_the_time_of_the_tries_counts_too(monkeypatch: pytest.MonkeyPatch) -> No
         now += 25
         raise SLOW
 
-    monkeypatch.setattr(aws, "RETRY_POLICY", RetryPolicy(wait=waits.append, clock=lambda: now))
+    monkeypatch.setattr(retries, "RETRY_POLICY", RetryPolicy(wait=waits.append, clock=lambda: now))
     with pytest.raises(TransientError):
-        aws.retry(stall, "s3://b/k")
+        retries.retry(stall, "s3://b/k")
     assert len(waits) == 2  # they begin after 0, 25 and 50 seconds

@@ -2,9 +2,9 @@
 
 import pytest
 
-from job.cli.arguments import EU_REGIONS
 from job.errors import ResidencyError, UsageError
 from job.storage import aws, residency
+from job.storage.residency import EU_REGIONS
 from tests.support.s3_servers import Moto, ScriptedS3, make_bucket
 
 

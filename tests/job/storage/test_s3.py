@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from job.errors import JobError
 from job.storage import aws, s3, store
 from job.table import files
 from tests.support.listings import ODD, put
@@ -127,6 +128,19 @@ def test_a_bucket_that_may_not_be_asked_about_still_says_where_it_is(scripted_s3
     scripted_s3.region = "us-west-2"
     scripted_s3.rules.append(lambda method, _: Answer(403) if method == "HEAD" else None)
     assert aws.bucket_region("photos") == "us-west-2"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(200, "give the server a region .MinIO: MINIO_SITE_REGION"), (403, "check the credentials")],
+)
+def test_a_server_without_a_region_and_refused_credentials_are_told_apart(
+    scripted_s3: ScriptedS3, status: int, words: str
+) -> None:
+    scripted_s3.region = ""
+    scripted_s3.rules.append(lambda method, _: Answer(status) if method == "HEAD" else None)
+    with pytest.raises(JobError, match=words):
+        aws.bucket_region("photos")
 
 
 def test_many_threads_open_a_bucket_once(moto: Moto, bucket: str) -> None:

@@ -10,8 +10,8 @@ from botocore.exceptions import CredentialRetrievalError
 from obstore.store import S3Store
 
 from job.errors import JobError, UsageError
-from job.storage import aws, s3, store
-from job.storage.aws import TransientError
+from job.storage import aws, retries, s3, store
+from job.storage.s3_errors import ArchivedError, TransientError
 from tests.support.chaos_s3 import Waits
 from tests.support.s3_servers import Answer, ScriptedS3, error_body, listing_body
 
@@ -22,7 +22,7 @@ SECRET: Final = "FwoGZXIvYXdzEBYaD-the-session-token"
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """Give up after half a second, for which nobody waits."""
     waits = Waits()
-    monkeypatch.setattr(aws, "RETRY_POLICY", waits.patience(0.5))
+    monkeypatch.setattr(retries, "RETRY_POLICY", waits.patience(0.5))
     return waits
 
 
@@ -60,7 +60,7 @@ def test_an_endpoint_that_is_not_there_is_an_error_without_its_password(
     [
         (404, "NoSuchKey", FileNotFoundError, errno.ENOENT),
         (403, "AccessDenied", PermissionError, errno.EACCES),
-        (403, "InvalidObjectState", PermissionError, errno.EACCES),  # an archived object
+        (403, "InvalidObjectState", ArchivedError, errno.EACCES),
         (403, "InvalidAccessKeyId", OSError, errno.EIO),
         (400, "ExpiredToken", OSError, errno.EIO),
         (404, "NoSuchBucket", OSError, errno.EIO),
@@ -127,12 +127,6 @@ def test_a_listing_that_is_refused_says_why_in_one_sentence(
     assert type(caught.value) is kind
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_server_that_does_not_say_where_a_bucket_is_is_an_error(scripted_s3: ScriptedS3) -> None:
-    scripted_s3.region = ""
-    with pytest.raises(JobError, match="does not say where bucket 'photos' is"):
-        aws.bucket_region("photos")
 
 
 def test_what_may_not_be_deleted_in_s3_is_an_error(scripted_s3: ScriptedS3) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from job.photos.fetch import REQUESTS_S3, fetch
-from job.storage import aws, s3, store
-from job.storage.aws import TransientError
+from job.storage import aws, retries, s3, store
+from job.storage.s3_errors import TransientError
 from scripts.s3_server.api import Answer, error
 from scripts.s3_server.faults import Fault, Faults, When
 from scripts.s3_server.server import Server
@@ -72,7 +72,7 @@ def test_a_write_is_given_more_time_than_a_read(
 ) -> None:
     server.latency = 0.8
     aws_environment.setattr(aws, "READ_SECONDS", 0.2)
-    aws_environment.setattr(aws, "RETRY_POLICY", waits.patience(0))
+    aws_environment.setattr(retries, "RETRY_POLICY", waits.patience(0))
     assert s3.write(f"{AT}/photo.jpg", PHOTO, only_if_new=False)
     assert server.count("PUT") == 1
     with pytest.raises(TransientError):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from job.storage import store
-from job.table import commits, files, layout, removal, writer
+from job.table import commits, files, layout, removal, takeover
 from job.table.layout import FEATURIZED, REJECTED
 from job.table.writer import Writer
 from tests.support.chaos_s3 import BUCKET, chaos
@@ -19,7 +19,7 @@ from tests.support.tables import (
     B,
     C,
     actions,
-    admit,
+    first_actions,
     make,
     photos,
     rows,
@@ -112,9 +112,9 @@ def test_what_a_broken_off_erasure_has_removed_is_not_kept_for_anybody(
     with writing(output, keep_hours=24) as own:  # a changed photo: the erased one's row is in two files then
         removal.remove_photos(own, {file: [A] for file in own.snapshot.files})
     assert len(unnamed(output)) == 1
-    monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(takeover, "WATCH_SECONDS", 0)
     erasing = Writer(output, "e-1", "erase")
-    erasing.begin(admit(output), lambda _: None)
+    erasing.begin(first_actions(output), lambda _: None)
     make_extra = written(output, erasing.number, C)
     erasing.commit([make_extra])
     removal.remove_photos(erasing, {file: [B] for file in erasing.snapshot.files})

@@ -10,10 +10,11 @@ import pytest
 from deltalake import DeltaTable
 
 from job.errors import JobError
-from job.storage import aws, store
-from job.table import commits, writer
+from job.storage import retries, store
+from job.table import commits, takeover, writer
 from job.table.layout import FEATURIZED, REJECTED, Report
-from job.table.writer import OvertakenError, Writer
+from job.table.takeover import OvertakenError
+from job.table.writer import Writer
 from scripts.s3_server.faults import Fault
 from scripts.s3_server.server import Server
 from tests.support.chaos_s3 import BUCKET, Waits, chaos
@@ -24,7 +25,7 @@ from tests.support.tables import (
     B,
     C,
     actions,
-    admit,
+    first_actions,
     foreign,
     make,
     photos,
@@ -42,7 +43,7 @@ NAME: Final = r"run r-\d \(host \S+, process \d+\)"
 @pytest.fixture(autouse=True)
 def seconds(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Look often, but watch for a minute as the job does; a test can set other times."""
-    monkeypatch.setattr(writer, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(takeover, "POLL_SECONDS", 0.005)
     return monkeypatch
 
 
@@ -71,7 +72,7 @@ def landed(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
 def begun(output: str, run_id: str) -> Writer:
     """Begin a command; the test ends it."""
     command = Writer(output, run_id, "run")
-    command.begin(admit(output), lambda _: None)
+    command.begin(first_actions(output), lambda _: None)
     return command
 
 
@@ -176,7 +177,7 @@ def test_one_that_ends_while_it_is_watched_is_followed_at_once(tmp_path: Path) -
 def test_one_that_is_overtaken_right_after_its_first_commit_writes_nothing(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
-    seconds.setattr(writer, "WATCH_SECONDS", 0.1)
+    seconds.setattr(takeover, "WATCH_SECONDS", 0.1)
     output, put, second = str(tmp_path), commits.write, list[Writer]()
 
     def put_and_sleep(*given: Any) -> bool:
@@ -203,10 +204,10 @@ def test_what_is_reported_is_committed_wave_by_wave(
             for number, (path, there) in enumerate({A: [A], B: [A, B], BAD: [A, B, BAD]}.items()):
                 new = written(output, own.number, path, task=number)
                 reports.append(Report(number, [new], [old][number:], 1, 0.0))
-                seconds.setattr(writer, "WAVE_SECONDS", 0)
+                seconds.setattr(writer, "COMMIT_SECONDS", 0)
                 assert landed.acquire(timeout=5)
                 assert photos(output) == there
-            seconds.setattr(writer, "WAVE_SECONDS", 60)
+            seconds.setattr(writer, "COMMIT_SECONDS", 60)
             reports.append(Report(3, [written(output, own.number, C, task=3)], [], 1, 0.0))
         assert photos(output) == [A, B, BAD, C], "the last come at the end of the block"
         assert landed.acquire(blocking=False)
@@ -216,8 +217,8 @@ def test_what_is_reported_is_committed_wave_by_wave(
 def test_the_workers_of_one_that_was_overtaken_are_called_off(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
-    seconds.setattr(writer, "WATCH_SECONDS", 0.1)
-    seconds.setattr(writer, "WAVE_SECONDS", 0)
+    seconds.setattr(takeover, "WATCH_SECONDS", 0.1)
+    seconds.setattr(writer, "COMMIT_SECONDS", 0)
     output, called_off, reports = str(tmp_path), threading.Event(), list[Report]()
     first = begun(output, "r-1")
     with (
@@ -314,7 +315,7 @@ def test_a_commit_that_has_landed_and_was_given_up_is_not_made_twice(
     server: Server, seconds: pytest.MonkeyPatch
 ) -> None:
     [old] = make(S3, A, B).files
-    seconds.setattr(aws, "RETRY_POLICY", Waits().patience(0))
+    seconds.setattr(retries, "RETRY_POLICY", Waits().patience(0))
     with writing(S3) as own:
         new = written(S3, own.number, A)
         server.on("PUT", f"out/{LOG}/*.json", 1, "after", Fault.RESET)

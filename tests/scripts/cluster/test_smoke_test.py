@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto.ecr.models import ecr_backends
 
-from scripts.cloud.aws_session import release
+from scripts.cloud.aws_session import release_value
 from scripts.cluster import smoke_test
 from tests.support.aws_emulator import ACCOUNT, REGION
 from tests.support.cloud_stage import push
@@ -60,7 +60,7 @@ def test_the_pod_runs_the_newest_image_or_emrs_if_none_is_pushed(desk: Desk, cre
     (_, old) = ecr_backends[ACCOUNT][REGION].repositories["fruits-dev"].images
     old.image_pushed_at -= 60
     desk("check")
-    base = f"483788554619.dkr.ecr.eu-west-1.amazonaws.com/spark/emr-{release('EMR_RELEASE')}:latest"
+    base = f"483788554619.dkr.ecr.eu-west-1.amazonaws.com/spark/emr-{release_value('EMR_RELEASE')}:latest"
     own = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/fruits-dev@{digest}"
     assert [pod["spec"]["containers"][0]["image"] for pod in created] == [base, base, own]
 

@@ -1,4 +1,4 @@
-"""The set of photos that the project draws itself: what is in it, that it repeats, and how it refuses."""
+"""Drawn sets of photos: their photos, their repeatability, interruptions and wrong flags."""
 
 import itertools
 import subprocess
@@ -34,23 +34,23 @@ def small(path: Path) -> npt.NDArray[np.float64]:
     return np.asarray(Image.open(path).resize((8, 8), Image.Resampling.BOX), np.float64).ravel()
 
 
-def stopped_at(photo: int, act: Callable[[], Any]) -> Callable[[str, int], Image.Image]:
-    """Draw photos as usual and do `act` just before one of them."""
+def acting_before(photo: int, act: Callable[[], Any]) -> Callable[[str, int], Image.Image]:
+    """Return a `draw_photo` that calls `act` just before one of the photos."""
     count = itertools.count()
     return lambda kind, seed: (act() if next(count) == photo else None, draw_photo(kind, seed))[1]
 
 
 def test_two_photos_are_enough_for_both_splits_and_no_photo_is_in_both(drawn: Path, tmp_path: Path) -> None:
     for split, expected in (("Training", 4), ("Test", 2)):
-        counts = {home.name: len(list(home.glob("*.jpg"))) for home in (drawn / split).iterdir()}
+        counts = {kind.name: len(list(kind.glob("*.jpg"))) for kind in (drawn / split).iterdir()}
         assert counts == dict.fromkeys(KINDS, expected) and len(counts) == 16
     training, test = contents(drawn / "Training"), contents(drawn / "Test")
     assert not training.keys() & test.keys() and not {*training.values()} & {*test.values()}
     (tmp_path / "set").mkdir()  # an empty folder is filled
     draw_set(tmp_path / "set", 2, kinds=1)
-    few = contents(tmp_path / "set" / "Training")
-    assert len(few) == len(contents(tmp_path / "set" / "Test")) == 1, "two photos, one in each"
-    assert few.items() <= training.items(), "a photo does not depend on how many are drawn"
+    small_training = contents(tmp_path / "set" / "Training")
+    assert len(small_training) == len(contents(tmp_path / "set" / "Test")) == 1, "two photos, one in each"
+    assert small_training.items() <= training.items(), "a photo does not depend on how many are drawn"
 
 
 def test_every_photo_is_an_rgb_jpeg_of_one_whole_fruit_in_the_middle_of_white(drawn: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(drawn: Path,
 def test_a_whole_set_of_the_same_parameters_is_left_alone(
     drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draw, "draw_photo", stopped_at(0, lambda: pytest.fail("drawn again")))
+    monkeypatch.setattr(draw, "draw_photo", acting_before(0, lambda: pytest.fail("drawn again")))
     assert draw_set(drawn, PHOTOS) == PHOTOS * len(KINDS)
 
 
@@ -115,12 +115,12 @@ def test_an_interrupted_run_leaves_nothing_and_can_be_repeated_beside_another(
         assert not (tmp_path / "set").exists(), "a set has no name before its last photo"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(draw, "draw_photo", stopped_at(3, interrupt))
+    monkeypatch.setattr(draw, "draw_photo", acting_before(3, interrupt))
     with pytest.raises(KeyboardInterrupt):
         draw_set(tmp_path / "set", 2, kinds=2)
     assert list(tmp_path.iterdir()) == []
-    again = stopped_at(1, lambda: draw_set(tmp_path / "set", 2, kinds=2))
-    monkeypatch.setattr(draw, "draw_photo", again)
+    drawing_the_same = acting_before(1, lambda: draw_set(tmp_path / "set", 2, kinds=2))
+    monkeypatch.setattr(draw, "draw_photo", drawing_the_same)
     assert draw_set(tmp_path / "set", 2, kinds=2) == 4
     assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
 
@@ -140,8 +140,8 @@ def test_a_wrong_flag_or_place_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str
 ) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_info:
         main([str(tmp_path / arguments[0]), *arguments[1:]])
-    said = capsys.readouterr().err
-    assert (left.value.code, said.count("\n")) == (code, 1) and words in said
+    errors = capsys.readouterr().err
+    assert (exit_info.value.code, errors.count("\n")) == (code, 1) and words in errors
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

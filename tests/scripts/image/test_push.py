@@ -1,4 +1,4 @@
-"""push-image.sh: what is pushed to ECR, what is refused, and who sees the password."""
+"""push-image.sh: the image in ECR, the refusals, and the secrecy of the password."""
 
 import base64
 import hashlib
@@ -16,15 +16,23 @@ from moto.core.exceptions import JsonRESTError
 from moto.ecr.responses import ECRResponse
 
 from job.errors import UsageError
+from scripts.cloud.stage import Stage
 from scripts.image import push
 from tests.support import registries
 from tests.support.engine import docker
-from tests.support.registries import Checkout, Recorder, Registry, refused, running_ecr, running_registry
+from tests.support.registries import (
+    Checkout,
+    Recorder,
+    Registry,
+    assert_refused,
+    running_ecr,
+    running_registry,
+)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, aws_environment: pytest.MonkeyPatch) -> Checkout:
-    """Make a checkout; nothing answers for AWS."""
+    """Make a checkout, without an AWS that answers."""
     aws_environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     aws_environment.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     aws_environment.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -43,30 +51,28 @@ def release(engine: str, checkout: Checkout) -> Iterator[Checkout]:
 
 @pytest.fixture
 def ecr(release: Checkout, aws_environment: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """Run ECR, which has no repository yet."""
+    """Run ECR with the repository of the stage dev."""
     folder = release.root.with_name("registry")
     with running_registry(folder) as registry, running_ecr(registry, aws_environment):
+        repository = Stage("dev").repository
+        boto3.client("ecr").create_repository(repositoryName=repository, imageTagMutability="IMMUTABLE")
         yield registry
 
 
 @pytest.fixture
 def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Put a docker first on the PATH that writes down what it is told."""
+    """Put a docker first on the PATH that records its arguments."""
     return Recorder(tmp_path / "recorder", monkeypatch)
 
 
 @pytest.mark.docker
-def test_a_push_makes_the_repository_and_prints_the_digest(release: Checkout, ecr: Registry) -> None:
-    done = release.push()
-    assert done.returncode == 0, done.stderr
-    (repository,) = boto3.client("ecr").describe_repositories()["repositories"]
-    assert repository["imageTagMutability"] == "IMMUTABLE"
-    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
-    manifest, digest = ecr.manifest("fruits", release.tag)
+def test_a_push_prints_the_digest(release: Checkout, ecr: Registry) -> None:
+    result = release.push()
+    assert result.returncode == 0, result.stderr
+    manifest, digest = ecr.manifest("fruits-dev", release.tag)
     assert digest == f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
-    made = "made repository fruits: immutable tags, scan on push"
-    assert done.stdout.splitlines() == [made, f"{ecr.address}/fruits@{digest}"]
-    (image,) = boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"]
+    assert result.stdout == f"{ecr.address}/fruits-dev@{digest}\n"
+    (image,) = boto3.client("ecr").describe_images(repositoryName="fruits-dev")["imageDetails"]
     assert (image["imageTags"], image["imageDigest"]) == ([release.tag], digest)
     assert ecr.address not in " ".join(release.names()), "the engine keeps its own names only"
 
@@ -74,39 +80,58 @@ def test_a_push_makes_the_repository_and_prints_the_digest(release: Checkout, ec
 @pytest.mark.docker
 def test_a_second_push_pushes_nothing(release: Checkout, ecr: Registry, recorder: Recorder) -> None:
     first = release.push()
-    assert "push" in recorder.told()
+    assert "push" in recorder.commands()
     release.build()  # other bytes, and yet the revision that is in ECR
-    assert recorder.told() == ["import"]
-    done = release.push()
-    assert done.returncode == 0 and done.stderr == ""
-    there = f"{ecr.address}/fruits:{release.tag} is there already; nothing is pushed"
-    assert done.stdout.splitlines() == [there, first.stdout.splitlines()[-1]]
-    assert recorder.told() == ["image"], "it looks, and neither tags nor pushes"
+    assert recorder.commands() == ["load"]
+    result = release.push()
+    assert result.returncode == 0 and result.stderr == ""
+    message = f"{ecr.address}/fruits-dev:{release.tag} is there already; nothing is pushed"
+    assert result.stdout.splitlines() == [message, first.stdout.splitlines()[-1]]
+    assert recorder.commands() == ["image"], "it looks, and neither tags nor pushes"
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("made", [False, True])
 def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
-    made: bool, release: Checkout, ecr: Registry, recorder: Recorder
+    release: Checkout, ecr: Registry, recorder: Recorder
 ) -> None:
-    client = boto3.client("ecr")
-    if made:
-        client.create_repository(repositoryName="fruits", imageTagMutability="IMMUTABLE")
-    before = client.describe_repositories()["repositories"]
-    done = release.push("--dry-run")
-    assert done.returncode == 0 and done.stderr == ""
-    would = [] if made else ["would make repository fruits: immutable tags, scan on push"]
-    where = f"{ecr.address}/fruits" if made else "fruits"
-    assert done.stdout.splitlines() == [*would, f"would push {release.image} to {where}:{release.tag}"]
-    assert client.describe_repositories()["repositories"] == before
-    assert recorder.told() == ["image"] and ecr.tags("fruits") == []
+    result = release.push("--dry-run")
+    assert result.returncode == 0 and result.stderr == ""
+    assert result.stdout == f"would push {release.image} to {ecr.address}/fruits-dev:{release.tag}\n"
+    assert recorder.commands() == ["image"] and ecr.tags("fruits-dev") == []
+
+
+def run_aws_command(sentence: str) -> None:
+    """Run the command of the AWS CLI at the end of a sentence, in another region than its own."""
+    words = shlex.split(sentence[sentence.index("aws ecr") :])
+    aws = Path(sys.executable).with_name(words[0])
+    elsewhere = os.environ | {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
+    subprocess.run([aws, *words[1:]], check=True, capture_output=True, env=elsewhere)
+
+
+@pytest.mark.docker
+def test_a_missing_repository_is_refused_with_the_command_that_makes_it(
+    release: Checkout, ecr: Registry
+) -> None:
+    by_stage = (
+        "there is no repository fruits-prod in eu-west-1: make it with ./scripts/cluster.sh up --stage prod"
+    )
+    assert_refused(release.push("--stage", "prod"), 2, by_stage)
+    assert_refused(release.push(FRUITS_STAGE="prod"), 2, by_stage)
+    assert_refused(release.push("--repository", "fruits-prod"), 2, by_stage)
+    result = release.push("--repository", "fruits")
+    assert_refused(result, 2, "there is no repository fruits in eu-west-1: make it with aws ecr")
+    run_aws_command(result.stderr)
+    assert release.push("--repository", "fruits").returncode == 0
+    assert ecr.tags("fruits") == [release.tag] and ecr.tags("fruits-dev") == []
+    (repository,) = boto3.client("ecr").describe_repositories(repositoryNames=["fruits"])["repositories"]
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
 
 
 @pytest.mark.docker
 def test_an_image_that_already_has_ecrs_name_keeps_it(release: Checkout, ecr: Registry) -> None:
-    docker("tag", release.image, f"{ecr.address}/fruits:{release.tag}")
-    assert release.push("--name", f"{ecr.address}/fruits").returncode == 0
-    assert f"{ecr.address}/fruits:{release.tag}" in release.names()
+    docker("tag", release.image, f"{ecr.address}/fruits-dev:{release.tag}")
+    assert release.push("--name", f"{ecr.address}/fruits-dev").returncode == 0
+    assert f"{ecr.address}/fruits-dev:{release.tag}" in release.names()
 
 
 @pytest.mark.docker
@@ -115,15 +140,15 @@ def test_the_password_is_in_no_file_and_on_no_command_line(
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    done = release.push(HOME=str(home), TMPDIR=str(home))
-    assert done.returncode == 0 and ecr.tags("fruits") == [release.tag], done.stderr
+    result = release.push(HOME=str(home), TMPDIR=str(home))
+    assert result.returncode == 0 and ecr.tags("fruits-dev") == [release.tag], result.stderr
     user, password = registries.credentials()
     secrets = [word.encode() for word in (password, base64.b64encode(f"{user}:{password}".encode()).decode())]
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     settings = {path.name for path in files if path.parent == recorder.folder / "config"}
     assert settings == {"config.json", "docker-credential-fruits-ecr"}
-    said = [*files.values(), done.stdout.encode(), done.stderr.encode()]
-    assert not any(secret in text for text in said for secret in secrets)
+    texts = [*files.values(), result.stdout.encode(), result.stderr.encode()]
+    assert not any(secret in text for text in texts for secret in secrets)
     assert not list(home.iterdir()), "docker's settings are gone"
 
 
@@ -132,25 +157,25 @@ def test_docker_logs_in_with_the_named_profile(release: Checkout, ecr: Registry,
     keys = "aws_access_key_id = testing\naws_secret_access_key = testing\n"
     (tmp_path / "config").write_text(f"[profile pusher]\n{keys}")
     others = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_REGION", "AWS_DEFAULT_REGION"), "")
-    done = release.push("--profile", "pusher", AWS_CONFIG_FILE=str(tmp_path / "config"), **others)
-    assert done.returncode == 0 and ecr.tags("fruits") == [release.tag], done.stderr
+    result = release.push("--profile", "pusher", AWS_CONFIG_FILE=str(tmp_path / "config"), **others)
+    assert result.returncode == 0 and ecr.tags("fruits-dev") == [release.tag], result.stderr
 
 
 @pytest.mark.docker
 def test_without_the_right_password_no_image_reaches_ecr(
     release: Checkout, ecr: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = f"{ecr.address}/fruits:{release.tag}"
+    target = f"{ecr.address}/fruits-dev:{release.tag}"
     ecr.require("AWS", "another")
-    refused(release.push(), 1, f"docker could not push {target}")
+    assert_refused(release.push(), 1, f"docker could not push {target}")
     denied = Mock(side_effect=JsonRESTError("AccessDeniedException", "not you"))
     monkeypatch.setattr(ECRResponse, "get_authorization_token", lambda _: denied())
-    done = release.push()
-    refused(done, 1, f"docker could not push {target}")
-    assert "ECR gives no password (AccessDeniedException)" in done.stderr
+    result = release.push()
+    assert_refused(result, 1, f"docker could not push {target}")
+    assert "ECR gives no password (AccessDeniedException)" in result.stderr
     monkeypatch.setattr(ECRResponse, "describe_repositories", lambda _: denied())
-    refused(release.push(), 1, "ECR refuses DescribeRepositories: AccessDeniedException")
-    assert boto3.client("ecr").describe_images(repositoryName="fruits")["imageDetails"] == []
+    assert_refused(release.push(), 6, "these credentials may not DescribeRepositories: ask an administrator")
+    assert boto3.client("ecr").describe_images(repositoryName="fruits-dev")["imageDetails"] == []
     assert ecr.address not in " ".join(release.names())
 
 
@@ -158,80 +183,86 @@ def test_without_the_right_password_no_image_reaches_ecr(
 def test_a_push_that_ecr_does_not_know_of_is_no_success(
     release: Checkout, ecr: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registries, "_take_over", lambda *_: None)
-    refused(release.push(), 1, "was pushed, and ECR does not know it")
-    assert ecr.tags("fruits") == [release.tag]
+    monkeypatch.setattr(registries, "_add_pushed_images", lambda *_: None)
+    assert_refused(release.push(), 1, "was pushed, and ECR does not know it")
+    assert ecr.tags("fruits-dev") == [release.tag]
 
 
 @pytest.mark.docker
 def test_movable_tags_are_refused_with_the_command_that_mends_them(release: Checkout, ecr: Registry) -> None:
-    boto3.client("ecr").create_repository(repositoryName="fruits")
-    done = release.push()
-    refused(done, 2, "can be moved")
-    assert ecr.tags("fruits") == []
-    words = shlex.split(done.stderr[done.stderr.index("aws ecr") :])
-    aws = Path(sys.executable).with_name(words[0])
-    elsewhere = os.environ | {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
-    subprocess.run([aws, *words[1:]], check=True, capture_output=True, env=elsewhere)
-    assert release.push().returncode == 0
+    boto3.client("ecr").create_repository(repositoryName="movable")
+    result = release.push("--repository", "movable")
+    assert_refused(result, 2, "can be moved")
+    assert ecr.tags("movable") == []
+    run_aws_command(result.stderr)
+    assert release.push("--repository", "movable").returncode == 0
+
+
+@pytest.mark.docker
+def test_an_image_for_other_nodes_than_the_clusters_is_refused(release: Checkout) -> None:
+    release.build(architecture="arm64")
+    sentence = f"{release.image} is for arm64, and the cluster's nodes are amd64: build it with"
+    assert_refused(release.push(), 2, f"{sentence} ./scripts/build-image.sh --release")
 
 
 @pytest.mark.docker
 @pytest.mark.parametrize(
-    ("revision", "base", "said"),
+    ("revision", "base", "sentence"),
     [
         ("f" * 40, registries.BASE, f"is of revision {'f' * 40}"),
         ("{0}-dirty", registries.BASE, "-dirty: build it again"),
         ("{0}", "base:latest", "a base without a digest"),
     ],
 )
-def test_another_image_is_refused(revision: str, base: str, said: str, release: Checkout) -> None:
+def test_another_image_is_refused(revision: str, base: str, sentence: str, release: Checkout) -> None:
     release.build(revision.format(release.revision), base)
-    refused(release.push(), 2, said)
+    assert_refused(release.push(), 2, sentence)
 
 
 @pytest.mark.parametrize("config", ['{"Labels": null}', "{}"])  # older and newer engines
 def test_an_image_without_labels_is_refused(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push, "docker", lambda *_: f'[{{"Config": {config}}}]')
     with pytest.raises(UsageError, match="of revision None"):
-        push._require("fruits:0", "0")
+        push._check_image("fruits:0", "0")
 
 
 @pytest.mark.docker
 def test_a_missing_image_is_refused(release: Checkout) -> None:
-    refused(release.push("--name", "none-such"), 2, f"there is no image none-such:{release.tag}: build it")
+    assert_refused(
+        release.push("--name", "none-such"), 2, f"there is no image none-such:{release.tag}: build it"
+    )
 
 
 @pytest.mark.docker
 @pytest.mark.parametrize("option", [[], ["--profile", "nobody"]])
 def test_without_credentials_it_tells_to_log_in(option: list[str], release: Checkout) -> None:
-    refused(release.push(*option, AWS_ACCESS_KEY_ID=""), 1, "log in, name a profile")
+    assert_refused(release.push(*option, AWS_ACCESS_KEY_ID=""), 6, "log in, or name a profile with --profile")
 
 
 @pytest.mark.parametrize("region", ["eu-west-2", "us-east-1"])
 def test_a_region_outside_the_eu_is_refused(region: str, checkout: Checkout) -> None:
-    refused(checkout.push("--region", region), 4, f"region {region} is not one of the EU's")
-    refused(checkout.push(AWS_REGION=region), 4, f"region {region} is not one of the EU's")
+    assert_refused(checkout.push("--region", region), 4, f"region {region} is not one of the EU's")
+    assert_refused(checkout.push(AWS_REGION=region), 4, f"region {region} is not one of the EU's")
 
 
 @pytest.mark.parametrize("words", [["--dry"], ["--repository", "Fruits"], ["--repository", "f"]])
 def test_a_mistake_is_one_sentence(words: list[str], checkout: Checkout) -> None:
-    refused(checkout.push(*words), 2, " ".join(words))
+    assert_refused(checkout.push(*words), 2, " ".join(words))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         ("echo >> job/maths/pca.py", "files differ from revision"),
         ("touch job/new.py", "files differ from revision"),
         ("rm -r .git", "no git checkout"),
     ],
 )
-def test_files_that_no_revision_has_are_refused(change: str, said: str, checkout: Checkout) -> None:
+def test_files_that_no_revision_has_are_refused(change: str, sentence: str, checkout: Checkout) -> None:
     subprocess.run(change, shell=True, check=True, cwd=checkout.root)
-    refused(checkout.push(), 2, said)
+    assert_refused(checkout.push(), 2, sentence)
 
 
 def test_the_shell_script_answers_help() -> None:
-    said = subprocess.check_output([registries.ROOT / "scripts" / "push-image.sh", "--help"], text=True)
-    assert "--dry-run" in said
+    text = subprocess.check_output([registries.ROOT / "scripts" / "push-image.sh", "--help"], text=True)
+    assert "--dry-run" in text

@@ -31,21 +31,21 @@ def run_docker_sh(*options: str | Path, **keywords: object) -> "subprocess.Compl
 
 def test_the_image_gives_the_numbers_of_run_local(image: str, sample: Path, tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
-    done = run_docker_sh("--image", image, "--input", sample, "--output", inside)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = run_docker_sh("--image", image, "--input", sample, "--output", inside)
+    assert result.returncode == 0, result.stdout + result.stderr
     local = [str(ROOT / "scripts" / "run-local.sh"), "--input", str(sample), "--output", str(outside)]
     subprocess.run(local, check=True, capture_output=True)
     for table, name in (("photos", "features"), ("pca", "pca")):
         columns = ["path", "label", "split", name]
-        ours, theirs = (
+        container_rows, local_rows = (
             pq.read_table(where / table, columns=columns).sort_by("path") for where in (inside, outside)
         )
-        assert ours.num_rows == len(list(sample.rglob("*.jpg")))
+        assert container_rows.num_rows == len(list(sample.rglob("*.jpg")))
         if name == "features":
-            assert ours.equals(theirs), "to the last bit, and the photos have the same names"
+            assert container_rows.equals(local_rows), "to the last bit, and the photos have the same names"
         else:
-            one, other = (np.array(table["pca"].to_pylist()) for table in (ours, theirs))
-            np.testing.assert_allclose(one, other, rtol=0, atol=1e-9 * np.abs(other).max())
+            actual, expected = (np.array(rows["pca"].to_pylist()) for rows in (container_rows, local_rows))
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
     owners = {path.lstat().st_uid for path in (inside, *inside.rglob("*"))}
     assert owners == {os.getuid()}, "a person can read and delete what it wrote"
 
@@ -72,19 +72,19 @@ def test_an_output_is_taken_up_again_and_names_of_all_kinds_reach_the_job(
 
 
 def state(path: Path) -> tuple[int, int, int, int]:
-    """Return whose a file is, what may be done with it, and when that has changed last."""
-    about = path.stat()
-    return about.st_uid, about.st_gid, about.st_mode, about.st_ctime_ns
+    """Return a file's owner, group and mode, and the time when they last changed."""
+    status = path.stat()
+    return status.st_uid, status.st_gid, status.st_mode, status.st_ctime_ns
 
 
 def test_what_is_not_the_jobs_keeps_its_owner(image: str, photos: Path, tmp_path: Path) -> None:
-    theirs = tmp_path / "output" / "models" / "theirs"
-    theirs.parent.mkdir(parents=True)
-    theirs.touch()
-    places = (theirs, *theirs.parents[:2])
+    foreign = tmp_path / "output" / "models" / "theirs"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    places = (foreign, *foreign.parents[:2])
     before = [state(path) for path in places]
-    done = run_docker_sh("--image", image, "--input", photos, "--output", tmp_path / "output")
-    assert done.returncode == 2 and "models, not the job's" in done.stderr
+    result = run_docker_sh("--image", image, "--input", photos, "--output", tmp_path / "output")
+    assert result.returncode == 2 and "models, not the job's" in result.stderr
     assert [state(path) for path in places] == before, "not even for a moment"
 
 
@@ -99,9 +99,9 @@ for place in $refused; do touch $place/x 2>/dev/null && echo "wrote $place"; don
 for place in $granted; do touch $place/x || echo "did not write $place"; done
 """
     options = ("--image", image, "--shell", "--input", photos, "--output", tmp_path / "output")
-    done = run_docker_sh(*options, input=script)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["999", "1000", "CapEff:", "0000000000000000", "NoNewPrivs:", "1", "lo"]
+    result = run_docker_sh(*options, input=script)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["999", "1000", "CapEff:", "0000000000000000", "NoNewPrivs:", "1", "lo"]
 
 
 def test_credentials_reach_s3_and_no_command_line_or_container(
@@ -109,26 +109,26 @@ def test_credentials_reach_s3_and_no_command_line_or_container(
 ) -> None:
     for file in photos.rglob("*.jpg"):
         store.write_bytes(f"s3://{bucket}/{file.relative_to(photos)}", file.read_bytes())
-    # Beside the user's docker a note of what it is told, and of what the engine writes down of a container.
+    # A docker that records its arguments runs the real one.
     fake = tmp_path / "bin"
     fake.mkdir()
     real = shutil.which("docker")
-    (fake / "docker").write_text(f'#!/bin/sh\nprintf "%s " "$@" >> {tmp_path}/told\nexec {real} "$@"\n')
+    (fake / "docker").write_text(f'#!/bin/sh\nprintf "%s " "$@" >> {tmp_path}/arguments\nexec {real} "$@"\n')
     (fake / "docker").chmod(0o755)
     aws_environment.setenv("PATH", f"{fake}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     aws_environment.setenv("AWS_SECRET_ACCESS_KEY", "none-may-see-this")
     results = make_bucket()
     options = ("--input", f"s3://{bucket}", "--output", f"s3://{results}", "--components", "3")
-    done = run_docker_sh("--image", image, "--network", "host", *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(list(photos.rglob('*.jpg')))} photos featurized" in done.stdout
-    assert "none-may-see-this" not in (tmp_path / "told").read_text() + done.stdout + done.stderr
+    result = run_docker_sh("--image", image, "--network", "host", *options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{len(list(photos.rglob('*.jpg')))} photos featurized" in result.stdout
+    assert "none-may-see-this" not in (tmp_path / "arguments").read_text() + result.stdout + result.stderr
     assert list(store.list_files(f"s3://{results}/photos", ".parquet"))
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_leaves_no_record_and_no_container(
-    sign: signal.Signals, image: str, sample: Path, tmp_path: Path
+    number: signal.Signals, image: str, sample: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
     command = [str(ROOT / "scripts" / "run-docker.sh"), "--image", image, "--input", str(sample)]
@@ -139,37 +139,37 @@ def test_an_interrupted_run_leaves_no_record_and_no_container(
         for line in run.stdout:
             if "Spark" in line and "cores" in line:
                 break
-        run.send_signal(sign)
-        said = run.communicate(timeout=START_SECONDS)[0]
-    assert run.returncode == 130, said
-    assert "interrupted: this run is not committed" in said
-    assert "Traceback" not in said and "Py4J" not in said and "\tat " not in said, said
+        run.send_signal(number)
+        printed = run.communicate(timeout=START_SECONDS)[0]
+    assert run.returncode == 130, printed
+    assert "interrupted: this run is not committed" in printed
+    assert not any(word in printed for word in ("Traceback", "Py4J", "\tat ")), printed
     assert not list(output.glob("runs/*.json"))
     assert docker("ps", "--quiet", "--filter", f"ancestor={image}") == ""
     assert not output.exists() or {path.lstat().st_uid for path in output.rglob("*")} <= {os.getuid()}
 
 
-def test_a_sign_that_comes_early_leaves_nothing(image: str, photos: Path, tmp_path: Path) -> None:
-    # Before the container: docker itself is held up until the sign has come.
-    fake, told, go = (tmp_path / name for name in ("bin", "told", "go"))
+def test_an_early_signal_leaves_nothing(image: str, photos: Path, tmp_path: Path) -> None:
+    # The signal comes before the container: docker waits for it.
+    fake, ready, proceed = (tmp_path / name for name in ("bin", "ready", "proceed"))
     fake.mkdir()
-    os.mkfifo(told)
-    os.mkfifo(go)
-    hold = f'case "$*" in *hand-over*999:1000*) echo > {told}; cat {go} ;; esac'
+    os.mkfifo(ready)
+    os.mkfifo(proceed)
+    hold = f'case "$*" in *change-owner*999:1000*) echo > {ready}; cat {proceed} ;; esac'
     (fake / "docker").write_text(f'#!/bin/sh\n{hold}\nexec {shutil.which("docker")} "$@"\n')
     (fake / "docker").chmod(0o755)
     environment = {**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"}
     command = [str(ROOT / "scripts" / "run-docker.sh"), "--image", image, "--input", str(photos)]
     with subprocess.Popen([*command, "--output", str(tmp_path / "out")], env=environment) as run:
-        told.read_text()
+        ready.read_text()
         run.send_signal(signal.SIGTERM)
-        go.write_text("")
+        proceed.write_text("")
         assert run.wait(START_SECONDS) == 130
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "sentence"),
     [
         (["--input", "none-such", "--output", "out"], 2, "none-such"),
         (["--no-such-flag"], 2, "unknown argument '--no-such-flag'"),
@@ -181,14 +181,14 @@ def test_a_sign_that_comes_early_leaves_nothing(image: str, photos: Path, tmp_pa
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(
-    options: list[str], code: int, said: str, image: str, tmp_path: Path
+    options: list[str], code: int, sentence: str, image: str, tmp_path: Path
 ) -> None:
-    given = options if "--image" in options else ["--image", image, *options]
-    done = run_docker_sh(*given, cwd=tmp_path)
-    assert done.returncode == code, done.stderr
-    told = done.stdout + done.stderr  # spark-submit puts what Python says on stdout
-    assert said in told, told
-    assert "Traceback" not in told and not list(tmp_path.iterdir())
+    arguments = options if "--image" in options else ["--image", image, *options]
+    result = run_docker_sh(*arguments, cwd=tmp_path)
+    assert result.returncode == code, result.stderr
+    printed = result.stdout + result.stderr  # spark-submit prints Python's stderr on stdout
+    assert sentence in printed, printed
+    assert "Traceback" not in printed and not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")

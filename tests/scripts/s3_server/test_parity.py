@@ -1,4 +1,4 @@
-"""What the job relies on of S3, asked through ``s3``: the small server and MinIO both give it."""
+"""The properties of S3 on which the job relies, through ``s3``: the small server and MinIO have them all."""
 
 import hashlib
 import threading
@@ -28,7 +28,7 @@ def bucket(request: pytest.FixtureRequest, aws_environment: pytest.MonkeyPatch) 
             yield BUCKET
 
 
-def test_of_many_who_create_an_object_at_once_one_does_and_later_ones_are_refused(bucket: str) -> None:
+def test_one_of_many_simultaneous_creations_succeeds_and_later_ones_are_refused(bucket: str) -> None:
     start = threading.Barrier(THREADS)
 
     def create(name: str, number: int) -> bool:
@@ -46,29 +46,29 @@ def test_of_many_who_create_an_object_at_once_one_does_and_later_ones_are_refuse
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
 
 
-def test_a_listing_goes_on_after_its_first_page_and_1000_objects_are_deleted_at_once(bucket: str) -> None:
+def test_listings_have_several_pages_and_1000_objects_are_deleted_at_once(bucket: str) -> None:
     names = [f"s3://{bucket}/many/{number:04}" for number in range(1100)]
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda name: s3.write(name, b"x", only_if_new=False), names))
     first = s3.client(bucket).list_objects_v2(Bucket=bucket)
     assert (first["KeyCount"], first["IsTruncated"]) == (1000, True)
-    assert [found[:2] for found in s3.list_objects(f"s3://{bucket}/many")] == [(name, 1) for name in names]
+    assert [listed[:2] for listed in s3.list_objects(f"s3://{bucket}/many")] == [(name, 1) for name in names]
     assert [name for name, *_ in s3.list_objects(f"s3://{bucket}/many", after="0050")] == names[51:]
-    asked: list[int] = []
+    batches: list[int] = []
     s3.client(bucket).meta.events.register(
         "provide-client-params.s3.DeleteObjects",
-        lambda params, **_: asked.append(len(params["Delete"]["Objects"])),
+        lambda params, **_: batches.append(len(params["Delete"]["Objects"])),
     )
     s3.delete_files([*names[:1049], f"s3://{bucket}/never was"])
-    assert asked == [1000, 50]
+    assert batches == [1000, 50]
     assert [name for name, *_ in s3.list_objects(f"s3://{bucket}")] == names[1049:]
 
 
-def test_every_key_comes_back_as_it_is_and_in_the_order_of_utf_8(bucket: str) -> None:
+def test_keys_are_listed_unchanged_in_the_order_of_utf_8(bucket: str) -> None:
     keys = sorted((*KEYS, *MORE_KEYS), key=str.encode)
     for key in keys:
         assert s3.write(f"s3://{bucket}/{key}", key.encode(), only_if_new=True)
-    assert [found[:3] for found in s3.list_objects(f"s3://{bucket}")] == [
+    assert [listed[:3] for listed in s3.list_objects(f"s3://{bucket}")] == [
         (f"s3://{bucket}/{key}", len(key.encode()), hashlib.md5(key.encode()).hexdigest()) for key in keys
     ]
     assert [s3.read(f"s3://{bucket}/{key}") for key in keys] == [key.encode() for key in keys]
@@ -76,7 +76,7 @@ def test_every_key_comes_back_as_it_is_and_in_the_order_of_utf_8(bucket: str) ->
     assert list(s3.list_objects(f"s3://{bucket}")) == []
 
 
-def test_a_part_is_read_and_what_is_not_there_is_named(bucket: str) -> None:
+def test_ranges_are_read_and_a_missing_object_is_an_error(bucket: str) -> None:
     name = f"s3://{bucket}/part.parquet"
     for data in (b"0123456789", b"another one"):
         assert s3.write(name, data, only_if_new=False)

@@ -9,12 +9,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 from job.errors import UsageError
-from job.table import claim, commits, writer
+from job.table import commits, provenance, takeover, writer
+from scripts.cloud import manifests, request_check
+from scripts.cloud.manifests import K8S
+from scripts.cloud.stage import Stage
 from scripts.submit import failures
-from scripts.submit.driver_log import DriverLog, job_event
+from scripts.submit.diagnosis import KARPENTER_QUERY, Diagnosis
+from scripts.submit.driver_log import DriverLog, job_event, unwrapped
 from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
 from tests.support.aws_emulator import Answer
 from tests.support.cloud_stage import CloudStage, line
+
+DIAGNOSIS = Diagnosis(Stage("dev"), "monday")
 
 
 @pytest.mark.parametrize(
@@ -22,6 +28,9 @@ from tests.support.cloud_stage import CloudStage, line
     [
         ("An error occurred (AccessDenied) when calling the AssumeRoleWithWebIdentity operation", "trust"),
         ("Back-off pulling image: ImagePullBackOff", "cannot fetch the image"),
+        ("ErrImagePull: no match for platform in manifest: not found", "for another processor"),
+        ("exec /usr/bin/entrypoint.sh: exec format error", "for another processor"),
+        ("Max number of executor failures (4) reached", "executors failed again and again"),
         ("The executor with id 3 exited with exit code 137(SIGKILL)", "out of memory"),
         ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
@@ -31,7 +40,7 @@ from tests.support.cloud_stage import CloudStage, line
     ],
 )
 def test_each_sign_has_its_advice(message: str, advice: str) -> None:
-    assert advice in failures.advice([message], driver_wrote=True)
+    assert advice in failures.advice([message], True, DIAGNOSIS)
 
 
 def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
@@ -39,27 +48,52 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     (tmp_path / "output").mkdir()
     (tmp_path / "output" / "_input.json").write_text('{"inputs": []}')
     with pytest.raises(UsageError) as outdated:
-        claim.admit_run(output, None, {}, overwrite=False)
-    assert "--overwrite" in failures.advice([str(outdated.value), "AccessDenied"], driver_wrote=True)
-    first = [commits.protocol_action(), *claim.admit_run(str(tmp_path), None, {}, False)]
+        provenance.first_actions(output, None, {}, overwrite=False)
+    assert "--overwrite" in failures.advice([str(outdated.value), "AccessDenied"], True, DIAGNOSIS)
+    first = [commits.protocol_action(), *provenance.first_actions(str(tmp_path), None, {}, False)]
     for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
         assert commits.write(str(tmp_path), version, actions, {})
     late_writer = writer.Writer(str(tmp_path), "tuesday", "run")
-    with pytest.raises(writer.OvertakenError) as overtaken:
+    with pytest.raises(takeover.OvertakenError) as overtaken:
         late_writer.commit()
-    for sentence in (overtaken.value, late_writer._busy_error(1)):
-        assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], driver_wrote=True)
+    for sentence in (overtaken.value, takeover.busy_error(str(tmp_path), 1)):
+        assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], True, DIAGNOSIS)
 
 
 def test_every_advice_is_given_for_one_of_its_signs() -> None:
     for entry in ADVICE:
         for sign in entry.signs:
-            assert failures.advice([sign], driver_wrote=True) == entry.remedy
+            assert failures.advice([sign], True, DIAGNOSIS).startswith(entry.remedy)
 
 
 def test_without_a_sign_it_says_where_to_look() -> None:
-    assert failures.advice(["something else"], driver_wrote=True) == UNKNOWN_CAUSE
-    assert failures.advice(["something else"], driver_wrote=False) == NOTHING_WRITTEN
+    assert failures.advice(["something else"], True, DIAGNOSIS) == UNKNOWN_CAUSE
+    assert failures.advice(["something else"], False, DIAGNOSIS).startswith(NOTHING_WRITTEN)
+
+
+@pytest.mark.parametrize(
+    ("message", "driver_wrote"),
+    [("0/3 nodes are available: 3 Insufficient cpu.", True), ("job-start-timeout", True), ("unknown", False)],
+)
+def test_where_nodes_may_be_missing_the_query_for_karpenters_events_is_named(
+    message: str, driver_wrote: bool
+) -> None:
+    advice = failures.advice([message], driver_wrote, DIAGNOSIS)
+    assert "CloudWatch Logs Insights, log group /aws/eks/fruits-dev/cluster:\n  fields @timestamp" in advice
+    assert "Insights" not in failures.advice(["exceeded quota"], driver_wrote, DIAGNOSIS)
+
+
+def test_the_query_is_one_that_cloudwatch_takes_and_the_readme_names() -> None:
+    times = {"startTime": 0, "endTime": 1}
+    request = {"logGroupName": DIAGNOSIS.audit_log, "queryString": KARPENTER_QUERY, **times}
+    request_check.check("logs", "StartQuery", request)
+    assert f"```\n{KARPENTER_QUERY}\n```" in (K8S / "README.md").read_text()
+
+
+def test_the_commands_select_the_runs_pods_by_the_label_of_the_pod_templates() -> None:
+    template = manifests.load("emr/driver-pod.yaml")["metadata"]["labels"]
+    assert template == {"fruits/run": "${RunName}"}
+    assert DIAGNOSIS.kubectl_commands[1].endswith("-n fruits describe pods -l fruits/run=monday")
 
 
 def test_a_long_log_is_read_once_and_whole(dev_stage: CloudStage) -> None:
@@ -114,6 +148,44 @@ def test_other_lines_are_not_the_jobs(line: str) -> None:
     assert job_event(line) is None
 
 
-def test_a_line_that_an_agent_has_wrapped_is_the_jobs() -> None:
+@pytest.mark.parametrize("key", ["log", "message"])
+def test_lines_that_fluentd_has_wrapped_are_read(dev_stage: CloudStage, key: str) -> None:
+    dev_stage.submit("--run-id", "monday", "--detach")
     job_line = line("run_started", "run monday")
-    assert job_event(json.dumps({"log": json.dumps(job_line) + "\n", "stream": "stdout"})) == job_line
+    dev_stage.log("monday", {key: json.dumps(job_line) + "\n", "stream": "stdout"})
+    dev_stage.log("monday", {key: "Traceback (most recent call last):\n"}, kind="stderr")
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/")
+    ((text,),) = log.new_lines()
+    assert job_event(text) == job_line
+    assert log.last_lines(20) == ["Traceback (most recent call last):"]
+
+
+def test_a_line_of_the_program_itself_stays_as_it_is() -> None:
+    for text in (
+        json.dumps(line("run_started", "run monday")),
+        '{"level": "ERROR", "message": "lost"}',
+        "[1]",
+    ):
+        assert unwrapped(text) == text
+
+
+@pytest.mark.parametrize(
+    ("pod", "is_driver"),
+    [
+        ("spark-000000037b4uegnu8q5-driver", True),
+        ("spark-000000037b4uegnu8q5-driver-x7k2p", True),
+        ("spark-000000037b4uegnu8q5-x7k2p-exec-1", False),
+        ("spark-000000037b4uegnu8q5-driver-x7k2p-exec-1", False),
+        ("spark-000000037b4uegnu8q5-exec-1-x7k2p", False),
+        ("000000037b4uegnu8q5-vwtjf", False),
+    ],
+)
+def test_the_drivers_streams_are_those_of_both_names(
+    dev_stage: CloudStage, pod: str, is_driver: bool
+) -> None:
+    dev_stage.submit("--run-id", "monday", "--detach")
+    dev_stage.log("monday", "a line", pod=pod)
+    dev_stage.log("monday", "why", pod=pod, kind="stderr")
+    log = DriverLog(boto3.client("logs"), dev_stage.outputs["LogGroup"], "monday/")
+    assert list(log.new_lines()) == ([["a line"]] if is_driver else [])
+    assert log.last_lines(20) == (["why"] if is_driver else [])

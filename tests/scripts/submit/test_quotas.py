@@ -10,7 +10,9 @@ from botocore.stub import Stubber
 from scripts.cloud import manifests, quotas, request_check, sizes
 from scripts.cloud.quotas import VcpuQuotas
 from scripts.cloud.sizes import SIZES, Size
+from tests.scripts.submit.test_submit_errors import refused
 from tests.support.aws_emulator import Answer, Cloud, Request
+from tests.support.cloud_stage import CloudStage
 
 FRESH = VcpuQuotas(on_demand=5, spot=5)
 
@@ -111,3 +113,45 @@ def test_the_quotas_of_the_sessions_region_are_compared(cloud: Cloud) -> None:
     answer_quotas(cloud, VcpuQuotas(on_demand=5, spot=2))
     (shortage,) = quotas.account_shortages(boto3.Session(region_name="eu-west-1"), SIZES["small"])
     assert shortage.is_blocking
+
+
+def test_submit_refuses_a_run_that_the_quotas_do_not_hold(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_quotas(dev_stage.cloud, VcpuQuotas(on_demand=5, spot=2))
+    sentence = refused(dev_stage, capsys, 2, "--detach")
+    assert "hold no executor: size small needs 4 vCPUs on demand" in sentence
+    assert "--quota-code L-34B43A08 --desired-value 8 --region eu-west-1" in sentence
+
+
+def test_submit_warns_of_quotas_that_slow_a_run(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_quotas(dev_stage.cloud, VcpuQuotas(on_demand=5, spot=16))
+    warning = "the quotas of 16 vCPUs on Spot and 5 on demand let 4 of 10 executors run"
+    assert dev_stage.submit("--size", "medium", "--detach") == 0
+    assert f"warning: {warning}" in capsys.readouterr().err
+    assert dev_stage.submit("--size", "medium", "--detach", "--json") == 0
+    first_event = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert first_event["warnings"][0].startswith(warning)
+
+
+def test_submit_starts_a_run_though_it_may_not_read_the_quotas(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    denied = Answer(400, b'{"__type": "AccessDeniedException", "message": "no"}')
+    dev_stage.cloud.rules.append(lambda request: denied if request.action == "GetServiceQuota" else None)
+    assert dev_stage.submit("--detach") == 0
+    assert "warning: the vCPU quotas cannot be read (AccessDeniedException)" in capsys.readouterr().err
+    assert len(dev_stage.cloud.runs()) == 1
+
+
+def test_the_readme_names_the_vcpus_of_each_size() -> None:
+    needs = {size.name: (quotas.driver_vcpus(size), quotas.executor_vcpus(size)) for size in SIZES.values()}
+    text = " ".join((manifests.K8S / "README.md").read_text().split())
+    driver, executors = needs.pop("small")
+    assert (
+        f"`small` needs {driver} on demand for its driver and {executors} on Spot for its executors" in text
+    )
+    for name, (driver, executors) in needs.items():
+        assert f"`{name}` {driver} and {executors}" in text

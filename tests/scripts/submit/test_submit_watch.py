@@ -1,13 +1,15 @@
 """While a run is watched: Ctrl-C is asked about, a lost line is waited for, and the way back is told."""
 
+import json
 import os
 import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -178,16 +180,34 @@ def test_a_closed_terminal_says_how_to_find_the_run(
     assert dev_stage.cloud.runs()[0].state == "RUNNING"
 
 
-def test_a_line_that_is_late_is_waited_for(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("poll", [1, 5])
+def test_a_line_that_is_late_is_waited_for(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], poll: int
+) -> None:
     reason = line("run_failed", "bucket 'far' is in London", exit_code=4) | {"level": "error"}
+    failed = {"state": "FAILED", "failure_reason": "USER_ERROR"}
+    late = {**failed, "then": lambda: dev_stage.log("monday", reason)}
+    dev_stage.cloud.states += [{"state": "RUNNING"}, *[failed] * (29 // poll), late]
+    assert dev_stage.submit("--run-id", "monday", "--poll", str(poll)) == 4
+    assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
+
+
+def test_a_line_that_never_comes_is_waited_for_half_a_minute(dev_stage: CloudStage) -> None:
+    schedule_states(dev_stage, "RUNNING", "FAILED")
+    assert dev_stage.submit("--run-id", "monday", "--poll", "2") == 1
+    assert sum(dev_stage.waited) == 2 + 30
+
+
+def test_the_exit_code_of_a_driver_that_may_be_tried_again_is_the_jobs_own(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = line("run_failed", "20 of 100 photos were rejected", exit_code=3) | {"level": "error"}
     dev_stage.cloud.states += [
         {"state": "RUNNING"},
-        {"state": "FAILED", "failure_reason": "USER_ERROR"},
-        {"state": "FAILED"},
-        {"state": "FAILED", "then": lambda: dev_stage.log("monday", reason)},
+        {"state": "FAILED", "then": lambda: dev_stage.log("monday", reason, pod="spark-x-driver-x7k2p")},
     ]
-    assert dev_stage.submit("--run-id", "monday") == 4
-    assert "run monday failed: bucket 'far' is in London" in capsys.readouterr().err
+    assert dev_stage.submit("--run-id", "monday", "--attempts", "3") == 3
+    assert "error: 20 of 100 photos were rejected" in capsys.readouterr().out
 
 
 def test_a_second_attempt_is_judged_by_its_own_words(
@@ -226,3 +246,53 @@ def test_an_interrupt_during_the_start_says_how_to_go_on(
     dev_stage.cloud.rules.append(lose)
     assert dev_stage.submit("--run-id", "monday") == 130
     assert "the same command with --run-id monday starts it once and no more" in capsys.readouterr().err
+
+
+LONG_AGO = timedelta(minutes=11)
+NOTHING_READ = line("progress", "0 of 1,560 photos", done=0)
+
+
+@pytest.mark.parametrize("lines", [[], [NOTHING_READ]], ids=["no driver", "no executor"])
+def test_a_run_without_a_photo_says_after_ten_minutes_where_to_look(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]]
+) -> None:
+    running = {"state": "RUNNING", "created_at": datetime.now(UTC) - LONG_AGO}
+    written = {**running, "then": lambda: dev_stage.log("monday", *lines)} if lines else running
+    dev_stage.cloud.states += [written, running, running, {"state": "COMPLETED"}]
+    assert dev_stage.submit("--run-id", "monday") == 0
+    stdout = capsys.readouterr().out
+    assert stdout.count("no photo after 11 minutes") == 1
+    kubectl = "kubectl --kubeconfig build/kubeconfig-dev"
+    assert f"{kubectl} -n fruits get pods\n" in stdout
+    assert f"{kubectl} -n fruits describe pods -l fruits/run=monday\n" in stdout
+    assert f"{kubectl} get nodeclaims\n" in stdout
+    assert "log group /aws/eks/fruits-dev/cluster" in stdout
+
+
+@pytest.mark.parametrize("event", [line("progress", "", done=1), line("nothing_new", "nothing new")])
+def test_a_run_that_has_read_photos_or_needs_none_is_left_alone(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], event: dict[str, Any]
+) -> None:
+    running = {"state": "RUNNING", "created_at": datetime.now(UTC) - LONG_AGO}
+    written = {**running, "then": lambda: dev_stage.log("monday", event)}
+    dev_stage.cloud.states += [written, running, {"state": "COMPLETED"}]
+    assert dev_stage.submit("--run-id", "monday") == 0
+    assert "no photo" not in capsys.readouterr().out
+
+
+def test_a_young_run_is_left_alone(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    schedule_states(dev_stage, "PENDING", "RUNNING", "COMPLETED")
+    assert dev_stage.submit("--run-id", "monday") == 0
+    assert "no photo" not in capsys.readouterr().out
+
+
+def test_the_hint_is_one_object_of_json(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:
+    dev_stage.cloud.states += [
+        {"state": "PENDING", "created_at": datetime.now(UTC) - LONG_AGO},
+        {"state": "COMPLETED"},
+    ]
+    assert dev_stage.submit("--run-id", "monday", "--json") == 0
+    events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    (hint,) = [event for event in events if event["event"] == "hint"]
+    assert len(hint["commands"]) == 3
+    assert hint["log"] == "/aws/eks/fruits-dev/cluster"

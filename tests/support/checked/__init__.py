@@ -1,1 +1,1 @@
-"""What every Python of a test does with its AWS requests."""
+"""The check of AWS requests that every Python process of a test makes."""

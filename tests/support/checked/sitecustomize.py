@@ -1,4 +1,4 @@
-"""On PYTHONPATH: every Python that starts, the AWS CLI too, checks its requests and writes them down."""
+"""On PYTHONPATH, this module lets every Python, also the AWS CLI's, check and record its requests."""
 
 import os
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What EMR hands to a container: a role, or any command.
+# EMR starts a container with a role, or with any command.
 case "$1" in
   driver)
     shift

@@ -1,4 +1,4 @@
-"""Which inputs an output belongs to, so that photos of two inputs never mix in one table.
+"""The provenance of an output: the inputs of its photos, so that those of two inputs never mix in one table.
 
 The first run records its inputs in the table's properties. A later run on other inputs is refused, unless it
 may overwrite: then its first commit also removes the old rows.
@@ -31,8 +31,8 @@ USER_ERRORS: Final = frozenset(
 )
 
 
-def input_claim(inputs: Sequence[str], limit: int | None) -> dict[str, Any]:
-    """Return the claim of a run: its inputs, and the limit on the number of photos."""
+def of_run(inputs: Sequence[str], limit: int | None) -> dict[str, Any]:
+    """Return the provenance of a run's photos: its inputs, and the limit on their number."""
     return {"inputs": [store.printable(location) for location in inputs], "limit": limit}
 
 
@@ -44,9 +44,7 @@ def existing_table(output: str) -> Snapshot:
     UsageError
         If the output has no table of this job.
     """
-    snapshot = commits.load(output)
-    admit_existing(output, snapshot)
-    return snapshot or Snapshot()
+    return check_table(output, commits.load(output))
 
 
 def read_table(output: str, query: Callable[[Snapshot], T]) -> T:
@@ -57,24 +55,24 @@ def read_table(output: str, query: Callable[[Snapshot], T]) -> T:
     return query(existing_table(output))
 
 
-def admit_existing(output: str, snapshot: Snapshot | None) -> list[Action]:
-    """Refuse an output without a table of this job; return no actions."""
+def check_table(output: str, snapshot: Snapshot | None) -> Snapshot:
+    """Return the snapshot of an output's table; refuse an output without a table of this job."""
     if snapshot is None and has_earlier_layout(output):
         raise UsageError(f"output {output} {EARLIER_LAYOUT}")
     if snapshot is None or MADE_FROM not in snapshot.configuration:
         raise UsageError(
             f"{output} is no output of this job (it has no table {layout.PHOTOS}): check --output"
         )
-    return []
+    return snapshot
 
 
-def admit_run(
+def first_actions(
     output: str, snapshot: Snapshot | None, requested: Mapping[str, Any], overwrite: bool
 ) -> list[Action]:
-    """Admit a run to an output, and return the actions of its first commit.
+    """Return the actions of a run's first commit; none if its photos belong in the table as it is.
 
-    `snapshot` is the output's table, `requested` is the run's :func:`input_claim`; `overwrite` replaces a
-    table of other inputs.
+    `snapshot` is the output's table, `requested` is the run's provenance from :func:`of_run`; `overwrite`
+    replaces a table of other inputs.
 
     Raises
     ------
@@ -90,7 +88,7 @@ def admit_run(
             f"output {output} has a table {layout.PHOTOS} that this job did not write: "
             "choose another --output"
         )
-    difference = _difference(saved_claim(snapshot), requested)
+    difference = _difference(saved(snapshot), requested)
     if difference is None:
         return []
     if snapshot.files and not overwrite:
@@ -102,29 +100,29 @@ def admit_run(
     return [commits.metadata_action(snapshot.table_id, configuration), *removed]
 
 
-def saved_claim(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the :func:`input_claim` that is saved in a table of this job; empty if it is damaged."""
+def saved(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the provenance that is saved in a table of this job; empty if it is damaged."""
     try:
-        saved = json.loads(snapshot.configuration[MADE_FROM])
+        provenance = json.loads(snapshot.configuration[MADE_FROM])
     except ValueError:
         return {}
-    return saved if isinstance(saved, dict) else {}
+    return provenance if isinstance(provenance, dict) else {}
 
 
 def has_earlier_layout(output: str) -> bool:
     """Tell whether an output was made by a version of this job from before the Delta table."""
     try:
-        earlier_claim = json.loads(store.read_bytes(store.join(output, layout.EARLIER_CLAIM)))
+        earlier = json.loads(store.read_bytes(store.join(output, layout.EARLIER_PROVENANCE)))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    return isinstance(earlier_claim, dict) and "inputs" in earlier_claim
+    return isinstance(earlier, dict) and "inputs" in earlier
 
 
 def delete_overwritten_outputs(output: str) -> None:
     """Delete the models, run records and matrices of other inputs, and tables of the earlier layout."""
-    names = [layout.MOMENTS, layout.PCA, layout.PCA_CSV, layout.MODELS, layout.RUNS, layout.MISSING]
+    names = [layout.MOMENTS, layout.PCA, layout.PCA_CSV, layout.MODELS, layout.RUNS, *layout.LISTS]
     if has_earlier_layout(output):
-        names += layout.EARLIER  # the claim last, so that an interrupted deletion is repeated
+        names += layout.EARLIER  # the provenance last, so that an interrupted deletion is repeated
     for name in names:
         store.delete_tree(store.join(output, name))
 
@@ -166,11 +164,11 @@ def _refuse_foreign_files(output: str, overwrite: bool) -> None:
             )
 
 
-def _difference(saved: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
-    """Describe the first difference between two claims; None if they are equal."""
-    for key in (*requested, *saved):
-        if saved.get(key) != requested.get(key):
-            return f"{key} was {_words(saved.get(key))}, now {_words(requested.get(key))}"
+def _difference(recorded: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
+    """Describe the first difference between two provenances; None if they are equal."""
+    for key in (*requested, *recorded):
+        if recorded.get(key) != requested.get(key):
+            return f"{key} was {_words(recorded.get(key))}, now {_words(requested.get(key))}"
     return None
 
 

@@ -12,11 +12,10 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from job.errors import UsageError
 from job.storage.locations import normalise
+from job.storage.residency import EU_REGIONS
 
 T = TypeVar("T")
 
-# The EU's own regions. London (eu-west-2) and Zurich (eu-central-2) are in Europe and outside the EU.
-EU_REGIONS: Final = ("eu-west-1", "eu-west-3", "eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2")
 BOOLEANS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -124,7 +123,7 @@ def fraction(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
 
 
-def share(text: str) -> float:
+def positive_fraction(text: str) -> float:
     """Return a number above 0 and up to 1."""
     if number := fraction(text):
         return number

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from job.model import passes
+from job.model import spark_passes
 from tests.support.outputs import add_file, features_of
 
 
@@ -14,10 +14,10 @@ from tests.support.outputs import add_file, features_of
 def test_moments_of_many_files_are_those_of_all_rows(
     count: int, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "FILES_PER_SUM", 1)
+    monkeypatch.setattr(spark_passes, "FILES_PER_SUM", 1)
     written = [add_file(str(tmp_path), number, 5) for number in range(count)]
-    assert (count > passes.MERGED_ON_DRIVER) is (count == 20)
-    found = passes.moments(spark, str(tmp_path), written)
+    assert (count > spark_passes.MERGED_ON_DRIVER) is (count == 20)
+    found = spark_passes.moments(spark, str(tmp_path), written)
     exact = np.vstack([features_of(f"/{number}/{row}") for number in range(count) for row in range(5)])
     exact = exact.astype(np.float64)
     centred = exact - exact.mean(axis=0)

@@ -33,7 +33,7 @@ MISPLACED: Final = "wrong"  # the key, among the reasons, of photos missing, dup
 
 
 def outcome_counts(
-    spark: "SparkSession", output: str, inventory: Tasks, reports: Sequence[Report], rows: dict[str, int]
+    spark: "SparkSession", output: str, todo: Tasks, reports: Sequence[Report], rows: dict[str, int]
 ) -> Counter[str]:
     """Count the outcomes in the written files, and compare their photos with the tasks' by path and etag.
 
@@ -53,12 +53,12 @@ def outcome_counts(
     replaced_rows = spark.sparkContext.broadcast(rows)
 
     def check(share: list[Report]) -> Counter[str]:
-        parts = (_task_outcomes(output, inventory.location, report, replaced_rows.value) for report in share)
+        parts = (_task_outcomes(output, todo.location, report, replaced_rows.value) for report in share)
         return sum(parts, Counter())
 
     parts = _map_shares(spark, sorted(reports), 4 * spark.sparkContext.defaultParallelism, check)
     counts: Counter[str] = sum(parts.collect(), Counter())
-    counts[MISPLACED] += inventory.tasks - len({report.task for report in reports})
+    counts[MISPLACED] += todo.tasks - len({report.task for report in reports})
     return counts
 
 

@@ -19,7 +19,7 @@ from job.cli.settings import parse_settings
 from job.errors import JobError, UsageError
 from job.run.pipeline import Pipeline
 from job.storage import s3, store
-from job.table import claim, commits, files, layout
+from job.table import commits, files, layout, provenance
 from job.table.writer import Writer
 from tests.support.chaos_s3 import BUCKET, chaos
 from tests.support.tables import LOG, A, B, actions, make, photos, rows, snapshot, tree, unnamed, written
@@ -44,7 +44,7 @@ def run(output: str, *inputs: str, overwrite: bool = False) -> AbstractContextMa
     """Be a run of the job that has just begun."""
     words = [f"--input={location}" for location in inputs or ("/photos",)] + ["--overwrite"] * overwrite
     log = Log("r-1", out=io.StringIO(), err=io.StringIO())
-    return Pipeline(parse_settings([*words, f"--output={output}"], {}), log, pytest.fail).writing()
+    return Pipeline(parse_settings([*words, f"--output={output}"], {}), log, pytest.fail).exclusive_writer()
 
 
 def refusal(output: object, *inputs: str, overwrite: bool = False) -> str:
@@ -84,7 +84,7 @@ def make_earlier(output: str) -> set[str]:
 
 def test_an_output_says_what_it_is_made_from_and_the_same_input_may_come_again(output: str) -> None:
     made = make(output, A)
-    assert claim.saved_claim(made) == {"inputs": ["/photos"], "limit": None}
+    assert provenance.saved(made) == {"inputs": ["/photos"], "limit": None}
     with run(output) as own:
         assert own.snapshot.files == made.files
     with run(output, overwrite=True) as own:
@@ -104,18 +104,18 @@ def test_another_input_is_refused_with_the_difference_and_nothing_is_touched(out
         ({"limit": None}, "(inputs was /photos, now not set)"),
     ):
         with pytest.raises(UsageError) as caught:
-            claim.admit_run(output, found, wanted, overwrite=False)
+            provenance.first_actions(output, found, wanted, overwrite=False)
         assert f"{words}: choose another --output, or replace them with --overwrite" in str(caught.value)
     assert contents(output) == before
 
 
 @pytest.mark.parametrize("damaged", ["no JSON", "[]"])
-def test_a_damaged_claim_is_another_input(tmp_path: Path, damaged: str) -> None:
-    table = replace(make(str(tmp_path), A), configuration={claim.MADE_FROM: damaged})
-    requested = claim.input_claim(["/photos"], None)
+def test_a_damaged_provenance_is_another_input(tmp_path: Path, damaged: str) -> None:
+    table = replace(make(str(tmp_path), A), configuration={provenance.MADE_FROM: damaged})
+    requested = provenance.of_run(["/photos"], None)
     with pytest.raises(UsageError, match="holds the tables of another input"):
-        claim.admit_run(str(tmp_path), table, requested, overwrite=False)
-    assert claim.admit_run(str(tmp_path), table, requested, overwrite=True)
+        provenance.first_actions(str(tmp_path), table, requested, overwrite=False)
+    assert provenance.first_actions(str(tmp_path), table, requested, overwrite=True)
 
 
 def test_overwriting_removes_all_rows_by_the_commit_that_begins_and_what_was_made_of_them(
@@ -128,7 +128,7 @@ def test_overwriting_removes_all_rows_by_the_commit_that_begins_and_what_was_mad
         assert (own.snapshot.version, own.snapshot.files) == (version + 1, {})
         gone = {action["remove"]["path"] for action in actions(output, version + 1) if "remove" in action}
         assert gone == old.keys()
-        assert claim.saved_claim(snapshot(output))["inputs"] == list(PLUMS)
+        assert provenance.saved(snapshot(output))["inputs"] == list(PLUMS)
         own.commit([written(output, own.number, B)])
     assert photos(output) == [B]
     assert unnamed(output) == set()
@@ -140,7 +140,7 @@ def test_a_table_without_rows_may_be_of_any_input(output: str) -> None:
         pass
     with run(output, *PLUMS):
         pass
-    assert claim.saved_claim(snapshot(output))["inputs"] == list(PLUMS)
+    assert provenance.saved(snapshot(output))["inputs"] == list(PLUMS)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -176,19 +176,18 @@ def test_another_programs_delta_table_is_refused_and_not_touched(tmp_path: Path,
     before = tree(tmp_path)
     assert "has a table photos that this job did not write" in refusal(tmp_path, overwrite=overwrite)
     with pytest.raises(UsageError, match="is no output of this job"):
-        claim.existing_table(str(tmp_path))
+        provenance.existing_table(str(tmp_path))
     assert tree(tmp_path) == before
 
 
 def test_other_commands_want_an_output_that_is_there(output: str) -> None:
     with pytest.raises(UsageError, match=r"is no output of this job .*: check --output"):
-        claim.existing_table(output)
+        provenance.existing_table(output)
     store.write_bytes(f"{output}/_input.json", b'{"inputs": []}')
     with pytest.raises(UsageError, match="was made by an earlier version of this job"):
-        claim.existing_table(output)
+        provenance.existing_table(output)
     made = make(f"{output}2", A)
-    assert claim.existing_table(f"{output}2") == made
-    assert claim.admit_existing(f"{output}2", made) == []
+    assert provenance.existing_table(f"{output}2") == made
 
 
 def test_a_run_that_was_killed_in_its_first_commit_is_in_nobodys_way(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from job.errors import UsageError
-from job.inventory.folders import folder_files
+from job.inventory.folder_listing import folder_files
 from tests.support.unprivileged import unprivileged
 
 
@@ -28,7 +28,7 @@ def test_a_file_is_listed_with_its_size_and_time(tmp_path: Path) -> None:
     make(tmp_path, "x.jpg")
     os.utime(tmp_path / "x.jpg", (0, 1_000_000_000))
     [before] = folder_files(str(tmp_path), "/nowhere", set())
-    assert (before.path, before.bytes, before.regular) == (str(tmp_path / "x.jpg"), 5, True)
+    assert (before.path, before.bytes, before.skip_kind) == (str(tmp_path / "x.jpg"), 5, "")
     assert before.modified == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
     (tmp_path / "x.jpg").write_bytes(b"other")
     [after] = folder_files(str(tmp_path), "/nowhere", set())
@@ -45,7 +45,7 @@ def test_an_empty_file_and_an_impossible_time_are_listed(
         def fromtimestamp(cls, *_: Any) -> "Never":
             raise ValueError("year 33658 is out of range")
 
-    monkeypatch.setattr("job.inventory.folders.datetime", Never)
+    monkeypatch.setattr("job.inventory.folder_listing.datetime", Never)
     [listed] = folder_files(str(tmp_path), "/nowhere", set())
     assert (listed.bytes, listed.modified) == (0, None)
 

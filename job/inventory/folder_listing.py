@@ -15,13 +15,13 @@ from job.errors import UsageError
 
 
 class ListedFile(NamedTuple):
-    """A file as its folder or bucket lists it. `regular` is False for pipes, sockets and devices."""
+    """A file as its folder or bucket lists it. `skip_kind` is why it is no photo, ``""`` for one."""
 
     path: str
     bytes: int
     etag: str
     modified: datetime | None
-    regular: bool = True
+    skip_kind: str = ""
 
 
 def folder_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
@@ -104,10 +104,10 @@ def _file(path: str) -> ListedFile | None:
     try:
         try:
             status = os.stat(path)  # noqa: PTH116
-            regular = stat.S_ISREG(status.st_mode)
+            skip_kind = "" if stat.S_ISREG(status.st_mode) else "pipe, socket or device"
         except OSError:
             status = os.lstat(path)
-            regular = True
+            skip_kind = ""
     except FileNotFoundError:  # deleted since the folder was read
         return None
     except PermissionError:
@@ -116,7 +116,7 @@ def _file(path: str) -> ListedFile | None:
         modified = datetime.fromtimestamp(status.st_mtime, UTC)
     except (OverflowError, ValueError):  # file systems can hold any year
         modified = None
-    return ListedFile(path, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", modified, regular)
+    return ListedFile(path, status.st_size, f"{status.st_mtime_ns:x}-{status.st_size:x}", modified, skip_kind)
 
 
 def _slashed(folder: str) -> str:

@@ -1,0 +1,89 @@
+"""Files that a listing skips: those without the name of a JPEG, PNG or WebP file, and litter.
+
+Litter is what operating systems and tools leave beside photos; it is skipped whatever its name ends in. The
+kind of a skipped file is its ending or that of the litter.
+"""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import pyarrow as pa
+
+from job.storage import store
+from job.table import layout, schema
+
+# The endings of the three formats: JPEG's of browsers, stereo cameras (.mpo, .jps) and Windows (.jfif).
+JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".jps")
+PHOTO_ENDINGS: Final = (*JPEG, ".png", ".apng", ".webp")
+ENDINGS: Final = frozenset(PHOTO_ENDINGS)
+# Folders of litter: of zips made on a Mac, Synology, Windows; and hidden ones, such as .git or .Trash-1000.
+LITTER: Final = re.compile(
+    r"/(?:(__MACOSX|@eaDir|\$RECYCLE\.BIN|System Volume Information)|(\.[^/]*))/", re.IGNORECASE
+)
+OTHER_ENDING: Final = re.compile(r"\.([A-Za-z0-9_~-]{1,10})\Z")
+APPLE_DOUBLE: Final = "AppleDouble"  # RFC 1740: the rest of a Mac's file, beside it as ._name
+APPLE_DOUBLE_START: Final = b"\x00\x05\x16\x07"
+
+KINDS: Final = 50  # counted apart; further ones count as OTHER
+OTHER: Final = "other endings"
+ROWS_PER_BATCH: Final = 10_000
+
+
+class SkippedFiles:
+    """The skipped files of a listing: their number by kind, and the list, compressed in memory."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._paths: list[str] = []
+        self._kinds: list[str] = []
+        self._list = io.BytesIO()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        self._stream = pa.ipc.new_stream(self._list, schema.LISTS[layout.SKIPPED], options=options)
+
+    def add(self, path: str, kind: str) -> None:
+        """Count a file, and put it on the list."""
+        self.counts[kind if kind in self.counts or len(self.counts) < KINDS else OTHER] += 1
+        self._paths.append(path)
+        self._kinds.append(kind)
+        if len(self._paths) == ROWS_PER_BATCH:
+            self._flush()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the list; nothing can be added after this."""
+        self._flush()
+        self._stream.close()
+        yield from pa.ipc.open_stream(self._list.getvalue())
+
+    def _flush(self) -> None:
+        columns = schema.LISTS[layout.SKIPPED]
+        self._stream.write_batch(pa.record_batch([self._paths, self._kinds], schema=columns))
+        self._paths, self._kinds = [], []
+
+
+def skip_kind(name: str) -> str:
+    """Return why a file is skipped, ``""`` for a photo; `name` is its path below the input.
+
+    The kind is a folder of litter, or the ending of the name.
+    """
+    if litter := LITTER.search(f"/{name}"):
+        return litter[1] or "hidden folder"
+    if name[name.rfind(".") :].lower() in ENDINGS:
+        return ""
+    ending = OTHER_ENDING.search(name)
+    return f".{ending[1].lower()}" if ending else "no ending"
+
+
+def may_be_apple_double(name: str) -> bool:
+    """Tell whether a file's name is that of an AppleDouble file."""
+    return name.rpartition("/")[2].startswith("._")
+
+
+def is_apple_double(location: str) -> bool:
+    """Tell whether a file begins as AppleDouble; one that cannot be read does not."""
+    try:
+        return store.read_start(location, len(APPLE_DOUBLE_START)) == APPLE_DOUBLE_START
+    except OSError:
+        return False

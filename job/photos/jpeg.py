@@ -1,0 +1,176 @@
+"""Reads a JPEG's segments, and its pixels with libjpeg-turbo, whose warnings count.
+
+``decode`` calls it. Pillow decodes with the same library but hides its warnings: half a photo with an end
+marker would be grey below. ``read`` decompresses nothing, so that ``decode`` can check sizes before pixels.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import simplejpeg
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+MAX_SCANS: Final = 500  # as many as libjpeg-turbo reads when it is fuzzed
+_MAX_SEGMENTS: Final = 10_000  # 64 MB of metadata are 1,000 segments
+
+# A marker that is not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
+_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_END: Final = 0xD9
+_SCAN: Final = 0xDA
+_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE: Final = {0xC2, 0xC6, 0xCA, 0xCE}
+_METADATA: Final = {*range(0xE0, 0xF0), 0xFE}
+_EXIF: Final = b"Exif\0\0"
+_XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
+_PROFILE: Final = b"ICC_PROFILE\0"
+_JFIF: Final = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # libjpeg warns of other versions than 1
+
+# By the number of channels: the name in simplejpeg, and Pillow's mode and raw mode. Inks are stored inverted.
+_COLOURS: Final = {1: ("GRAY", "L", "L"), 3: ("RGB", "RGB", "RGB"), 4: ("CMYK", "CMYK", "CMYK;I")}
+# Cameras fill the last scan up to whole words. Only the first warning is told, so there was none before it.
+_PADDING: Final = re.compile(r"\b[1-3] extraneous bytes before marker 0xd9")
+
+
+@dataclass(frozen=True, slots=True)
+class Jpeg:
+    """What a JPEG's segments say: size in pixels, channels, scans, and the metadata that ``decode`` needs.
+
+    ``data`` is the JPEG without other metadata, and without bytes between the segments of its header.
+    ``is_complete`` tells whether its scans hold every bit of every coefficient of each channel.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    channels: int
+    scans: int
+    is_complete: bool
+    exif: list[bytes]
+    xmp: bytes
+    profile: bytes
+
+
+def read(data: bytes) -> Jpeg:
+    """Read a JPEG's segments. Those behind its first scan are read only if a channel is missing in that one.
+
+    Raises
+    ------
+    EOFError
+        If the bytes end before the first scan begins.
+    ValueError
+        If a segment is malformed, or there are more than a photo can need.
+    """
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [view[:2]]
+    exif: list[bytes] = []
+    profile: dict[int, bytes] = {}
+    xmp = frame = b""
+    code = 0
+    for marker, start, body in _segments(data, 2):
+        if marker == _SCAN:
+            kept.append(view[start:])
+            break
+        if marker in _FRAMES and not frame:
+            code, frame = marker, body
+        if marker not in _METADATA or (marker == 0xEE and body.startswith(b"Adobe")):
+            kept.append(view[start : start + 4 + len(body)])
+        elif marker == 0xE0 and body.startswith(b"JFIF\0"):
+            kept.append(_JFIF)
+        elif marker == 0xE1 and body.startswith(_EXIF):
+            exif.append(body)
+        elif marker == 0xE1 and body.startswith(_XMP):
+            xmp = body
+        elif marker == 0xE2 and body.startswith(_PROFILE) and len(body) > 14:
+            profile[body[12]] = body[14:]
+    if len(frame) < 6 or len(frame) != 6 + 3 * frame[5]:
+        raise ValueError("the JPEG has no frame header before its first scan, or a malformed one")
+    scans, is_complete = _scans(data, start, code, frame[6::3])
+    return Jpeg(
+        b"".join(kept),
+        int.from_bytes(frame[3:5]),
+        int.from_bytes(frame[1:3]),
+        frame[5],
+        scans,
+        is_complete,
+        exif,
+        xmp,
+        b"".join(part for _, part in sorted(profile.items())),
+    )
+
+
+def _segments(data: bytes, position: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield each segment's marker, start and body up to the end marker, skipping what lies between."""
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            raise EOFError
+        marker, start = found[1][0], found.start()
+        if marker == _END:
+            return
+        position = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+        if len(data) < max(position, start + 4):
+            raise EOFError
+        if position < start + 4:
+            raise ValueError("a segment of the JPEG is shorter than its own length")
+        yield marker, start, data[start + 4 : position]
+    raise ValueError(f"the JPEG has more than {_MAX_SEGMENTS} segments")
+
+
+def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[int, bool]:
+    """Count the scans, up to one more than ``MAX_SCANS``, and tell whether they leave no coefficient out."""
+    missing = {component: [True] * 64 for component in components}
+    scans = 0
+    try:
+        for marker, _, body in _segments(data, start):
+            if marker != _SCAN:
+                continue
+            if len(body) < 6:
+                raise ValueError("a scan header of the JPEG is malformed")
+            scans += 1
+            ids = body[1:-3:2]
+            if code in _PROGRESSIVE:
+                first, last, low = body[-3], min(body[-2], 63), body[-1] & 15  # (T.81, B.2.3)
+            else:
+                first, last, low = 0, 63, 0
+            for component in ids:
+                if component in missing:
+                    missing[component][first : last + 1] = [low > 0] * (last + 1 - first)
+            if scans > MAX_SCANS or (len(ids) == len(components) and code not in _PROGRESSIVE):
+                break
+    except EOFError:
+        return scans, False
+    return scans, not any(any(coefficients) for coefficients in missing.values())
+
+
+def decode(jpeg: Jpeg, scale: int) -> Image.Image:
+    """Decode the pixels, at 1 / `scale` of the size: RGB, L, or CMYK as Pillow has it (255 is full ink).
+
+    Any warning of libjpeg is an error, but for up to three bytes that fill the last scan. Sampling
+    factors that TurboJPEG has no name for (4:1:0 …) are left to Pillow, and only errors count there.
+
+    Raises
+    ------
+    Exception
+        If the JPEG is damaged or of a kind that is not read, simplejpeg's or Pillow's.
+    """
+    colours, mode, raw_mode = _COLOURS[jpeg.channels]
+    size = (-(-jpeg.width // scale), -(-jpeg.height // scale))
+    wanted = {"colorspace": colours, "min_width": size[0], "min_height": size[1]}
+    try:
+        pixels = simplejpeg.decode_jpeg(jpeg.data, **wanted)
+    except ValueError as fault:
+        if "subsampling" in str(fault):
+            image = JpegImageFile(BytesIO(jpeg.data))
+            image.draft(None, (jpeg.width // scale, jpeg.height // scale))
+            image.load()
+            return image
+        if not _PADDING.search(str(fault)):
+            raise
+        pixels = simplejpeg.decode_jpeg(jpeg.data, **wanted, strict=False)
+    if pixels.shape[1::-1] != size:
+        raise ValueError("two sizes in one JPEG")
+    return Image.frombuffer(mode, size, pixels, "raw", raw_mode, 0, 1)

@@ -1,0 +1,140 @@
+"""Files that are no photos by their names, and litter that is none under a photo's name."""
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from job.cli.log import Log
+from job.commands import erase, show
+from job.commands.selection import Selection
+from job.errors import DataError
+from job.inventory import manifest
+from job.inventory.folder_listing import ListedFile
+from job.inventory.listing import Listing, Source
+from job.inventory.skipped_files import APPLE_DOUBLE_START, KINDS, OTHER, SkippedFiles, skip_kind
+from job.storage import s3
+from job.table import layout, path_lists
+from tests.support import tables
+from tests.support.listings import make, put, take
+
+APPLE_DOUBLE = APPLE_DOUBLE_START + b"\0\2\0\0Mac OS X        " + bytes(100)
+LITTER = {
+    "__MACOSX/fruits/._a.jpg": "__MACOSX",
+    ".git/a.jpg": "hidden folder",
+    ".ipynb_checkpoints/a-checkpoint.jpg": "hidden folder",
+    ".thumbnails/normal/a.png": "hidden folder",
+    "Apple/.Trash-1000/files/a.jpg": "hidden folder",
+    "Apple/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg": "@eaDir",
+    "$RECYCLE.BIN/S-1-5/a.jpg": "$RECYCLE.BIN",
+    "$Recycle.Bin/S-1-5/b.jpg": "$Recycle.Bin",
+    "Apple/Thumbs.db": ".db",
+    "Apple/.DS_Store": ".ds_store",
+    "Apple/h": "no ending",
+    "Apple/i.jpg.1": ".1",
+    "Apple/k.jpg?width=200": "no ending",
+    "Apple/m.jpg~": ".jpg~",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), LITTER.items())
+def test_litter_and_other_endings_have_a_kind(name: str, kind: str) -> None:
+    assert skip_kind(name) == kind
+
+
+@pytest.mark.parametrize("name", ["a.JFIF", "b/._c.jpg", "macosx/a.jpg", "a.git/b.webp", ".jpg"])
+def test_a_photo_has_none(name: str) -> None:
+    assert skip_kind(name) == ""
+
+
+def test_a_folder_of_a_mac_has_its_photos_alone_and_says_what_it_skipped(tmp_path: Path) -> None:
+    make(tmp_path / "in", "Training/Apple/a.jpg", "Training/Apple/b.jpg", *LITTER)
+    (tmp_path / "in/Training/Apple/._a.jpg").write_bytes(APPLE_DOUBLE)
+    (tmp_path / "in/Training/Apple/._b.jpg").write_bytes(b"\xff\xd8\xff, a photo of that name")
+    (tmp_path / "in/Training/Apple/._c.jpg").touch()
+    inventory, rows = take(tmp_path / "in", to=tmp_path)
+    assert [Path(row["path"]).name for row in rows] == ["._b.jpg", "._c.jpg", "a.jpg", "b.jpg"]
+    assert inventory.skipped == len(LITTER) + 1
+    assert inventory.skipped_kinds["hidden folder"] == 4
+    assert inventory.skipped_kinds["AppleDouble"] == 1
+    listed = path_lists.read(str(tmp_path), layout.SKIPPED).to_pylist()
+    assert [row["path"] for row in listed] == sorted(row["path"] for row in listed)
+    assert {"path": f"{tmp_path}/in/Training/Apple/._a.jpg", "kind": "AppleDouble"} in listed
+    assert {row["path"] for row in listed} >= {f"{tmp_path}/in/{name}" for name in LITTER}
+
+
+def test_a_bucket_from_a_mac_too_and_in_order(bucket: str, tmp_path: Path) -> None:
+    put(bucket, *(f"in/{number:03}.jpg" for number in range(300)))
+    client = s3.client(bucket)
+    for number in range(200):
+        body = APPLE_DOUBLE if number % 2 else b"a photo"
+        client.put_object(Bucket=bucket, Key=f"in/._{number:03}.jpg", Body=body)
+    client.put_object(Bucket=bucket, Key="in/._empty.jpg")
+    inventory, rows = take(f"s3://{bucket}/in", to=tmp_path)
+    paths = [row["path"] for row in rows]
+    assert paths == sorted(paths)
+    assert (inventory.photos, inventory.skipped_kinds) == (300 + 100 + 1, {"AppleDouble": 100})
+
+
+def test_litter_counts_below_the_input_only(tmp_path: Path) -> None:
+    make(tmp_path / ".cache/photos", "Apple/a.jpg")
+    assert take(tmp_path / ".cache/photos", to=tmp_path)[0].photos == 1
+
+
+def test_all_files_are_photos_if_asked(tmp_path: Path) -> None:
+    make(tmp_path / "in", "Apple/a.jpg", *LITTER)
+    source = Source((str(tmp_path / "in"),), "/nowhere", all_files=True)
+    listed = Listing(source)
+    assert len(list(listed)) == len(LITTER) + 1
+    assert not listed.skipped.counts
+
+
+def test_nothing_but_litter_is_a_data_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+    make(tmp_path / "in", ".git/a.jpg", "b.txt")
+    with pytest.raises(DataError, match=r"none of 2 files .* litter; --all-files takes any name"):
+        take(tmp_path / "in", to=tmp_path)
+
+
+def test_rows_of_a_manifest_are_photos_whatever_their_names(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,size\n/p/.git/a.jpg,5\n/p/b.txt,5\n/p/c,5\n")
+    listed = Listing(Source((), "/nowhere", manifest=str(tmp_path / "list.csv")))
+    assert [photo.path for photo in listed] == ["/p/.git/a.jpg", "/p/b.txt", "/p/c"]
+
+
+def test_an_s3_inventory_is_a_listing_where_names_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["a.jpg", "b.txt", ".git/c.jpg"]
+    photos = [ListedFile(f"s3://photos/{key}", 5, "e", None) for key in keys]
+    monkeypatch.setattr(manifest, "read", lambda *_: iter(sorted(photos)))
+    listed = Listing(Source((), "/nowhere", manifest=str(tmp_path / "manifest.json")))
+    assert [photo.path for photo in listed] == ["s3://photos/a.jpg"]
+    assert listed.skipped.counts == {".txt": 1, "hidden folder": 1}
+
+
+def test_many_kinds_are_counted_as_one_and_a_long_list_is_whole() -> None:
+    skipped = SkippedFiles()
+    for number in range(25_000):
+        skipped.add(f"/{number:05}", f".{number % 100}")
+    assert len(skipped.counts) == KINDS + 1
+    assert skipped.counts[OTHER] == 25_000 // 2
+    paths = [path for batch in skipped.batches() for path in batch["path"].to_pylist()]
+    assert paths == [f"/{number:05}" for number in range(25_000)]
+
+
+def test_a_skipped_file_is_shown_and_erased(tmp_path: Path) -> None:
+    output, path = str(tmp_path), "/photos/Apple/notes of Ada.txt"
+    tables.make(output, tables.A)
+    listed = pa.record_batch([[path, "/photos/b.gif"], [".txt", ".gif"]], names=["path", "kind"])
+    with tables.writing(output) as writer:
+        path_lists.write(writer, layout.SKIPPED, [listed])
+    log = Log("erasure-1", as_json=True, out=io.StringIO(), err=io.StringIO())
+    selection = Selection(frozenset([path]))
+    assert show.run(output, selection, log)["photos"] == [{"path": path, "skipped": ".txt"}]
+    result = erase.run(output, selection, "request 17", log)
+    assert erase.summary(result).startswith("erased photos: 1 skipped files")
+    assert path_lists.read(output, layout.SKIPPED)["path"].to_pylist() == ["/photos/b.gif"]
+    with pytest.raises(DataError, match="nothing is known"):
+        show.run(output, selection, log)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"Ada" in file.read_bytes()]

@@ -1,0 +1,103 @@
+"""Fuzzes ``decode`` with atheris, for one format: ``python -m tests.job.photos.fuzz_decode JPEG -max_total_time=60``.
+
+It begins with the photos of ``bad_photos``. A finding is any exception but ``Rejected``, more time or memory than a
+photo of that size may take, pixels that differ from one call to the next, and a photo that is still accepted
+with other pixels after its end was cut off. Options after the format are libFuzzer's, a folder is its corpus.
+"""
+
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import Final
+
+import atheris
+import numpy as np
+
+with atheris.instrument_imports(include=["job.photos", "PIL.PngImagePlugin", "PIL.WebPImagePlugin"]):
+    from job.photos import decode, formats
+
+from tests.support.bad_photos import bad_photos, drawn, encoded, good_oddities
+
+LIMITS: Final = decode.Limits(max_bytes=2**20, max_pixels=2**20)
+SECONDS: Final = 2.0
+MEMORY: Final = "-rss_limit_mb=600"
+
+
+def seeds(kind: str) -> dict[str, bytes]:
+    """Draw the photos to begin with: those of the format, small enough for many calls a second."""
+    photos = good_oddities() | {name: data for name, (data, _) in bad_photos().items()}
+    photos |= {"small": encoded(drawn(24, 18), kind), "grey": encoded(drawn(9, 8, "L"), kind)}
+    return {
+        name: data
+        for name, data in photos.items()
+        if formats.photo_format(data) == kind and len(data) < 20_000
+    }
+
+
+def repaired(data: bytes) -> bytes:
+    """Put right the checksums of a PNG's chunks, which no mutation would hit."""
+    if not data.startswith(b"\x89PNG"):
+        return data
+    parts, start = [data[:8]], 8
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4])
+        checksum = struct.pack(">I", zlib.crc32(data[start + 4 : end]))
+        parts.append(data[start:end] + checksum)
+        start = end + 4
+    return b"".join(parts) + data[start:]
+
+
+def cut(data: bytes, kind: str) -> bytes:
+    """Take bytes from the end of a photo's pixels, and make its container whole again."""
+    share = zlib.crc32(data) % 1000 / 1000
+    if kind == "JPEG":
+        scan = data.find(b"\xff\xda")
+        return data[: scan + int(share * (len(data) - scan))] + b"\xff\xd9"
+    if kind == "PNG":
+        start = data.find(b"IDAT")
+        kept = int(share * int.from_bytes(data[start - 4 : start]))
+        body = data[start : start + 4 + kept]
+        end = struct.pack(">I", zlib.crc32(body)) + b"\0\0\0\0IEND\xaeB`\x82"
+        return data[: start - 4] + struct.pack(">I", kept) + body + end
+    return data
+
+
+def check(data: bytes, kind: str) -> None:
+    """Decode bytes, and raise if anything but a photo or a reason comes of them."""
+    begun = time.thread_time()
+    try:
+        photo = decode.decode(data, LIMITS)
+    except decode.Rejected:
+        return
+    finally:
+        seconds = time.thread_time() - begun
+        if seconds > SECONDS:
+            raise AssertionError(f"{seconds:.1f} s")
+    assert photo.width * photo.height <= LIMITS.max_pixels
+    assert np.array_equal(decode.decode(data, LIMITS).pixels, photo.pixels), "chance pixels"
+    try:
+        rest = decode.decode(cut(data, kind), LIMITS)
+    except decode.Rejected:
+        return
+    assert np.array_equal(rest.pixels, photo.pixels), "pixels of a photo that was cut"
+
+
+def main() -> None:
+    kind, *options = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in seeds(kind).items():
+            (Path(folder) / name).write_bytes(data)
+        # Without its first bytes it is not a photo, and nothing is tried.
+        mark = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"RIFF"}[kind]
+        corpus = [option for option in options if not option.startswith("-")]
+        flags = [option for option in options if option.startswith("-")]
+        arguments = [sys.argv[0], MEMORY, "-timeout=20", "-max_len=20000", *flags, *corpus, folder]
+        atheris.Setup(arguments, lambda data: check(repaired(mark + data[len(mark) :]), kind))
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

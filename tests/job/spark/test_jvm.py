@@ -1,0 +1,112 @@
+"""Shells that change how Spark starts: the job works in them, or names the variable in one sentence."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from job.errors import JobError
+from job.spark import jvm
+from tests.support.spark_session import ROOT
+
+START = """
+import os, sys
+from pathlib import Path
+from job.errors import JobError
+from job.spark import session
+try:
+    spark = session.start(os.environ, Path(sys.argv[1]))
+    print("cores", spark.sparkContext.defaultParallelism, spark.sparkContext.range(2).map(str).collect())
+    session.stop(spark)
+except JobError as error:
+    print("error:", error)
+"""
+
+
+def start(tmp_path: Path, **variables: str) -> tuple[str, str]:
+    """Start a session in a shell with more variables, and return what it printed to stdout and stderr."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
+    run = subprocess.run(
+        [sys.executable, "-c", START, str(tmp_path / "none")],
+        capture_output=True, text=True, check=False, cwd=ROOT, env=kept | variables, timeout=120,
+    )  # fmt: skip
+    return run.stdout, run.stderr
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "MASTER",
+            "yarn",
+            "YARN_CONF_DIR must be set in the environment.): look at MASTER,",
+        ),
+        ("PYSPARK_SUBMIT_ARGS", "--no-such-option", "look at PYSPARK_SUBMIT_ARGS"),
+        ("SPARK_HOME", "/nowhere", "SPARK_HOME is /nowhere, where there is no Spark: unset it"),
+        (
+            "PYSPARK_PYTHON",
+            "python9",
+            "PYSPARK_PYTHON is python9, which cannot run the workers (No such",
+        ),
+        ("JAVA_HOME", "/nowhere", "it needs Java 17; set JAVA_HOME, or use scripts/run-local.sh"),
+    ],
+)
+def test_a_shell_that_spark_cannot_start_in_is_named_in_one_sentence(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    out, err = start(tmp_path, **{name: value})
+    assert out.startswith("error: ")
+    assert words in out
+    assert out.count("\n") == 1
+    assert not err
+
+
+@pytest.mark.spark
+def test_a_spark_conf_dir_with_another_master_is_named(tmp_path: Path) -> None:
+    (tmp_path / "spark-defaults.conf").write_text("spark.master yarn\n")
+    out, _ = start(tmp_path, SPARK_CONF_DIR=str(tmp_path))
+    assert "look at SPARK_CONF_DIR" in out
+
+
+@pytest.mark.spark
+def test_arguments_without_a_program_and_an_empty_spark_home_are_no_obstacle(tmp_path: Path) -> None:
+    arguments = "--master local[1]"
+    out, _ = start(tmp_path, PYSPARK_SUBMIT_ARGS=arguments, SPARK_HOME="", AWS_REGION="eu-west-1")
+    assert out == "cores 1 ['0', '1']\n"
+
+
+@pytest.mark.spark
+def test_a_session_that_spark_refuses_is_one_sentence(tmp_path: Path) -> None:
+    for arguments, words in (
+        ("--driver-memory 300m", "System memory"),
+        ("--master mesos", "External scheduler cannot"),
+    ):
+        out, _ = start(tmp_path, PYSPARK_SUBMIT_ARGS=f"{arguments} pyspark-shell")
+        assert words in out
+        assert "): look at PYSPARK_SUBMIT_ARGS" in out
+        assert "Traceback" not in out
+
+
+def test_a_python_of_another_version_or_without_the_packages_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "python"
+    for script, words in (
+        ("echo 3.9", "it is Python 3.9, and the job runs on 3.11"),
+        ("echo 3.11; echo \"ModuleNotFoundError: No module named 'numpy'\" >&2", "No module named 'numpy'"),
+    ):
+        other.write_text(f"#!/bin/sh\n{script}\n")
+        other.chmod(0o755)
+        with pytest.raises(JobError, match=words):
+            jvm.check_worker_python({"PYSPARK_PYTHON": str(other)})
+    jvm.check_worker_python({"PYSPARK_PYTHON": sys.executable})
+    jvm.check_worker_python({})
+
+
+def test_the_users_launch_options_come_after_the_jobs() -> None:
+    words = jvm.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--driver-memory 8g pyspark-shell"}, "-Xmore")
+    assert words.endswith("--driver-memory 8g pyspark-shell")
+    assert "spark.driver.memory=2g" in words
+    assert "-Xmore" in words
+    assert jvm.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--master yarn"}) == "--master yarn pyspark-shell"
