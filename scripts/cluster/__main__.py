@@ -14,7 +14,7 @@ from typing import Final
 from job.cli.parser import SentenceParser
 from job.errors import UsageError
 from scripts.cloud import aws_session
-from scripts.cloud.exits import exit_code_of, hanging_up
+from scripts.cloud.exits import exit_code_of
 from scripts.cloud.stage import STAGES, Stage
 from scripts.cluster import access, cluster_tools, down, smoke_test, stack_templates, status, up
 from scripts.cluster.cluster_tools import Tools
@@ -22,7 +22,6 @@ from scripts.cluster.down import Removal
 from scripts.cluster.stage_state import AwsClients
 from scripts.cluster.up_steps import Creation
 
-INTERRUPTED: Final = 130
 EXAMPLES: Final = """
 exit codes: 0 done, 1 failed, 2 wrong arguments or not confirmed, 4 outside the EU, 6 AWS refused,
 130 interrupted
@@ -45,12 +44,7 @@ def main(
     run, pause, ask : callable
         Run a command, sleep for some seconds, and ask the user a question.
     """
-    try:
-        with hanging_up():
-            return exit_code_of(lambda: _run_command(arguments, run, pause, ask))
-    except KeyboardInterrupt as error:
-        print(f"error: {error or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code_of(lambda: _run_command(arguments, run, pause, ask))
 
 
 def _run_command(
