@@ -169,6 +169,54 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
+def exif_as_long(orientation: int) -> bytes:
+    """Build EXIF whose orientation is a LONG, as some programs write it."""
+    return struct.pack(">6s4sIHHHIII", b"Exif\0\0", b"MM\0*", 8, 1, ORIENTATION, 4, 1, orientation, 0)
+
+
+def xmp(orientation: int) -> bytes:
+    """Build XMP with an orientation."""
+    return f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
+
+
+# The columns of each matrix are the red, green and blue of a colour space in XYZ, adapted to D50.
+SRGB: Final = np.array(
+    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+)
+DISPLAY_P3: Final = np.array(
+    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
+)
+
+
+def profile(name: str, primaries: NDArray[np.float64]) -> bytes:
+    """Build an ICC profile (version 2, with a curve of version 4) of primaries with the curve of sRGB."""
+    columns = [struct.pack(">3i", *np.rint(column * 65536).astype(int)) for column in primaries.T]
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    curve = struct.pack(">4s4xHH5i", b"para", 3, 0, 157286, 62119, 3417, 5072, 2651)
+    text = name.encode() + b"\0"
+    tags = {b"desc": struct.pack(">4s4xI", b"desc", len(text)) + text + bytes(78 + -(len(text) + 2) % 4)}
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + white
+    for letter, column in zip("rgb", columns, strict=True):
+        tags[f"{letter}XYZ".encode()] = b"XYZ \0\0\0\0" + column
+        tags[f"{letter}TRC".encode()] = curve
+    table, body = struct.pack(">I", len(tags)), b""
+    for tag, value in tags.items():
+        table += struct.pack(">4sII", tag, 132 + 12 * len(tags) + len(body), len(value))
+        body += value
+    size = 128 + len(table) + len(body)
+    kind = struct.pack(">I4xI4s4s4s", size, 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    return kind + bytes(12) + b"acsp" + bytes(28) + white + bytes(48) + table + body
+
+
+def in_display_p3(picture: Image.Image) -> Image.Image:
+    """Compute the values in Display P3 of the colours of an sRGB picture, by the formula."""
+    values = np.asarray(picture) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ (np.linalg.inv(DISPLAY_P3) @ SRGB).T, 0, 1)
+    values = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+
+
 def ycck(picture: Image.Image) -> bytes:
     """Encode as YCCK, like Photoshop. Pillow cannot: its CMYK writer gets YCC, and the marker is changed."""
     cmyk = np.asarray(picture.convert("CMYK"))
@@ -287,6 +335,12 @@ def good_oddities() -> dict[str, bytes]:
     palette = picture.quantize(16)
     sixteen = grey.astype(np.uint16) * 256 + np.arange(60, dtype=np.uint16) % 2 * 200
     turned = drawn(48, 60)
+    unturned = Image.Exif()
+    unturned[0x010F] = SECRET
+    second = segment(0xE1, exif(6).tobytes())
+    described = PngInfo()
+    described.add_itxt("XML:com.adobe.xmp", xmp(6).decode())
+    p3, wide = profile("Display P3", DISPLAY_P3), in_display_p3(picture)
     cmyk = picture.convert("CMYK")
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
@@ -308,11 +362,23 @@ def good_oddities() -> dict[str, bytes]:
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
         "padded_scan.jpg": jpeg[:-2] + bytes(3) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
-        "four_one_zero.jpg": flat_jpeg(64, 32, 20, b"\x42\x11\x11"),
+        "four_one_zero.jpg": flat_jpeg(64, 32, 40, b"\x42\x11\x11"),
         "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
         "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
         "ycck.jpg": ycck(picture),
         "phone_pair.jpg": encoded(picture, "MPO", save_all=True, append_images=[turned]),
+        "wide_colours.jpg": encoded(wide, "JPEG", icc_profile=p3, quality=95, subsampling=0),
+        "wide_colours.png": encoded(wide, "PNG", icc_profile=p3),
+        "wide_colours.webp": encoded(wide, "WEBP", icc_profile=p3, lossless=True),
+        "damaged_profile.jpg": encoded(picture, "JPEG", icc_profile=p3[:200]),
+        "damaged_profile.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3)[:-9])),
+        "profile_bomb.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3 + bytes(2**23)))),
+        "damaged_profile.webp": encoded(picture, "WEBP", icc_profile=b"acsp" * 99, lossless=True),
+        "rotated_long.jpg": encoded(turned, "JPEG", exif=exif_as_long(6)),
+        "rotated_second_exif.jpg": encoded(turned, "JPEG", exif=unturned, extra=second),
+        "rotated_xmp.jpg": encoded(turned, "JPEG", xmp=xmp(6)),
+        "rotated_xmp.webp": encoded(turned, "WEBP", xmp=xmp(6), lossless=True),
+        "rotated_xmp.png": encoded(turned, "PNG", pnginfo=described),
         "rotated_exif.jpg": encoded(turned, "JPEG", exif=exif(6)),
         "rotated_exif.png": encoded(turned, "PNG", exif=exif(8)),
         "rotated_exif.webp": encoded(turned, "WEBP", exif=exif(3)),

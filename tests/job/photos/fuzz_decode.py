@@ -1,8 +1,9 @@
-"""Fuzzes ``decode`` with atheris, for one format: ``python -m tests.job.photos.fuzz_decode JPEG -max_total_time=60``.
+"""Fuzzes ``decode`` with atheris, one format at a time.
 
-It begins with the photos of ``bad_photos``. A finding is any exception but ``Rejected``, more time or memory than a
-photo of that size may take, pixels that differ from one call to the next, and a photo that is still accepted
-with other pixels after its end was cut off. Options after the format are libFuzzer's, a folder is its corpus.
+``python -m tests.job.photos.fuzz_decode JPEG -max_total_time=60`` begins with the photos of ``bad_photos``.
+Options after the format are libFuzzer's, a folder is its corpus. A finding is any exception but ``Rejected``,
+more time or memory than a photo of that size may take, pixels that differ from one call to the next, and a
+photo that is still accepted, with other pixels, after its end was cut off.
 """
 
 import struct
