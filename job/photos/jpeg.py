@@ -99,7 +99,7 @@ def read(data: bytes) -> Jpeg:
         frame[5],
         scans,
         is_complete,
-        Metadata(exif, xmp, b"".join(profile[number] for number in sorted(profile))),
+        Metadata(exif, xmp, b"".join(profile[number] for number in sorted(profile) if frame[5] != 4)),
     )
 
 
