@@ -281,7 +281,7 @@ def test_a_large_jpeg_is_drafted_and_stays_close(
     assert difference.max() <= 12
 
 
-@pytest.mark.parametrize("size", [(1343, 1343), (4000, 1300), (700, 3000)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (7, 7), (1343, 1343), (4000, 1300), (700, 3000)])
 def test_a_photo_too_small_to_draft_equals_pillows_default(size: tuple[int, int]) -> None:
     data = encoded(drawn(*size), "JPEG")
     assert np.array_equal(decode(data).pixels, resized(opened(data)))
