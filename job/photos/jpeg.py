@@ -175,16 +175,19 @@ def decode(jpeg: Jpeg, scale: int) -> Image.Image:
 
 
 def _decode_with_pillow(jpeg: Jpeg, scale: int) -> Image.Image:
-    """Decode a single scan without restarts, and refuse one that needs more or fewer bytes than it has.
+    """Decode, and refuse a single scan that needs more or fewer bytes than it has, or that has restarts.
 
-    Pillow's decoder hides warnings, but where neither bytes nor a marker follow it asks for more.
+    Pillow's decoder hides warnings, but where neither bytes nor a marker follow it asks for more. Of several
+    scans, only that they are there is known.
     """
+    if jpeg.scans > 1:
+        return _load(jpeg.data, jpeg, scale)
     scan = next(start for marker, start, _ in _segments(jpeg.data, 2) if marker == _SCAN)
     end = _SCAN_END.search(jpeg.data, scan + 2)
     if end is None:
         raise EOFError
-    if end[1][0] != _END or jpeg.scans > 1:
-        raise ValueError("scans that cannot be checked")
+    if end[1][0] != _END:
+        raise ValueError("restarts, whose intervals cannot be checked")
     with suppress(OSError):
         _load(jpeg.data[: end.start() - _LOOKAHEAD], jpeg, scale)
         raise ValueError("a scan with more bytes than pixels")

@@ -72,16 +72,13 @@ def segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
-def flat_jpeg(width: int, height: int, blocks: int, samplings: bytes) -> bytes:
-    """Build a grey baseline JPEG, two bits a block, with sampling factors that Pillow cannot write."""
-    parts = enumerate(samplings, 1)
-    frame = struct.pack(">BHHB", 8, height, width, len(samplings))
+def flat_jpeg(width: int, height: int, samplings: bytes, frame: int, *scans: tuple[bytes, bytes]) -> bytes:
+    """Build a grey JPEG whose codes are all 0, of sampling factors that Pillow cannot write."""
+    parts = b"".join(bytes([number, sampling, 0]) for number, sampling in enumerate(samplings, 1))
     jpeg = b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64)
-    jpeg += segment(0xC0, frame + b"".join(bytes([number, sampling, 0]) for number, sampling in parts))
-    jpeg += b"".join(segment(0xC4, bytes([table, 1, *[0] * 15, 0])) for table in (0x00, 0x10))
-    scan = b"".join(bytes([number, 0]) for number in range(1, len(samplings) + 1))
-    jpeg += segment(0xDA, bytes([len(samplings)]) + scan + b"\0\x3f\0")
-    return jpeg + bytes(blocks // 4) + b"\xff\xd9"
+    jpeg += segment(frame, struct.pack(">BHHB", 8, height, width, len(samplings)) + parts)
+    jpeg += b"".join(segment(0xC4, bytes([table, 1]) + bytes(16)) for table in (0x00, 0x10))
+    return jpeg + b"".join(segment(0xDA, head) + codes for head, codes in scans) + b"\xff\xd9"
 
 
 def progressive_bomb(width: int, height: int, scans: int) -> bytes:
@@ -276,6 +273,10 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("hole_of_zeros.jpg", grainy[:middle] + bytes(1000) + grainy[middle + 1000 :]),
             ("first_scan_then_end.jpg", progressive[:second_scan] + b"\xff\xd9"),
             ("last_scan_missing.jpg", progressive[: progressive.rindex(b"\xff\xc4")] + b"\xff\xd9"),
+            (
+                "four_one_zero_cut.jpg",
+                flat_jpeg(64, 32, b"\x42\x11\x11", 0xC0, (b"\3\1\0\2\0\3\0\0\x3f\0", bytes(5))),
+            ),
             ("last_scan_cut.jpg", progressive[:-60] + b"\xff\xd9"),
             ("cut.png", whole_png[: len(whole_png) // 2]),
             ("cut.webp", webp[: len(webp) // 2]),
@@ -344,6 +345,7 @@ def good_oddities() -> dict[str, bytes]:
     cmyk = picture.convert("CMYK")
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
+    four_one_zero, three = b"\x42\x11\x11", b"\3\1\0\2\0\3\0"
     frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
     bomb, comment = PngInfo(), PngInfo()
     comment.add_text("Comment", "ripe")
@@ -362,7 +364,15 @@ def good_oddities() -> dict[str, bytes]:
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
         "padded_scan.jpg": jpeg[:-2] + bytes(3) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
-        "four_one_zero.jpg": flat_jpeg(64, 32, 40, b"\x42\x11\x11"),
+        "four_one_zero.jpg": flat_jpeg(64, 32, four_one_zero, 0xC0, (three + b"\0\x3f\0", bytes(10))),
+        "four_one_zero_progressive.jpg": flat_jpeg(
+            64,
+            32,
+            four_one_zero,
+            0xC2,
+            (three + bytes(3), bytes(5)),
+            *((bytes([1, number, 0, 1, 63, 0]), bytes(4)) for number in (1, 2, 3)),
+        ),
         "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
         "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
         "ycck.jpg": ycck(picture),
