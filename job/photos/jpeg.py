@@ -26,8 +26,10 @@ _SCAN_END: Final = re.compile(rb"\xff([^\x00\xff])")
 _LOOKAHEAD: Final = 8  # bytes that libjpeg reads beyond the last pixel
 _END: Final = 0xD9
 _SCAN: Final = 0xDA
-_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE: Final = {0xC2, 0xC6, 0xCA, 0xCE}
+# Frames of Huffman codes: baseline, extended, progressive, lossless. Arithmetic codes never run out, so that
+# nothing tells whether they are whole; browsers do not read them either.
+_FRAMES: Final = {0xC0, 0xC1, 0xC2, 0xC3}
+_PROGRESSIVE: Final = 0xC2
 _METADATA: Final = {*range(0xE0, 0xF0), 0xFE}
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
@@ -90,7 +92,7 @@ def read(data: bytes) -> Jpeg:
         elif marker == 0xE2 and body.startswith(_PROFILE) and len(body) > 14:
             profile[body[12]] = body[14:]
     if len(frame) < 6 or len(frame) != 6 + 3 * frame[5]:
-        raise ValueError("the JPEG has no frame header before its first scan, or a malformed one")
+        raise ValueError("the JPEG has no frame header that is read before its first scan")
     scans, is_complete = _scans(data, start, code, frame[6::3])
     return Jpeg(
         b"".join(kept),
@@ -133,14 +135,14 @@ def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[int, 
                 raise ValueError("a scan header of the JPEG is malformed")
             scans += 1
             ids = body[1:-3:2]
-            if code in _PROGRESSIVE:
+            if code == _PROGRESSIVE:
                 first, last, low = body[-3], min(body[-2], 63), body[-1] & 15  # (T.81, B.2.3)
             else:
                 first, last, low = 0, 63, 0
             for component in ids:
                 if component in missing:
                     missing[component][first : last + 1] = [low > 0] * (last + 1 - first)
-            if scans > MAX_SCANS or (len(ids) == len(components) and code not in _PROGRESSIVE):
+            if scans > MAX_SCANS or (len(ids) == len(components) and code != _PROGRESSIVE):
                 break
     except EOFError:
         return scans, False

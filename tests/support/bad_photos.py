@@ -312,6 +312,7 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("bomb_of_segments.jpg", jpeg[:2] + b"\xff\xe0\0\2" * 10_000 + jpeg[2:]),
             ("bad_checksum_of_transparency.png", damaged(encoded(palette, "PNG", transparency=0), b"tRNS")),
             ("bad_checksum_of_a_name.png", whole_png[:33] + damaged(chunk(b"t\0Xt"), b"t") + whole_png[33:]),
+            ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
             ("bad_stream.png", png(pixels, 2, stream=noise)),
             ("rows_missing.png", png(pixels, 2, stream=few_rows)),
             ("no_palette.png", png(pixels[..., 0], 3)),
