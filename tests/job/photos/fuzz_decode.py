@@ -1,14 +1,14 @@
 """Fuzzes ``decode`` with atheris, one format at a time.
 
-``python -m tests.job.photos.fuzz_decode JPEG -max_total_time=60`` begins with the photos of ``bad_photos``.
-Options after the format are libFuzzer's, a folder is its corpus. A finding is any exception but ``Rejected``,
-more time or memory than a photo of that size may take, pixels that differ from one call to the next, and a
-photo that is still accepted, with other pixels, after its end was cut off.
+``python -m tests.job.photos.fuzz_decode JPEG FOLDER -max_total_time=60`` begins with the photos of
+``bad_photos``, and keeps in the folder what reached new code. Options after it are libFuzzer's. A finding is
+any exception but ``Rejected``, more time or memory than a photo of that size may take, pixels that differ from
+one call to the next, and a photo that is still accepted, with other pixels, after its end was cut off.
 """
 
+import base64
 import struct
 import sys
-import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -25,13 +25,13 @@ from tests.support.bad_photos import bad_photos, drawn, encoded, good_oddities
 
 LIMITS: Final = decode.Limits(max_bytes=2**20, max_pixels=2**20)
 SECONDS: Final = 2.0
-MEMORY: Final = "-rss_limit_mb=600"
 
 
 def seeds(kind: str) -> dict[str, bytes]:
     """Draw the photos to begin with: those of the format, small enough for many calls a second."""
     photos = good_oddities() | {name: data for name, (data, _) in bad_photos().items()}
     photos |= {"small": encoded(drawn(24, 18), kind), "grey": encoded(drawn(9, 8, "L"), kind)}
+    photos["stored"] = encoded(drawn(9, 8), "PNG", compress_level=0)
     return {
         name: data
         for name, data in photos.items()
@@ -109,17 +109,25 @@ def check(data: bytes, kind: str) -> None:
 
 
 def main() -> None:
-    kind, *options = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in seeds(kind).items():
-            (Path(folder) / name).write_bytes(data)
-        # Without its first bytes it is not a photo, and nothing is tried.
-        mark = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"RIFF"}[kind]
-        corpus = [option for option in options if not option.startswith("-")]
-        flags = [option for option in options if option.startswith("-")]
-        arguments = [sys.argv[0], MEMORY, "-timeout=20", "-max_len=20000", *flags, *corpus, folder]
-        atheris.Setup(arguments, lambda data: check(repaired(mark + data[len(mark) :]), kind))
-        atheris.Fuzz()
+    kind, folder, *options = sys.argv[1:]
+    corpus = Path(folder)
+    corpus.mkdir(parents=True, exist_ok=True)
+    for name, data in seeds(kind).items():
+        (corpus / name).write_bytes(data)
+    # Without its first bytes it is not a photo, and nothing is tried.
+    mark = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"RIFF"}[kind]
+
+    def one_input(data: bytes) -> None:
+        photo = repaired(mark + data[len(mark) :])
+        try:
+            check(photo, kind)
+        except Exception:
+            print("found:", base64.b64encode(photo).decode(), file=sys.stderr)
+            raise
+
+    bounds = ["-rss_limit_mb=600", "-timeout=20", "-max_len=20000", f"-artifact_prefix={folder}/found-"]
+    atheris.Setup([sys.argv[0], *bounds, *options, folder], one_input)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":
