@@ -2,8 +2,8 @@
 
 ``python -m tests.job.photos.fuzz_decode JPEG FOLDER -max_total_time=60`` begins with the photos of
 ``bad_photos``, and keeps in the folder what reached new code. Options after it are libFuzzer's. A finding is
-any exception but ``Rejected``, more time or memory than a photo of that size may take, pixels that differ from
-one call to the next, and a photo that is still accepted, with other pixels, after its end was cut off.
+any exception but ``Rejected``, more time or memory than a photo of that size may take, pixels that differ
+from one call to the next, and a photo that is still accepted, with other pixels, after its end was cut off.
 """
 
 import base64
