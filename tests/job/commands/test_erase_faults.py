@@ -1,4 +1,4 @@
-"""An erasure that is killed, or that another command overtakes while it sleeps: what it leaves goes."""
+"""Erasures that are killed, or overtaken while they sleep: later commands delete what they leave."""
 
 import errno
 from collections.abc import Callable
@@ -13,68 +13,68 @@ from job.commands import compact
 from job.storage import store
 from job.table import files, layout, removal, takeover, writer
 from job.table.takeover import OvertakenError
-from tests.job.commands.test_erase import LOG, assert_derived, assert_right, do, traces_of
+from tests.job.commands.test_erase import LOG, assert_derived, assert_whole_without, run_erase, traces_of
 from tests.support import outputs, tables
 from tests.support.outputs import Output, rows_of
 
 
 class Killed(BaseException):
-    """Ends a command at once, as a kill does."""
+    """Ends a command at once, as a kill would."""
 
 
 def before_each_step(patch: pytest.MonkeyPatch, act: Callable[[str, bytes | None], None]) -> None:
-    """Do something before each write and each deletion of the store's; it is told where, and what of."""
+    """Call `act` with location and bytes before each write and deletion."""
     write_bytes, delete_tree, delete_files = store.write_bytes, store.delete_tree, store.delete_files
 
-    def write(place: str, data: bytes, only_if_new: bool = False) -> bool:
-        act(place, data)
-        return write_bytes(place, data, only_if_new)
+    def write(location: str, data: bytes, only_if_new: bool = False) -> bool:
+        act(location, data)
+        return write_bytes(location, data, only_if_new)
 
-    def delete(places: list[str]) -> None:
-        half = len(places) // 2
-        for some in (places[:half], places[half:]):  # S3, too, may have deleted some of many
+    def delete(locations: list[str]) -> None:
+        half = len(locations) // 2
+        for part in (locations[:half], locations[half:]):  # S3, too, may delete only a part
             act("", None)
-            delete_files(some)
+            delete_files(part)
 
-    def remove(place: str) -> None:
-        act(place, None)
-        delete_tree(place)
+    def delete_folder(location: str) -> None:
+        act(location, None)
+        delete_tree(location)
 
     patch.setattr(store, "write_bytes", write)
-    patch.setattr(store, "delete_tree", remove)
+    patch.setattr(store, "delete_tree", delete_folder)
     patch.setattr(store, "delete_files", delete)
 
 
 def kill(patch: pytest.MonkeyPatch, is_time: Callable[[str], bool]) -> None:
-    """Kill the command at a step: nothing is written or deleted any more, and a file is left half-written."""
-    dead = False
+    """Kill the command at a step: it writes and deletes nothing more, and leaves a draft of the file."""
+    is_dead = False
 
-    def act(place: str, data: bytes | None) -> None:
-        nonlocal dead
-        if not dead and is_time(place):
-            dead = True
+    def act(location: str, data: bytes | None) -> None:
+        nonlocal is_dead
+        if not is_dead and is_time(location):
+            is_dead = True
             if data is not None:
-                Path(place).parent.mkdir(parents=True, exist_ok=True)
-                Path(place).with_name(".0123456789abcdef.draft").write_bytes(data)
-        if dead:
+                Path(location).parent.mkdir(parents=True, exist_ok=True)
+                Path(location).with_name(".0123456789abcdef.draft").write_bytes(data)
+        if is_dead:
             raise Killed
 
     before_each_step(patch, act)
 
 
 def at_step(step: int) -> Callable[[str], bool]:
-    """Return what tells whether it is time for the so-manieth step."""
+    """Return a predicate that is true at the given step."""
     steps = count()
     return lambda _: next(steps) == step
 
 
 def overtake(patch: pytest.MonkeyPatch, is_time: Callable[[str], bool], other: Callable[[], object]) -> None:
-    """Let another command run, whole, before a step of this one."""
+    """Run another command to its end before a step of this one."""
     is_done = False
 
-    def act(place: str, _: object) -> None:
+    def act(location: str, _: object) -> None:
         nonlocal is_done
-        if not is_done and is_time(place):
+        if not is_done and is_time(location):
             is_done = True
             other()
 
@@ -86,72 +86,74 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takeover, "WATCH_SECONDS", 0)
 
 
-def test_killed_at_any_step_an_erasure_is_completed_by_the_same_words(
+def test_an_erasure_killed_at_any_step_is_completed_by_the_same_command(
     output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = [*output.changed, *output.missing, output.good[40], output.bad[0]]
-    hashes = [output.sha256[path] for path in gone]
-    left = [path for path in output.good if path not in gone]
+    erased = [*output.changed, *output.missing, output.good[40], output.bad[0]]
+    hashes = [output.sha256[path] for path in erased]
+    left = [path for path in output.good if path not in erased]
     for last_step in count():
-        made = outputs.copied(output, str(tmp_path / f"out-{last_step}"))
+        copy = outputs.copied(output, str(tmp_path / f"out-{last_step}"))
         with monkeypatch.context() as patch:
             kill(patch, at_step(last_step))
             try:
-                do(made, sha256=hashes)
+                run_erase(copy, sha256=hashes)
                 break
             except Killed:
                 pass
-        assert [row["path"] for row in rows_of(made.location, layout.FEATURIZED)] in (output.good, left)
-        do(made, sha256=hashes)
-        assert_right(made, gone)
+        assert [row["path"] for row in rows_of(copy.location, layout.FEATURIZED)] in (output.good, left)
+        run_erase(copy, sha256=hashes)
+        assert_whole_without(copy, erased)
     assert last_step > 15
 
 
-NEXT: Final[dict[str, Callable[[Output, list[str]], object]]] = {
-    "the same erasure": lambda made, gone: do(made, paths=gone),
-    "another erasure": lambda made, _: do(made, paths=["/nowhere.jpg"]),
-    "a compaction": lambda made, _: compact.run(made.location, LOG, keep_versions=24),
-    "a run": lambda made, gone: outputs.run(made, gone=gone),
-    "a run that keeps versions": lambda made, gone: outputs.run(made, "--keep-versions", "24", gone=gone),
+FOLLOWING: Final[dict[str, Callable[[Output, list[str]], object]]] = {
+    "the same erasure": lambda output, erased: run_erase(output, paths=erased),
+    "another erasure": lambda output, _: run_erase(output, paths=["/nowhere.jpg"]),
+    "a compaction": lambda output, _: compact.run(output.location, LOG, keep_versions=24),
+    "a run": lambda output, erased: outputs.run(output, gone=erased),
+    "a run that keeps versions": lambda output, erased: outputs.run(
+        output, "--keep-versions", "24", gone=erased
+    ),
 }
 
 
-@pytest.mark.parametrize("following", NEXT)
+@pytest.mark.parametrize("command", FOLLOWING)
 @pytest.mark.parametrize("step", [layout.MOMENTS, layout.PCA_CSV, layout.ERASURES])
-def test_what_an_erasure_that_was_killed_after_its_commit_has_left_any_next_command_deletes(
-    output: Output, monkeypatch: pytest.MonkeyPatch, step: str, following: str
+def test_the_next_command_deletes_leftovers_of_a_killed_erasure(
+    output: Output, monkeypatch: pytest.MonkeyPatch, step: str, command: str
 ) -> None:
-    gone = [output.good[20], output.bad[0]]
+    erased = [output.good[20], output.bad[0]]
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill(patch, lambda place: place.startswith(f"{output.location}/{step}/"))
-        do(output, paths=gone)
-    assert traces_of(output, gone)
-    NEXT[following](output, gone)
-    assert traces_of(output, gone) == []
-    outputs.run(output, gone=gone)
-    assert_right(output, gone)
+        kill(patch, lambda location: location.startswith(f"{output.location}/{step}/"))
+        run_erase(output, paths=erased)
+    assert traces_of(output, erased)
+    FOLLOWING[command](output, erased)
+    assert traces_of(output, erased) == []
+    outputs.run(output, gone=erased)
+    assert_whole_without(output, erased)
 
 
-def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
+def test_an_erasure_that_cannot_write_fails_and_the_next_command_need_not_wait(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(place: str, _: object) -> None:
-        if "/moments/" in place:
+    def fail(location: str, _: object) -> None:
+        if "/moments/" in location:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    gone = [output.good[20]]
+    erased = [output.good[20]]
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         before_each_step(patch, fail)
-        do(output, paths=gone)
-    assert traces_of(output, gone) == [], "what has left the table is deleted all the same"
+        run_erase(output, paths=erased)
+    assert traces_of(output, erased) == [], "files that left the table are deleted all the same"
     snapshot = tables.snapshot(output.location)
     assert snapshot.writer == snapshot.ended
-    do(output, paths=gone)
-    assert_right(output, gone)
+    run_erase(output, paths=erased)
+    assert_whole_without(output, erased)
 
 
 @pytest.mark.parametrize(
-    ("step", "mine_is_gone"),
+    ("step", "is_committed"),
     [
         (layout.MISSING, False),
         (f"{layout.PHOTOS}/outcome", False),
@@ -159,53 +161,53 @@ def test_an_erasure_that_cannot_write_says_so_and_the_next_need_not_wait(
         (layout.PCA, True),
     ],
 )
-def test_an_erasure_that_wakes_after_another_has_taken_over_does_nothing_more(
-    output: Output, monkeypatch: pytest.MonkeyPatch, step: str, mine_is_gone: bool
+def test_an_overtaken_erasure_stops_when_it_wakes(
+    output: Output, monkeypatch: pytest.MonkeyPatch, step: str, is_committed: bool
 ) -> None:
-    mine, others = [output.good[40], *output.missing], [output.good[42], *output.changed, output.bad[0]]
-    outputs.run(output, gone=others[:1])  # the list of missing photos names it, too
+    first, second = [output.good[40], *output.missing], [output.good[42], *output.changed, output.bad[0]]
+    outputs.run(output, gone=second[:1])  # one is missing and erased
     with monkeypatch.context() as patch, pytest.raises(OvertakenError):
-        other = partial(do, output, paths=others, erasure_id="erasure-2")
-        overtake(patch, lambda place: place.startswith(f"{output.location}/{step}"), other)
-        do(output, paths=mine)
-    assert traces_of(output, others) == []
+        other = partial(run_erase, output, paths=second, erasure_id="erasure-2")
+        overtake(patch, lambda location: location.startswith(f"{output.location}/{step}"), other)
+        run_erase(output, paths=first)
+    assert traces_of(output, second) == []
     assert not Path(output.location, layout.ERASURES, "erasure-1.json").exists()
-    gone = [*others, *mine] if mine_is_gone else others
+    all_erased = [*second, *first] if is_committed else second
     left = [row["path"] for row in rows_of(output.location, layout.FEATURIZED)]
-    assert left == [path for path in output.good if path not in gone]
-    outputs.run(output, gone=gone)
+    assert left == [path for path in output.good if path not in all_erased]
+    outputs.run(output, gone=all_erased)
     assert_derived(output.location)
 
 
 @pytest.mark.parametrize("folder", [layout.MISSING, layout.PCA, layout.PCA_CSV])
-def test_a_run_that_wakes_after_an_erasure_has_taken_over_leaves_no_trace_of_what_that_has_erased(
+def test_an_overtaken_run_leaves_no_trace_of_the_erased_photos_when_it_wakes(
     output: Output, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     file = min(tables.snapshot(output.location).files_of(layout.FEATURIZED)).path
-    gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
+    erased = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
     with monkeypatch.context() as patch, pytest.raises(OvertakenError):
-        other = partial(do, output, paths=gone)
-        overtake(patch, lambda place: place.startswith(f"{output.location}/{folder}/"), other)
-        outputs.run(output, "--components", "5", "--refit", "auto", gone=gone)
-    assert traces_of(output, gone) == []
-    outputs.run(output, "--refit", "always", gone=gone)
-    assert_right(output, gone)
+        other = partial(run_erase, output, paths=erased)
+        overtake(patch, lambda location: location.startswith(f"{output.location}/{folder}/"), other)
+        outputs.run(output, "--components", "5", "--refit", "auto", gone=erased)
+    assert traces_of(output, erased) == []
+    outputs.run(output, "--refit", "always", gone=erased)
+    assert_whole_without(output, erased)
 
 
-def test_a_command_that_wakes_leaves_alone_what_the_one_that_took_over_is_making(
+def test_an_overtaken_command_leaves_the_files_of_its_successor_when_it_wakes(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = min(tables.snapshot(output.location).files_of(layout.FEATURIZED)).path
-    gone = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
+    erased = files.read(files.location(output.location, file))["path"].to_pylist()[:1]
     asleep = writer.Writer(output.location, "asleep", "erase")
     asleep.begin(lambda _: [], print)
-    removal.remove_photos(asleep, {file: gone})
+    removal.remove_photos(asleep, {file: erased})
 
     def wake() -> None:
         with pytest.raises(OvertakenError):
             asleep.end()
 
     with monkeypatch.context() as patch:
-        overtake(patch, lambda place: place.endswith(layout.CURRENT_MODEL), wake)
-        outputs.run(output, "--components", "5", "--refit", "auto", gone=gone)
+        overtake(patch, lambda location: location.endswith(layout.CURRENT_MODEL), wake)
+        outputs.run(output, "--components", "5", "--refit", "auto", gone=erased)
     assert_derived(output.location)

@@ -1,4 +1,4 @@
-"""What ``show`` tells of a photo, and that it changes nothing and waits for nobody."""
+"""What ``show`` prints about a photo: it changes nothing and does not wait for writers."""
 
 import io
 from itertools import count
@@ -19,30 +19,30 @@ from tests.support import outputs, tables
 from tests.support.outputs import COMPONENTS, FEW, NETWORK, RUN_IDS, Output, rows_of
 from tests.support.tables import tree
 
-MOVED = ("file", "pca", "pca_csv", "table_version")
+MOVED = ("file", "pca", "pca_csv", "table_version")  # fields that a compaction changes
 
 
-def of(output: Output, **chosen: Any) -> list[dict[str, Any]]:
-    fields: Any = {name: frozenset(values) for name, values in chosen.items()}
+def show_photos(output: Output, **selected: Any) -> list[dict[str, Any]]:
+    fields: Any = {name: frozenset(values) for name, values in selected.items()}
     photos: list[dict[str, Any]] = show.run(output.location, Selection(**fields), LOG)["photos"]
     return photos
 
 
-def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Output) -> None:
+def test_a_photos_fields_are_shown_and_nothing_is_changed(output: Output) -> None:
     before, path = tree(output.location), output.changed[0]
-    (photo,) = of(output, paths=[path])
+    (photo,) = show_photos(output, paths=[path])
     assert tree(output.location) == before
     (row,) = (row for row in rows_of(output.location, layout.FEATURIZED) if row["path"] == path)
     for name in row.keys() - {"path", "features", "reason", "detail"}:
         assert photo.pop(name) == row[name]
     assert (row["sha256"], row["backbone"]) == (output.sha256[path], NETWORK)
-    assert row["run_id"] == RUN_IDS[1], "the run that has made the row that is there now"
+    assert row["run_id"] == RUN_IDS[1], "the run that wrote the current row"
     file, matrix, csv = (Path(photo.pop(name)) for name in ("file", "pca", "pca_csv"))
     assert Path(output.location, file).exists()
     assert file.stem == matrix.stem == csv.stem
     projected = {row["path"]: row["pca"] for row in outputs.matrix_of(output.location)[0]}
-    numbers = outputs.features_of(path).astype(float)
-    figures = {"min": numbers.min(), "max": numbers.max(), "norm": np.linalg.norm(numbers)}
+    features = outputs.features_of(path).astype(float)
+    figures = {"min": features.min(), "max": features.max(), "norm": np.linalg.norm(features)}
     assert photo.pop("features") == pytest.approx({"count": FEW, **figures}, 1e-5)
     assert photo == {
         "path": path,
@@ -55,73 +55,73 @@ def test_all_that_is_known_of_a_photo_is_told_and_nothing_is_changed(output: Out
     }
 
 
-def test_a_rejected_photo_is_shown_with_its_reason_and_what_it_has_not_is_not_shown(output: Output) -> None:
-    (photo,) = of(output, paths=output.bad[:1])
+def test_a_rejected_photo_is_shown_with_its_reason_and_without_features(output: Output) -> None:
+    (photo,) = show_photos(output, paths=output.bad[:1])
     assert (photo["outcome"], photo["reason"]) == ("rejected", "truncated")
     assert photo["sha256"] == output.sha256[output.bad[0]]
     assert not {"features", "width", "model_id", "first_components", "pca"} & photo.keys()
 
 
-def test_a_photo_that_the_last_run_did_not_find_is_shown_as_missing(output: Output) -> None:
-    (photo,) = of(output, paths=output.missing)
+def test_a_photo_that_the_last_run_did_not_list_is_shown_as_missing(output: Output) -> None:
+    (photo,) = show_photos(output, paths=output.missing)
     assert photo["is_missing"]
     assert photo["outcome"] == "featurized", "its row stays"
-    with writer.exclusive_writer(output.location, "killed", "run", first_actions=lambda _: []) as pruning:
+    with writer.exclusive_writer(output.location, "killed", "run", first_actions=lambda _: []) as killed:
         listed = pa.Table.from_pylist(
             [{"path": "/pruned.jpg", "outcome": "featurized"}], schema.LISTS[layout.MISSING]
         )
-        path_lists.write(pruning, layout.MISSING, listed.to_batches())
+        path_lists.write(killed, layout.MISSING, listed.to_batches())
     pruned = {"path": "/pruned.jpg", "is_missing": True}
-    assert of(output, paths=["/pruned.jpg"]) == [pruned]
-    (good, last) = of(output, paths=["/pruned.jpg", output.good[0]])
-    assert (good["path"], last) == (output.good[0], pruned), "each photo that is asked for is told"
+    assert show_photos(output, paths=["/pruned.jpg"]) == [pruned]
+    (first, last) = show_photos(output, paths=["/pruned.jpg", output.good[0]])
+    assert (first["path"], last) == (output.good[0], pruned), "each selected photo is shown"
 
 
-def test_hashes_and_paths_lead_to_their_photos(output: Output) -> None:
-    one, other = output.good[5], output.bad[1]
-    photos = of(output, paths=[other], sha256=[output.sha256[one]])
-    assert sorted(photo["path"] for photo in photos) == sorted([one, other])
+def test_photos_are_selected_by_hash_and_by_path(output: Output) -> None:
+    good, bad = output.good[5], output.bad[1]
+    photos = show_photos(output, paths=[bad], sha256=[output.sha256[good]])
+    assert sorted(photo["path"] for photo in photos) == sorted([good, bad])
 
 
-def test_people_read_one_line_for_each_thing(output: Output) -> None:
+def test_the_summary_has_one_line_for_each_field(output: Output) -> None:
     path = output.missing[0]
-    known = show.run(output.location, Selection(frozenset([path])), LOG)
-    lines = show.summary(known).splitlines()
+    shown = show.run(output.location, Selection(frozenset([path])), LOG)
+    lines = show.summary(shown).splitlines()
     assert f"{'path':<20} {path}" in lines
     assert f"{'sha256':<20} {output.sha256[path]}" in lines
     assert f"{'is_missing':<20} yes" in lines
     assert any(line.startswith(f"{'features':<20} count {FEW}, min ") for line in lines)
 
 
-@pytest.mark.parametrize("file", range(0, 12, 2))
-def test_a_photo_is_shown_whole_whenever_its_file_is_merged_while_it_is_looked_for(
-    output: Output, monkeypatch: pytest.MonkeyPatch, file: int
+@pytest.mark.parametrize("nth_read", range(0, 12, 2))
+def test_a_photo_is_shown_whole_if_its_file_is_merged_during_the_search(
+    output: Output, monkeypatch: pytest.MonkeyPatch, nth_read: int
 ) -> None:
-    (before,) = of(output, paths=output.changed)
+    (before,) = show_photos(output, paths=output.changed)
     reads, open_input = count(), store.open_input
 
-    def open_late(place: str) -> Any:
-        if next(reads) == file:
+    def open_after_compaction(location: str) -> Any:
+        if next(reads) == nth_read:
             compact.run(output.location, LOG)
-        return open_input(place)
+        return open_input(location)
 
     monkeypatch.setattr(selection, "FILES_AT_ONCE", 1)
-    monkeypatch.setattr(store, "open_input", open_late)
-    (photo,) = of(output, paths=output.changed)
+    monkeypatch.setattr(store, "open_input", open_after_compaction)
+    (photo,) = show_photos(output, paths=output.changed)
     assert photo == {**before, **{name: photo.get(name) for name in MOVED}}
     assert all(photo[name] != before[name] for name in MOVED)
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "may_be"),
+    ("first", "last", "may_match"),
     [("/a", "/l", False), ("/a", "/m", True), ("/m", "/z", True), ("/n", "/z", False)],
 )
-def test_only_files_whose_statistics_leave_room_for_a_photo_are_read(
-    first: str, last: str, may_be: bool
+def test_only_files_whose_statistics_may_match_a_photo_are_read(
+    first: str, last: str, may_match: bool
 ) -> None:
     sink = io.BytesIO()
     pq.write_table(pa.table({"path": [first, last]}), sink)
     group = pq.ParquetFile(sink).metadata.row_group(0)
-    assert Selection(frozenset(["/m"])).may_match(group) == may_be
+    assert Selection(frozenset(["/m"])).may_match(group) == may_match
     assert Selection(frozenset(["/m"]), prefixes=("/",)).may_match(group)
     assert Selection(frozenset(["/m"]), sha256=frozenset(["0"])).may_match(group)

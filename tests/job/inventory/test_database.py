@@ -1,4 +1,4 @@
-"""DuckDB for one question: bounded, loaded only for it, gone after it, and silent about itself."""
+"""DuckDB for one query: its memory is bounded, and no file or thread of it stays."""
 
 import signal
 import subprocess
@@ -24,7 +24,7 @@ def spilled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def batches(count: int, failure: BaseException | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield so many batches of long paths, in no order."""
+    """Yield `count` batches of long, unordered paths, then raise `failure`."""
     for number in range(count):
         paths = [f"/{row * 7919 % 10_007:05}/{number:05}/{'long ' * 40}" for row in range(1_000)]
         yield pa.record_batch([paths], schema=ROWS)
@@ -36,26 +36,28 @@ def batches(count: int, failure: BaseException | None = None) -> Iterator[pa.Rec
 @pytest.mark.parametrize(
     "failure", [UsageError("its own"), OSError("x"), DataError("x"), KeyboardInterrupt()]
 )
-def test_what_a_stream_raises_comes_out_as_itself(spilled: Path, query: str, failure: BaseException) -> None:
-    with pytest.raises(type(failure)) as caught, database.open_database() as asked:
-        asked.feed("rows", ROWS, batches(30, failure))
-        list(asked.rows(query))
+def test_an_error_of_the_stream_is_raised_unchanged(
+    spilled: Path, query: str, failure: BaseException
+) -> None:
+    with pytest.raises(type(failure)) as caught, database.open_database() as connection:
+        connection.feed("rows", ROWS, batches(30, failure))
+        list(connection.rows(query))
     assert caught.value is failure
-    with pytest.raises(type(failure)) as caught, database.open_database() as asked:
-        asked.feed("rows", ROWS, batches(30, failure))
-        asked.run("CREATE TABLE answer AS SELECT * FROM rows WHERE path != $no", {"no": ""})
+    with pytest.raises(type(failure)) as caught, database.open_database() as connection:
+        connection.feed("rows", ROWS, batches(30, failure))
+        connection.run("CREATE TABLE answer AS SELECT * FROM rows WHERE path != $no", {"no": ""})
     assert caught.value is failure
     assert list(spilled.iterdir()) == []
 
 
-def test_what_the_memory_does_not_hold_is_spilled_and_gone_when_nobody_wants_more(
+def test_overflow_is_spilled_to_disk_and_deleted_afterwards(
     spilled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "MEMORY", "64MB")
     monkeypatch.setattr(database, "THREADS", 1)
-    with database.open_database() as asked:
-        asked.feed("rows", ROWS, batches(300))
-        rows = asked.rows("SELECT path FROM rows ORDER BY path")
+    with database.open_database() as connection:
+        connection.feed("rows", ROWS, batches(300))
+        rows = connection.rows("SELECT path FROM rows ORDER BY path")
         first = next(rows)["path"].to_pylist()
         assert first == sorted(first)
         assert len(first) == database.ROWS_PER_BATCH
@@ -63,7 +65,7 @@ def test_what_the_memory_does_not_hold_is_spilled_and_gone_when_nobody_wants_mor
     assert list(spilled.iterdir()) == []
 
 
-def test_a_question_for_which_there_is_no_room_is_refused_with_what_to_set(
+def test_a_query_without_memory_and_disk_is_refused_and_tmpdir_is_named(
     spilled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "MEMORY", "1MB")
@@ -71,24 +73,24 @@ def test_a_question_for_which_there_is_no_room_is_refused_with_what_to_set(
         pytest.raises(
             JobError, match=r"^the photos cannot be put in order \(.*\): let TMPDIR name"
         ) as caught,
-        database.open_database() as asked,
+        database.open_database() as connection,
     ):
-        asked.feed("rows", ROWS, batches(100))
-        list(asked.rows("SELECT * FROM rows ORDER BY path"))
+        connection.feed("rows", ROWS, batches(100))
+        list(connection.rows("SELECT * FROM rows ORDER BY path"))
     assert "\n" not in str(caught.value)
     assert list(spilled.iterdir()) == []
 
 
-def test_a_question_that_is_wrong_is_loud() -> None:
-    with pytest.raises(Exception, match="does not exist") as caught, database.open_database() as asked:
-        list(asked.rows("SELECT * FROM rowz"))
+def test_a_wrong_query_raises_duckdbs_own_error() -> None:
+    with pytest.raises(Exception, match="does not exist") as caught, database.open_database() as connection:
+        list(connection.rows("SELECT * FROM rowz"))
     assert not isinstance(caught.value, JobError)
 
 
 def interrupted(folder: Path, program: str) -> str:
-    """Run a program, send it SIGINT once it has said that it is ready, and return what it says then."""
-    words = [sys.executable, "-c", program, str(folder)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+    """Run a program, send it SIGINT once it is ready, and return what it prints afterwards."""
+    command = [sys.executable, "-c", program, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
@@ -98,35 +100,35 @@ def interrupted(folder: Path, program: str) -> str:
             child.kill()
 
 
-ASKING: Final = """
+QUERYING: Final = """
 import os, sys, tempfile
 import pyarrow as pa
 from job.inventory import database
 tempfile.tempdir = sys.argv[1]
 rows = pa.schema({"path": pa.string()})
 
-def told():
+def first_rows():
     yield pa.record_batch([["/a"]], schema=rows)
     print("ready", flush=True)
 
 threads = len(os.listdir("/proc/self/task"))
 try:
-    with database.open_database() as asked:
-        asked.feed("rows", rows, told())
-        ASK
+    with database.open_database() as connection:
+        connection.feed("rows", rows, first_rows())
+        QUERY
 except KeyboardInterrupt:
     print("interrupted", len(os.listdir("/proc/self/task")) - threads, os.listdir(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("ask", ["asked.run(query, {})", "list(asked.rows(query))"])
-def test_an_interruption_ends_a_long_question_and_every_thread_of_it(tmp_path: Path, ask: str) -> None:
-    assert interrupted(tmp_path, ASKING.replace("ASK", ask.replace("query", repr(ENDLESS)))) == (
+@pytest.mark.parametrize("query", ["connection.run(sql, {})", "list(connection.rows(sql))"])
+def test_an_interruption_ends_a_long_query_and_its_threads(tmp_path: Path, query: str) -> None:
+    assert interrupted(tmp_path, QUERYING.replace("QUERY", query.replace("sql", repr(ENDLESS)))) == (
         "interrupted 0 []\n"
     )
 
 
-# An endless listing; and one that has an endless question of its own, as a long list has before it tells any.
+# An endless listing; and an endless query of a manifest, before it yields a photo.
 LISTINGS: Final = (
     """
 def listing():
@@ -136,14 +138,14 @@ def listing():
         yield listed(f"/{number:09}")
 """,
     """
-def told():
+def first_rows():
     yield pa.record_batch([["/a"]], schema=rows)
     print("ready", flush=True)
 
 def listing():
-    with database.open_database() as asked:
-        asked.feed("rows", rows, told())
-        yield from asked.rows(QUERY)
+    with database.open_database() as connection:
+        connection.feed("rows", rows, first_rows())
+        yield from connection.rows(QUERY)
 """,
 )
 COMPARING: Final = """
@@ -164,7 +166,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("listing", LISTINGS, ids=["a listing", "a list"])
+@pytest.mark.parametrize("listing", LISTINGS, ids=["a listing", "a manifest"])
 def test_an_interruption_ends_a_long_comparison(tmp_path: Path, listing: str) -> None:
     program = COMPARING.replace("LISTING", listing.replace("QUERY", repr(ENDLESS)))
     assert interrupted(tmp_path, program) == "interrupted ['out']\n"
@@ -186,7 +188,7 @@ except SystemExit:
 
 @pytest.mark.parametrize("program", [FIRST_RUN, HELP], ids=["a first listing", "--help"])
 def test_duckdb_and_deltalake_are_loaded_only_where_they_are_needed(tmp_path: Path, program: str) -> None:
-    told = "print({'duckdb', 'deltalake', 'tensorflow'} & set(sys.modules))"
-    whole = f"import sys; from pathlib import Path; folder = Path(sys.argv[1])\n{program}\n{told}"
-    words: list[Any] = [sys.executable, "-c", whole, tmp_path]
-    assert subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.endswith("set()\n")
+    print_loaded = "print({'duckdb', 'deltalake', 'tensorflow'} & set(sys.modules))"
+    script = f"import sys; from pathlib import Path; folder = Path(sys.argv[1])\n{program}\n{print_loaded}"
+    command: list[Any] = [sys.executable, "-c", script, tmp_path]
+    assert subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.endswith("set()\n")

@@ -1,4 +1,4 @@
-"""A folder's files in order of their paths, whatever they are called and wherever links lead."""
+"""A folder's files are listed in order of their paths, under any name and through links."""
 
 import errno
 import os
@@ -50,7 +50,7 @@ def test_an_empty_file_and_an_impossible_time_are_listed(
     assert (listed.bytes, listed.modified) == (0, None)
 
 
-def test_what_is_deleted_while_listing_is_left_out(tmp_path: Path) -> None:
+def test_files_deleted_during_the_listing_are_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "b.jpg", "c/x.jpg", "d.jpg")
     listing = folder_files(str(tmp_path), "/nowhere", set())
     assert next(listing).path.endswith("a.jpg")
@@ -65,7 +65,7 @@ def test_links_to_photos_and_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "in/photo.jpg").symlink_to(tmp_path / "real/apple/1.jpg")
     (tmp_path / "in/pear").symlink_to(tmp_path / "real")
     listed = list(folder_files(str(tmp_path / "in"), "/nowhere", set()))
-    assert [one.path.removeprefix(f"{tmp_path}/in/") for one in listed] == [
+    assert [file.path.removeprefix(f"{tmp_path}/in/") for file in listed] == [
         "own.jpg",
         "pear/apple/1.jpg",
         "photo.jpg",
@@ -97,7 +97,7 @@ def test_folders_deeper_than_the_recursion_limit_are_listed(tmp_path: Path) -> N
             Path(level).rmdir()
 
 
-def test_what_is_left_out_is_left_out_by_any_path(tmp_path: Path) -> None:
+def test_the_output_is_left_out_under_any_path(tmp_path: Path) -> None:
     make(tmp_path, "in/1.jpg", "in/out/2.jpg", "in/out/sub/3.jpg", "in/out2/4.jpg", "in/zout.jpg")
     (tmp_path / "in/link").symlink_to(tmp_path / "in/out")
     (tmp_path / "in/link2").symlink_to(tmp_path / "in/out/sub")
@@ -128,13 +128,13 @@ def test_a_missing_folder_and_a_file_are_usage_errors(tmp_path: Path) -> None:
             names(tmp_path / file)
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o444])  # the second may be listed and not entered
+@pytest.mark.parametrize("mode", [0o000, 0o444])  # the second may be listed but not entered
 def test_a_folder_that_may_not_be_read_is_a_usage_error(tmp_path: Path, mode: int) -> None:
     shut = tmp_path / "in/shut"
     make(tmp_path, "in/a.jpg", "in/shut/b.jpg", "beside/a.jpg")
     (tmp_path / "beside/link").symlink_to(shut / "deeper")
-    for above in (tmp_path, tmp_path.parent, tmp_path.parent.parent, tmp_path / "in"):
-        above.chmod(0o755)
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent, tmp_path / "in"):
+        parent.chmod(0o755)
     shut.chmod(mode)
     try:
         with unprivileged():
@@ -147,7 +147,9 @@ def test_a_folder_that_may_not_be_read_is_a_usage_error(tmp_path: Path, mode: in
         shut.chmod(0o755)
 
 
-def test_other_faults_of_the_disk_are_loud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_of_the_disk_are_raised_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(path: str) -> Any:
         raise OSError(errno.EIO, "input/output error", path)
 

@@ -1,4 +1,4 @@
-"""A list of photos instead of a listing: each form of it gives the same photos in order; faults are named."""
+"""Manifests: each format gives the same photos in order, and errors name the row or column."""
 
 import gzip
 import random
@@ -30,7 +30,7 @@ def read(location: object, *inputs: str) -> list[ListedFile]:
 
 
 def table(photos: list[ListedFile]) -> pa.Table:
-    """Return photos as our own tables hold them."""
+    """Return photos as a table of the job's own schema."""
     rows = [photo._asdict() | {"label": "x", "split": None} for photo in photos]
     return pa.Table.from_pylist(rows, schema=schema.LISTED)
 
@@ -54,28 +54,28 @@ def write(folder: Path, name: str, photos: list[ListedFile]) -> Path:
 
 
 def refusal(file: Path, kind: type[DataError] | type[UsageError]) -> str:
-    """Return what is said of a file, after its name."""
+    """Return the message about a refused file, without its name."""
     with pytest.raises(kind) as caught:
         read(file)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.startswith(str(file))
-    return sentence.removeprefix(str(file))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(file))
+    return message.removeprefix(str(file))
 
 
 @pytest.mark.parametrize("name", ["list.parquet", "list.csv", "list.csv.gz", "LIST.CSV"])
-def test_each_form_gives_the_photos_in_order_of_their_paths(tmp_path: Path, name: str) -> None:
+def test_each_format_gives_the_photos_in_order_of_their_paths(tmp_path: Path, name: str) -> None:
     assert read(write(tmp_path, name, PHOTOS[::-1])) == PHOTOS
 
 
-def test_a_folder_is_read_whole_and_what_is_no_list_in_it_is_passed_over(tmp_path: Path) -> None:
-    for at, name in enumerate(["z.parquet", "_SUCCESS", "a.csv", "deep.csv.gz", "b.snappy.parquet"]):
-        write(tmp_path, name, PHOTOS[at % 2 :: 2])
+def test_all_lists_of_a_folder_are_read_and_other_files_are_ignored(tmp_path: Path) -> None:
+    for number, name in enumerate(["z.parquet", "_SUCCESS", "a.csv", "deep.csv.gz", "b.snappy.parquet"]):
+        write(tmp_path, name, PHOTOS[number % 2 :: 2])
     (tmp_path / "notes.md").write_text("no list")
     assert read(tmp_path) == PHOTOS
 
 
-def test_lists_in_s3_are_read_like_those_in_folders(bucket: str, tmp_path: Path) -> None:
+def test_lists_in_s3_are_read_like_local_ones(bucket: str, tmp_path: Path) -> None:
     for name in ("a.csv.gz", "b.parquet"):
         half = PHOTOS[:2] if name == "b.parquet" else PHOTOS[2:]
         store.write_bytes(f"s3://{bucket}/lists/{name}", write(tmp_path, name, half).read_bytes())
@@ -83,39 +83,38 @@ def test_lists_in_s3_are_read_like_those_in_folders(bucket: str, tmp_path: Path)
     assert read(f"s3://{bucket}/lists/b.parquet") == PHOTOS[:2]
 
 
-def test_long_lists_in_no_order_come_in_order_each_path_once(
+def test_long_unordered_lists_are_sorted_and_each_path_is_kept_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "ROWS_PER_BATCH", 3)
     monkeypatch.setattr("job.inventory.manifest_files.READ_ROWS", 7)
-    dice = random.Random(5)
+    generator = random.Random(5)
     signs = ["a", "B", "/", "é", "\ud7ff", "\ue000", "\uffff", "🍎", " "]
-    paths = ["s3://fruits/x" + "".join(dice.choices(signs, k=2)) for _ in range(400)]
-    photos = [
-        ListedFile(path, at, "", NOON.replace(minute=dice.randrange(60))) for at, path in enumerate(paths)
-    ]
+    paths = ["s3://fruits/x" + "".join(generator.choices(signs, k=2)) for _ in range(400)]
+    times = [NOON.replace(minute=generator.randrange(60)) for _ in paths]
+    photos = [ListedFile(path, number, "", times[number]) for number, path in enumerate(paths)]
     for part in range(4):
         write(tmp_path, f"{part}.parquet", photos[part * 100 : part * 100 + 100])
-    # Of one path the latest, and of one time the last that was listed.
+    # The latest row of each path counts, and of equal times the last one listed.
     latest = {photo.path: photo for photo in sorted(photos, key=lambda photo: (photo.modified, photo.bytes))}
     assert len(latest) < 90
     assert read(tmp_path) == [latest[path] for path in sorted(latest)]
 
 
-def test_a_name_that_is_not_utf_8_has_the_place_that_a_listing_gives_it(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_sorted_as_in_a_listing(tmp_path: Path) -> None:
     names = {"%ED%9F%BF": "\ud7ff", "%FF": "\udcff", "%EE%80%80": "\ue000", "%80": "\udc80", "z": "z"}
     (tmp_path / "list.csv").write_text("path,size\n" + "".join(f"file:///{name},1\n" for name in names))
     assert [photo.path for photo in read(tmp_path)] == sorted(f"/{name}" for name in names.values())
 
 
-def test_of_rows_of_one_path_the_one_modified_last_counts_and_no_time_is_the_oldest(tmp_path: Path) -> None:
+def test_the_row_modified_last_counts_and_no_time_is_the_oldest(tmp_path: Path) -> None:
     first, second = "2026-01-01T00:00Z", "2026-01-02T00:00Z"
     rows = [f"/a,1,{second}", f"/a,2,{first}", "/b,3,", f"/b,4,{first}", "/b,5,", "/c,6,"]
     (tmp_path / "list.csv").write_text("\n".join(["path,size,modified", *rows, "/c,7,"]))
     assert [photo.bytes for photo in read(tmp_path)] == [1, 4, 7]
 
 
-def test_only_what_is_below_an_input_is_taken(tmp_path: Path) -> None:
+def test_only_photos_below_an_input_are_kept(tmp_path: Path) -> None:
     paths = ["/p/a", "/pq/a", "/p", "s3://b-1/p/a", "s3://b-1/pq/a", "s3://b-1/p", "s3://b-2/p/a"]
     (tmp_path / "list.csv").write_text("path,size\n" + "".join(f"{path},1\n" for path in paths))
     assert [photo.path for photo in read(tmp_path, "/p")] == ["/p/a"]
@@ -125,7 +124,7 @@ def test_only_what_is_below_an_input_is_taken(tmp_path: Path) -> None:
     assert len(read(tmp_path)) == 7
 
 
-def test_objects_that_stand_for_folders_are_left_out(tmp_path: Path) -> None:
+def test_folder_markers_are_left_out(tmp_path: Path) -> None:
     rows = ["s3://fruits/a/,0", "s3://fruits/b/,1", "s3://fruits/c,0", "/d,0"]
     (tmp_path / "list.csv").write_text("path,size\n" + "\n".join(rows))
     assert [photo.path for photo in read(tmp_path)] == ["/d", "s3://fruits/b/", "s3://fruits/c"]
@@ -139,26 +138,26 @@ def test_names_with_line_breaks_are_read_from_a_csv_file_of_any_length(tmp_path:
     assert [photo.path[-10:-4] for photo in read(tmp_path)] == [f"{number:06}" for number in range(30_000)]
 
 
-def test_a_list_of_nothing_is_empty(tmp_path: Path) -> None:
+def test_a_list_without_rows_is_empty(tmp_path: Path) -> None:
     assert read(write(tmp_path, "list.csv", [])) == []
     assert read(write(tmp_path, "list.parquet", [])) == []
 
 
-def test_each_bucket_is_admitted_once_and_before_its_photos_are_yielded(tmp_path: Path) -> None:
+def test_each_bucket_is_checked_once_before_its_photos_are_yielded(tmp_path: Path) -> None:
     keys = ["s3://b-1/x", "s3://b-2/x", "s3://b-1/y", "/local/x", "s3://b-3/x"]
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("path,size\n" + "".join(f"{key},1\n" for key in keys))
-    asked: list[str] = []
-    photos = manifest.read(str(tmp_path), ("/local", "s3://b-1", "s3://b-2"), asked.append)
+    checked: list[str] = []
+    photos = manifest.read(str(tmp_path), ("/local", "s3://b-1", "s3://b-2"), checked.append)
     assert next(photos).path == "/local/x"
-    assert sorted(asked) == ["s3://b-1", "s3://b-2"]
+    assert sorted(checked) == ["s3://b-1", "s3://b-2"]
     assert len(list(photos)) == 3
-    assert len(asked) == 2
+    assert len(checked) == 2
 
 
-def test_a_list_in_a_bucket_that_is_not_admitted_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(place: str) -> None:
-        raise JobError(place)
+def test_a_list_in_a_refused_bucket_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(location: str) -> None:
+        raise JobError(location)
 
     monkeypatch.setattr(store, "list_files", lambda _: pytest.fail("was listed"))
     with pytest.raises(JobError, match=r"^s3://far$"):
@@ -166,12 +165,12 @@ def test_a_list_in_a_bucket_that_is_not_admitted_is_not_asked_for(monkeypatch: p
 
 
 @pytest.mark.parametrize("head", ["Bucket,Key,Bytes", " BUCKET ,kEy,SIZE", '\ufeff"bucket","key","size"'])
-def test_columns_are_known_by_their_names_in_any_case(tmp_path: Path, head: str) -> None:
+def test_columns_are_found_by_their_names_in_any_case(tmp_path: Path, head: str) -> None:
     (tmp_path / "list.csv").write_text(f"{head}\nfruits,a b/c%20+.jpg,7\n")
     assert read(tmp_path / "list.csv") == [ListedFile("s3://fruits/a b/c%20+.jpg", 7, "", None)]
 
 
-def test_other_types_of_columns_are_brought_to_ours(tmp_path: Path) -> None:
+def test_columns_of_other_types_are_converted(tmp_path: Path) -> None:
     columns = {
         "path": pa.array(["/b", "/b", "/a"]).dictionary_encode(),
         "size": pa.array([1.0, 2.0, 3.0]),
@@ -199,7 +198,7 @@ def test_other_types_of_columns_are_brought_to_ours(tmp_path: Path) -> None:
         ("x/y.jpg", f"{Path.cwd()}/x/y.jpg"),
     ],
 )
-def test_paths_are_taken_as_on_the_command_line_and_keys_to_the_letter(
+def test_paths_are_normalized_as_on_the_command_line_and_keys_are_not(
     tmp_path: Path, written: str, path: str
 ) -> None:
     (tmp_path / "list.csv").write_text(f"path,size\n/0.jpg,1\n{written},1\n")
@@ -216,7 +215,7 @@ def test_times_are_read_in_all_of_iso_8601_and_are_utc_without_a_zone(tmp_path: 
     assert photos[0].modified.tzinfo is UTC  # type: ignore[union-attr]
 
 
-def test_a_time_that_python_does_not_know_is_none(tmp_path: Path) -> None:
+def test_a_time_beyond_pythons_range_is_none(tmp_path: Path) -> None:
     times = pa.array([300_000_000_000, 1], pa.timestamp("s"))
     pq.write_table(
         pa.table({"path": ["/a", "/b"], "size": [1, 1], "modified": times}), tmp_path / "x.parquet"
@@ -225,7 +224,7 @@ def test_a_time_that_python_does_not_know_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (["/a,1", ",1"], ", row 2: its path is missing: mend the list"),
         (["/a,1", "/b,-1"], ", row 2: its size is missing or below 0: mend the list"),
@@ -237,13 +236,13 @@ def test_a_time_that_python_does_not_know_is_none(tmp_path: Path) -> None:
         (["/a,1", "/b,1", "s3://x,1", "/c,", ",1"], ", row 3: 's3://x' is neither a path nor"),
     ],
 )
-def test_a_row_that_is_no_photos_is_named(tmp_path: Path, rows: list[str], said: str) -> None:
+def test_a_malformed_row_is_named(tmp_path: Path, rows: list[str], message: str) -> None:
     rows = [row if row.count(",") == 2 else f"{row}," for row in rows]
     (tmp_path / "list.csv").write_text("\n".join(["path,size,modified", *rows]))
-    assert said in refusal(tmp_path / "list.csv", DataError)
+    assert message in refusal(tmp_path / "list.csv", DataError)
 
 
-def test_a_row_is_counted_through_the_whole_file_and_with_those_left_out(
+def test_row_numbers_count_the_whole_file_with_left_out_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("job.inventory.manifest_files.READ_ROWS", 2)
@@ -274,8 +273,8 @@ def test_a_column_of_lists_is_refused(tmp_path: Path, column: str) -> None:
 def test_a_list_without_a_needed_column_is_refused(tmp_path: Path) -> None:
     for head in ("bucket,size", ""):
         (tmp_path / "list.csv").write_text(f"{head}\na,1\n")
-        said = refusal(tmp_path / "list.csv", UsageError)
-        assert said == " has no column path, nor bucket and key: add one to the list"
+        message = refusal(tmp_path / "list.csv", UsageError)
+        assert message == " has no column path, nor bucket and key: add one to the list"
     (tmp_path / "list.csv").write_text("path,etag\na,1\n")
-    said = refusal(tmp_path / "list.csv", UsageError)
-    assert said == " has no column bytes or size: add it to the list"
+    message = refusal(tmp_path / "list.csv", UsageError)
+    assert message == " has no column bytes or size: add it to the list"

@@ -1,4 +1,4 @@
-"""The files of a list: S3's inventories in both of their forms, and files that are missing or damaged."""
+"""The files of a manifest: S3 Inventories in both formats, and missing or damaged files."""
 
 import errno
 import gzip
@@ -20,7 +20,7 @@ from job.storage import store
 from tests.support.listings import NOON
 
 SCHEMA: Final = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass"
-# What S3 writes, and in which order, for a bucket with versions.
+# The rows that S3 writes for a bucket with versions.
 ROWS: Final = [
     ("photos/b+c%C3%A9%2B%2520.jpg", "v1", "true", "false", "7", "2026-11-21T12:00:00.000Z", "e1"),
     ("photos/a.jpg", "v2", "true", "false", "8", "2026-11-21T12:00:00.000Z", "e2"),
@@ -46,14 +46,14 @@ def refusal(location: object, kind: type[JobError]) -> str:
     return str(caught.value)
 
 
-def in_csv(rows: Sequence[tuple[str, ...]] = ROWS) -> bytes:
-    """Return the file of an inventory: every value quoted, and no header."""
+def csv_file(rows: Sequence[tuple[str, ...]] = ROWS) -> bytes:
+    """Return an inventory's CSV file: every value is quoted, and there is no header."""
     lines = (",".join(f'"{value}"' for value in ("fruits", *row, "STANDARD")) + "\n" for row in rows)
     return gzip.compress("".join(lines).encode())
 
 
-def in_parquet() -> bytes:
-    """Return the same in Parquet, where keys are as they are."""
+def parquet_file() -> bytes:
+    """Return the same rows in Parquet, where keys are not encoded."""
     booleans = {"true": True, "false": False}
     table = pa.table(
         {
@@ -72,14 +72,17 @@ def in_parquet() -> bytes:
     return sink.getvalue()
 
 
-def said(form: str, files: dict[str, bytes], schema: str = SCHEMA) -> dict[str, Any]:
+def manifest_json(file_format: str, files: dict[str, bytes], schema: str = SCHEMA) -> dict[str, Any]:
+    """Return the content of the ``manifest.json`` of an inventory."""
     return {
         "sourceBucket": "fruits",
         "destinationBucket": "arn:aws:s3:::lists",
         "version": "2016-11-30",
         "creationTimestamp": "1795262400000",
-        "fileFormat": form,
-        "fileSchema": schema if form == "CSV" else "message s3.inventory { required binary bucket (UTF8); }",
+        "fileFormat": file_format,
+        "fileSchema": schema
+        if file_format == "CSV"
+        else "message s3.inventory { required binary bucket (UTF8); }",
         "files": [
             {"key": name, "size": len(data), "MD5checksum": hashlib.md5(data).hexdigest()}
             for name, data in files.items()
@@ -89,13 +92,13 @@ def said(form: str, files: dict[str, bytes], schema: str = SCHEMA) -> dict[str, 
 
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Return the objects of the bucket ``lists``, by their keys."""
+    """Return the objects of the bucket ``lists`` by their keys; a test adds some."""
     objects: dict[str, bytes] = {}
-    real = store.open_input
+    open_file = store.open_input
 
     def open_input(location: str) -> BinaryIO:
         if not store.is_s3(location):
-            return real(location)
+            return open_file(location)
         if (key := location.removeprefix("s3://lists/")) in objects:
             return io.BufferedReader(io.BytesIO(objects[key]))
         raise FileNotFoundError(errno.ENOENT, "No such file", location)
@@ -104,17 +107,17 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return objects
 
 
-def inventory(folder: Path, lists: dict[str, bytes], form: str, **files: bytes) -> str:
-    """Have S3 write an inventory; its ``manifest.json`` lies in a folder."""
+def inventory(folder: Path, lists: dict[str, bytes], file_format: str, **files: bytes) -> str:
+    """Write an inventory as S3 does, with ``manifest.json`` in a folder; return the location of that."""
     lists.update(files)
-    (folder / "manifest.json").write_text(json.dumps(said(form, files)))
+    (folder / "manifest.json").write_text(json.dumps(manifest_json(file_format, files)))
     return str(folder / "manifest.json")
 
 
-def test_an_inventory_in_csv_gives_its_latest_objects_under_their_own_names(
+def test_an_inventory_in_csv_gives_the_latest_objects_under_decoded_names(
     tmp_path: Path, lists: dict[str, bytes]
 ) -> None:
-    first, second = in_csv(ROWS[:1]), in_csv(ROWS[1:])
+    first, second = csv_file(ROWS[:1]), csv_file(ROWS[1:])
     location = inventory(tmp_path, lists, "CSV", first=first, second=second)
     assert read(location) == LATEST
     assert read(location, "s3://fruits/other") == []
@@ -122,28 +125,30 @@ def test_an_inventory_in_csv_gives_its_latest_objects_under_their_own_names(
     assert read(inventory(tmp_path, lists, "CSV", both=first + second)) == LATEST
 
 
-def test_an_inventory_in_parquet_gives_the_same(tmp_path: Path, lists: dict[str, bytes]) -> None:
-    assert read(inventory(tmp_path, lists, "Parquet", data=in_parquet())) == LATEST
+def test_an_inventory_in_parquet_gives_the_same_photos(tmp_path: Path, lists: dict[str, bytes]) -> None:
+    assert read(inventory(tmp_path, lists, "Parquet", data=parquet_file())) == LATEST
 
 
 def test_an_inventory_is_read_from_s3(bucket: str) -> None:
-    data = in_csv()
-    manifest_json = said("CSV", {"x/data/1.csv.gz": data}) | {"destinationBucket": f"arn:aws:s3:::{bucket}"}
+    data = csv_file()
+    content = manifest_json("CSV", {"x/data/1.csv.gz": data}) | {
+        "destinationBucket": f"arn:aws:s3:::{bucket}"
+    }
     store.write_bytes(f"s3://{bucket}/x/data/1.csv.gz", data)
-    store.write_bytes(f"s3://{bucket}/x/2026/manifest.json", json.dumps(manifest_json).encode())
-    asked: list[str] = []
-    photos = manifest.read(f"s3://{bucket}/x/2026/manifest.json", (), asked.append)
+    store.write_bytes(f"s3://{bucket}/x/2026/manifest.json", json.dumps(content).encode())
+    admitted: list[str] = []
+    photos = manifest.read(f"s3://{bucket}/x/2026/manifest.json", (), admitted.append)
     assert list(photos) == LATEST
-    assert asked == [f"s3://{bucket}", "s3://fruits"]
+    assert admitted == [f"s3://{bucket}", "s3://fruits"]
 
 
-def test_the_bucket_of_an_inventorys_files_is_admitted_before_they_are_read(
+def test_the_bucket_of_an_inventorys_files_is_checked_before_they_are_read(
     tmp_path: Path, lists: dict[str, bytes]
 ) -> None:
-    def refuse(place: str) -> None:
-        raise JobError(place)
+    def refuse(location: str) -> None:
+        raise JobError(location)
 
-    location = inventory(tmp_path, lists, "CSV", data=in_csv())
+    location = inventory(tmp_path, lists, "CSV", data=csv_file())
     lists.clear()
     with pytest.raises(JobError, match=r"^s3://lists$"):
         list(manifest.read(location, (), refuse))
@@ -151,36 +156,38 @@ def test_the_bucket_of_an_inventorys_files_is_admitted_before_they_are_read(
 
 def test_an_inventory_of_an_empty_bucket_is_empty(tmp_path: Path, lists: dict[str, bytes]) -> None:
     assert read(inventory(tmp_path, lists, "CSV")) == []
-    assert read(inventory(tmp_path, lists, "CSV", data=in_csv([]))) == []
+    assert read(inventory(tmp_path, lists, "CSV", data=csv_file([]))) == []
 
 
 def test_a_file_of_an_inventory_must_have_its_md5(tmp_path: Path, lists: dict[str, bytes]) -> None:
-    location = inventory(tmp_path, lists, "CSV", data=in_csv())
-    lists["data"] = in_csv(ROWS[:2])
+    location = inventory(tmp_path, lists, "CSV", data=csv_file())
+    lists["data"] = csv_file(ROWS[:2])
     assert refusal(location, DataError) == (
         "s3://lists/data is not the file that its manifest.json means (another MD5): name a newer inventory"
     )
 
 
-def test_an_inventory_in_orc_or_without_sizes_is_refused_with_what_to_set(
+def test_an_inventory_in_orc_or_without_sizes_is_refused_with_advice(
     tmp_path: Path, lists: dict[str, bytes]
 ) -> None:
     location = inventory(tmp_path, lists, "ORC", data=b"")
     assert refusal(location, UsageError).endswith("of an S3 Inventory in ORC: set it to Parquet or CSV")
     lists["data"] = gzip.compress(b'"fruits","a"\n')
-    (tmp_path / "manifest.json").write_text(json.dumps(said("CSV", {"data": lists["data"]}, "Bucket, Key")))
+    (tmp_path / "manifest.json").write_text(
+        json.dumps(manifest_json("CSV", {"data": lists["data"]}, "Bucket, Key"))
+    )
     assert refusal(location, UsageError) == (
         "s3://lists/data has no column bytes or size: add it to the list"
     )
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"fileFormat": 1}', '{"fileFormat": "CSV"}'])
-def test_another_manifest_json_is_no_inventorys(tmp_path: Path, content: str) -> None:
+def test_another_programs_manifest_json_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     assert "is not the manifest.json of an S3 Inventory" in refusal(tmp_path / "manifest.json", DataError)
 
 
-def test_what_does_not_exist_or_holds_no_list_is_refused(tmp_path: Path, lists: dict[str, bytes]) -> None:
+def test_missing_files_and_folders_without_lists_are_refused(tmp_path: Path, lists: dict[str, bytes]) -> None:
     for name in ("x.csv", "x.parquet", "manifest.json", "x.csv/y.csv"):
         assert refusal(tmp_path / name, UsageError).endswith("does not exist: check --manifest")
     (tmp_path / "x.csv").mkdir()
@@ -188,12 +195,12 @@ def test_what_does_not_exist_or_holds_no_list_is_refused(tmp_path: Path, lists: 
     assert refusal(tmp_path / "notes.txt/x.csv", UsageError).endswith("does not exist: check --manifest")
     for name in ("", "x.csv", "notes.txt", "nothing"):
         assert "has none below it" in refusal(tmp_path / name, UsageError)
-    location = inventory(tmp_path, lists, "CSV", data=in_csv())
+    location = inventory(tmp_path, lists, "CSV", data=csv_file())
     lists.clear()
     assert refusal(location, UsageError) == "manifest s3://lists/data does not exist: check --manifest"
 
 
-def test_a_list_that_may_not_be_read_is_the_users_and_a_failing_store_is_not(
+def test_an_unreadable_list_is_a_usage_error_and_a_failing_store_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_: str) -> BinaryIO:
@@ -215,7 +222,7 @@ def test_a_list_that_may_not_be_read_is_the_users_and_a_failing_store_is_not(
     ("name", "content"),
     [
         ("x.parquet", b""),
-        ("x.parquet", in_parquet()[:-20]),
+        ("x.parquet", parquet_file()[:-20]),
         ("x.csv.gz", gzip.compress(b"path,size\n" + b"/a,1\n" * 99_999)[:-400]),
         ("x.csv.gz", gzip.compress(b"path,size\n")[:12]),
         ("x.csv", b"path,size\n/a,1,1\n"),

@@ -1,4 +1,4 @@
-"""Files that are no photos by their names, and litter that is none under a photo's name."""
+"""Skipped files: those with other endings, and litter under a photo's name."""
 
 import io
 from pathlib import Path
@@ -44,11 +44,11 @@ def test_litter_and_other_endings_have_a_kind(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.JFIF", "b/._c.jpg", "macosx/a.jpg", "a.git/b.webp", ".jpg"])
-def test_a_photo_has_none(name: str) -> None:
+def test_a_photo_has_no_kind(name: str) -> None:
     assert skip_kind(name) == ""
 
 
-def test_a_folder_of_a_mac_has_its_photos_alone_and_says_what_it_skipped(tmp_path: Path) -> None:
+def test_only_photos_are_listed_from_a_macs_folder_and_the_rest_is_recorded(tmp_path: Path) -> None:
     make(tmp_path / "in", "Training/Apple/a.jpg", "Training/Apple/b.jpg", *LITTER)
     (tmp_path / "in/Training/Apple/._a.jpg").write_bytes(APPLE_DOUBLE)
     (tmp_path / "in/Training/Apple/._b.jpg").write_bytes(b"\xff\xd8\xff, a photo of that name")
@@ -64,7 +64,7 @@ def test_a_folder_of_a_mac_has_its_photos_alone_and_says_what_it_skipped(tmp_pat
     assert {row["path"] for row in listed} >= {f"{tmp_path}/in/{name}" for name in LITTER}
 
 
-def test_a_bucket_from_a_mac_too_and_in_order(bucket: str, tmp_path: Path) -> None:
+def test_only_photos_are_listed_in_order_from_a_macs_bucket(bucket: str, tmp_path: Path) -> None:
     put(bucket, *(f"in/{number:03}.jpg" for number in range(300)))
     client = s3.client(bucket)
     for number in range(200):
@@ -77,7 +77,7 @@ def test_a_bucket_from_a_mac_too_and_in_order(bucket: str, tmp_path: Path) -> No
     assert (inventory.photos, inventory.skipped_kinds) == (300 + 100 + 1, {"AppleDouble": 100})
 
 
-def test_litter_counts_below_the_input_only(tmp_path: Path) -> None:
+def test_a_hidden_folder_above_the_input_does_not_matter(tmp_path: Path) -> None:
     make(tmp_path / ".cache/photos", "Apple/a.jpg")
     assert take(tmp_path / ".cache/photos", to=tmp_path)[0].photos == 1
 
@@ -90,21 +90,19 @@ def test_all_files_are_photos_if_asked(tmp_path: Path) -> None:
     assert not listed.skipped.counts
 
 
-def test_nothing_but_litter_is_a_data_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_input_of_litter_alone_is_a_data_error_that_names_all_files(tmp_path: Path) -> None:
     make(tmp_path / "in", ".git/a.jpg", "b.txt")
     with pytest.raises(DataError, match=r"none of 2 files .* litter; --all-files takes any name"):
         take(tmp_path / "in", to=tmp_path)
 
 
-def test_rows_of_a_manifest_are_photos_whatever_their_names(tmp_path: Path) -> None:
+def test_every_row_of_a_manifest_is_a_photo_under_any_name(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,size\n/p/.git/a.jpg,5\n/p/b.txt,5\n/p/c,5\n")
-    listed = Listing(Source((), "/nowhere", manifest=str(tmp_path / "list.csv")))
-    assert [photo.path for photo in listed] == ["/p/.git/a.jpg", "/p/b.txt", "/p/c"]
+    photos = Listing(Source((), "/nowhere", manifest=str(tmp_path / "list.csv")))
+    assert [photo.path for photo in photos] == ["/p/.git/a.jpg", "/p/b.txt", "/p/c"]
 
 
-def test_an_s3_inventory_is_a_listing_where_names_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_s3_inventory_is_filtered_by_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ["a.jpg", "b.txt", ".git/c.jpg"]
     photos = [ListedFile(f"s3://photos/{key}", 5, "e", None) for key in keys]
     monkeypatch.setattr(manifest, "read", lambda *_: iter(sorted(photos)))
@@ -113,7 +111,7 @@ def test_an_s3_inventory_is_a_listing_where_names_count(
     assert listed.skipped.counts == {".txt": 1, "hidden folder": 1}
 
 
-def test_many_kinds_are_counted_as_one_and_a_long_list_is_whole() -> None:
+def test_kinds_beyond_the_limit_are_counted_together_and_every_path_is_kept() -> None:
     skipped = SkippedFiles()
     for number in range(25_000):
         skipped.add(f"/{number:05}", f".{number % 100}")

@@ -1,4 +1,4 @@
-"""Locations: what a user writes for an input or an output, and what it means."""
+"""Locations: how inputs and outputs that a user writes are normalised."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from job.storage.locations import normalise
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "normalised"),
     [
         ("/photos/", "/photos"),
         ("/", "/"),
@@ -32,9 +32,9 @@ from job.storage.locations import normalise
         ("s3://bucket/with spaces/100%25/#?/~/é", "s3://bucket/with spaces/100%25/#?/~/é"),
     ],
 )
-def test_locations_are_taken_to_the_letter_but_for_their_scheme_and_slashes(written: str, meant: str) -> None:
-    assert normalise(written) == meant
-    assert normalise(meant) == meant, "twice is once"
+def test_locations_change_only_in_their_scheme_and_slashes(written: str, normalised: str) -> None:
+    assert normalise(written) == normalised
+    assert normalise(normalised) == normalised, "normalising again changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_locations_are_taken_to_the_letter_but_for_their_scheme_and_slashes(writ
         ),
     ],
 )
-def test_what_is_no_location_is_refused_with_what_is(written: str) -> None:
+def test_other_locations_are_refused_with_the_accepted_forms(written: str) -> None:
     with pytest.raises(UsageError, match=r"give a folder, file:///folder or s3://bucket/prefix\Z"):
         normalise(written)
 
@@ -75,15 +75,19 @@ def test_relative_paths_start_here_and_a_tilde_at_home(
     assert normalise("~") == "/home/me"
     assert normalise("~/photos") == normalise("~/x/../photos") == "/home/me/photos"
     assert normalise("~backup/photos") == f"{tmp_path}/~backup/photos", "a folder of that name"
-    found = parse_settings(["--input=in", "--output=file:///out", "--cache=~/c", "--weights=w.h5"], {})
-    assert found.inputs == (f"{tmp_path}/in",)
-    assert (found.output, found.cache, found.weights) == ("/out", Path("/home/me/c"), tmp_path / "w.h5")
+    settings = parse_settings(["--input=in", "--output=file:///out", "--cache=~/c", "--weights=w.h5"], {})
+    assert settings.inputs == (f"{tmp_path}/in",)
+    assert (settings.output, settings.cache, settings.weights) == (
+        "/out",
+        Path("/home/me/c"),
+        tmp_path / "w.h5",
+    )
 
 
-def test_two_dots_lead_above_what_a_link_points_to(tmp_path: Path) -> None:
+def test_two_dots_lead_above_the_target_of_a_link(tmp_path: Path) -> None:
     (tmp_path / "real/deep").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real/deep")
     (tmp_path / "real/kept").symlink_to(tmp_path)
-    assert normalise(f"{tmp_path}/link/../kept") == f"{tmp_path}/real/kept", "as the kernel sees it"
+    assert normalise(f"{tmp_path}/link/../kept") == f"{tmp_path}/real/kept", "as the kernel resolves it"
     assert normalise(f"{tmp_path}/not/there/../yet") == f"{tmp_path}/not/yet"
     assert normalise(f"{tmp_path}/link/photos") == f"{tmp_path}/link/photos", "links stay as they are"

@@ -1,4 +1,4 @@
-"""S3 itself: every key comes back as it is, from the region where its bucket is."""
+"""S3: every key is listed and read unchanged, from the region of its bucket."""
 
 import hashlib
 import random
@@ -19,7 +19,7 @@ from job.table import files
 from tests.support.listings import ODD, put
 from tests.support.s3_servers import Answer, Moto, ScriptedS3, listing_body
 
-# What obstore takes as it is, and what it would refuse or change.
+# Keys that obstore reads, and keys that it would refuse or change.
 KEYS: Final = (
     *(f"{name}.jpg" for name in ODD if not set(name) & set("\n\t\x01\uffff")),
     *("~/x.jpg", "a;b,c:d.jpg", "<&>.jpg", "\u00a0\u0085\u2028.jpg", "...jpg", "a/.hidden/..x/x..jpg"),
@@ -32,26 +32,26 @@ ODD_KEYS: Final = (
 PATHS: Final = [f"/{row:04}" for row in range(600)]
 
 
-def test_every_key_is_listed_and_read_as_it_is_and_boto3_reads_only_what_obstore_would_refuse_or_change(
+def test_every_key_is_listed_and_read_and_boto3_reads_only_odd_keys(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(bucket, *KEYS, *ODD_KEYS)
-    by_boto3: list[str] = []
+    read_by_boto3: list[str] = []
     client = s3.client(bucket, 0)
-    get = client.get_object
+    get_object = client.get_object
 
-    def note(**request: Any) -> object:
-        by_boto3.append(request["Key"])
-        return get(**request)
+    def record_key(**request: Any) -> object:
+        read_by_boto3.append(request["Key"])
+        return get_object(**request)
 
-    monkeypatch.setattr(client, "get_object", note)
-    listed = list(s3.list_objects(f"s3://{bucket}"))
-    assert [name for name, *_ in listed] == sorted(f"s3://{bucket}/{key}" for key in (*KEYS, *ODD_KEYS))
-    for name, size, _, _ in listed:
+    monkeypatch.setattr(client, "get_object", record_key)
+    objects = list(s3.list_objects(f"s3://{bucket}"))
+    assert [name for name, *_ in objects] == sorted(f"s3://{bucket}/{key}" for key in (*KEYS, *ODD_KEYS))
+    for name, size, _, _ in objects:
         key = s3.split(name)[1]
         assert s3.read(name) == key.encode()
         assert size == len(key.encode())
-    assert by_boto3 == sorted(ODD_KEYS)
+    assert read_by_boto3 == sorted(ODD_KEYS)
 
 
 def test_a_line_break_in_a_key_is_listed_and_read(scripted_s3: ScriptedS3) -> None:  # moto does not take it
@@ -79,35 +79,35 @@ def test_a_listing_gives_size_etag_and_time(bucket: str) -> None:
 def test_a_prefix_is_a_folder_and_not_a_beginning_of_names(bucket: str) -> None:
     put(bucket, "photos", "photos/a.jpg", "photos/b/c.jpg", "photos2/d.jpg", "photos.jpg")
     for location in (f"s3://{bucket}/photos", f"s3://{bucket}/photos/"):
-        found = [s3.split(name)[1] for name, *_ in s3.list_objects(location)]
-        assert found == ["photos/a.jpg", "photos/b/c.jpg"]
+        keys = [s3.split(name)[1] for name, *_ in s3.list_objects(location)]
+        assert keys == ["photos/a.jpg", "photos/b/c.jpg"]
 
 
-def in_pages(bucket: str, size: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Put seven objects to be listed in pages of a size; return the tokens with which pages are asked for."""
+def list_in_pages(bucket: str, size: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Put seven objects, list them in pages of `size`, and return the continuation tokens requested."""
     put(bucket, *(f"{number:02}.jpg" for number in range(7)))
-    ask = s3.client(bucket).list_objects_v2
+    list_objects = s3.client(bucket).list_objects_v2
     tokens: list[str] = []
 
-    def page(**request: Any) -> object:
+    def list_page(**request: Any) -> object:
         tokens.append(request.get("ContinuationToken", ""))
-        return ask(**request, MaxKeys=size)
+        return list_objects(**request, MaxKeys=size)
 
-    monkeypatch.setattr(s3.client(bucket), "list_objects_v2", page)
+    monkeypatch.setattr(s3.client(bucket), "list_objects_v2", list_page)
     return tokens
 
 
 def test_all_pages_of_a_listing_are_read_in_order(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = in_pages(bucket, 3, monkeypatch)
-    listed = [s3.split(name)[1] for name, *_ in s3.list_objects(f"s3://{bucket}")]
-    assert listed == [f"{number:02}.jpg" for number in range(7)]
+    tokens = list_in_pages(bucket, 3, monkeypatch)
+    keys = [s3.split(name)[1] for name, *_ in s3.list_objects(f"s3://{bucket}")]
+    assert keys == [f"{number:02}.jpg" for number in range(7)]
     assert len(tokens) == 3
 
 
-def test_a_listing_that_is_given_up_asks_one_page_ahead_at_most(
+def test_an_abandoned_listing_requests_at_most_one_page_ahead(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens = in_pages(bucket, 1, monkeypatch)
+    tokens = list_in_pages(bucket, 1, monkeypatch)
     listing: Any = s3.list_objects(f"s3://{bucket}")
     next(listing)
     listing.close()
@@ -124,36 +124,36 @@ def test_requests_are_signed_for_the_region_of_the_bucket(scripted_s3: ScriptedS
     assert all("/eu-north-1/s3/" in authorization for authorization in signed_for)
 
 
-def test_a_bucket_that_may_not_be_asked_about_still_says_where_it_is(scripted_s3: ScriptedS3) -> None:
+def test_the_region_is_read_even_from_a_refused_request(scripted_s3: ScriptedS3) -> None:
     scripted_s3.region = "us-west-2"
     scripted_s3.rules.append(lambda method, _: Answer(403) if method == "HEAD" else None)
     assert aws.bucket_region("photos") == "us-west-2"
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "advice"),
     [(200, "give the server a region .MinIO: MINIO_SITE_REGION"), (403, "check the credentials")],
 )
-def test_a_server_without_a_region_and_refused_credentials_are_told_apart(
-    scripted_s3: ScriptedS3, status: int, words: str
+def test_a_server_without_a_region_and_refused_credentials_have_their_own_messages(
+    scripted_s3: ScriptedS3, status: int, advice: str
 ) -> None:
     scripted_s3.region = ""
     scripted_s3.rules.append(lambda method, _: Answer(status) if method == "HEAD" else None)
-    with pytest.raises(JobError, match=words):
+    with pytest.raises(JobError, match=advice):
         aws.bucket_region("photos")
 
 
-def test_many_threads_open_a_bucket_once(moto: Moto, bucket: str) -> None:
+def test_many_threads_request_a_buckets_region_once(moto: Moto, bucket: str) -> None:
     put(bucket, "x.jpg")
     aws.bucket_region.cache_clear()
-    asked = len(moto.requests())
+    before = len(moto.requests())
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(s3.read, [f"s3://{bucket}/x.jpg"] * 8)) == [b"x.jpg"] * 8
-    assert sum(request.startswith("HEAD") for request in moto.requests()[asked:]) == 1
+    assert sum(request.startswith("HEAD") for request in moto.requests()[before:]) == 1
 
 
 @pytest.mark.parametrize(
-    ("bucket_name", "endpoint", "wanted"),
+    ("bucket_name", "endpoint", "expected"),
     [
         ("photos", None, {"virtual_hosted_style_request": "true"}),
         ("photos.of.2026", None, {"virtual_hosted_style_request": "false"}),
@@ -168,15 +168,15 @@ def test_many_threads_open_a_bucket_once(moto: Moto, bucket: str) -> None:
     ],
 )
 def test_requests_go_to_the_buckets_own_region_or_to_the_endpoint_that_is_set(
-    aws_environment: pytest.MonkeyPatch, bucket_name: str, endpoint: str | None, wanted: dict[str, str]
+    aws_environment: pytest.MonkeyPatch, bucket_name: str, endpoint: str | None, expected: dict[str, str]
 ) -> None:
     if endpoint:
         aws_environment.setenv("AWS_ENDPOINT_URL", endpoint)
     aws_environment.setattr(aws, "bucket_region", lambda _: "eu-north-1")
-    assert s3.store(bucket_name).config == {"bucket": bucket_name, "region": "eu-north-1", **wanted}
+    assert s3.store(bucket_name).config == {"bucket": bucket_name, "region": "eu-north-1", **expected}
 
 
-def test_credentials_are_taken_from_boto3_again_before_they_can_end(bucket: str) -> None:
+def test_credentials_are_renewed_from_boto3_before_they_expire(bucket: str) -> None:
     provider = s3.store(bucket).credential_provider
     assert provider is not None
     expires = provider()["expires_at"]  # type: ignore[index]
@@ -184,8 +184,8 @@ def test_credentials_are_taken_from_boto3_again_before_they_can_end(bucket: str)
     assert (expires - datetime.now(UTC)).total_seconds() <= 600
 
 
-def stored(bucket: str, rows: int) -> tuple[str, int]:
-    """Store features of photos, and return where, and how many bytes these are."""
+def write_features(bucket: str, rows: int) -> tuple[str, int]:
+    """Write a Parquet file of features, and return its location and size in bytes."""
     features = np.random.default_rng(0).normal(3, 2, (rows, 1280)).astype(np.float32)
     data = files.parquet_bytes(pa.table({"path": PATHS[:rows], "features": files.vectors(features)}))
     location = f"s3://{bucket}/part.parquet"
@@ -199,51 +199,51 @@ def paths_of(location: str, size: int) -> list[Any]:
         return paths
 
 
-def test_of_a_large_object_the_features_are_not_fetched(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    location, size = stored(bucket, 600)
-    fetched: list[int] = []
+def test_the_features_of_a_large_object_are_not_fetched(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    location, size = write_features(bucket, 600)
+    lengths: list[int] = []
     read_range = s3.read_range
 
-    def noted(location: str, start: int, length: int) -> bytes:
-        fetched.append(length)
+    def record_length(location: str, start: int, length: int) -> bytes:
+        lengths.append(length)
         return read_range(location, start, length)
 
     monkeypatch.setattr(store, "open_input", lambda _: pytest.fail("the object is read whole"))
-    monkeypatch.setattr(s3, "read_range", noted)
+    monkeypatch.setattr(s3, "read_range", record_length)
     assert paths_of(location, size) == PATHS
     assert size > 2_000_000
-    assert len(fetched) <= 3
-    assert sum(fetched) < size / 10
+    assert len(lengths) <= 3
+    assert sum(lengths) < size / 10
 
 
-def test_a_small_object_is_fetched_whole_by_one_request(bucket: str, moto: Moto) -> None:
-    location, size = stored(bucket, 60)
+def test_a_small_object_is_read_with_one_request(bucket: str, moto: Moto) -> None:
+    location, size = write_features(bucket, 60)
     assert size > 2 * s3.FOOTER_BYTES
-    asked = len(moto.requests())
+    before = len(moto.requests())
     assert paths_of(location, size) == PATHS[:60]
-    assert [line.split("?")[0] for line in moto.requests()[asked:]] == [f"GET /{bucket}/part.parquet"]
+    assert [line.split("?")[0] for line in moto.requests()[before:]] == [f"GET /{bucket}/part.parquet"]
 
 
-def test_a_part_of_an_object_is_what_the_whole_has_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_of_an_object_holds_the_objects_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     end = s3.FOOTER_BYTES
     data = random.Random(3).randbytes(3 * end)
-    asked: list[tuple[int, int]] = []
+    ranges: list[tuple[int, int]] = []
 
     def read(_: str, start: int, length: int) -> bytes:
-        asked.append((start, length))
+        ranges.append((start, length))
         return data[start : start + length]
 
     monkeypatch.setattr(s3, "read_range", read)
     with s3.RangeReader("s3://b/k", len(data)) as file:
-        assert asked == [(2 * end, end)]
+        assert ranges == [(2 * end, end)]
         assert (file.seek(-10, 2), file.read(), file.read(5)) == (len(data) - 10, data[-10:], b"")
         assert (file.seek(-end, 2), file.read(4)) == (2 * end, data[2 * end :][:4])
-        assert len(asked) == 1, "the end is here already"
+        assert len(ranges) == 1, "the end is cached"
         for start, length in ((0, 7), (2 * end - 3, 10), (100, 0)):
             file.seek(start)
             assert file.read(length) == data[start : start + length]
             assert file.tell() == start + length
         assert (file.seek(-4, 1), file.read(8)) == (96, data[96:104])
-        assert asked[1:] == [(0, 7), (2 * end - 3, 10), (96, 8)]
+        assert ranges[1:] == [(0, 7), (2 * end - 3, 10), (96, 8)]
     with s3.RangeReader("s3://b/k", 3) as small:
         assert small.read() == data[:3]

@@ -1,4 +1,4 @@
-"""S3 that refuses or fails: whose fault it is, in one sentence, and without a word of its answer."""
+"""S3 that refuses or fails: each error has its type and one sentence, and shows nothing of the answer."""
 
 import errno
 import traceback
@@ -20,13 +20,13 @@ SECRET: Final = "FwoGZXIvYXdzEBYaD-the-session-token"
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """Give up after half a second, for which nobody waits."""
+    """Give up after half a second of a simulated clock."""
     waits = Waits()
     monkeypatch.setattr(retries, "RETRY_POLICY", waits.patience(0.5))
     return waits
 
 
-def test_a_bucket_that_went_away_is_not_a_missing_photo(bucket: str) -> None:
+def test_a_deleted_bucket_is_not_a_missing_photo(bucket: str) -> None:
     s3.store(bucket)
     s3.client(bucket).delete_bucket(Bucket=bucket)
     for key in ("x.jpg", "//x.jpg"):
@@ -44,7 +44,7 @@ def test_an_unknown_profile_is_a_usage_error(s3_server: str, monkeypatch: pytest
         aws.bucket_region("photos")
 
 
-def test_an_endpoint_that_is_not_there_is_an_error_without_its_password(
+def test_the_error_of_an_unreachable_endpoint_hides_its_password(
     aws_environment: pytest.MonkeyPatch,
 ) -> None:
     aws_environment.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET}@127.0.0.1:9")
@@ -72,7 +72,7 @@ def test_an_endpoint_that_is_not_there_is_an_error_without_its_password(
         (503, "SlowDown", TransientError, errno.EIO),
     ],
 )
-def test_a_refusal_is_the_objects_and_a_failure_is_not_and_what_may_pass_is_tried_again(
+def test_each_answer_has_its_error_and_only_transient_ones_are_retried(
     scripted_s3: ScriptedS3, waits: Waits, key: str, status: int, code: str, kind: type[OSError], number: int
 ) -> None:
     body = error_body(code, f"<Token-0>{SECRET}</Token-0>")
@@ -101,7 +101,7 @@ def test_a_refused_write_is_a_permission_error_and_tried_once(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "kind", "says"),
+    ("status", "code", "kind", "message"),
     [
         (403, "AccessDenied", UsageError, "lack s3:ListBucket"),
         (403, "SignatureDoesNotMatch", UsageError, "does not accept the credentials"),
@@ -111,25 +111,25 @@ def test_a_refused_write_is_a_permission_error_and_tried_once(
         (503, "SlowDown", JobError, "S3 answers SlowDown"),
     ],
 )
-def test_a_listing_that_is_refused_says_why_in_one_sentence(
+def test_a_refused_listing_is_explained_in_one_sentence(
     scripted_s3: ScriptedS3,
     monkeypatch: pytest.MonkeyPatch,
     status: int,
     code: str,
     kind: type[JobError],
-    says: str,
+    message: str,
 ) -> None:
     monkeypatch.setattr(s3, "client", partial(s3.client, retries=0))
     body = error_body(code, f"<Token-0>{SECRET}</Token-0>")
     scripted_s3.rules.append(lambda method, _: Answer(status, body) if method == "GET" else None)
-    with pytest.raises(kind, match=says) as caught:
+    with pytest.raises(kind, match=message) as caught:
         list(s3.list_objects("s3://photos/2026"))
     assert type(caught.value) is kind
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_what_may_not_be_deleted_in_s3_is_an_error(scripted_s3: ScriptedS3) -> None:
+def test_a_refused_deletion_is_an_error(scripted_s3: ScriptedS3) -> None:
     refused = b"<DeleteResult><Error><Key>t/x</Key><Code>AccessDenied</Code></Error></DeleteResult>"
     scripted_s3.rules += [
         lambda method, _: Answer(200, refused) if method == "POST" else None,
@@ -139,7 +139,7 @@ def test_what_may_not_be_deleted_in_s3_is_an_error(scripted_s3: ScriptedS3) -> N
         store.delete_tree("s3://any-bucket/t")
 
 
-def test_credentials_that_cannot_be_got_are_no_fault_that_passes(
+def test_unavailable_credentials_are_not_retried(
     scripted_s3: ScriptedS3, waits: Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> NoReturn:
@@ -156,7 +156,7 @@ def test_credentials_that_cannot_be_got_are_no_fault_that_passes(
     assert waits.waited == []
 
 
-def test_a_server_that_is_not_there_is_a_fault_that_passes(scripted_s3: ScriptedS3, waits: Waits) -> None:
+def test_an_unreachable_server_is_retried(scripted_s3: ScriptedS3, waits: Waits) -> None:
     s3.store("photos")
     scripted_s3.server_close()
     with pytest.raises(TransientError):

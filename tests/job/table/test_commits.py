@@ -1,4 +1,4 @@
-"""The log: a commit is one exclusive write, and any reader of Delta tables sees just what was committed."""
+"""The log: a commit is one exclusive write, and readers of Delta tables see exactly the committed rows."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ from scripts.s3_server.server import Server
 from tests.support.chaos_s3 import BUCKET, chaos
 from tests.support.tables import BAD, LOG, A, B, C, foreign, make, photos, rows, snapshot, writing, written
 
-AT_ONCE: Final = 8
+THREADS: Final = 8
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def log(output: str) -> Path:
     return Path(output, LOG)
 
 
-def test_of_threads_that_commit_a_version_at_once_exactly_one_does(output: str) -> None:
+def test_exactly_one_of_eight_threads_commits_a_version(output: str) -> None:
     assert (commits.load(output), commits.exists(output, 0)) == (None, False)
     make(output, A)
-    version, start = snapshot(output).version + 1, threading.Barrier(AT_ONCE)
+    version, start = snapshot(output).version + 1, threading.Barrier(THREADS)
 
     def commit(number: int) -> bool:
         start.wait()
@@ -54,8 +54,8 @@ def test_of_threads_that_commit_a_version_at_once_exactly_one_does(output: str) 
             output, version, [commits.command_action(commits.WRITER, number)], {"run": number}
         )
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        landed = list(pool.map(commit, range(AT_ONCE)))
+    with ThreadPoolExecutor(THREADS) as pool:
+        landed = list(pool.map(commit, range(THREADS)))
     assert landed.count(True) == 1
     assert commits.commit_info(output, version)["run"] == snapshot(output).writer == landed.index(True)
     assert (commits.exists(output, version), commits.exists(output, version + 1)) == (True, False)
@@ -66,51 +66,51 @@ def test_a_commit_is_one_request_and_deltalake_sends_none(server: Server) -> Non
     make(output, A)
     last = snapshot(output).version
 
-    def asked() -> Counter[tuple[str, str]]:
-        found = Counter((one.method, one.key.removeprefix(prefix)) for one in server.requests)
+    def requests_since_last_call() -> Counter[tuple[str, str]]:
+        sent = Counter((request.method, request.key.removeprefix(prefix)) for request in server.requests)
         server.requests.clear()
-        return found
+        return sent
 
-    asked()
+    requests_since_last_call()
     assert commits.write(output, last + 1, [commits.command_action(commits.WRITER, 9)], {})
-    assert asked() == {("PUT", f"{last + 1:020}.json"): 1}
+    assert requests_since_last_call() == {("PUT", f"{last + 1:020}.json"): 1}
     assert snapshot(output).writer == 9
     checkpoint = f"{last:020}{commits.CHECKPOINT}"
-    wanted = [
+    expected = [
         ("GET", ""),
         ("GET", commits.LAST_CHECKPOINT),
         ("GET", checkpoint),
         ("GET", f"{last + 1:020}.json"),
     ]
-    assert asked() == Counter(wanted)
+    assert requests_since_last_call() == Counter(expected)
     commits.write_checkpoint(output)
-    written_ones = {("PUT", f"{last + 1:020}{commits.CHECKPOINT}"), ("PUT", commits.LAST_CHECKPOINT)}
-    assert {one for one in asked() if one[0] != "GET"} == written_ones
+    checkpoint_files = {("PUT", f"{last + 1:020}{commits.CHECKPOINT}"), ("PUT", commits.LAST_CHECKPOINT)}
+    assert {sent for sent in requests_since_last_call() if sent[0] != "GET"} == checkpoint_files
 
 
-def test_a_table_opens_from_its_last_checkpoint_and_the_commits_after_it_alone(output: str) -> None:
-    wanted = make(output, A, B, BAD)
-    last = wanted.version
+def test_a_table_is_read_from_its_last_checkpoint_and_the_commits_after_it_only(output: str) -> None:
+    expected = make(output, A, B, BAD)
+    last = expected.version
     store.delete_files([store.join(output, LOG, f"{version:020}.json") for version in range(last + 1)])
-    assert snapshot(output) == wanted
+    assert snapshot(output) == expected
     make(output, C)
     assert photos(output) == [A, B, BAD, C]
     assert (snapshot(output).writer, snapshot(output).ended) == (2, 2)
-    assert snapshot(output).configuration == wanted.configuration
+    assert snapshot(output).configuration == expected.configuration
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 0}', b'{"version": 99}'])
-def test_what_names_the_last_checkpoint_may_be_torn_or_wrong(tmp_path: Path, content: bytes) -> None:
+def test_the_file_that_names_the_last_checkpoint_may_be_torn_or_wrong(tmp_path: Path, content: bytes) -> None:
     output = str(tmp_path)
     make(output, A)
-    wanted = make(output, B)
+    expected = make(output, B)
     (log(output) / commits.LAST_CHECKPOINT).write_bytes(content)
-    assert snapshot(output) == wanted
+    assert snapshot(output) == expected
     (log(output) / commits.LAST_CHECKPOINT).unlink()
-    assert snapshot(output) == wanted
+    assert snapshot(output) == expected
 
 
-def test_the_last_checkpoints_stay(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_checkpoints_are_kept(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commits, "CHECKPOINTS_KEPT", 2)
     make(output, A)
     for version in range(snapshot(output).version + 1, snapshot(output).version + 5):
@@ -133,9 +133,7 @@ def test_the_last_checkpoints_stay(output: str, monkeypatch: pytest.MonkeyPatch)
         {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["new"], "writerFeatures": ["new"]},
     ],
 )
-def test_a_table_with_features_that_are_not_known_is_refused(
-    tmp_path: Path, protocol: dict[str, object]
-) -> None:
+def test_a_table_with_unknown_features_is_refused(tmp_path: Path, protocol: dict[str, object]) -> None:
     output = str(tmp_path)
     make(output, A)
     assert commits.write(output, snapshot(output).version + 1, [{"protocol": protocol}], {})
@@ -147,63 +145,63 @@ def test_a_table_with_features_that_are_not_known_is_refused(
 
 
 @pytest.mark.parametrize("torn", [b'{"add": {"pa', b'{"commitInfo": {}}\n{"add"', b"\xff\xfe", None])
-def test_a_torn_or_missing_commit_is_told_in_a_sentence(tmp_path: Path, torn: bytes | None) -> None:
+def test_a_torn_or_missing_commit_is_reported_in_one_sentence(tmp_path: Path, torn: bytes | None) -> None:
     output = str(tmp_path)
     make(output, A)
     version = snapshot(output).version + 1
-    looks: list[Callable[[], object]] = [lambda: commits.load(output)]
+    reads: list[Callable[[], object]] = [lambda: commits.load(output)]
     if torn is None:
         commits.write(output, version + 1, [], {})
     else:
         (log(output) / f"{version:020}.json").write_bytes(torn)
-        looks.append(lambda: commits.commit_info(output, version))
-        assert commits.exists(output, version), "whoever watches sees that somebody is writing"
-    for look in looks:
+        reads.append(lambda: commits.commit_info(output, version))
+        assert commits.exists(output, version), "a torn commit, too, shows that its writer lives"
+    for read in reads:
         with pytest.raises(JobError, match=f"{log(output)}.*(cannot be read|is torn)") as caught:
-            look()
+            read()
         assert "\n" not in str(caught.value)
 
 
-def test_deltalake_and_polars_see_just_what_was_committed_whoever_did_and_at_any_version(
+def test_deltalake_and_polars_see_exactly_the_committed_rows_at_every_version(
     tmp_path: Path,
 ) -> None:
     output, table = str(tmp_path), str(tmp_path / "photos")
     good, bad, other = [(A, FEATURIZED), (B, FEATURIZED)], [(BAD, REJECTED)], [(C, FEATURIZED)]
-    with writing(output) as own:
-        kept = written(output, own.number, A, B)
-        own.commit([kept])
-        written(output, own.number, C)
+    with writing(output) as run:
+        kept = written(output, run.number, A, B)
+        run.commit([kept])
+        written(output, run.number, C)
         Path(table, "outcome=featurized/stray.parquet").write_bytes(b"x")
-        own.commit([written(output, own.number, BAD, outcome=REJECTED)], [kept.path])
+        run.commit([written(output, run.number, BAD, outcome=REJECTED)], [kept.path])
         commits.write_checkpoint(output)
         foreign(output, C)
-        own.commit([kept])
-        assert own.snapshot == snapshot(output)
-        for version, wanted in enumerate(([], good, bad, [*bad, *other], [*good, *bad, *other])):
-            read = DeltaTable(table, version=version).to_pandas(columns=["path", "outcome"])
-            assert sorted(read.itertuples(index=False, name=None)) == sorted(wanted)
-            seen = pl.read_delta(table, version=version).select("path", "outcome").rows()
-            assert sorted(seen) == sorted(wanted)
+        run.commit([kept])
+        assert run.snapshot == snapshot(output)
+        for version, expected in enumerate(([], good, bad, [*bad, *other], [*good, *bad, *other])):
+            frame = DeltaTable(table, version=version).to_pandas(columns=["path", "outcome"])
+            assert sorted(frame.itertuples(index=False, name=None)) == sorted(expected)
+            pairs = pl.read_delta(table, version=version).select("path", "outcome").rows()
+            assert sorted(pairs) == sorted(expected)
     assert {f"{table}/{file}" for file in snapshot(output).files} == set(DeltaTable(table).file_uris())
     whole = pl.read_delta(table).to_arrow().select(schema.PHOTOS.names).cast(schema.PHOTOS).sort_by("path")
     parts = [rows(A, B), rows(BAD, outcome=REJECTED), rows(C)]
     assert whole.equals(pa.concat_tables(parts).sort_by("path"))
 
 
-def test_no_photo_and_no_hash_is_in_the_log_whoever_writes_to_it(tmp_path: Path) -> None:
+def test_the_log_holds_no_path_and_no_hash_even_after_foreign_commits(tmp_path: Path) -> None:
     output = str(tmp_path)
     make(output, A, B, BAD)
     foreign(output, C)
-    with writing(output) as own:
-        own.commit(
-            [written(output, own.number, A)], [file.path for file in own.snapshot.files_of(FEATURIZED)[:1]]
+    with writing(output) as run:
+        run.commit(
+            [written(output, run.number, A)], [file.path for file in run.snapshot.files_of(FEATURIZED)[:1]]
         )
         commits.write_checkpoint(output)
-        told = b"".join(path.read_bytes() for path in log(output).iterdir())
-        told += b"".join(
+        log_bytes = b"".join(path.read_bytes() for path in log(output).iterdir())
+        log_bytes += b"".join(
             pl.read_parquet(path).write_ndjson().encode() for path in log(output).glob("*.parquet")
         )
-    assert b"numRecords" in told
+    assert b"numRecords" in log_bytes
     for secret in (A, B, C, BAD, *rows(A, B, C, BAD)["sha256"].to_pylist()):
-        assert secret.encode() not in told
-        assert secret.rpartition("/")[2].encode() not in told
+        assert secret.encode() not in log_bytes
+        assert secret.rpartition("/")[2].encode() not in log_bytes

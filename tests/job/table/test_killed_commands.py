@@ -1,6 +1,6 @@
-"""Commands in processes of their own: of many at once one writes, and a killed or sleeping one does no harm.
+"""Commands in their own processes: one of many writes, and a killed or sleeping one does no harm.
 
-The processes are forked from one that has imported what they need, so that a new one is ready in no time.
+The processes are forked from one that has imported the modules they need, so that they start quickly.
 """
 
 import itertools
@@ -38,37 +38,37 @@ _context.set_forkserver_preload(["pandas", "pytest", "tests.support.tables"])  #
 
 
 class Command:
-    """A running process: what it says is heard, and it goes on from where it stopped when it is told to."""
+    """A process that stops at chosen steps, sends a message there, and waits for permission to go on."""
 
     def __init__(self, work: Callable[..., None], *arguments: object) -> None:
-        self._line, theirs = _context.Pipe()
-        self.process = _context.Process(target=_start, args=(work, theirs, *arguments))
+        self._connection, child_end = _context.Pipe()
+        self.process = _context.Process(target=_start, args=(work, child_end, *arguments))
         self.process.start()
-        theirs.close()
+        child_end.close()
 
-    def heard(self) -> str:
-        """Wait for the next thing that it says: where it has stopped, or how it has ended."""
-        return str(self._line.recv())
+    def receive(self) -> str:
+        """Wait for its next message, which names the step where it stopped, or how it ended."""
+        return str(self._connection.recv())
 
     def go_on(self) -> None:
-        """Let it go on from where it stopped."""
-        self._line.send("go on")
+        """Let the process go on."""
+        self._connection.send("go on")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send the process a signal."""
         assert self.process.pid
         os.kill(self.process.pid, number)
 
 
-def _start(work: Callable[..., None], line: Connection, output: str, *arguments: object) -> None:
-    tempfile.tempdir = str(Path(output).parent)  # what is killed leaves its temporary files there
-    work(line, output, *arguments)
+def _start(work: Callable[..., None], connection: Connection, output: str, *arguments: object) -> None:
+    tempfile.tempdir = str(Path(output).parent)  # killed processes leave temporary files there
+    work(connection, output, *arguments)
 
 
 @contextmanager
-def commands(work: Callable[..., None], *each: Sequence[object]) -> Iterator[list[Command]]:
-    """Start a command with each of some arguments; whatever still runs at the end is killed."""
-    started = [Command(work, *arguments) for arguments in each]
+def commands(work: Callable[..., None], *argument_lists: Sequence[object]) -> Iterator[list[Command]]:
+    """Start a command for each list of arguments, and kill those that run at the end."""
+    started = [Command(work, *arguments) for arguments in argument_lists]
     try:
         yield started
     finally:
@@ -83,39 +83,39 @@ def photo_of(run_id: str) -> str:
 
 
 def run(
-    line: Connection, output: str, run_id: str, stops: Sequence[str], seconds: Mapping[str, float]
+    connection: Connection, output: str, run_id: str, stops: Sequence[str], seconds: Mapping[str, float]
 ) -> None:
-    """Write a photo of the run's name, commit it and end; stop where it is told.
+    """Write and commit a photo named after the run, and stop at the given steps.
 
-    ``start`` and ``begun`` are before and after its first commit, ``ending`` and ``ended`` before and after
-    the last: between the listing of what may be deleted, and the deletion.
+    The steps ``start`` and ``begun`` come before and after the first commit, ``ending`` and ``ended`` before
+    and after the last, which stands between the listing of unneeded files and their deletion.
     """
 
-    def stop(at: str) -> None:
-        if at in stops:
-            line.send(at)
-            line.recv()
+    def stop(step: str) -> None:
+        if step in stops:
+            connection.send(step)
+            connection.recv()
 
-    patch, put = pytest.MonkeyPatch(), commits.write
+    patch, write = pytest.MonkeyPatch(), commits.write
 
-    def stopping(*given: Any) -> bool:
-        is_last = any(action.get("txn", {}).get("appId") == commits.ENDED for action in given[2])
+    def write_and_stop(*arguments: Any) -> bool:
+        is_last = any(action.get("txn", {}).get("appId") == commits.ENDED for action in arguments[2])
         stop("ending" if is_last else "")
-        landed = put(*given)
+        landed = write(*arguments)
         stop("ended" if is_last else "")
         return landed
 
-    patch.setattr(commits, "write", stopping)
+    patch.setattr(commits, "write", write_and_stop)
     for name, value in seconds.items():
         patch.setattr(takeover if hasattr(takeover, name) else writer, name, value)
     stop("start")
     try:
-        with writing(output, run_id) as own:
+        with writing(output, run_id) as owner:
             stop("begun")
-            own.commit([written(output, own.number, photo_of(run_id))])
-        line.send("done")
+            owner.commit([written(output, owner.number, photo_of(run_id))])
+        connection.send("done")
     except JobError as error:
-        line.send(f"{type(error).__name__}: {error}")
+        connection.send(f"{type(error).__name__}: {error}")
 
 
 @pytest.fixture(autouse=True)
@@ -124,35 +124,37 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takeover, "POLL_SECONDS", 0.005)
 
 
-def test_of_eight_commands_on_a_fresh_output_one_writes_and_seven_say_so(tmp_path: Path) -> None:
+def test_one_of_eight_commands_on_a_new_output_writes_and_seven_are_refused(tmp_path: Path) -> None:
     output = str(tmp_path / "out")
-    each = [(output, f"r-{number}", ("start", "begun"), LONG) for number in range(8)]
-    with commands(run, *each) as all_of_them:
-        assert {command.heard() for command in all_of_them} == {"start"}
-        for command in all_of_them:
+    argument_lists = [(output, f"r-{number}", ("start", "begun"), LONG) for number in range(8)]
+    with commands(run, *argument_lists) as eight:
+        assert {command.receive() for command in eight} == {"start"}
+        for command in eight:
             command.go_on()
-        said = [command.heard() for command in all_of_them]
-        first = said.index("begun")
+        messages = [command.receive() for command in eight]
+        first = messages.index("begun")
         sentence = f"OvertakenError: output {output} is being written by run r-{first} (host "
-        assert [text.startswith(sentence) for text in said] == [number != first for number in range(8)], said
-        all_of_them[first].go_on()
-        assert all_of_them[first].heard() == "done"
+        assert [message.startswith(sentence) for message in messages] == [
+            number != first for number in range(8)
+        ], messages
+        eight[first].go_on()
+        assert eight[first].receive() == "done"
     assert photos(output) == [photo_of(f"r-{first}")]
     assert unnamed(output) == set()
 
 
-def test_a_killed_command_is_followed_after_a_while_and_it_is_said(tmp_path: Path) -> None:
-    output, said = str(tmp_path), list[str]()
+def test_the_next_command_waits_for_a_killed_one_and_takes_over(tmp_path: Path) -> None:
+    output, messages = str(tmp_path), list[str]()
     make(output, A)
     with commands(run, (output, "r-1", ("begun",), {})) as [killed]:
-        assert killed.heard() == "begun"
+        assert killed.receive() == "begun"
     written(output, 2, B)
     began = time.monotonic()
-    with writing(output, "r-2", say=said.append) as own:
+    with writing(output, "r-2", say=messages.append) as owner:
         assert time.monotonic() - began >= WATCH_SECONDS
-        assert own.number == 3
-        own.commit([written(output, own.number, C)])
-    first, second = said
+        assert owner.number == 3
+        owner.commit([written(output, owner.number, C)])
+    first, second = messages
     assert re.fullmatch(f"{NAME} has not ended: waiting up to 0 s to see whether it still lives", first)
     assert re.fullmatch(f"took over from {NAME}, which ended without saying so", second)
     assert f"process {killed.process.pid})" in first
@@ -160,102 +162,107 @@ def test_a_killed_command_is_followed_after_a_while_and_it_is_said(tmp_path: Pat
     assert unnamed(output) == set()
 
 
-@pytest.mark.parametrize("at", ["begun", "ending", "ended"])
-def test_a_command_that_was_stopped_and_overtaken_does_no_harm_when_it_wakes(tmp_path: Path, at: str) -> None:
+@pytest.mark.parametrize("step", ["begun", "ending", "ended"])
+def test_an_overtaken_command_does_no_harm_when_it_wakes(tmp_path: Path, step: str) -> None:
     output = str(tmp_path)
     make(output, A)
-    with commands(run, (output, "r-1", (at,), {})) as [sleeper]:
-        assert sleeper.heard() == at
+    with commands(run, (output, "r-1", (step,), {})) as [sleeper]:
+        assert sleeper.receive() == step
         sleeper.signal(signal.SIGSTOP)
-        with writing(output, "r-2") as own:
+        with writing(output, "r-2") as owner:
             left = [*photos(output), B]
-            own.commit([written(output, own.number, *left)], list(own.snapshot.files))  # wanted until its end
-            not_yet = written(output, own.number, C, task=1)
+            # The replaced files stay until this command ends.
+            owner.commit([written(output, owner.number, *left)], list(owner.snapshot.files))
+            uncommitted = written(output, owner.number, C, task=1)
             before = tree(output)
             sleeper.signal(signal.SIGCONT)
             sleeper.go_on()
-            ending = sleeper.heard()
+            message = sleeper.receive()
             sleeper.process.join()
-            if at == "ended":
-                assert ending == "done"
+            if step == "ended":
+                assert message == "done"
                 before.pop(f"{LOG}/{commits.LAST_CHECKPOINT}")  # it may write a checkpoint
             else:
                 overtaken = f"OvertakenError: run r-1 may not write to output {output} any more: "
                 assert re.fullmatch(
-                    f"{overtaken}{NAME} has taken it over; start again when it has ended", ending
+                    f"{overtaken}{NAME} has taken it over; start again when it has ended", message
                 )
             assert before.items() <= tree(output).items()
-            own.commit([not_yet])
+            owner.commit([uncommitted])
     assert photos(output) == sorted([*left, C])
-    assert (photo_of("r-1") in left) == (at != "begun")
+    assert (photo_of("r-1") in left) == (step != "begun")
     assert unnamed(output) == set()
 
 
 def photos_of(day: int) -> dict[str, str]:
-    """Return the photos of a day and their etags: each day one goes, one comes, and some change."""
+    """Return a day's photos and their etags: each day one is added, one is deleted, and some change."""
     return {
         f"/photos/kind {number % 3}/{number:03}.jpg": str((day - number) // 4)
         for number in range(day, day + 12)
     }
 
 
-def catch_up(line: Connection, output: str, day: int, last: int) -> None:
-    """Be a run on the photos of a day, and be killed before so-manieth change of the file system."""
+def catch_up(connection: Connection, output: str, day: int, nth_change: int) -> None:
+    """Run a day's photos; kill the run before its nth file-system change."""
     patch, events = pytest.MonkeyPatch(), itertools.count(1)
     patch.setattr(takeover, "WATCH_SECONDS", 0)
     patch.setattr(takeover, "POLL_SECONDS", 0.001)
     patch.setattr(writer, "COMMIT_SECONDS", 0)
 
     def die(event: str, _: object) -> None:
-        if event in CHANGES and next(events) == last:
+        if event in CHANGES and next(events) == nth_change:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(die)
-    with writing(output, f"day-{day}") as own:
-        wanted = photos_of(day)
-        gone = {file: [path for path in etags if path not in wanted] for file, etags in _etags(own).items()}
-        removal.remove_photos(own, {file: paths for file, paths in gone.items() if paths})
-        known = _etags(own)
-        changed = {
-            file: [path for path, etag in etags.items() if wanted[path] != etag]
-            for file, etags in known.items()
+    with writing(output, f"day-{day}") as owner:
+        etags_of_day = photos_of(day)
+        deleted = {
+            file: [path for path in etags if path not in etags_of_day]
+            for file, etags in _etags(owner).items()
         }
-        new = sorted(wanted.keys() - {path for etags in known.values() for path in etags})
+        removal.remove_photos(owner, {file: paths for file, paths in deleted.items() if paths})
+        known_etags = _etags(owner)
+        changed = {
+            file: [path for path, etag in etags.items() if etags_of_day[path] != etag]
+            for file, etags in known_etags.items()
+        }
+        new = sorted(etags_of_day.keys() - {path for etags in known_etags.values() for path in etags})
         parts = [new[start : start + PHOTOS_PER_TASK] for start in range(0, len(new), PHOTOS_PER_TASK)]
         tasks = [
             *((file, paths) for file, paths in changed.items() if paths),
             *(("", part) for part in parts),
         ]
         reports: list[Report] = []
-        with own.committing_reports(lambda: list(reports), lambda: None):
+        with owner.committing_reports(lambda: list(reports), lambda: None):
             for number, (file, paths) in enumerate(tasks):
-                made_now = [rows(path, etag=wanted[path]) for path in paths]
-                stay = [files.rows_without(files.location(output, file), paths)] if file else []
-                name = layout.data_path(FEATURIZED, own.number, number, 0)
-                made = files.write(output, name, pa.concat_tables([*stay, *made_now]))
-                reports.append(Report(number, [made], [file] if file else [], len(paths), 0.0))
-    line.send("done")
+                new_rows = [rows(path, etag=etags_of_day[path]) for path in paths]
+                kept_rows = [files.rows_without(files.location(output, file), paths)] if file else []
+                name = layout.data_path(FEATURIZED, owner.number, number, 0)
+                new_file = files.write(output, name, pa.concat_tables([*kept_rows, *new_rows]))
+                reports.append(Report(number, [new_file], [file] if file else [], len(paths), 0.0))
+    connection.send("done")
 
 
-def _etags(own: Writer) -> dict[str, dict[str, str]]:
+def _etags(owner: Writer) -> dict[str, dict[str, str]]:
     """Return the etags of photos, by the table's files."""
-    read = {
-        path: files.read(files.location(own.output, path), ["path", "etag"]) for path in own.snapshot.files
+    tables = {
+        path: files.read(files.location(owner.output, path), ["path", "etag"])
+        for path in owner.snapshot.files
     }
-    return {path: dict(zip(*table.to_pydict().values(), strict=True)) for path, table in read.items()}
+    return {path: dict(zip(*table.to_pydict().values(), strict=True)) for path, table in tables.items()}
 
 
-def test_killed_thirty_times_at_any_moment_a_table_becomes_what_it_would_have_been(tmp_path: Path) -> None:
-    output, draw, codes = str(tmp_path), Random(7), list[int | None]()
+def test_a_table_whose_commands_are_killed_thirty_times_becomes_complete(tmp_path: Path) -> None:
+    output, generator, codes = str(tmp_path), Random(7), list[int | None]()
     for day in range(30):
-        with commands(catch_up, (output, day, draw.randrange(1, 70))) as [command]:
+        with commands(catch_up, (output, day, generator.randrange(1, 70))) as [command]:
             command.process.join()
             codes.append(command.process.exitcode)
     assert codes.count(-signal.SIGKILL) > 20
     with commands(catch_up, (output, 30, 0)) as [command]:
-        assert command.heard() == "done"
+        assert command.receive() == "done"
         command.process.join()
-    found = pa.concat_tables(files.read(files.location(output, path)) for path in snapshot(output).files)
-    wanted = pa.concat_tables(rows(path, etag=etag) for path, etag in photos_of(30).items())
-    assert found.sort_by("path").equals(wanted.sort_by("path"))
+    actual = pa.concat_tables(files.read(files.location(output, path)) for path in snapshot(output).files)
+    expected = pa.concat_tables(rows(path, etag=etag) for path, etag in photos_of(30).items())
+    assert actual.sort_by("path").equals(expected.sort_by("path"))
     assert unnamed(output) == set()

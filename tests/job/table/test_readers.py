@@ -1,4 +1,4 @@
-"""Who reads the table: pandas, Polars, DuckDB, Spark and plain Parquet see the same photos, at any moment."""
+"""Readers of the table: pandas, Polars, DuckDB, Spark and plain Parquet always see the same photos."""
 
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -38,21 +38,22 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def readings(output: Path) -> Iterator[tuple[str, pa.Table]]:
-    """Yield what each reader of this process sees."""
+    """Yield the name of each reader of this process, and the table it reads."""
     table = str(output / "photos")
     uris = DeltaTable(table).file_uris()
     yield "pandas", pa.Table.from_pandas(DeltaTable(table).to_pandas(), preserve_index=False)
     yield "Polars", pl.read_delta(table).to_arrow()
     yield "Polars, lazily", pl.scan_delta(table).filter(pl.col("path") != "").collect().to_arrow()
     yield "DuckDB", duckdb.read_parquet(uris, hive_partitioning=True).to_arrow_table()
-    plain = pd.read_parquet(table).astype({"outcome": str})  # no command is running, and none has died
+    plain = pd.read_parquet(table).astype({"outcome": str})  # correct only while no command runs
     yield "plain Parquet", pa.Table.from_pandas(plain, preserve_index=False)
 
 
-def assert_all_see_the_same(output: Path) -> list[dict[str, Any]]:
+def assert_readers_agree(output: Path) -> list[dict[str, Any]]:
+    """Check that each reader sees the expected rows, and return these."""
     rows = expected(output)
-    for name, seen in readings(output):
-        assert in_order(seen.select(COLUMNS.names).cast(COLUMNS).to_pylist()) == rows, name
+    for name, table in readings(output):
+        assert in_order(table.select(COLUMNS.names).cast(COLUMNS).to_pylist()) == rows, name
     return rows
 
 
@@ -62,16 +63,16 @@ def test_all_readers_see_the_same_photos_after_a_run_a_compaction_and_an_erasure
     out, photos = tmp_path / "out", more_photos(40)
     photos[0].write_bytes(b"no photo")
     assert counts(daily("--wave", 8, "--components", 3)) == (40, 0, 39, 1, 0)
-    assert [row["path"] for row in assert_all_see_the_same(out)] == sorted(map(str, photos))
+    assert [row["path"] for row in assert_readers_agree(out)] == sorted(map(str, photos))
     assert compact_table(out)["files_after"] == {layout.FEATURIZED: 1, layout.REJECTED: 1}
-    assert len(assert_all_see_the_same(out)) == 40
+    assert len(assert_readers_agree(out)) == 40
     erase_photos(out, photos[:3])
-    rows = assert_all_see_the_same(out)
+    rows = assert_readers_agree(out)
     assert [row["path"] for row in rows] == sorted(map(str, photos[3:]))
     assert in_order(delta_spark.read(out / "photos", COLUMNS.names)) == rows
 
 
-def test_spark_never_sees_a_photo_twice_or_a_known_one_missing_whatever_goes_on(
+def test_spark_sees_each_known_photo_exactly_once_while_commands_run(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(takeover, "POLL_SECONDS", 0.01)
@@ -90,18 +91,18 @@ def test_spark_never_sees_a_photo_twice_or_a_known_one_missing_whatever_goes_on(
         version = plant(out, twice=str(known[4]), missing=str(known[5]))
         report = reader.stop()
     planted = [f"1 twice: ['{known[4]}']", f"1 missing: ['{known[5]}']"]
-    assert report.violations == [f"version {version}: {one}" for one in planted], "and nothing else"
+    assert report.violations == [f"version {version}: {violation}" for violation in planted]
     assert len(report.versions) >= 4, "before, between and after the commands at least"
 
 
 def plant(output: Path, twice: str, missing: str) -> int:
-    """Commit a file in which a photo is twice and another is not, and return the version."""
-    now = snapshot(output)
-    (old,) = now.files_of(layout.FEATURIZED)
-    left = files.rows_without(files.location(str(output), old.path), [missing])
-    again = left.filter(files.photo_mask(left, [twice]))
-    path = layout.data_path(layout.FEATURIZED, now.writer, 0, 0)
-    new = files.write(str(output), path, pa.concat_tables([left, again]))
+    """Commit a file that holds one photo twice and misses another; return the version."""
+    current = snapshot(output)
+    (old,) = current.files_of(layout.FEATURIZED)
+    kept_rows = files.rows_without(files.location(str(output), old.path), [missing])
+    repeated = kept_rows.filter(files.photo_mask(kept_rows, [twice]))
+    path = layout.data_path(layout.FEATURIZED, current.writer, 0, 0)
+    new = files.write(str(output), path, pa.concat_tables([kept_rows, repeated]))
     actions = [commits.add_action(new, True), commits.remove_action(old, True)]
-    assert commits.write(str(output), now.version + 1, actions, {})
-    return now.version + 1
+    assert commits.write(str(output), current.version + 1, actions, {})
+    return current.version + 1

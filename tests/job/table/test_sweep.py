@@ -1,4 +1,4 @@
-"""What leaves a table leaves the disk, too: photos, and every file that the table does not lead to."""
+"""The sweep: rows and files that the table does not name any more are deleted from the disk."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,111 +43,115 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def names(output: str) -> set[str]:
-    """Return the files of an output but for its log."""
-    there = {name.removeprefix(f"{output}/") for name, _ in store.list_files(output)}
-    return there | {
+    """Return the names of an output's files, without its log."""
+    existing = {name.removeprefix(f"{output}/") for name, _ in store.list_files(output)}
+    return existing | {
         name.removeprefix(f"{output}/") for name, _ in store.list_files(f"{output}/{layout.TASKS}")
     }
 
 
-def test_what_the_table_does_not_lead_to_is_deleted_and_all_else_stays(output: str) -> None:
+def test_files_that_the_table_does_not_name_are_deleted_and_others_stay(output: str) -> None:
     [good] = make(output, A).files_of(FEATURIZED)
-    stay = {layout.CURRENT_MODEL, f"photos/{good.path}", *layout.matrix_paths(good.path, "pca-2")}
-    stay |= {f"{name}/x" for name in ("models/pca-1", "runs", "moments", "erasures", "mine")} | {"x.csv"}
-    gone = {f"photos/{layout.data_path(outcome, 9, 0, 0)}" for outcome in (FEATURIZED, REJECTED)}
-    gone |= {*layout.matrix_paths(good.path, "pca-1"), *layout.matrix_paths(f"{good.path}x", "pca-2")}
-    gone |= {"pca/part-0.earlier.parquet", f"{layout.TASKS}/8/part-00000.parquet", "photos/of-nobody.txt"}
-    for name in (stay | gone) - {f"photos/{good.path}"}:
+    kept = {layout.CURRENT_MODEL, f"photos/{good.path}", *layout.matrix_paths(good.path, "pca-2")}
+    kept |= {f"{name}/x" for name in ("models/pca-1", "runs", "moments", "erasures", "foreign")} | {"x.csv"}
+    deleted = {f"photos/{layout.data_path(outcome, 9, 0, 0)}" for outcome in (FEATURIZED, REJECTED)}
+    deleted |= {*layout.matrix_paths(good.path, "pca-1"), *layout.matrix_paths(f"{good.path}x", "pca-2")}
+    deleted |= {"pca/part-0.earlier.parquet", f"{layout.TASKS}/8/part-00000.parquet", "photos/of-nobody.txt"}
+    for name in (kept | deleted) - {f"photos/{good.path}"}:
         store.write_bytes(f"{output}/{name}", b'{"model_id": "pca-2"}')
-    assert names(output) == stay | gone
+    assert names(output) == kept | deleted
     with writing(output):
         pass
-    assert names(output) == stay
+    assert names(output) == kept
     assert photos(output) == [A]
 
 
-def test_drafts_and_folders_that_are_empty_then_are_removed(tmp_path: Path) -> None:
+def test_drafts_and_folders_that_become_empty_are_removed(tmp_path: Path) -> None:
     output = str(tmp_path)
     make(output, A, BAD)
     folders = (*layout.FOLDERS, LOG, "pca/model_id=pca-1", "photos/outcome=rejected")
     drafts = [tmp_path / folder / f".0123{store.DRAFT}" for folder in folders]
-    others = [tmp_path / "photos/.mine", tmp_path / "mine" / drafts[0].name, tmp_path / "mine/empty/x"]
+    others = [
+        tmp_path / "photos/.foreign",
+        tmp_path / "foreign" / drafts[0].name,
+        tmp_path / "foreign/empty/x",
+    ]
     for path in [*drafts, *others]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     others.pop().unlink()
-    with writing(output) as own:
-        own.commit(remove=[file.path for file in own.snapshot.files_of(REJECTED)])
+    with writing(output) as run:
+        run.commit(remove=[file.path for file in run.snapshot.files_of(REJECTED)])
     assert not [path for path in drafts if path.exists()]
     assert all(path.exists() for path in others)
     left = {str(path.relative_to(output)) for path in tmp_path.rglob("*") if path.is_dir()}
-    assert left == {"photos", LOG, "photos/outcome=featurized", "mine", "mine/empty"}
+    assert left == {"photos", LOG, "photos/outcome=featurized", "foreign", "foreign/empty"}
 
 
 @pytest.mark.parametrize(("hours_ago", "stays"), [(0, True), (23, True), (25, False)])
-def test_files_that_were_removed_lately_stay_for_readers_of_older_versions(
+def test_recently_removed_files_are_kept_for_readers_of_older_versions(
     output: str, monkeypatch: pytest.MonkeyPatch, hours_ago: int, stays: bool
 ) -> None:
     [old] = make(output, A, B).files
     now = commits._now()
-    with monkeypatch.context() as patch, writing(output, keep_hours=24) as own:
+    with monkeypatch.context() as patch, writing(output, keep_hours=24) as run:
         patch.setattr(commits, "_now", lambda: now - hours_ago * HOUR)
-        own.commit([written(output, own.number, A)], [old])
+        run.commit([written(output, run.number, A)], [old])
         patch.setattr(commits, "_now", lambda: now)
         commits.write_checkpoint(output)
     assert unnamed(output) == ({files.location(output, old)} if stays else set())
     with writing(output, keep_hours=24):
         written(output, 9, C)
-    assert unnamed(output) == ({files.location(output, old)} if stays else set()), "and nothing else"
+    assert unnamed(output) == ({files.location(output, old)} if stays else set()), "only that file"
     with writing(output):
         pass
     assert unnamed(output) == set()
 
 
-def test_what_a_broken_off_erasure_has_removed_is_not_kept_for_anybody(
+def test_files_that_an_interrupted_erasure_removed_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = str(tmp_path)
     make(output, A, B)
-    with writing(output, keep_hours=24) as own:  # a changed photo: the erased one's row is in two files then
-        removal.remove_photos(own, {file: [A] for file in own.snapshot.files})
+    with writing(output, keep_hours=24) as run:  # as for a changed photo: its row is in two kept files then
+        removal.remove_photos(run, {file: [A] for file in run.snapshot.files})
     assert len(unnamed(output)) == 1
     monkeypatch.setattr(takeover, "WATCH_SECONDS", 0)
-    erasing = Writer(output, "e-1", "erase")
-    erasing.begin(first_actions(output), lambda _: None)
-    make_extra = written(output, erasing.number, C)
-    erasing.commit([make_extra])
-    removal.remove_photos(erasing, {file: [B] for file in erasing.snapshot.files})
-    erasing._stop.set()
+    erasure = Writer(output, "e-1", "erase")
+    erasure.begin(first_actions(output), lambda _: None)
+    extra = written(output, erasure.number, C)
+    erasure.commit([extra])
+    removal.remove_photos(erasure, {file: [B] for file in erasure.snapshot.files})
+    erasure._stop.set()
     with writing(output, keep_hours=24):
         pass
     assert photos(output) == [C]
     assert unnamed(output) == set()
 
 
-def test_photos_leave_by_one_commit_and_all_others_stay(output: str) -> None:
+def test_photos_are_removed_in_one_commit_and_others_stay(output: str) -> None:
     make(output, A, B, BAD)
-    with writing(output) as own:
-        own.commit([written(output, own.number, C)])
-        by_photo = {
-            path: file.path for file in own.snapshot.files.values() for path in read(output, file.path)
+    with writing(output) as run:
+        run.commit([written(output, run.number, C)])
+        file_of = {
+            path: file.path for file in run.snapshot.files.values() for path in read(output, file.path)
         }
-        version = own.snapshot.version
-        assert removal.remove_photos(own, {}) == {}
-        replaced = removal.remove_photos(own, {by_photo[A]: [A, "/photos/unknown.jpg"], by_photo[BAD]: [BAD]})
-        assert own.snapshot.version == snapshot(output).version == version + 1
-        assert replaced.keys() == {by_photo[A], by_photo[BAD]}
-        assert replaced[by_photo[BAD]] is None
-        made = replaced[by_photo[A]]
-        assert made is not None
-        assert (made.outcome, made.rows, read(output, made.path)) == (FEATURIZED, 1, [B])
-        assert own.snapshot.files == snapshot(output).files
+        version = run.snapshot.version
+        assert removal.remove_photos(run, {}) == {}
+        replaced = removal.remove_photos(run, {file_of[A]: [A, "/photos/unknown.jpg"], file_of[BAD]: [BAD]})
+        assert run.snapshot.version == snapshot(output).version == version + 1
+        assert replaced.keys() == {file_of[A], file_of[BAD]}
+        assert replaced[file_of[BAD]] is None
+        rewritten = replaced[file_of[A]]
+        assert rewritten is not None
+        assert (rewritten.outcome, rewritten.rows, read(output, rewritten.path)) == (FEATURIZED, 1, [B])
+        assert run.snapshot.files == snapshot(output).files
         assert photos(output) == [B, C]
     assert unnamed(output) == set()
-    assert files.read(files.location(output, made.path)).equals(rows(B))
+    assert files.read(files.location(output, rewritten.path)).equals(rows(B))
     removed = [action["remove"] for action in actions(output, version + 1) if "remove" in action]
-    assert {one["path"] for one in removed} == replaced.keys()
-    assert all(one["dataChange"] for one in removed)
+    assert {action["path"] for action in removed} == replaced.keys()
+    assert all(action["dataChange"] for action in removed)
 
 
 def read(output: str, file: str) -> list[str]:
@@ -156,23 +160,23 @@ def read(output: str, file: str) -> list[str]:
     return paths
 
 
-def test_a_file_is_written_in_order_of_its_paths_and_read_in_parts(output: str) -> None:
-    many = [f"/photos/Apple/{number:04}.jpg" for number in range(1500)]
-    file = files.write(output, layout.data_path(FEATURIZED, 1, 0, 0), rows(*reversed(many)))
-    place = files.location(output, file.path)
-    assert (file.rows, file.bytes) == (1500, len(store.read_bytes(place)))
-    assert files.read(place).equals(rows(*many))
-    batches = list(files.batches([place, place], ["path", "features"]))
+def test_a_file_is_written_in_order_of_its_paths_and_read_in_batches(output: str) -> None:
+    paths = [f"/photos/Apple/{number:04}.jpg" for number in range(1500)]
+    file = files.write(output, layout.data_path(FEATURIZED, 1, 0, 0), rows(*reversed(paths)))
+    location = files.location(output, file.path)
+    assert (file.rows, file.bytes) == (1500, len(store.read_bytes(location)))
+    assert files.read(location).equals(rows(*paths))
+    batches = list(files.batches([location, location], ["path", "features"]))
     assert max(map(len, batches)) <= files.ROWS_PER_READ
-    assert pa.Table.from_batches(batches)["path"].to_pylist() == 2 * many
+    assert pa.Table.from_batches(batches)["path"].to_pylist() == 2 * paths
     matrix = files.matrix(batches[0].column(1), 2)
     assert matrix.tolist() == batches[0].column(1).to_pylist()
     assert files.vectors(matrix).equals(batches[0].column(1).cast(files.vectors(matrix).type))
-    left = files.rows_without(place, [*many[1:], "/photos/unknown.jpg"])
-    assert left.equals(rows(many[0]))
+    kept_rows = files.rows_without(location, [*paths[1:], "/photos/unknown.jpg"])
+    assert kept_rows.equals(rows(paths[0]))
 
 
-def test_names_are_in_the_order_in_which_files_came_and_never_come_twice() -> None:
+def test_names_of_data_files_are_in_order_of_their_creation_and_unique() -> None:
     names = [
         layout.data_path(FEATURIZED, command, task, part)
         for command in (1, 2, 10, 999_999)
