@@ -79,6 +79,8 @@ submitter emr-containers:TagResource    virtual-cluster new-project=fruits new-s
 submitter servicequotas:GetServiceQuota             every       allowed
 submitter servicequotas:RequestServiceQuotaIncrease every       denied
 submitter ecr:DescribeImages  repository                        allowed
+submitter ecr:BatchGetImage   repository                        allowed
+submitter ecr:GetDownloadUrlForLayer repository                 allowed
 submitter ecr:PutImage        repository                        denied
 submitter s3:ListBucket       photos                            allowed
 submitter s3:GetObject        photos/photos/Apple/1.jpg         denied
