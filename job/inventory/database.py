@@ -64,13 +64,13 @@ class Database:
         """Run a query in a thread, as DuckDB would block signals; an exception here interrupts it."""
         import duckdb  # noqa: PLC0415 (30 MB, which only a query needs)
 
-        future = self._thread.submit(query)
         try:
-            return future.result()
+            return self._thread.submit(query).result()
         except BaseException as error:
-            while not future.done():
+            # The query may run though its future is not known: the interruption may have come in `submit`.
+            query_ended = self._thread.submit(int)
+            while not wait([query_ended], INTERRUPT_SECONDS).done:
                 self._connection.interrupt()  # without effect on a query that has not yet started
-                wait([future], INTERRUPT_SECONDS)
             if self._failures:
                 raise self._failures[0] from None
             if isinstance(error, duckdb.OperationalError | OSError):
@@ -94,6 +94,7 @@ def open_database() -> Iterator[Database]:
             "preserve_insertion_order": False,
         }
         with duckdb.connect(":memory:", config=settings) as connection, ThreadPoolExecutor(1) as thread:
+            thread.submit(int).result()  # an interruption while it starts must not leave a query running
             yield Database(connection, thread)
 
 

@@ -128,6 +128,21 @@ def test_an_interruption_ends_a_long_query_and_its_threads(tmp_path: Path, query
     )
 
 
+def test_an_interruption_while_a_query_is_handed_to_its_thread_ends_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(KeyboardInterrupt), database.open_database() as connection:
+        submit = connection._thread.submit
+
+        def interrupted_submit(query: Any) -> None:
+            monkeypatch.undo()
+            submit(query)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(connection._thread, "submit", interrupted_submit)
+        connection.run("SELECT sum(a.range + b.range) FROM range(10_000_000) a, range(10_000_000) b", {})
+
+
 # An endless listing; and an endless query of a manifest, before it yields a photo.
 LISTINGS: Final = (
     """
