@@ -143,7 +143,7 @@ def started(cache: Path, mark: Path, *arguments: object) -> Iterator[subprocess.
     killer.start()
     try:
         yield process
-        assert killer.is_alive(), "the program took too long"
+        assert killer.is_alive(), "a process keeps running"
     finally:
         killer.cancel()
         with suppress(ProcessLookupError):

@@ -165,11 +165,11 @@ def test_spark_saves_the_same_fields_and_a_new_save_overwrites_them(
     pca = random_model(4, standardized=True)
     saved_model.save(pca, str(tmp_path), FACTS)
     saved = tmp_path / "spark"
-    ours = fields_of(saved)
-    assert len(ours) == 5
+    fields = fields_of(saved)
+    assert len(fields) == 5
     loaded(spark, saved).write().overwrite().save(f"file:{saved}")
     assert list((saved / "metadata").glob(".part-*.crc")), "Spark saved it, with checksums"
-    assert fields_of(saved) == ours
+    assert fields_of(saved) == fields
     assert loaded(spark, saved).stages[1].getK() == 4
     saved_model.save(pca, str(tmp_path), FACTS)
     assert loaded(spark, saved).stages[1].getK() == 4, "the job's files replaced Spark's"
