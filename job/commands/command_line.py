@@ -12,7 +12,7 @@ from job.cli import exits
 from job.cli.parser import JobParser, count, hours, location, regions, sha256
 from job.cli.settings import new_run_id
 from job.commands import compact, erase, show
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.errors import UsageError
 from job.storage import store
 from job.storage.locations import LOCATION_FORMS, object_location

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from job import __version__
 from job.cli.log import Log
-from job.commands import leftovers, search
-from job.commands.search import Matches, Selection
+from job.commands import leftovers
+from job.commands.selection import Matches, Selection, find_photos
 from job.model import incremental_moments, projection, saved_model
 from job.storage import residency, store
 from job.storage.residency import EU_REGIONS
@@ -42,7 +42,7 @@ def run(
     """
     residency.check([output], regions)
     if dry_run:
-        matches = provenance.read_table(output, lambda table: search.find_photos(output, table, selection))
+        matches = provenance.read_table(output, lambda table: find_photos(output, table, selection))
         return {"output": output, "dry_run": True, "rows": _photo_counts(output, matches, selection)}
     with writer.exclusive_writer(
         output,
@@ -50,13 +50,13 @@ def run(
         "erase",
         lambda text: log.info("waiting", text),
     ) as writing:
-        matches = search.find_photos(output, writing.snapshot, selection)
+        matches = find_photos(output, writing.snapshot, selection)
         rows = _photo_counts(output, matches, selection)
         _erase_from_lists(writing, selection, matches)
         replaced = removal.remove_photos(writing, matches.paths_by_file)
         moments, projected = _update_derived(writing)
         same_content = Selection(sha256=frozenset(matches.sha256))
-        copies = search.find_photos(output, writing.snapshot, same_content) if matches.sha256 else Matches()
+        copies = find_photos(output, writing.snapshot, same_content) if matches.sha256 else Matches()
         record = {
             "erasure_id": log.run_id,
             "requested_by": requested_by,

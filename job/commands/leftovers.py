@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.errors import JobError
 from job.storage import residency, retries, s3, store
 from job.table import layout, provenance

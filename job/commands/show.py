@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from job.cli.log import Log
-from job.commands import search
-from job.commands.search import Selection
+from job.commands.selection import Selection, find_photos
 from job.errors import DataError
 from job.storage import residency, store
 from job.storage.residency import EU_REGIONS
@@ -49,7 +48,7 @@ def _photos(output: str, selection: Selection) -> list[dict[str, Any]]:
     """Return the selected photos, by a new search if a file is replaced while it is read."""
 
     def find_in(snapshot: Snapshot) -> list[dict[str, Any]]:
-        matches = search.find_photos(output, snapshot, selection)
+        matches = find_photos(output, snapshot, selection)
         rows = [(file, path) for file, paths in matches.paths_by_file.items() for path in paths]
         photos = [_photo(output, snapshot, file, path) for file, path in rows]
         without_row = [path for path in _missing_paths(output, selection) if path not in matches.paths()]

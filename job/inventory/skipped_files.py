@@ -18,12 +18,12 @@ from job.table import layout, schema
 # The endings of the three formats: JPEG's of browsers, stereo cameras (.mpo, .jps) and Windows (.jfif).
 JPEG: Final = (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".jps")
 PHOTO_ENDINGS: Final = (*JPEG, ".png", ".apng", ".webp")
-LONGEST_ENDING: Final = max(map(len, PHOTO_ENDINGS))
+ENDINGS: Final = frozenset(PHOTO_ENDINGS)
 # Folders of litter: of zips made on a Mac, Synology, Windows; and hidden ones, such as .git or .Trash-1000.
 LITTER: Final = re.compile(
     r"/(?:(__MACOSX|@eaDir|\$RECYCLE\.BIN|System Volume Information)|(\.[^/]*))/", re.IGNORECASE
 )
-ENDING: Final = re.compile(r"\.([A-Za-z0-9_~-]{1,10})\Z")
+OTHER_ENDING: Final = re.compile(r"\.([A-Za-z0-9_~-]{1,10})\Z")
 APPLE_DOUBLE: Final = "AppleDouble"  # RFC 1740: the rest of a Mac's file, beside it as ._name
 APPLE_DOUBLE_START: Final = b"\x00\x05\x16\x07"
 
@@ -70,9 +70,9 @@ def skip_kind(name: str) -> str:
     """
     if litter := LITTER.search(f"/{name}"):
         return litter[1] or "hidden folder"
-    if name[-LONGEST_ENDING:].lower().endswith(PHOTO_ENDINGS):
+    if name[name.rfind(".") :].lower() in ENDINGS:
         return ""
-    ending = ENDING.search(name)
+    ending = OTHER_ENDING.search(name)
     return f".{ending[1].lower()}" if ending else "no ending"
 
 

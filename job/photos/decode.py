@@ -6,15 +6,16 @@ or Pillow's for PNG and WebP.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -97,6 +98,10 @@ class Rejected(Exception):  # noqa: N818 - an outcome that is recorded, not an e
         return f"{self.reason}: {self.detail}"
 
 
+# RGB pixels, the box to resize from if they are of reduced size, and the whole size in pixels.
+_Box = tuple[float, float, float, float]
+_Decoded = tuple[Image.Image, _Box | None, tuple[int, int], formats.Metadata]
+
 _READERS: Final[dict[formats.Format, Callable[[BytesIO], ImageFile.ImageFile]]] = {
     "PNG": PngImageFile,
     "WebP": WebPImageFile,
@@ -110,6 +115,11 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
     files give their first picture. A JPEG without its end marker or with a gap in its scans, a PNG without
     IEND and a WebP shorter than it declares are refused. CMYK is taken as inverted, as Adobe stores it and
     browsers and Pillow show it, with or without Adobe's marker.
+
+    The orientation is that of the first EXIF block that has one, as SHORT or LONG, else that of the XMP: what
+    wrote it there meant it, and Pillow turns by it. An RGB colour profile that is not sRGB is applied to the
+    resized pixels; they differ by 0.1 of 255 on average from those converted before, while a fruit in Display
+    P3 changes by 3. Damaged profiles, those of grey and CMYK, gAMA, cHRM and cICP are ignored.
 
     Raises
     ------
@@ -130,21 +140,19 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
         if kind == "JPEG":
             rgb, box, (width, height), metadata = _decode_jpeg(data, limits)
         else:
-            image, box = _open(kind, data, limits), None
-            width, height = image.size
-            rgb = _rgb_on_white(image)
-            metadata = image.info  # read after the pixels: a PNG's EXIF may be behind them
-        orientation = formats.orientation(metadata.get("exif"))
+            rgb, box, (width, height), metadata = _decode_with_pillow(kind, data, limits)
+        orientation = formats.orientation(metadata)
         square = _upright_square(rgb, _UPRIGHT.get(orientation), box)
+        to_srgb = _to_srgb(metadata.profile)
+        if to_srgb is not None:
+            square = to_srgb.apply(square)
     if orientation >= 5:  # a quarter turn
         width, height = height, width
     return Photo(np.asarray(square), width, height)
 
 
-def _decode_jpeg(
-    data: bytes, limits: Limits
-) -> tuple[Image.Image, tuple[float, float, float, float] | None, tuple[int, int], Mapping[Any, Any]]:
-    """Decode a JPEG to RGB; return also the box to resize from, the whole size in pixels, and metadata."""
+def _decode_jpeg(data: bytes, limits: Limits) -> _Decoded:
+    """Decode a JPEG, at reduced size if it is large."""
     header = jpeg.read(data)
     width, height = size = header.width, header.height
     _check_size(size, limits)
@@ -157,17 +165,18 @@ def _decode_jpeg(
     scale = next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(size) >= scale * _DRAFT_SIDE)
     image = jpeg.decode(header, scale)
     box = (0, 0, width / scale, height / scale) if scale > 1 else None
-    return _rgb_on_white(image), box, size, {"exif": b"".join(header.exif[:1])}
+    return _rgb_on_white(image), box, size, header.metadata
 
 
-def _open(kind: formats.Format, data: bytes, limits: Limits) -> ImageFile.ImageFile:
-    """Open the photo with its format's reader, and refuse it before memory beyond the limits is allocated."""
+def _decode_with_pillow(kind: formats.Format, data: bytes, limits: Limits) -> _Decoded:
+    """Decode a PNG or a WebP, and refuse it before memory beyond the limits is allocated."""
+    metadata = formats.Metadata([])
     size = formats.declared_size(kind, data)
     if size is not None:
         _check_size(size, limits)
     if kind == "PNG":
         try:
-            data = formats.stripped_png(data)
+            data, metadata = formats.stripped_png(data)
         except EOFError:
             raise Rejected("truncated", "the PNG ends before its IEND chunk") from None
         except ValueError as fault:
@@ -181,7 +190,10 @@ def _open(kind: formats.Format, data: bytes, limits: Limits) -> ImageFile.ImageF
     _check_size(image.size, limits)
     if kind == "PNG" and image.mode in ("L", "RGB") and "transparency" in image.info:
         image.info["transparency"] = formats.eight_bit_colour(image.info["transparency"], depth=data[24])
-    return image
+    rgb = _rgb_on_white(image)
+    read = image.info.get  # after the pixels: a PNG's EXIF may be behind them
+    xmp, profile = read("xmp", metadata.xmp), read("icc_profile", metadata.profile)
+    return rgb, None, image.size, formats.Metadata([read("exif", b"")], xmp, profile)
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -235,9 +247,7 @@ def _rgb_on_white(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _upright_square(
-    image: Image.Image, turn: Image.Transpose | None, box: tuple[float, float, float, float] | None
-) -> Image.Image:
+def _upright_square(image: Image.Image, turn: Image.Transpose | None, box: _Box | None) -> Image.Image:
     """Turn a picture upright and resize it to 224 x 224 with Pillow's default filter, bicubic.
 
     A JPEG decoded at reduced size has a box, in stored orientation, since its last row and column may be
@@ -249,3 +259,17 @@ def _upright_square(
     if turn is not None:
         image = image.transpose(turn)
     return image.resize((SIDE, SIDE)) if box is None else image
+
+
+@lru_cache(maxsize=16)  # building it takes 2.5 ms and applying it 0.7; the photos of one camera share it
+def _to_srgb(profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """Return the conversion to sRGB, or None for a profile that is sRGB, damaged or not of RGB colours."""
+    if not profile:
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if source.profile.xcolor_space != "RGB " or "sRGB" in (source.profile.profile_description or ""):
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), "RGB", "RGB")
+    except (OSError, ImageCms.PyCMSError):
+        return None

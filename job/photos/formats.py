@@ -7,6 +7,8 @@ and no header decides how much memory is allocated.
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
 Format = Literal["JPEG", "PNG", "WebP"]
@@ -53,11 +55,28 @@ _OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file, not fil
     "HEIC or HEIF": set(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split()),
 }
 
+_XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""")
+_MAX_PROFILE: Final = 2**22  # bytes; a printer's has up to 2 MB
+
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: the chunks that decide how it looks
 _MAX_CHUNKS: Final = 100_000  # encoders fill 8 KB or more: 64 MB are 8,000
+_PNG_STANDARD: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}  # of the critical chunks
+_PNG_XMP: Final = b"XML:com.adobe.xmp\0\0"  # the keyword, and that the text is not compressed
 _EXIF_MARK: Final = b"Exif\0\0"
-_SHORT: Final = 3  # the TIFF field type of the orientation (EXIF 2.32, table 4)
+_INTEGERS: Final = {
+    3: "H",
+    4: "I",
+}  # SHORT, as EXIF wants it (2.32, table 4), and LONG, as some programs write
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is read beside pixels: EXIF and XMP for the orientation alone, and the colour profile."""
+
+    exif: list[bytes]
+    xmp: bytes = b""
+    profile: bytes = b""
 
 
 def photo_format(data: bytes) -> Format | None:
@@ -107,8 +126,8 @@ def declared_size(kind: Format, data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def stripped_png(data: bytes) -> bytes:
-    """Check that a PNG is whole, and return it with only the chunks that its pixels need.
+def stripped_png(data: bytes) -> tuple[bytes, Metadata]:
+    """Check that a PNG is whole, and return it with only the chunks that its pixels need, and its metadata.
 
     Text, colour profiles and animation frames are left out: they can be decompression bombs, and a text
     chunk's keyword can overwrite Pillow's own ``info``. All image data becomes one chunk, without the last
@@ -125,11 +144,28 @@ def stripped_png(data: bytes) -> bytes:
     view = memoryview(data)
     parts: list[bytes | memoryview] = [view[:8]]
     image_data: list[memoryview] = []
-    start, name, chunks = 8, b"", 0
-    while name != b"IEND":
-        chunks += 1
-        if chunks > _MAX_CHUNKS:
-            raise ValueError(f"the PNG has more than {_MAX_CHUNKS} chunks")
+    xmp = profile = b""
+    for name, start, end in _png_chunks(data):
+        if name == b"IDAT":
+            image_data.append(view[start + 8 : end - 4])
+        elif name in _PNG_PIXELS:
+            parts.append(view[start:end])
+        elif name == b"iCCP":
+            profile = _inflated(data[start + 8 : end - 4])
+        elif name == b"iTXt" and data.startswith(_PNG_XMP, start + 8):
+            xmp = data[start + 8 : end - 4]
+    stream = memoryview(b"".join(image_data))[:-1]
+    checksum = zlib.crc32(stream, zlib.crc32(b"IDAT"))
+    parts += [struct.pack(">I4s", len(stream), b"IDAT"), stream, struct.pack(">I", checksum)]
+    parts.append(b"\0\0\0\0IEND\xaeB`\x82")
+    return b"".join(parts), Metadata([], xmp, profile)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name, start and end of each chunk up to IEND, and check what their order and names say."""
+    view = memoryview(data)
+    start, name = 8, b""
+    for _ in range(_MAX_CHUNKS):
         if len(data) < start + 8:
             raise EOFError
         length, name = struct.unpack_from(">I4s", data, start)
@@ -142,18 +178,23 @@ def stripped_png(data: bytes) -> bytes:
             raise ValueError("a checksum of the PNG does not match its data")
         if (name == b"IHDR") != (start == 8):
             raise ValueError("the PNG's header chunk is not its first and only one")
-        if name == b"IDAT":
-            image_data.append(view[start + 8 : end - 4])
-        elif name in _PNG_PIXELS:
-            parts.append(view[start:end])
-        elif name != b"IEND" and is_critical:
+        if is_critical and name not in _PNG_STANDARD:
             raise ValueError("the PNG needs a chunk that is not in the standard")
+        yield name, start, end
+        if name == b"IEND":
+            return
         start = end
-    stream = memoryview(b"".join(image_data))[:-1]
-    checksum = zlib.crc32(stream, zlib.crc32(b"IDAT"))
-    parts += [struct.pack(">I4s", len(stream), b"IDAT"), stream, struct.pack(">I", checksum)]
-    parts.append(b"\0\0\0\0IEND\xaeB`\x82")
-    return b"".join(parts)
+    raise ValueError(f"the PNG has more than {_MAX_CHUNKS} chunks")
+
+
+def _inflated(body: bytes) -> bytes:
+    """Return the profile in the body of an iCCP chunk, or nothing if it is damaged or too large."""
+    stream = zlib.decompressobj()
+    try:
+        profile = stream.decompress(body[body.find(b"\0") + 2 :], _MAX_PROFILE)
+    except zlib.error:
+        return b""
+    return profile if stream.eof else b""
 
 
 def eight_bit_colour(colour: int | tuple[int, ...], depth: int) -> int | tuple[int, ...]:
@@ -163,25 +204,31 @@ def eight_bit_colour(colour: int | tuple[int, ...], depth: int) -> int | tuple[i
     return tuple(channel >> depth - 8 for channel in colour)
 
 
-def orientation(exif: object) -> int:
-    """Return the orientation in Pillow's EXIF block, of which nothing else is read.
+def orientation(metadata: Metadata) -> int:
+    """Return the orientation in the first EXIF block that has one, else in the XMP, else 1, upright.
 
-    It is 1 to 8 (EXIF 2.32, tag 0x0112); 1, upright, if it cannot be read.
+    It is 1 to 8 (EXIF 2.32, tag 0x0112); nothing else of EXIF and XMP is read.
     """
-    if not isinstance(exif, bytes):
-        return 1
+    of_blocks = (value for block in metadata.exif if (value := _exif_orientation(block)) is not None)
+    in_xmp = _XMP_ORIENTATION.search(metadata.xmp)
+    return next(of_blocks, int(in_xmp[1]) if in_xmp else 1)
+
+
+def _exif_orientation(exif: bytes) -> int | None:
+    """Return the orientation in an EXIF block, or None if it has no valid one."""
     tiff = exif.removeprefix(_EXIF_MARK).removeprefix(_EXIF_MARK)  # some phones write the mark twice
     byte_order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if byte_order is None:
-        return 1
+        return None
     try:
         (directory,) = struct.unpack_from(byte_order + "I", tiff, 4)
         (entries,) = struct.unpack_from(byte_order + "H", tiff, directory)
         for entry in range(entries):
             position = directory + 2 + 12 * entry
-            tag, kind, count, value = struct.unpack_from(byte_order + "HHIH", tiff, position)
-            if tag == 0x0112:
-                return value if kind == _SHORT and count == 1 and 1 <= value <= 8 else 1
+            tag, kind, count = struct.unpack_from(byte_order + "HHI", tiff, position)
+            if tag == 0x0112 and kind in _INTEGERS and count == 1:
+                (value,) = struct.unpack_from(byte_order + _INTEGERS[kind], tiff, position + 8)
+                return value if 1 <= value <= 8 else None
     except struct.error:  # the block ends early, or an offset points outside it
         pass
-    return 1
+    return None

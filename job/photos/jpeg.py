@@ -6,6 +6,7 @@ marker would be grey below. ``read`` decompresses nothing, so that ``decode`` ca
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
@@ -14,15 +15,21 @@ import simplejpeg
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from job.photos.formats import Metadata
+
 MAX_SCANS: Final = 500  # as many as libjpeg-turbo reads when it is fuzzed
 _MAX_SEGMENTS: Final = 10_000  # 64 MB of metadata are 1,000 segments
 
 # A marker that is not a stuffed or fill byte, TEM, RSTn or SOI (ITU-T T.81, table B.1).
 _MARKER: Final = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_SCAN_END: Final = re.compile(rb"\xff([^\x00\xff])")
+_LOOKAHEAD: Final = 8  # bytes that libjpeg reads beyond the last pixel
 _END: Final = 0xD9
 _SCAN: Final = 0xDA
-_FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE: Final = {0xC2, 0xC6, 0xCA, 0xCE}
+# Frames of Huffman codes: baseline, extended, progressive, lossless. Arithmetic codes never run out, so that
+# nothing tells whether they are whole; browsers do not read them either.
+_FRAMES: Final = {0xC0, 0xC1, 0xC2, 0xC3}
+_PROGRESSIVE: Final = 0xC2
 _METADATA: Final = {*range(0xE0, 0xF0), 0xFE}
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
@@ -37,7 +44,7 @@ _PADDING: Final = re.compile(r"\b[1-3] extraneous bytes before marker 0xd9")
 
 @dataclass(frozen=True, slots=True)
 class Jpeg:
-    """What a JPEG's segments say: size in pixels, channels, scans, and the metadata that ``decode`` needs.
+    """What a JPEG's segments say: size in pixels, channels, scans and metadata.
 
     ``data`` is the JPEG without other metadata, and without bytes between the segments of its header.
     ``is_complete`` tells whether its scans hold every bit of every coefficient of each channel.
@@ -49,9 +56,7 @@ class Jpeg:
     channels: int
     scans: int
     is_complete: bool
-    exif: list[bytes]
-    xmp: bytes
-    profile: bytes
+    metadata: Metadata
 
 
 def read(data: bytes) -> Jpeg:
@@ -83,11 +88,11 @@ def read(data: bytes) -> Jpeg:
         elif marker == 0xE1 and body.startswith(_EXIF):
             exif.append(body)
         elif marker == 0xE1 and body.startswith(_XMP):
-            xmp = body
+            xmp = xmp or body
         elif marker == 0xE2 and body.startswith(_PROFILE) and len(body) > 14:
             profile[body[12]] = body[14:]
     if len(frame) < 6 or len(frame) != 6 + 3 * frame[5]:
-        raise ValueError("the JPEG has no frame header before its first scan, or a malformed one")
+        raise ValueError("the JPEG has no frame header that is read before its first scan")
     scans, is_complete = _scans(data, start, code, frame[6::3])
     return Jpeg(
         b"".join(kept),
@@ -96,9 +101,7 @@ def read(data: bytes) -> Jpeg:
         frame[5],
         scans,
         is_complete,
-        exif,
-        xmp,
-        b"".join(part for _, part in sorted(profile.items())),
+        Metadata(exif, xmp, b"".join(profile[number] for number in sorted(profile) if frame[5] != 4)),
     )
 
 
@@ -132,14 +135,14 @@ def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[int, 
                 raise ValueError("a scan header of the JPEG is malformed")
             scans += 1
             ids = body[1:-3:2]
-            if code in _PROGRESSIVE:
+            if code == _PROGRESSIVE:
                 first, last, low = body[-3], min(body[-2], 63), body[-1] & 15  # (T.81, B.2.3)
             else:
                 first, last, low = 0, 63, 0
             for component in ids:
                 if component in missing:
                     missing[component][first : last + 1] = [low > 0] * (last + 1 - first)
-            if scans > MAX_SCANS or (len(ids) == len(components) and code not in _PROGRESSIVE):
+            if scans > MAX_SCANS or (len(ids) == len(components) and code != _PROGRESSIVE):
                 break
     except EOFError:
         return scans, False
@@ -149,8 +152,8 @@ def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[int, 
 def decode(jpeg: Jpeg, scale: int) -> Image.Image:
     """Decode the pixels, at 1 / `scale` of the size: RGB, L, or CMYK as Pillow has it (255 is full ink).
 
-    Any warning of libjpeg is an error, but for up to three bytes that fill the last scan. Sampling
-    factors that TurboJPEG has no name for (4:1:0 …) are left to Pillow, and only errors count there.
+    Any warning of libjpeg is an error, but for up to three bytes that fill the last scan. Sampling factors
+    that TurboJPEG has no name for (4:1:0 …) are left to Pillow.
 
     Raises
     ------
@@ -164,13 +167,37 @@ def decode(jpeg: Jpeg, scale: int) -> Image.Image:
         pixels = simplejpeg.decode_jpeg(jpeg.data, **wanted)
     except ValueError as fault:
         if "subsampling" in str(fault):
-            image = JpegImageFile(BytesIO(jpeg.data))
-            image.draft(None, (jpeg.width // scale, jpeg.height // scale))
-            image.load()
-            return image
+            return _decode_with_pillow(jpeg, scale)
         if not _PADDING.search(str(fault)):
             raise
         pixels = simplejpeg.decode_jpeg(jpeg.data, **wanted, strict=False)
     if pixels.shape[1::-1] != size:
         raise ValueError("two sizes in one JPEG")
     return Image.frombuffer(mode, size, pixels, "raw", raw_mode, 0, 1)
+
+
+def _decode_with_pillow(jpeg: Jpeg, scale: int) -> Image.Image:
+    """Decode, and refuse a single scan that needs more or fewer bytes than it has, or that has restarts.
+
+    Pillow's decoder hides warnings, but where neither bytes nor a marker follow it asks for more. Of several
+    scans, only that they are there is known.
+    """
+    if jpeg.scans > 1:
+        return _load(jpeg.data, jpeg, scale)
+    scan = next(start for marker, start, _ in _segments(jpeg.data, 2) if marker == _SCAN)
+    end = _SCAN_END.search(jpeg.data, scan + 2)
+    if end is None:
+        raise EOFError
+    if end[1][0] != _END:
+        raise ValueError("restarts, whose intervals cannot be checked")
+    with suppress(OSError):
+        _load(jpeg.data[: end.start() - _LOOKAHEAD], jpeg, scale)
+        raise ValueError("a scan with more bytes than pixels")
+    return _load(jpeg.data[: end.start()] + b"\xff\0" * _LOOKAHEAD, jpeg, scale)
+
+
+def _load(data: bytes, jpeg: Jpeg, scale: int) -> Image.Image:
+    image = JpegImageFile(BytesIO(data))
+    image.draft(None, (jpeg.width // scale, jpeg.height // scale))
+    image.load()
+    return image

@@ -1,10 +1,9 @@
 """The writer of an output's table: only one command writes at a time, and each has a number in the log.
 
-A command begins by committing the next number, and ends by committing that this number has ended. In between,
-a thread commits the workers' reports, and makes an empty commit if there was none for 20 seconds. A command
-that finds a number that has not ended watches the log for a minute: a new commit shows that the other is
-alive and it gives up; otherwise it takes over with the next number. The overtaken command fails at its next
-commit, whose version exists already. Its uncommitted files never become part of the table.
+A command begins by committing the next number, if ``takeover`` lets it, and ends by committing that this
+number has ended. In between, a thread commits the workers' reports, and makes an empty commit if there was
+none for 20 seconds. A command that was overtaken fails at its next commit, whose version exists already. Its
+uncommitted files never become part of the table.
 """
 
 import os
@@ -17,21 +16,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from job.errors import JobError
-from job.table import commits, provenance, sweep
+from job.table import commits, provenance, sweep, takeover
 from job.table.commits import Action, Snapshot
 from job.table.layout import DataFile, Report
+from job.table.takeover import OvertakenError
 
-WATCH_SECONDS: Final = 60.0  # without a commit, until an unfinished command is taken over
 HEARTBEAT_SECONDS: Final = 20.0  # the longest time between a command's commits
 COMMIT_SECONDS: Final = 3.0  # between two commits of workers' reports
-POLL_SECONDS: Final = 1.0
 COMMITS_PER_CHECKPOINT: Final = 100
 
 FirstActions = Callable[[Snapshot | None], list[Action]]
-
-
-class OvertakenError(JobError):
-    """Another command writes to the output now."""
 
 
 @contextmanager
@@ -113,7 +107,7 @@ class Writer:
         while True:
             snapshot = commits.load(self.output)
             first_actions(snapshot)  # a refusal need not wait for the other command
-            snapshot = self._await_unfinished(snapshot, say)
+            snapshot = takeover.await_unfinished(self.output, snapshot, say)
             changes = first_actions(snapshot)
             self.snapshot = snapshot or Snapshot()
             self.number = self.snapshot.writer + 1
@@ -127,7 +121,7 @@ class Writer:
         if changes:  # read them back
             self.snapshot, self._changed = commits.load(self.output) or self.snapshot, True
         if self.snapshot.writer != self.number:
-            raise self._overtaken_error(self.snapshot.version)
+            raise self._overtaken(self.snapshot.version)
         self._thread.start()
 
     def commit(
@@ -207,30 +201,13 @@ class Writer:
         )
         self._checkpoint(1 if self._changed else COMMITS_PER_CHECKPOINT)
 
-    def _await_unfinished(self, snapshot: Snapshot | None, say: Callable[[str], None]) -> Snapshot | None:
-        """Return the snapshot to begin on, after waiting for an unfinished command."""
-        if snapshot is None or snapshot.writer <= snapshot.ended:
-            return snapshot
-        version, since = snapshot.version, time.monotonic()
-        author = self._commit_author(snapshot.version)
-        say(f"{author} has not ended: waiting up to {WATCH_SECONDS:.0f} s to see whether it still lives")
-        while time.monotonic() - since < WATCH_SECONDS:
-            time.sleep(POLL_SECONDS)
-            if commits.exists(self.output, version + 1):
-                snapshot = commits.load(self.output)
-                if snapshot is None or snapshot.writer <= snapshot.ended:
-                    return snapshot
-                raise self._busy_error(snapshot.version)
-        say(f"took over from {author}, which ended without saying so")
-        return snapshot
-
     def _write_commit(self, actions: list[Action], added: list[DataFile], removed: list[str]) -> None:
         """Commit at the version after the snapshot's, as long as this command is the writer."""
         self.check_ownership()
         while not commits.write(self.output, self.snapshot.version + 1, actions, self._commit_info()):
             snapshot = commits.load(self.output) or Snapshot()
             if (snapshot.writer, snapshot.ended) != (self.number, self.snapshot.ended):
-                self._failure = self._overtaken_error(snapshot.version)
+                self._failure = self._overtaken(snapshot.version)
                 raise self._failure
             # A program without a number has committed, or an earlier try of this commit succeeded unnoticed.
             self.snapshot = snapshot
@@ -270,7 +247,7 @@ class Writer:
                 self._reported += len(reports)
 
     def _commit_periodically(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+        while not self._stop.wait(takeover.POLL_SECONDS):
             try:
                 with suppress(OSError):  # tried again until another command has taken over
                     self._commit_if_due()
@@ -287,6 +264,9 @@ class Writer:
             if idle_seconds >= HEARTBEAT_SECONDS and not self._stop.is_set():
                 self.commit()
 
+    def _overtaken(self, version: int) -> OvertakenError:
+        return takeover.overtaken_error(self.output, f"{self._command} {self.run_id}", version)
+
     def _commit_info(self) -> dict[str, Any]:
         return {
             "run": self.run_id,
@@ -294,22 +274,3 @@ class Writer:
             "host": socket.gethostname(),
             "pid": os.getpid(),
         }
-
-    def _busy_error(self, version: int) -> OvertakenError:
-        return OvertakenError(
-            f"output {self.output} is being written by {self._commit_author(version)}: "
-            "wait for it to end, or stop it"
-        )
-
-    def _overtaken_error(self, version: int) -> OvertakenError:
-        return OvertakenError(
-            f"{self._command} {self.run_id} may not write to output {self.output} any more: "
-            f"{self._commit_author(version)} has taken it over; start again when it has ended"
-        )
-
-    def _commit_author(self, version: int) -> str:
-        """Describe the command that made a commit, for messages."""
-        info = commits.commit_info(self.output, version)
-        if "command" not in info:
-            return "another program"
-        return f"{info['command']} {info.get('run')} (host {info.get('host')}, process {info.get('pid')})"

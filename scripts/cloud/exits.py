@@ -20,7 +20,7 @@ class Hangup(KeyboardInterrupt):
 
 
 @contextmanager
-def hanging_up() -> Iterator[None]:
+def _hanging_up() -> Iterator[None]:
     """Raise ``Hangup`` on SIGTERM and SIGHUP, so that they end the work as Ctrl-C does."""
 
     def hang_up(signum: int, frame: FrameType | None) -> NoReturn:
@@ -47,7 +47,7 @@ def exit_code_of(work: Callable[[], int], interruption: str = "interrupted") -> 
         The sentence after Ctrl-C, SIGTERM or SIGHUP, if the KeyboardInterrupt itself has none.
     """
     try:
-        with hanging_up():
+        with _hanging_up():
             return work()
     except KeyboardInterrupt as error:
         sentence, exit_code = str(error) or interruption, INTERRUPTED

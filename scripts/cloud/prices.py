@@ -33,6 +33,10 @@ EC2: Final = "EC2 on demand in eu-west-1, apache-libcloud's price data, 2025-03"
 COMPUTE: Final = Price(0.04788, "vCPU-hour", EC2)
 GENERAL: Final = Price(0.0535, "vCPU-hour", EC2)
 MEMORY: Final = Price(0.0705, "vCPU-hour", EC2)
+VOLUME: Final = Price(0.088, "GB and month", "gp3 in EC2's price API for eu-west-1, quoted in public in 2026")
+# gp3 has 125 MiB a second without a fee.
+VOLUME_THROUGHPUT: Final = Price(0.04, "MiB a second and month", "EBS price list of us-east-1, 2026")
+FREE_THROUGHPUT: Final = 125
 # In one snapshot of eu-west-1, m5ad.xlarge on Spot cost 46 to 55 % of on demand.
 SPOT_SHARE: Final = 0.55
 # EKS Auto Mode's fee for a node, on Spot too: about 12 % of the node's price on demand (public summaries of
@@ -46,6 +50,12 @@ def node_price(vcpus: float, gigabytes: float, *, spot: bool) -> float:
     price = COMPUTE if ratio < 3 else GENERAL if ratio < 6 else MEMORY
     on_demand = vcpus * price.usd
     return on_demand * (SPOT_SHARE if spot else 1.0) + on_demand * AUTO_MODE_SHARE
+
+
+def volume_price(gigabytes: float, throughput: float) -> float:
+    """Return the price of a node's volume for an hour; ``throughput`` is MiB a second."""
+    paid_throughput = max(throughput - FREE_THROUGHPUT, 0)
+    return (gigabytes * VOLUME.usd + paid_throughput * VOLUME_THROUGHPUT.usd) / HOURS_A_MONTH
 
 
 def emr_price(vcpus: float, gigabytes: float) -> float:

@@ -79,7 +79,12 @@ def vcpu_quotas(client: Any) -> VcpuQuotas:
 
 
 def driver_vcpus(size: Size) -> int:
-    """Return the vCPUs of the nodes of a run's job-runner and driver, which are on demand.
+    """Return the vCPUs of the nodes of a run's job-runner and driver together."""
+    return sum(driver_nodes(size))
+
+
+def driver_nodes(size: Size) -> list[int]:
+    """Return the vCPUs of each node of a run's job-runner and driver, which are on demand.
 
     The job-runner comes first and gets the smallest node. The driver shares that node if it fits.
     """
@@ -87,8 +92,8 @@ def driver_vcpus(size: Size) -> int:
     shared = nodes[0]
     driver_cpu = size.driver_cores + sizes.SIDECAR_CPU
     if driver_cpu + sizes.JOB_RUNNER_CPU <= shared - KUBELET_CPU:
-        return shared
-    return shared + next(vcpus for vcpus in nodes if driver_cpu <= vcpus - KUBELET_CPU)
+        return [shared]
+    return [shared, next(vcpus for vcpus in nodes if driver_cpu <= vcpus - KUBELET_CPU)]
 
 
 def executor_vcpus(size: Size) -> int:

@@ -29,6 +29,9 @@ SIDECAR_CPU: Final = 0.1
 # and 0.1 CPU and 200 MiB for its log sidecar (EMR's documentation of emr-job-submitter).
 JOB_RUNNER_CPU: Final = 0.9
 JOB_RUNNER_GIB: Final = 0.7
+# The volume of each node, and its MiB a second, as k8s/base/node-class.yaml sets them.
+NODE_VOLUME_GB: Final = 80
+NODE_VOLUME_THROUGHPUT: Final = 250
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,14 @@ from typing import Final
 from job.cli.parser import SentenceParser
 from job.errors import UsageError
 from scripts.cloud import aws_session
-from scripts.cloud.exits import exit_code_of, hanging_up
+from scripts.cloud.exits import exit_code_of
 from scripts.cloud.stage import STAGES, Stage
-from scripts.cluster import cluster_tools, down, smoke_test, stack_templates, status, up
+from scripts.cluster import access, cluster_tools, down, smoke_test, stack_templates, status, up
 from scripts.cluster.cluster_tools import Tools
 from scripts.cluster.down import Removal
 from scripts.cluster.stage_state import AwsClients
 from scripts.cluster.up_steps import Creation
 
-INTERRUPTED: Final = 130
 EXAMPLES: Final = """
 exit codes: 0 done, 1 failed, 2 wrong arguments or not confirmed, 4 outside the EU, 6 AWS refused,
 130 interrupted
@@ -45,12 +44,7 @@ def main(
     run, pause, ask : callable
         Run a command, sleep for some seconds, and ask the user a question.
     """
-    try:
-        with hanging_up():
-            return exit_code_of(lambda: _run_command(arguments, run, pause, ask))
-    except KeyboardInterrupt as error:
-        print(f"error: {error or 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code_of(lambda: _run_command(arguments, run, pause, ask))
 
 
 def _run_command(
@@ -72,7 +66,7 @@ def _run_command(
     tools = Tools(Stage(options.stage), options.region, options.profile, dry_run, run, pause)
     if options.command == "up":
         parameters = stack_templates.parameters(options.parameter)
-        public_access = _cidrs(options.public_access)
+        public_access, admin_role = _cidrs(options.public_access), access.role_arn(options.admin_role)
     aws = AwsClients.from_session(session)
     if options.command == "status":
         return status.status(tools, aws, as_json=options.json)
@@ -81,7 +75,7 @@ def _run_command(
     if options.command == "down":
         step = Removal(tools, aws, options.delete_data, options.without_kubectl)
         return down.down(step, yes=options.yes, ask=ask)
-    return up.up(Creation(tools, aws, parameters, public_access), yes=options.yes, ask=ask)
+    return up.up(Creation(tools, aws, parameters, public_access, admin_role), yes=options.yes, ask=ask)
 
 
 def _cidrs(text: str | None) -> tuple[str, ...] | None:
@@ -119,6 +113,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     up_parser.add_argument(
         "--public-access", metavar="CIDR,…",
         help="from where the cluster's API may be called (default 0.0.0.0/0, or what a cluster there has)",
+    )  # fmt: skip
+    up_parser.add_argument(
+        "--admin-role", metavar="ARN",
+        help="a role whose people may use the cluster with kubectl, and so run up, check and down",
     )  # fmt: skip
     up_parser.add_argument(
         "--parameter", metavar="NAME=VALUE", action="append", default=[],

@@ -184,8 +184,8 @@ def namespace(removal: Removal) -> bool:
         if result.code:
             raise JobError(
                 f"kubectl does not reach EKS cluster {removal.stage.cluster} ({failure_reason(result)}): if "
-                "it never will, say --without-kubectl, and look for what is left in EC2: instances, security "
-                "groups"
+                "it never will, say --without-kubectl, and look for what is left in EC2: security groups, "
+                "and instances with aws ec2 describe-instances --include-managed-resources"
             )
     overlay = relative_path(manifests.K8S / "overlays" / removal.stage.name)
     tools.kubectl("delete", "-k", overlay, "--ignore-not-found", "--timeout=15m")

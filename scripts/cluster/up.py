@@ -99,7 +99,7 @@ def _print_plan(creation: Creation, missing: list[str]) -> None:
     if not missing:
         print(
             "all of it is there; where stacks and namespace differ from k8s/ they are brought in line; of a "
-            "cluster that stands only --public-access is changed"
+            "cluster that stands only --public-access and --admin-role are changed"
         )
         return
     print("up makes or changes:")

@@ -10,7 +10,7 @@ from job.errors import JobError, UsageError
 from scripts.cloud import manifests
 from scripts.cloud.aws_session import AwsRefusedError
 from scripts.cloud.stage import NAMESPACE, Stage, find_stack
-from scripts.cluster import data_removal, stacks, stage_state
+from scripts.cluster import access, data_removal, stacks, stage_state
 from scripts.cluster.cluster_tools import Tools, failure_reason, relative_path
 from scripts.cluster.stack_templates import ACCOUNT, NETWORK
 from scripts.cluster.stacks import DesiredStack
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from mypy_boto3_eks.type_defs import ClusterTypeDef
 
 BUCKETS: Final = ("PhotosBucket", "ResultsBucket", "LogsBucket")
+ROLE_AND_KEY: Final = ("KeyArn", "NodeRoleArn")
 SUBNETS: Final = ("VpcId", "PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC")
 # A laptop's address changes, and IAM still decides who may call.
 ANYWHERE: Final = ("0.0.0.0/0",)
+DEFINITIONS: Final = ("nodepools.karpenter.sh", "nodeclasses.eks.amazonaws.com")
 # Server-side apply records in the cluster which fields these manifests own.
 SERVER_SIDE: Final = ("--server-side", "--field-manager=fruits")
 
@@ -35,6 +37,7 @@ class Creation:
     aws: AwsClients
     parameters: dict[str, dict[str, str]]
     public_access: tuple[str, ...] | None
+    admin_role: str | None
 
     @property
     def stage(self) -> Stage:
@@ -94,6 +97,7 @@ def cluster(creation: Creation) -> bool:
         tools.eksctl("create", "cluster", "-f", "-", "--write-kubeconfig=false", stdin=_config(creation))
         if not tools.dry_run and _settled_cluster(creation) is None:
             raise JobError(f"eksctl is done, and there is no EKS cluster {name}")
+        access.grant(tools, creation.aws, creation.admin_role)
         return True
     print(f"  EKS cluster {name} is {eks['status']}, Kubernetes {eks['version']}")
     return _finish(creation, eks)
@@ -174,7 +178,8 @@ def _finish(creation: Creation, eks: "ClusterTypeDef") -> bool:
         print("  IAM does not know the cluster's service accounts: eksctl was ended before that")
         tools.eksctl("utils", "associate-iam-oidc-provider", "--cluster", name, "--region", tools.region,
                      "--approve")  # fmt: skip
-    return _open(creation, eks) or is_unlimited or not has_provider
+    has_changed = access.grant(tools, creation.aws, creation.admin_role)
+    return _open(creation, eks) or has_changed or is_unlimited or not has_provider
 
 
 def _open(creation: Creation, eks: "ClusterTypeDef") -> bool:
@@ -193,7 +198,7 @@ def _open(creation: Creation, eks: "ClusterTypeDef") -> bool:
 def _config(creation: Creation) -> str:
     """Return the cluster's configuration for eksctl, as YAML."""
     aws, tools = creation.aws, creation.tools
-    stack_outputs = stacks.required_outputs(tools, aws, creation.stage.account_stack, ("KeyArn",))
+    stack_outputs = stacks.required_outputs(tools, aws, creation.stage.account_stack, ROLE_AND_KEY)
     stack_outputs |= stacks.required_outputs(tools, aws, creation.stage.network_stack, SUBNETS)
     names = {
         "Cluster": creation.stage.cluster,
@@ -204,11 +209,11 @@ def _config(creation: Creation) -> str:
 
 
 def _wait_until_reachable(creation: Creation) -> None:
-    """Wait until the API answers and has node pools, which Auto Mode installs after the cluster."""
+    """Wait until the API answers and knows Auto Mode's resources, which EKS installs after the cluster."""
     reasons: list[str] = []
 
     def is_reachable() -> bool | None:
-        result = creation.tools.query("get", "crd", "nodepools.karpenter.sh", "-o", "name")
+        result = creation.tools.query("get", "crd", *DEFINITIONS, "-o", "name")
         reasons.append(failure_reason(result) if result.code else "")
         return None if result.code else True
 

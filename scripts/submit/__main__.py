@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from job.cli.exits import INTERRUPTED
 from job.cli.parser import SentenceParser
 from job.cli.settings import new_run_id
 from job.errors import UsageError
 from job.storage.residency import EU_REGIONS
 from scripts.cloud import aws_session
 from scripts.cloud.aws_session import CancelledError
-from scripts.cloud.exits import Hangup, exit_code_of, hanging_up
+from scripts.cloud.exits import Hangup, exit_code_of
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import STAGES
 from scripts.submit import run_report
@@ -33,7 +34,6 @@ the job needs nothing more for its Delta table; a Spark job on EMR that reads th
 exit codes: 0 completed, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU,
             5 cancelled, 6 AWS refused or did not answer, 130 no longer watched
 """
-INTERRUPTED: Final = 130
 COMMANDS: Final = ("follow", "cancel", "list")
 
 
@@ -48,12 +48,7 @@ def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] =
         Sleeps for a number of seconds between two requests to AWS.
     """
     command_line = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        with hanging_up():
-            return exit_code_of(lambda: _run_command(command_line, wait))
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code_of(lambda: _run_command(command_line, wait))
 
 
 def _run_command(command_line: list[str], wait: Callable[[float], None]) -> int:

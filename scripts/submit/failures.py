@@ -56,7 +56,8 @@ ADVICE: Final = (
         ),
     ),
     Advice(
-        "executors failed again and again: their logs in the logs bucket say why",
+        "executors failed again and again: their logs in the logs bucket say why; large sizes keep none, so "
+        "repeat it with --size medium and fewer photos",
         ("Max number of executor failures",),
     ),
     Advice(

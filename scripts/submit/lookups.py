@@ -4,9 +4,11 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterable
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from job.errors import JobError, ResidencyError, UsageError
 from job.storage import aws, residency
@@ -32,6 +34,11 @@ ECR: Final = re.compile(
 SECONDS: Final = 10
 # The processor of the nodes (k8s/base/pool-drivers.yaml, pool-executors-spot.yaml).
 ARCHITECTURE: Final = "amd64"
+# What may go wrong on the way to an image's processor: AWS, its storage, or a manifest of another form.
+UNKNOWN_PROCESSOR: Final = (
+    BotoCoreError, ClientError, ResponseParserError, HTTPException,
+    OSError, LookupError, TypeError, ValueError,
+)  # fmt: skip
 MANIFEST_TYPES: Final = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -136,17 +143,17 @@ def architecture_warnings(session: "Session", plan: Plan) -> list[str]:
     """
     try:
         architectures = image_architectures(session, plan.image)
-    except (BotoCoreError, ClientError, OSError, LookupError, TypeError, ValueError) as error:
+    except UNKNOWN_PROCESSOR as error:
         code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
         reason = code or type(error).__name__
         return [f"ECR does not tell the image's processor ({reason}); the nodes are {ARCHITECTURE}"]
-    if ARCHITECTURE not in architectures:
+    if architectures and ARCHITECTURE not in architectures:
         raise UsageError(
             f"image {plan.image} is for {', '.join(sorted(architectures))}, and the nodes are "
             f"{ARCHITECTURE}: make a new commit, because tags never move, then "
             "./scripts/build-image.sh --release and ./scripts/push-image.sh"
         )
-    return []
+    return [] if architectures else [f"the image's index names no processor; the nodes are {ARCHITECTURE}"]
 
 
 def image_architectures(session: "Session", image: str) -> set[str]:

@@ -20,12 +20,14 @@ OUTPUTS: Final = {
     "LogGroup": "/fruits/dev",
     "ExecutionRoleArn": "arn:aws:iam::111122223333:role/fruits-dev-job",
     "ExecutionRoleName": "fruits-dev-job",
+    "NodeRoleArn": "arn:aws:iam::111122223333:role/fruits-dev-node",
     "SubmitPolicyArn": "arn:aws:iam::111122223333:policy/fruits-dev-submit",
 }
 TEMPLATE_BYTES: Final = 51_200  # CloudFormation's limit for a template without an upload
 # Resources that the stack tags, or that take no tags.
 UNTAGGED: Final = {
-    *("KMS::Key", "KMS::Alias", "S3::BucketPolicy", "IAM::ManagedPolicy"),
+    *("KMS::Key", "KMS::Alias", "S3::BucketPolicy", "IAM::ManagedPolicy", "SNS::TopicPolicy"),
+    *("Events::Rule", "Budgets::Budget"),
     *("EC2::Route", "EC2::SubnetRouteTableAssociation", "EC2::VPCGatewayAttachment"),
 }
 MONTH: Final = 30
@@ -109,7 +111,8 @@ def test_photos_expire_only_where_somebody_says_so() -> None:
 
 @pytest.mark.parametrize("file", [ACCOUNT, NETWORK], ids=lambda file: str(file.name))
 def test_everything_that_can_be_has_its_tags(file: Path) -> None:
-    for name, resource in Stack(file, Stage="prod").resources.items():
+    alarm = {"AlarmEmail": "ada@example.org", "BudgetUsd": "100"} if file == ACCOUNT else {}
+    for name, resource in Stack(file, Stage="prod", **alarm).resources.items():
         tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"].get("Tags", [])}
         tags.pop("Name", None)
         if resource["Type"].removeprefix("AWS::") in UNTAGGED:

@@ -19,6 +19,7 @@ VALUES = {
     "PrivateSubnetB": "subnet-0123456789abcdefb",
     "PrivateSubnetC": "subnet-0123456789abcdefc",
     "PublicAccess": ["198.51.100.0/24"],
+    "NodeRoleArn": "arn:aws:iam::111122223333:role/fruits-dev-node",
     "KeyArn": "arn:aws:kms:eu-west-1:111122223333:key/2f6b9c1e-0000-4000-8000-000000000000",
 }
 
@@ -56,13 +57,11 @@ def test_emr_can_make_its_access_entry_and_the_role_can_be_trusted(config: Confi
     assert config["iam"]["withOIDC"] is True
 
 
-def test_at_rest_there_is_no_node_and_the_node_class_of_our_pools_exists(config: Config) -> None:
-    # EKS creates the class `default` only with a built-in pool; the project's pods cannot use `system`.
-    assert config["autoModeConfig"] == {"enabled": True, "nodePools": ["system"]}
+def test_at_rest_there_is_no_node(config: Config) -> None:
+    # eksctl takes a role only with a built-in pool; the project's pods cannot use `system`.
+    role = VALUES["NodeRoleArn"]
+    assert config["autoModeConfig"] == {"enabled": True, "nodePools": ["system"], "nodeRoleARN": role}
     assert config["addonsConfig"]["disableDefaultAddons"] is True, "metrics-server would keep a node"
-    for pool in of_kind(rendered("dev"), "NodePool").values():
-        reference = pool["spec"]["template"]["spec"]["nodeClassRef"]
-        assert reference == {"group": "eks.amazonaws.com", "kind": "NodeClass", "name": "default"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

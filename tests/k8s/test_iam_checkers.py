@@ -34,7 +34,13 @@ RISKS: Final = (
 )
 # Keys of every request, or of every request to their service; the lists of actions omit them.
 EVERYWHERE: Final = {
-    *("aws:PrincipalAccount", "aws:RequestedRegion", "aws:ResourceAccount", "aws:SecureTransport"),
+    *(
+        "aws:PrincipalArn",
+        "aws:PrincipalAccount",
+        "aws:RequestedRegion",
+        "aws:ResourceAccount",
+        "aws:SecureTransport",
+    ),
     *("aws:SourceAccount", "aws:SourceArn", "kms:EncryptionContext:aws:logs:arn"),
 }
 

@@ -1,5 +1,6 @@
 """The rendered overlays satisfy the schemas of Kubernetes and Karpenter."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,13 +9,15 @@ import yaml
 
 from scripts.cloud.manifests import K8S
 from tests.support.karpenter import node_pool_faults
-from tests.support.schemas import STAGES, core_faults, of_kind, rendered
+from tests.support.schemas import NODE_CLASS, STAGES, core_faults, faults, of_kind, rendered
 
 Objects = list[dict[str, Any]]
 FILES = sorted(file for folder in ("base", "overlays") for file in (K8S / folder).rglob("*.yaml"))
 
 
 def object_faults(manifest: dict[str, Any]) -> list[str]:
+    if manifest["kind"] == "NodeClass":
+        return faults(manifest, NODE_CLASS)
     return node_pool_faults(manifest) if manifest["kind"] == "NodePool" else core_faults(manifest)
 
 
@@ -40,6 +43,9 @@ BROKEN: dict[str, Callable[[Objects], Any]] = {
         podSelectors={}
     ),
     "a pool with a field misspelt": lambda all_: pool(all_).update(limit={}),
+    "a node class without a key": lambda all_: of_kind(all_, "NodeClass")["fruits"]["spec"][
+        "ephemeralStorage"
+    ].update(kmsKeyID=""),
     "a pool without a node class": lambda all_: pool(all_)["template"]["spec"].pop("nodeClassRef"),
     "a requirement without values": lambda all_: pool(all_)["template"]["spec"]["requirements"][0].update(
         values=[]
@@ -73,7 +79,7 @@ def test_the_stages_have_the_same_objects_and_say_which_they_are() -> None:
         assert {manifest["metadata"]["labels"]["fruits/stage"] for manifest in objects} == {stage}
 
 
-def test_the_stages_differ_in_sizes_and_times_alone() -> None:
+def test_the_stages_differ_in_sizes_times_and_names_alone() -> None:
     for dev, prod in zip(rendered("dev"), rendered("prod"), strict=True):
         for manifest in (dev, prod):
             del manifest["metadata"]["labels"]["fruits/stage"]
@@ -82,6 +88,8 @@ def test_the_stages_differ_in_sizes_and_times_alone() -> None:
                 del manifest["spec"]["disruption"]["consolidateAfter"]
             if manifest["kind"] == "ResourceQuota":
                 assert manifest["spec"].pop("hard")["pods"] != "0"
+            if manifest["kind"] == "NodeClass":
+                manifest["spec"] = json.loads(json.dumps(manifest["spec"]).replace("prod", "dev"))
         assert dev == prod
 
 

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from scripts.cloud import manifests
+from scripts.cloud.stage import Stage
 from tests.support.emr_pods import Pod, driver, executor, job_runner
 from tests.support.schemas import STAGES, of_kind, rendered
+from tests.support.templates import ACCOUNT, NETWORK, Stack
 
 Pool = dict[str, Any]
 # EKS User Guide, "Create a Node Pool for EKS Auto Mode". It lacks Karpenter's own labels,
@@ -133,6 +135,30 @@ def test_idle_nodes_outlive_idle_executors(stage: str) -> None:
     idle = hours(spark["spark.dynamicAllocation.executorIdleTimeout"])
     for pool in pools(stage).values():
         assert hours(pool["spec"]["disruption"]["consolidateAfter"]) > idle
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_all_nodes_have_the_stages_role_network_and_key(stage: str) -> None:
+    (node_class,) = of_kind(rendered(stage), "NodeClass").values()
+    for pool in pools(stage).values():
+        reference = pool["spec"]["template"]["spec"]["nodeClassRef"]
+        assert reference == {"group": "eks.amazonaws.com", "kind": "NodeClass", "name": "fruits"}
+    spec, account, network = (
+        node_class["spec"],
+        Stack(ACCOUNT, Stage=stage),
+        Stack(NETWORK, Stage=stage, Nat="yes"),
+    )
+    assert spec["role"] == account.of_type("IAM::Role")["NodeRole"]["RoleName"]
+    assert spec["ephemeralStorage"]["kmsKeyID"] == account.of_type("KMS::Alias")["KeyAlias"]["AliasName"]
+    (term,) = spec["subnetSelectorTerms"]
+    selected = {
+        name
+        for name, subnet in network.of_type("EC2::Subnet").items()
+        if term["tags"].items() <= {tag["Key"]: tag["Value"] for tag in subnet["Tags"]}.items()
+    }
+    assert selected == {"PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC"}
+    (term,) = spec["securityGroupSelectorTerms"]
+    assert term == {"tags": {"aws:eks:cluster-name": Stage(stage).cluster}}
 
 
 @pytest.mark.parametrize("stage", STAGES)

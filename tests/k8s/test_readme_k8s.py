@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from scripts.cloud import prices, run_cost
 from scripts.cloud.sizes import SIZES, Size
@@ -12,6 +14,8 @@ from scripts.cluster import stack_templates
 
 K8S: Final = Path(__file__).parents[2] / "k8s"
 TEXT: Final = (K8S / "README.md").read_text()
+FIRST_DAY: Final = (K8S / "FIRST-DAY.md").read_text()
+EC2_COMMANDS: Final = re.findall(r"aws ec2 ([a-z-]+) (--[^\n`|]*)", TEXT + FIRST_DAY)
 DUTIES: Final = re.findall(r"^\|[^|]*\| [^|]+ \| `([^`|]+)` \| (`[^|]+`) \|$", TEXT, flags=re.MULTILINE)
 
 
@@ -20,6 +24,31 @@ def test_each_duty_is_held_by_the_words_it_names(file: str, words: str) -> None:
     held = (K8S / file).read_text()
     for word in re.findall("`([^`]+)`", words):
         assert word in held, word
+
+
+@pytest.mark.parametrize(("command", "options"), EC2_COMMANDS)
+def test_each_command_of_ec2_is_one_that_aws_takes(command: str, options: str) -> None:
+    model = botocore.session.get_session().get_service_model("ec2")
+    (operation,) = [name for name in model.operation_names if xform_name(name, "-") == command]
+    shape = model.operation_model(operation).input_shape
+    members = {xform_name(name, "-") for name in (shape.members if shape is not None else ())}
+    assert set(re.findall("--([a-z-]+)", options)) <= members
+    if command.startswith("describe"):
+        assert "include-managed-resources" in options, "EC2 hides Auto Mode's resources by default"
+
+
+def test_the_first_day_is_a_page_whose_files_exist() -> None:
+    assert len(EC2_COMMANDS) == 5 and len(FIRST_DAY.splitlines()) < 60
+    for name in (
+        "overlays/dev/node-class.yaml",
+        "../tests/support/emr_pods.py",
+        "../scripts/cloud/prices.py",
+    ):
+        assert name.removeprefix("../") in FIRST_DAY and (K8S / name).exists()
+    for word in ("EncryptVolumes", "AlarmEmail", "BudgetUsd"):
+        assert word in FIRST_DAY and word in (K8S / "account.yaml").read_text()
+    numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", FIRST_DAY, flags=re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_every_duty_was_looked_at() -> None:

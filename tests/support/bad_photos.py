@@ -72,16 +72,13 @@ def segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
-def flat_jpeg(width: int, height: int, blocks: int, samplings: bytes) -> bytes:
-    """Build a grey baseline JPEG, two bits a block, with sampling factors that Pillow cannot write."""
-    parts = enumerate(samplings, 1)
-    frame = struct.pack(">BHHB", 8, height, width, len(samplings))
+def flat_jpeg(width: int, height: int, samplings: bytes, frame: int, *scans: tuple[bytes, bytes]) -> bytes:
+    """Build a grey JPEG whose codes are all 0, of sampling factors that Pillow cannot write."""
+    parts = b"".join(bytes([number, sampling, 0]) for number, sampling in enumerate(samplings, 1))
     jpeg = b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64)
-    jpeg += segment(0xC0, frame + b"".join(bytes([number, sampling, 0]) for number, sampling in parts))
-    jpeg += b"".join(segment(0xC4, bytes([table, 1, *[0] * 15, 0])) for table in (0x00, 0x10))
-    scan = b"".join(bytes([number, 0]) for number in range(1, len(samplings) + 1))
-    jpeg += segment(0xDA, bytes([len(samplings)]) + scan + b"\0\x3f\0")
-    return jpeg + bytes(blocks // 4) + b"\xff\xd9"
+    jpeg += segment(frame, struct.pack(">BHHB", 8, height, width, len(samplings)) + parts)
+    jpeg += b"".join(segment(0xC4, bytes([table, 1]) + bytes(16)) for table in (0x00, 0x10))
+    return jpeg + b"".join(segment(0xDA, head) + codes for head, codes in scans) + b"\xff\xd9"
 
 
 def progressive_bomb(width: int, height: int, scans: int) -> bytes:
@@ -169,6 +166,54 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
+def exif_as_long(orientation: int) -> bytes:
+    """Build EXIF whose orientation is a LONG, as some programs write it."""
+    return struct.pack(">6s4sIHHHIII", b"Exif\0\0", b"MM\0*", 8, 1, ORIENTATION, 4, 1, orientation, 0)
+
+
+def xmp(orientation: int) -> bytes:
+    """Build XMP with an orientation."""
+    return f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
+
+
+# The columns of each matrix are the red, green and blue of a colour space in XYZ, adapted to D50.
+SRGB: Final = np.array(
+    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+)
+DISPLAY_P3: Final = np.array(
+    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
+)
+
+
+def profile(name: str, primaries: NDArray[np.float64]) -> bytes:
+    """Build an ICC profile (version 2, with a curve of version 4) of primaries with the curve of sRGB."""
+    columns = [struct.pack(">3i", *np.rint(column * 65536).astype(int)) for column in primaries.T]
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    curve = struct.pack(">4s4xHH5i", b"para", 3, 0, 157286, 62119, 3417, 5072, 2651)
+    text = name.encode() + b"\0"
+    tags = {b"desc": struct.pack(">4s4xI", b"desc", len(text)) + text + bytes(78 + -(len(text) + 2) % 4)}
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + white
+    for letter, column in zip("rgb", columns, strict=True):
+        tags[f"{letter}XYZ".encode()] = b"XYZ \0\0\0\0" + column
+        tags[f"{letter}TRC".encode()] = curve
+    table, body = struct.pack(">I", len(tags)), b""
+    for tag, value in tags.items():
+        table += struct.pack(">4sII", tag, 132 + 12 * len(tags) + len(body), len(value))
+        body += value
+    size = 128 + len(table) + len(body)
+    kind = struct.pack(">I4xI4s4s4s", size, 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    return kind + bytes(12) + b"acsp" + bytes(28) + white + bytes(48) + table + body
+
+
+def in_display_p3(picture: Image.Image) -> Image.Image:
+    """Compute the values in Display P3 of the colours of an sRGB picture, by the formula."""
+    values = np.asarray(picture) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ (np.linalg.inv(DISPLAY_P3) @ SRGB).T, 0, 1)
+    values = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+
+
 def ycck(picture: Image.Image) -> bytes:
     """Return a YCCK JPEG, as Photoshop writes it: YCC through Pillow's CMYK writer, with another marker."""
     cmyk = np.asarray(picture.convert("CMYK"))
@@ -228,6 +273,10 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("hole_of_zeros.jpg", grainy[:middle] + bytes(1000) + grainy[middle + 1000 :]),
             ("first_scan_then_end.jpg", progressive[:second_scan] + b"\xff\xd9"),
             ("last_scan_missing.jpg", progressive[: progressive.rindex(b"\xff\xc4")] + b"\xff\xd9"),
+            (
+                "four_one_zero_cut.jpg",
+                flat_jpeg(64, 32, b"\x42\x11\x11", 0xC0, (b"\3\1\0\2\0\3\0\0\x3f\0", bytes(5))),
+            ),
             ("last_scan_cut.jpg", progressive[:-60] + b"\xff\xd9"),
             ("cut.png", whole_png[: len(whole_png) // 2]),
             ("cut.webp", webp[: len(webp) // 2]),
@@ -263,6 +312,7 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("bomb_of_segments.jpg", jpeg[:2] + b"\xff\xe0\0\2" * 10_000 + jpeg[2:]),
             ("bad_checksum_of_transparency.png", damaged(encoded(palette, "PNG", transparency=0), b"tRNS")),
             ("bad_checksum_of_a_name.png", whole_png[:33] + damaged(chunk(b"t\0Xt"), b"t") + whole_png[33:]),
+            ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
             ("bad_stream.png", png(pixels, 2, stream=noise)),
             ("rows_missing.png", png(pixels, 2, stream=few_rows)),
             ("no_palette.png", png(pixels[..., 0], 3)),
@@ -287,9 +337,16 @@ def good_oddities() -> dict[str, bytes]:
     palette = picture.quantize(16)
     sixteen = grey.astype(np.uint16) * 256 + np.arange(60, dtype=np.uint16) % 2 * 200
     turned = drawn(48, 60)
+    unturned = Image.Exif()
+    unturned[0x010F] = SECRET
+    second = segment(0xE1, exif(6).tobytes())
+    described = PngInfo()
+    described.add_itxt("XML:com.adobe.xmp", xmp(6).decode())
+    p3, wide = profile("Display P3", DISPLAY_P3), in_display_p3(picture)
     cmyk = picture.convert("CMYK")
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
+    four_one_zero, three = b"\x42\x11\x11", b"\3\1\0\2\0\3\0"
     frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
     bomb, comment = PngInfo(), PngInfo()
     comment.add_text("Comment", "ripe")
@@ -308,11 +365,31 @@ def good_oddities() -> dict[str, bytes]:
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
         "padded_scan.jpg": jpeg[:-2] + bytes(3) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
-        "four_one_zero.jpg": flat_jpeg(64, 32, 20, b"\x42\x11\x11"),
+        "four_one_zero.jpg": flat_jpeg(64, 32, four_one_zero, 0xC0, (three + b"\0\x3f\0", bytes(10))),
+        "four_one_zero_progressive.jpg": flat_jpeg(
+            64,
+            32,
+            four_one_zero,
+            0xC2,
+            (three + bytes(3), bytes(5)),
+            *((bytes([1, number, 0, 1, 63, 0]), bytes(4)) for number in (1, 2, 3)),
+        ),
         "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
         "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
         "ycck.jpg": ycck(picture),
         "phone_pair.jpg": encoded(picture, "MPO", save_all=True, append_images=[turned]),
+        "wide_colours.jpg": encoded(wide, "JPEG", icc_profile=p3, quality=95, subsampling=0),
+        "wide_colours.png": encoded(wide, "PNG", icc_profile=p3),
+        "wide_colours.webp": encoded(wide, "WEBP", icc_profile=p3, lossless=True),
+        "damaged_profile.jpg": encoded(picture, "JPEG", icc_profile=p3[:200]),
+        "damaged_profile.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3)[:-9])),
+        "profile_bomb.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3 + bytes(2**23)))),
+        "damaged_profile.webp": encoded(picture, "WEBP", icc_profile=b"acsp" * 99, lossless=True),
+        "rotated_long.jpg": encoded(turned, "JPEG", exif=exif_as_long(6)),
+        "rotated_second_exif.jpg": encoded(turned, "JPEG", exif=unturned, extra=second),
+        "rotated_xmp.jpg": encoded(turned, "JPEG", xmp=xmp(6)),
+        "rotated_xmp.webp": encoded(turned, "WEBP", xmp=xmp(6), lossless=True),
+        "rotated_xmp.png": encoded(turned, "PNG", pnginfo=described),
         "rotated_exif.jpg": encoded(turned, "JPEG", exif=exif(6)),
         "rotated_exif.png": encoded(turned, "PNG", exif=exif(8)),
         "rotated_exif.webp": encoded(turned, "WEBP", exif=exif(3)),

@@ -15,12 +15,13 @@ from job.spark import jvm
 from tests.support.spark_session import ROOT
 
 SECONDS: Final = 240
-# Runs the job with other waiting times of ``job.table.writer``, which its first argument holds as JSON.
+# Runs the job with other waiting times of the table's writer, which its first argument holds as JSON.
 PROGRAM: Final = """
 import json, sys
 from job.main import main
-from job.table import writer
-vars(writer).update(json.loads(sys.argv[1]))
+from job.table import takeover, writer
+for module in (takeover, writer):
+    vars(module).update(json.loads(sys.argv[1]))
 sys.exit(main(sys.argv[2:]))
 """
 # Each wave is committed at once. Heartbeats are too rare: a driver shows that it lives by its waves alone.

@@ -18,6 +18,7 @@ ELEMENTS: Final = {"Sid", "Effect", "Principal", "Action", "Resource", "Conditio
 # Condition keys that a request may carry.
 KEYS: Final = {
     "aws:PrincipalAccount",
+    "aws:PrincipalArn",
     "aws:RequestedRegion",
     "aws:RequestTag/project",
     "aws:RequestTag/stage",
@@ -29,6 +30,7 @@ KEYS: Final = {
     "aws:SourceArn",
     "emr-containers:ExecutionRoleArn",
     "kms:EncryptionContext:aws:logs:arn",
+    "kms:GrantIsForAWSResource",
     "kms:ViaService",
     "s3:TlsVersion",
     "s3:x-amz-server-side-encryption",

@@ -46,6 +46,25 @@ PEOPLE: Final[dict[str, tuple[Principal, str]]] = {
     "anybody-in-pod": (ANONYMOUS, ""),
     "pod": (Principal(federated=f"arn:aws:iam::{ACCOUNT_ID}:oidc-provider/{OIDC}"), ""),
     "node": (Principal(f"arn:aws:iam::{ACCOUNT_ID}:role/node", ACCOUNT_ID), "anything"),
+    "cluster-role": (
+        Principal(f"arn:aws:iam::{ACCOUNT_ID}:role/eksctl-fruits-dev-cluster-ServiceRole-A1b2", ACCOUNT_ID),
+        "",
+    ),
+    "spot": (
+        Principal(
+            f"arn:aws:iam::{ACCOUNT_ID}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot",
+            ACCOUNT_ID,
+        ),
+        "",
+    ),
+    "fleet": (
+        Principal(
+            f"arn:aws:iam::{ACCOUNT_ID}:role/aws-service-role/ec2fleet.amazonaws.com/AWSServiceRoleForEC2Fleet",
+            ACCOUNT_ID,
+        ),
+        "",
+    ),
+    "ec2": (Principal(service="ec2.amazonaws.com"), ""),
     "cloudwatch": (Principal(service="logs.eu-west-1.amazonaws.com"), ""),
     "access-logs": (Principal(service="logging.s3.amazonaws.com"), ""),
     "flow-log": (Principal(f"arn:aws:iam::{ACCOUNT_ID}:role/flow", ACCOUNT_ID), "FlowLogRole.write"),
@@ -72,6 +91,7 @@ NAMES: Final = {
     "repository": f"arn:aws:ecr:eu-west-1:{ACCOUNT_ID}:repository/fruits-dev",
     "role": f"arn:aws:iam::{ACCOUNT_ID}:role/fruits-dev-job",
     "flow-role": f"arn:aws:iam::{ACCOUNT_ID}:role/FlowLogRole",
+    "node-role": f"arn:aws:iam::{ACCOUNT_ID}:role/fruits-dev-node",
     "another-role": f"arn:aws:iam::{ACCOUNT_ID}:role/admin",
     "cluster": f"arn:aws:eks:eu-west-1:{ACCOUNT_ID}:cluster/fruits-dev",
     "cluster-elsewhere": f"arn:aws:eks:eu-west-1:{ACCOUNT_ID}:cluster/website",
@@ -93,6 +113,7 @@ WORDS: Final = {
     "for-group": "kms:EncryptionContext:aws:logs:arn",
     "source-account": "aws:SourceAccount",
     "source": "aws:SourceArn",
+    "for-aws": "kms:GrantIsForAWSResource",
     "subject": f"{OIDC}:sub",
 }
 ENDPOINTS: Final = {"s3": "S3", "sts": "Sts", "logs": "Logs", "ecr": "EcrApi", "ec2": "Ec2", "eks": "Eks"}
@@ -132,7 +153,7 @@ class Row(NamedTuple):
             "aws:ResourceAccount": owner,
         }
         if principal.account:
-            context["aws:PrincipalAccount"] = principal.account
+            context |= {"aws:PrincipalAccount": principal.account, "aws:PrincipalArn": principal.arn}
         if circumstances.pop("http", None) is None:
             context["s3:TlsVersion"] = "1.3"
         context |= {WORDS[name]: NAMES.get(value, value) for name, value in circumstances.items()}
@@ -194,7 +215,12 @@ def _on_resource(resource: str) -> str:
     for bucket in BUCKETS:
         if resource.split("/", maxsplit=1)[0] == arn(bucket):
             return f"{bucket.capitalize()}Policy"
-    special = {KEY: "Key", NAMES["role"]: "ExecutionRole.trust", NAMES["flow-role"]: "FlowLogRole.trust"}
+    special = {
+        KEY: "Key",
+        NAMES["role"]: "ExecutionRole.trust",
+        NAMES["flow-role"]: "FlowLogRole.trust",
+        NAMES["node-role"]: "NodeRole.trust",
+    }
     return special.get(resource, "")
 
 

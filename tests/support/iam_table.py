@@ -131,6 +131,35 @@ cloudwatch kms:GenerateDataKey                   key for-group=group            
 cloudwatch kms:GenerateDataKeyWithoutPlaintext   key for-group=group            allowed
 cloudwatch kms:DescribeKey                       key for-group=group            allowed
 cloudwatch kms:Decrypt                           key for-group=stream-elsewhere denied
+cluster-role kms:Encrypt                          key allowed
+cluster-role kms:Decrypt                          key allowed
+cluster-role kms:ReEncryptFrom                    key allowed
+cluster-role kms:ReEncryptTo                      key allowed
+cluster-role kms:GenerateDataKey                  key allowed
+cluster-role kms:GenerateDataKeyWithoutPlaintext  key allowed
+cluster-role kms:DescribeKey                      key allowed
+spot kms:Encrypt                          key allowed
+spot kms:Decrypt                          key allowed
+spot kms:ReEncryptFrom                    key allowed
+spot kms:ReEncryptTo                      key allowed
+spot kms:GenerateDataKey                  key allowed
+spot kms:GenerateDataKeyWithoutPlaintext  key allowed
+spot kms:DescribeKey                      key allowed
+cluster-role kms:CreateGrant  key for-aws=true allowed
+cluster-role kms:ListGrants   key for-aws=true allowed
+cluster-role kms:RevokeGrant  key for-aws=true allowed
+spot kms:CreateGrant  key for-aws=true allowed
+spot kms:ListGrants   key for-aws=true allowed
+spot kms:RevokeGrant  key for-aws=true allowed
+fleet kms:Decrypt     key              allowed
+fleet kms:CreateGrant key for-aws=true allowed
+cluster-role kms:CreateGrant key               denied
+cluster-role kms:CreateGrant key for-aws=false denied
+cluster-role kms:ScheduleKeyDeletion key       denied
+stranger  kms:CreateGrant    key for-aws=true  denied
+outsider  kms:CreateGrant    key for-aws=true  denied
+ec2       sts:AssumeRole     node-role         allowed
+admin     sts:AssumeRole     node-role         denied
 
 # the network: what leaves it, with whosever credentials
 pod sts:AssumeRoleWithWebIdentity  role         {DRIVER}                                  allowed

@@ -50,6 +50,36 @@ ACK_VIRTUAL_CLUSTER: Final = closed(
 )
 
 
+# EKS's NodeClass, whose definition is not published: EKS User Guide, "Create a Node Class for Amazon EKS".
+TERMS: Final = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"anyOf": [closed("tags", tags=TAGS), closed("id", id=TEXT), closed("name", name=TEXT)]},
+}
+NODE_CLASS: Final = closed(
+    "apiVersion kind metadata spec",
+    apiVersion={"const": "eks.amazonaws.com/v1"},
+    kind={"const": "NodeClass"},
+    metadata=closed("name", name={"type": "string", "not": {"const": "default"}}, labels=TAGS),
+    spec=closed(
+        "role subnetSelectorTerms securityGroupSelectorTerms",
+        role={"type": "string", "minLength": 1},
+        subnetSelectorTerms=TERMS,
+        securityGroupSelectorTerms=TERMS,
+        ephemeralStorage=closed(
+            size={"type": "string", "pattern": "^[1-9][0-9]*(Gi|G|Ti|T)$"},
+            iops={"type": "integer", "minimum": 3000, "maximum": 16000},
+            throughput={"type": "integer", "minimum": 125, "maximum": 1000},
+            kmsKeyID={"type": "string", "minLength": 1},
+        ),
+        snatPolicy={"enum": ["Random", "Disabled"]},
+        networkPolicy={"enum": ["DefaultAllow", "DefaultDeny"]},
+        networkPolicyEventLogs={"enum": ["Disabled", "Enabled"]},
+        tags=TAGS,
+    ),
+)
+
+
 @cache
 def _rendered(folder: Path) -> list[dict[str, Any]]:
     # kubectl contains kustomize, and needs no network for it.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from job.cli.log import Log
 from job.commands import compact, erase
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.model import incremental_moments
 from job.storage import store
 from job.table import commits, files, layout, provenance, schema, sweep, writer

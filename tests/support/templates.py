@@ -114,6 +114,10 @@ class Stack:
         if isinstance(condition, str):
             condition = self.template["Conditions"][condition]
         ((name, argument),) = condition.items()
+        if name == "Condition":
+            return self._holds(argument)
+        if name == "Fn::And":
+            return all(map(self._holds, argument))
         if name == "Fn::Not":
             return not self._holds(argument[0])
         if name == "Fn::Equals":
@@ -132,6 +136,9 @@ class Stack:
         resource = self.template["Resources"][name]
         if resource["Type"] == "AWS::KMS::Key":
             return KEY_ID
+        if resource["Type"] == "AWS::SNS::Topic":
+            topic = self.resolve(resource["Properties"]["TopicName"])
+            return f"arn:aws:sns:{self.pseudo['AWS::Region']}:{ACCOUNT_ID}:{topic}"
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
             name = self.resolve(resource["Properties"]["ManagedPolicyName"])
             return f"arn:aws:iam::{ACCOUNT_ID}:policy/{name}"
@@ -145,7 +152,7 @@ class Stack:
 def identity_policies(stack: Stack) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ``(name, document)`` of each identity policy."""
     for name, role in stack.of_type("IAM::Role").items():
-        for policy in role["Policies"]:
+        for policy in role.get("Policies", ()):
             yield f"{name}.{policy['PolicyName']}", policy["PolicyDocument"]
     for name, policy in stack.of_type("IAM::ManagedPolicy").items():
         yield name, policy["PolicyDocument"]

@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from job.commands import compact
 from job.commands.compact import groups_to_merge
 from job.model import incremental_moments
-from job.table import files, layout, sweep, writer
+from job.table import files, layout, sweep, takeover
 from job.table.layout import DataFile
 from tests.job.commands.test_erase import LOG, assert_derived, assert_whole_without
 from tests.job.commands.test_erase_faults import Killed, at_step, kill
@@ -94,7 +94,7 @@ def test_without_a_model_the_next_run_writes_the_matrix(output: Output) -> None:
 def test_a_compaction_killed_at_any_step_is_continued_without_loss(
     output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(takeover, "WATCH_SECONDS", 0)
     before, rows = rows_in(output.location), 40
     for last_step in count():
         copy = outputs.copied(output, str(tmp_path / f"out-{last_step}"))

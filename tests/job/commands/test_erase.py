@@ -17,7 +17,7 @@ import pytest
 
 from job.cli.log import Log
 from job.commands import erase
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.model import incremental_moments, saved_model
 from job.storage import s3, store
 from job.table import layout, path_lists, schema, sweep

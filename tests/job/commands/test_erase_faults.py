@@ -11,8 +11,8 @@ import pytest
 
 from job.commands import compact
 from job.storage import store
-from job.table import files, layout, removal, writer
-from job.table.writer import OvertakenError
+from job.table import files, layout, removal, takeover, writer
+from job.table.takeover import OvertakenError
 from tests.job.commands.test_erase import LOG, assert_derived, assert_whole_without, run_erase, traces_of
 from tests.support import outputs, tables
 from tests.support.outputs import Output, rows_of
@@ -83,7 +83,7 @@ def overtake(patch: pytest.MonkeyPatch, is_time: Callable[[str], bool], other: C
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(takeover, "WATCH_SECONDS", 0)
 
 
 def test_an_erasure_killed_at_any_step_is_completed_by_the_same_command(

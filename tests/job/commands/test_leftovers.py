@@ -9,7 +9,7 @@ import pytest
 
 from job.commands import leftovers
 from job.commands.leftovers import SourceCounts
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.storage.residency import EU_REGIONS
 from tests.support import tables
 from tests.support.outputs import Output

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from job.commands import compact, search, show
-from job.commands.search import Selection
+from job.commands import compact, selection, show
+from job.commands.selection import Selection
 from job.storage import store
 from job.table import layout, path_lists, schema, sweep, writer
 from tests.job.commands.test_erase import LOG
@@ -105,7 +105,7 @@ def test_a_photo_is_shown_whole_if_its_file_is_merged_during_the_search(
             compact.run(output.location, LOG)
         return open_input(location)
 
-    monkeypatch.setattr(search, "FILES_AT_ONCE", 1)
+    monkeypatch.setattr(selection, "FILES_AT_ONCE", 1)
     monkeypatch.setattr(store, "open_input", open_after_compaction)
     (photo,) = show_photos(output, paths=output.changed)
     assert photo == {**before, **{name: photo.get(name) for name in MOVED}}

@@ -8,7 +8,7 @@ import pytest
 
 from job.cli.log import Log
 from job.commands import erase, show
-from job.commands.search import Selection
+from job.commands.selection import Selection
 from job.errors import DataError
 from job.inventory import manifest
 from job.inventory.folder_listing import ListedFile

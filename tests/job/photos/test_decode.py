@@ -20,6 +20,7 @@ from PIL import Image, ImageFile, ImageOps
 from job.photos.decode import MAX_SIDE, SIDE, Limits, Rejected, decode
 from tests.support.bad_photos import (
     FRUIT,
+    SRGB,
     bad_photos,
     chunk,
     drawn,
@@ -28,6 +29,7 @@ from tests.support.bad_photos import (
     good_oddities,
     opened,
     png,
+    profile,
     progressive_bomb,
     rejection,
     resized,
@@ -38,8 +40,8 @@ from tests.support.spark_session import ROOT
 
 BAD: Final = bad_photos()
 GOOD: Final = good_oddities()
-# Where Pillow's default does something else: transparency, 16 bits, turns, drafts, text.
-UNLIKE_PILLOW: Final = re.compile("rgb|la[.]|palette_|grey_t|two|sixteen|trans|rotated|large|text|bad_")
+# Where Pillow's default does something else: transparency, 16 bits, turns, drafts, text, colours.
+UNLIKE_PILLOW: Final = re.compile("rgb|la[.]|palette_|grey_t|two|sixteen|trans|rot|large|text|bad|wide|prof")
 
 
 def fault_files(pattern: str) -> list[Path]:
@@ -279,10 +281,36 @@ def test_a_large_jpeg_is_drafted_and_stays_close(
     assert difference.max() <= 12
 
 
-@pytest.mark.parametrize("size", [(1343, 1343), (4000, 1300), (700, 3000)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (7, 7), (1343, 1343), (4000, 1300), (700, 3000)])
 def test_a_photo_too_small_to_draft_equals_pillows_default(size: tuple[int, int]) -> None:
     data = encoded(drawn(*size), "JPEG")
     assert np.array_equal(decode(data).pixels, resized(opened(data)))
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name.startswith("wide_colours")])
+def test_the_colours_of_a_profile_become_those_of_srgb(name: str) -> None:
+    difference = np.abs(decode(GOOD[name]).pixels.astype(int) - resized(drawn()))
+    assert difference.mean() < (3 if name.endswith("jpg") else 1)
+    assert np.abs(resized(opened(GOOD[name])).astype(int) - resized(drawn())).mean() > 4  # Pillow's default
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_profile_of_srgb_changes_no_pixel(kind: str) -> None:
+    tagged = encoded(drawn(), kind, icc_profile=profile("sRGB IEC61966-2.1", SRGB))
+    assert np.array_equal(decode(tagged).pixels, decode(encoded(drawn(), kind)).pixels)
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name.startswith(("damaged_p", "profile_bomb"))])
+def test_a_damaged_profile_is_ignored(name: str) -> None:
+    plain = encoded(drawn(), "JPEG") if name.endswith("jpg") else encoded(drawn(), "PNG")
+    assert np.array_equal(decode(GOOD[name]).pixels, decode(plain).pixels)
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name.startswith("rotated_")])
+def test_an_orientation_is_found_wherever_it_is_written(name: str) -> None:
+    turn = {"rotated_exif.png": 90, "rotated_exif.webp": 180}.get(name, 270)
+    upright = opened(GOOD[name]).convert("RGB").rotate(turn, expand=True)
+    assert np.array_equal(decode(GOOD[name]).pixels, resized(upright))
 
 
 def test_threads_give_the_same_pixels() -> None:

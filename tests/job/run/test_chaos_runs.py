@@ -14,7 +14,7 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from job.table import writer
+from job.table import takeover
 from scripts.s3_server.faults import Fault, Faults, When
 from tests.conftest import DUMMY
 from tests.support import drivers
@@ -40,8 +40,8 @@ def second_day(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in DUMMY.items():
             patch.setenv(name, value)
-        patch.setattr(writer, "WATCH_SECONDS", 0.5)
-        patch.setattr(writer, "POLL_SECONDS", 0.05)
+        patch.setattr(takeover, "WATCH_SECONDS", 0.5)
+        patch.setattr(takeover, "POLL_SECONDS", 0.05)
         with job_on_s3(patch, spark, run, sample) as job, drivers.running_jvm() as jvm:
             yield SecondDay(job, jvm, cache, tmp_path_factory.mktemp("undisturbed"))
 

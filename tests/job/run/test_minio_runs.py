@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 from pyarrow.fs import S3FileSystem
 
-from job.table import writer
+from job.table import takeover
 from tests.support import drivers
 from tests.support.drivers import SECONDS, Jvm
 from tests.support.minio import Minio
@@ -95,7 +95,7 @@ def test_one_of_two_simultaneous_drivers_writes_and_the_other_is_refused(
 def test_a_run_completes_the_work_of_killed_drivers(
     minio_job: S3Job, jvm: Jvm, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "WATCH_SECONDS", 0.3)
+    monkeypatch.setattr(takeover, "WATCH_SECONDS", 0.3)
     minio_job.put(40)
     environment = drivers.environment(cache) | jvm.environment
     for moment in ("spark_ready", "photos_featurized", "pca_fitted"):

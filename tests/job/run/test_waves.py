@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from deltalake import DeltaTable
 
-from job.table import writer
+from job.table import takeover, writer
 from tests.support.tables import FEATURIZED, REJECTED, assert_whole, counts, snapshot, table, vectors
 
 pytestmark = pytest.mark.spark
@@ -42,7 +42,7 @@ def test_another_decoder_version_processes_all_photos_again(
 def test_every_version_holds_whole_waves_and_all_known_photos(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(takeover, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(writer, "COMMIT_SECONDS", 0)
     old = more_photos(40)
     first_version = daily("--wave", 10)["table_version"]

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 
 from job.errors import JobError
-from job.table import commits, files, layout, removal, writer
+from job.table import commits, files, layout, removal, takeover, writer
 from job.table.layout import FEATURIZED, Report
 from job.table.writer import Writer
 from tests.support.tables import LOG, A, B, C, make, photos, rows, snapshot, tree, unnamed, writing, written
@@ -107,7 +107,7 @@ def run(
 
     patch.setattr(commits, "write", write_and_stop)
     for name, value in seconds.items():
-        patch.setattr(writer, name, value)
+        patch.setattr(takeover if hasattr(takeover, name) else writer, name, value)
     stop("start")
     try:
         with writing(output, run_id) as owner:
@@ -120,8 +120,8 @@ def run(
 
 @pytest.fixture(autouse=True)
 def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "WATCH_SECONDS", WATCH_SECONDS)
-    monkeypatch.setattr(writer, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(takeover, "WATCH_SECONDS", WATCH_SECONDS)
+    monkeypatch.setattr(takeover, "POLL_SECONDS", 0.005)
 
 
 def test_one_of_eight_commands_on_a_new_output_writes_and_seven_are_refused(tmp_path: Path) -> None:
@@ -205,8 +205,8 @@ def photos_of(day: int) -> dict[str, str]:
 def catch_up(connection: Connection, output: str, day: int, nth_change: int) -> None:
     """Run a day's photos; kill the run before its nth file-system change."""
     patch, events = pytest.MonkeyPatch(), itertools.count(1)
-    patch.setattr(writer, "WATCH_SECONDS", 0)
-    patch.setattr(writer, "POLL_SECONDS", 0.001)
+    patch.setattr(takeover, "WATCH_SECONDS", 0)
+    patch.setattr(takeover, "POLL_SECONDS", 0.001)
     patch.setattr(writer, "COMMIT_SECONDS", 0)
 
     def die(event: str, _: object) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from job.table import commits, files, layout, schema, writer
+from job.table import commits, files, layout, schema, takeover, writer
 from tests.support import delta_spark
 from tests.support.tables import compact_table, counts, erase_photos, snapshot
 
@@ -75,7 +75,7 @@ def test_all_readers_see_the_same_photos_after_a_run_a_compaction_and_an_erasure
 def test_spark_sees_each_known_photo_exactly_once_while_commands_run(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(takeover, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(writer, "COMMIT_SECONDS", 0)
     out, known = tmp_path / "out", more_photos(40)
     daily("--wave", 8, "--components", 3)

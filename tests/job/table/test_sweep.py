@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from job.storage import store
-from job.table import commits, files, layout, removal, writer
+from job.table import commits, files, layout, removal, takeover
 from job.table.layout import FEATURIZED, REJECTED
 from job.table.writer import Writer
 from tests.support.chaos_s3 import BUCKET, chaos
@@ -116,7 +116,7 @@ def test_files_that_an_interrupted_erasure_removed_are_not_kept(
     with writing(output, keep_hours=24) as run:  # keeps the replaced files
         removal.remove_photos(run, {file: [A] for file in run.snapshot.files})
     assert len(unnamed(output)) == 1
-    monkeypatch.setattr(writer, "WATCH_SECONDS", 0)
+    monkeypatch.setattr(takeover, "WATCH_SECONDS", 0)
     erasure = Writer(output, "e-1", "erase")
     erasure.begin(first_actions(output), lambda _: None)
     extra = written(output, erasure.number, C)

@@ -11,9 +11,10 @@ from deltalake import DeltaTable
 
 from job.errors import JobError
 from job.storage import retries, store
-from job.table import commits, writer
+from job.table import commits, takeover, writer
 from job.table.layout import FEATURIZED, REJECTED, Report
-from job.table.writer import OvertakenError, Writer
+from job.table.takeover import OvertakenError
+from job.table.writer import Writer
 from scripts.s3_server.faults import Fault
 from scripts.s3_server.server import Server
 from tests.support.chaos_s3 import BUCKET, Waits, chaos
@@ -42,7 +43,7 @@ NAME: Final = r"run r-\d \(host \S+, process \d+\)"
 @pytest.fixture(autouse=True)
 def seconds(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Poll often, but watch for a minute as the job does; a test can set other intervals."""
-    monkeypatch.setattr(writer, "POLL_SECONDS", 0.005)
+    monkeypatch.setattr(takeover, "POLL_SECONDS", 0.005)
     return monkeypatch
 
 
@@ -176,7 +177,7 @@ def test_the_next_command_begins_as_soon_as_the_watched_one_ends(tmp_path: Path)
 def test_a_command_overtaken_right_after_its_first_commit_writes_nothing(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
-    seconds.setattr(writer, "WATCH_SECONDS", 0.1)
+    seconds.setattr(takeover, "WATCH_SECONDS", 0.1)
     output, write, second = str(tmp_path), commits.write, list[Writer]()
 
     def write_and_sleep(*arguments: Any) -> bool:
@@ -216,7 +217,7 @@ def test_reported_files_are_committed_wave_by_wave(
 def test_the_workers_of_an_overtaken_command_are_cancelled(
     tmp_path: Path, seconds: pytest.MonkeyPatch
 ) -> None:
-    seconds.setattr(writer, "WATCH_SECONDS", 0.1)
+    seconds.setattr(takeover, "WATCH_SECONDS", 0.1)
     seconds.setattr(writer, "COMMIT_SECONDS", 0)
     output, cancelled, reports = str(tmp_path), threading.Event(), list[Report]()
     first = begun(output, "r-1")

@@ -70,7 +70,7 @@ def test_quantities_are_read_as_kubernetes_writes_them(written: str, read: float
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("Nat", "give Name=Value, where Name is AuditDays, ErasureDays,"),
+        ("Nat", "give Name=Value, where Name is AlarmEmail, AuditDays, BudgetUsd,"),
         ("Nothing=1", "give Name=Value"),
         ("Stage=prod", "give Name=Value"),
         ("Nat=perhaps", "Nat is one of no, yes"),

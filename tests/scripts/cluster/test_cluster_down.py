@@ -97,7 +97,8 @@ def test_a_cluster_that_cannot_be_reached_is_removed_only_if_that_is_said(desk: 
     assert (
         outcome.code == 1 and "step namespace: kubectl does not reach EKS cluster fruits-dev (" in outcome.err
     )
-    assert "say --without-kubectl, and look for what is left in EC2" in outcome.err
+    assert "say --without-kubectl, and look for what is left in EC2: security groups" in outcome.err
+    assert "describe-instances --include-managed-resources" in outcome.err
     desk.memory.put("objects", [])
     assert desk("down", "--yes", "--without-kubectl").code == 0
     assert boto3.client("eks").list_clusters()["clusters"] == []

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from job.errors import UsageError
-from job.table import commits, provenance, writer
+from job.table import commits, provenance, takeover, writer
 from scripts.cloud import manifests, request_check
 from scripts.cloud.manifests import K8S
 from scripts.cloud.stage import Stage
@@ -54,9 +54,9 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
     for version, actions in enumerate((first, [commits.command_action(commits.WRITER, 2)])):
         assert commits.write(str(tmp_path), version, actions, {})
     late_writer = writer.Writer(str(tmp_path), "tuesday", "run")
-    with pytest.raises(writer.OvertakenError) as overtaken:
+    with pytest.raises(takeover.OvertakenError) as overtaken:
         late_writer.commit()
-    for sentence in (overtaken.value, late_writer._busy_error(1)):
+    for sentence in (overtaken.value, takeover.busy_error(str(tmp_path), 1)):
         assert "one command at a time" in failures.advice([str(sentence), "AccessDenied"], True, DIAGNOSIS)
 
 

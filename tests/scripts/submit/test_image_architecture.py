@@ -96,3 +96,11 @@ def test_a_configuration_that_is_no_json_is_warned_of(
     digest = put_single_image(dev_stage, b"<html>")
     assert dev_stage.submit("--detach", "--image", digest) == 0
     assert "does not tell the image's processor (JSONDecodeError)" in capsys.readouterr().err
+
+
+def test_an_index_of_attestations_alone_is_warned_of(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = put_index(dev_stage, "unknown")
+    assert dev_stage.submit("--detach", "--image", digest) == 0
+    assert "warning: the image's index names no processor" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from job.errors import UsageError
-from scripts.cloud import manifests, request_check, run_cost
+from scripts.cloud import manifests, request_check, run_cost, sizes
 from scripts.cloud.sizes import SIZES, Size
 from scripts.submit import ack, run_request
 from scripts.submit.run_request import Plan
@@ -51,13 +51,13 @@ def test_every_size_makes_a_request_that_emr_takes(size: Size) -> None:
 
 
 def test_sizes_grow_and_each_does_its_photos_within_a_working_day() -> None:
-    sizes = list(SIZES.values())
-    for small, large in pairwise(sizes):
+    all_sizes = list(SIZES.values())
+    for small, large in pairwise(all_sizes):
         assert small.photos < large.photos
         assert small.cores < large.cores
         assert run_cost.hourly(small) < run_cost.hourly(large)
     photos_per_second = 80  # photos on one core (the README's figures: 161 on two)
-    assert all(size.photos / (size.cores * photos_per_second) < 8 * 3600 for size in sizes)
+    assert all(size.photos / (size.cores * photos_per_second) < 8 * 3600 for size in all_sizes)
 
 
 def test_nothing_that_emr_does_not_support_is_set() -> None:
@@ -147,11 +147,19 @@ def test_a_request_that_emr_would_refuse_is_refused_here(change: dict[str, Any],
         request_check.check("emr-containers", "StartJobRun", {**run_request.request(plan()), **change})
 
 
+def test_the_volumes_that_are_paid_for_are_those_of_the_nodes() -> None:
+    volume = manifests.load("base/node-class.yaml")["spec"]["ephemeralStorage"]
+    assert volume["size"] == f"{sizes.NODE_VOLUME_GB}Gi"
+    assert volume["throughput"] == sizes.NODE_VOLUME_THROUGHPUT
+    assert volume["iops"] == 3000  # which gp3 has without a fee
+
+
 def test_what_a_run_costs_is_the_sum_of_its_parts() -> None:
     spot, on_demand = run_cost.hourly(SIZES["small"])
-    executors, driver = 2 * 3.6, 2
-    emr = (executors + driver) * 0.01012 + (2 * 4.5 + 3.5) * 0.00111125
-    fee = 0.12 * (executors + driver) * 0.04788
-    assert on_demand == pytest.approx(emr + fee + (executors + driver) * 0.04788)
+    executors, others = 2 * 3.6, 2 + 0.9  # the driver and the job-runner
+    emr = (executors + others) * 0.01012 + (2 * 4.5 + 3.5 + 0.7) * 0.00111125
+    fee = 0.12 * (executors + others) * 0.04788
+    volumes = 2 * (80 * 0.088 + 125 * 0.04) / 730  # one for driver and job-runner, one for two executors
+    assert on_demand == pytest.approx(emr + fee + volumes + (executors + others) * 0.04788)
     assert spot == pytest.approx(on_demand - executors * 0.04788 * 0.45)
     assert run_cost.estimate_text(SIZES["small"], 1) == run_cost.estimate_text(SIZES["small"], 60)

@@ -209,6 +209,13 @@ Resources:
       AssumeRolePolicyDocument:
         Version: "2012-10-17"
         Statement: [{Sid: Nobody, Effect: Deny, Principal: {AWS: "*"}, Action: "sts:AssumeRole"}]
+  Nodes:
+    Type: AWS::IAM::Role
+    Properties:
+      RoleName: !Sub "fruits-${Stage}-node"
+      AssumeRolePolicyDocument:
+        Version: "2012-10-17"
+        Statement: [{Effect: Allow, Principal: {Service: ec2.amazonaws.com}, Action: "sts:AssumeRole"}]
   Policy:
     Type: AWS::IAM::ManagedPolicy
     Properties:
@@ -222,6 +229,7 @@ Outputs:
   LogsBucket: {Value: !Ref Logs}
   KeyArn: {Value: !GetAtt Key.Arn}
   ExecutionRoleName: {Value: !Ref Role}
+  NodeRoleArn: {Value: !GetAtt Nodes.Arn}
   SubmitPolicyArn: {Value: !Ref Policy}
 """
 NETWORK: Final = """

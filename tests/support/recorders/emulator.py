@@ -20,6 +20,7 @@ def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
     A stack from a change set has outputs, and its keys have policies that moto can read. Retained
     resources are retained, and a route table does not block its VPC. A virtual cluster has an age, accepts
     tags, and frees its namespace when it is terminated. EC2's vCPU quotas have a value, which a test may set.
+    A cluster has access entries.
     """
     seen: set[str] = set()
 
@@ -37,7 +38,7 @@ def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
         if request.action == "GetServiceQuota":
             vcpus = Memory.here().get("vcpus", 640)
             return Answer(200, json.dumps({"Quota": {"Value": vcpus}}).encode())
-        return _tag(cloud, request)
+        return _access(request) or _tag(cloud, request)
 
     return rule
 
@@ -67,6 +68,26 @@ def _prepare_deletion() -> None:
     tables = ec2_backends[ACCOUNT][REGION].route_tables
     for name in [name for name, table in tables.items() if not table.main_association_id]:
         del tables[name]
+
+
+def _access(request: Request) -> Answer | None:
+    """Answer for access entries, which moto lacks: policies by role, in the recorders' memory."""
+    parts = unquote(request.path.partition("?")[0]).split("/access-entries", 1)
+    if len(parts) < 2:
+        return None
+    memory, body = Memory.here(), json.loads(request.body or b"{}")
+    entries = memory.get("access-entries", {})
+    role = parts[1].removeprefix("/").removesuffix("/access-policies") or body["principalArn"]
+    if not parts[1]:
+        entries[role] = []
+    elif role not in entries:
+        error = json.dumps({"message": "The specified principalArn could not be found."})
+        return Answer(404, error.encode(), (("x-amzn-ErrorType", "ResourceNotFoundException"),))
+    elif request.method == "POST":
+        entries[role].append(body["policyArn"])
+    memory.put("access-entries", entries)
+    policies = [{"policyArn": policy} for policy in entries[role]]
+    return Answer(200, json.dumps({"associatedAccessPolicies": policies}).encode())
 
 
 def _tag(cloud: Cloud, request: Request) -> Answer | None:

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str], source: IO[str]) -> int:
     return 0
 
 
+ACCESS_POLICIES: Final = "arn:aws:eks::aws:cluster-access-policy/"
 PROVIDER: Final = "associate-iam-oidc-provider"
 
 
@@ -87,6 +88,9 @@ def _create(line: Line, memory: Memory, source: IO[str]) -> None:
         ],
         tags=config["metadata"]["tags"],
     )
+    # EKS does that by itself.
+    role = config["autoModeConfig"]["nodeRoleARN"]
+    memory.put("access-entries", {role: [f"{ACCESS_POLICIES}AmazonEKSAutoNodePolicy"]})
     memory.ends_at("cluster")
     if config["iam"]["withOIDC"]:
         _provide(clients, name)

@@ -25,7 +25,7 @@ UNREACHABLE: Final = (
     "Unable to connect to the server: dial tcp: lookup A1B2.gr7.eu-west-1.eks.amazonaws.com: i/o timeout"
 )
 # Auto Mode installs this definition some time after the cluster.
-NODE_POOLS: Final = "nodepools.karpenter.sh"
+DEFINITIONS: Final = ["nodepools.karpenter.sh", "nodeclasses.eks.amazonaws.com"]
 
 
 def main(arguments: Sequence[str], source: IO[str]) -> int:
@@ -94,14 +94,14 @@ def _mine(line: Line) -> None:
 def _get(line: Line, memory: Memory) -> int:
     line.take(*GLOBAL, "output", "ignore-not-found", "selector", "namespace")
     kind, objects = line.words[1], memory.get("objects", [])
-    if kind == "crd" and line.words[2] == NODE_POOLS:
+    if kind == "crd" and line.words[2:] == DEFINITIONS:
         if memory.get("no-pools-yet"):
             memory.put("no-pools-yet", memory.get("no-pools-yet") - 1)
             raise Refused(
                 'Error from server (NotFound): customresourcedefinitions.apiextensions.k8s.io "'
-                f'{NODE_POOLS}" not found'
+                f'{DEFINITIONS[0]}" not found'
             )
-        print(f"customresourcedefinition.apiextensions.k8s.io/{NODE_POOLS}")
+        print("\n".join(f"customresourcedefinition.apiextensions.k8s.io/{name}" for name in DEFINITIONS))
     elif kind == "namespace":
         _print_namespace(line, memory, objects)
     elif kind == "pod":
