@@ -103,7 +103,7 @@ rows = photos.withColumn("features", array_to_vector("features"))
 saved = {row["path"]: row for row in spark.read.parquet(output + "/pca").collect()}
 model = PipelineModel.load(output + "/models/" + next(iter(saved.values()))["model_id"] + "/spark")
 projected = {row["path"]: row["pca"].toArray() for row in model.transform(rows).collect()}
-assert made.keys() == kept.keys()
+assert projected.keys() == saved.keys()
 errors = [float(np.abs(projected[path] - np.array(saved[path]["pca"])).max()) for path in projected]
 print(len(projected), max(errors))
 """
