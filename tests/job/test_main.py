@@ -1,4 +1,4 @@
-"""The command itself: exit codes, one sentence for each mistake, interrupts, and both ways to start it."""
+"""The command line: exit codes, one sentence for each mistake, interrupts, and both ways to start it."""
 
 import json
 import os
@@ -30,70 +30,73 @@ def photos(sample: Path, tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-BOTH = "--input {photos} --output {out}"
-# What each option accepts is tested with the settings.
+REQUIRED = "--input {photos} --output {out}"
+# The values of each option are tested in cli/test_settings.py.
 MISTAKES = [
     ("--output {out}", 2, "--input is missing"),
-    (f"{BOTH} --compnents 3", 2, "--compnents"),
+    (f"{REQUIRED} --compnents 3", 2, "--compnents"),
     ("--input {tmp}/nowhere --output {out}", 2, "{tmp}/nowhere does not exist"),
     ("--input {photos}/Training/Fruit/0.jpg --output {out}", 2, "is a file"),
     ("--input {tmp}/empty --output {out}", 3, "no photos in {tmp}/empty"),
     ("--input {photos} --output {tmp}/file/x", 2, "cannot be written"),
     ("--input {photos} --output /proc/nowhere", 2, "/proc/nowhere cannot be written"),
-    (f"{BOTH} --weights {{tmp}}/file", 2, "{tmp}/file"),
-    (f"{BOTH} --weights {{tmp}}/w.h5", 2, "{tmp}/w.h5"),
-    (f"{BOTH} --components 12", 2, "at most 11"),
+    (f"{REQUIRED} --weights {{tmp}}/file", 2, "{tmp}/file"),
+    (f"{REQUIRED} --weights {{tmp}}/w.h5", 2, "{tmp}/w.h5"),
+    (f"{REQUIRED} --components 12", 2, "at most 11"),
 ]
 
 
-@pytest.mark.parametrize(("options", "code", "says"), MISTAKES)
+@pytest.mark.parametrize(("options", "code", "sentence"), MISTAKES)
 def test_a_mistake_gets_one_sentence_and_the_right_exit_code(
-    cache: Path, photos: Path, tmp_path: Path, options: str, code: int, says: str
+    cache: Path, photos: Path, tmp_path: Path, options: str, code: int, sentence: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "readme.txt").write_text("no photo")
     (tmp_path / "file").write_text("in the way")
-    backbone.load("litert", None, cache)  # so that no mistake waits for a download
-    places = {"tmp": tmp_path, "photos": photos, "out": tmp_path / "out"}
-    done = run(cache, *options.format(**places).split())
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == code, done.stderr
+    backbone.load("litert", None, cache)  # so that no run waits for a download
+    locations = {"tmp": tmp_path, "photos": photos, "out": tmp_path / "out"}
+    result = run(cache, *options.format(**locations).split())
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == code, result.stderr
     assert len(errors) == 1
-    assert errors[0] == done.stderr.splitlines()[-1]
-    assert says.format(**places) in errors[0]
-    assert "Traceback" not in done.stderr
+    assert errors[0] == result.stderr.splitlines()[-1]
+    assert sentence.format(**locations) in errors[0]
+    assert "Traceback" not in result.stderr
     assert not (tmp_path / "out" / "runs").exists()
 
 
-def test_a_mistake_is_one_json_object_if_that_is_the_format(cache: Path, tmp_path: Path) -> None:
-    done = run(cache, "--input", tmp_path / "nowhere", "--output", tmp_path / "out", "--log-format", "json")
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 2
+def test_a_mistake_is_one_json_object_with_the_json_format(cache: Path, tmp_path: Path) -> None:
+    result = run(cache, "--input", tmp_path / "nowhere", "--output", tmp_path / "out", "--log-format", "json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.returncode == 2
     assert (lines[-1]["level"], lines[-1]["event"], lines[-1]["exit_code"]) == ("error", "run_failed", 2)
     assert {line["run_id"] for line in lines} == {lines[0]["run_id"]}
 
 
 @pytest.mark.spark
-def test_the_module_runs_and_says_where_everything_lies(cache: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_module_runs_and_prints_the_locations_of_its_results(
+    cache: Path, photos: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    more = {"FRUITS_STANDARDIZE": "1", "AWS_SECRET_ACCESS_KEY": "not-to-be-seen"}
-    done = run(cache, "--input", photos, "--output", out, "--components", "3", **more)
-    assert done.returncode == 0, done.stderr
-    said = dict(line.split(maxsplit=1) for line in done.stdout.replace("photos ", "photos-").splitlines())
-    assert said["photos-listed"].startswith("12 ")
-    assert said["featurized"] == "12"
-    assert said["rejected"] == "0"
-    assert said["components"].startswith("3 ")
-    assert said["output"] == str(out)
-    assert (out / said["record"]).exists()
-    assert (out / said["model"] / "pca.npz").exists()
-    record = (out / said["record"]).read_text()
+    variables = {"FRUITS_STANDARDIZE": "1", "AWS_SECRET_ACCESS_KEY": "not-to-be-seen"}
+    result = run(cache, "--input", photos, "--output", out, "--components", "3", **variables)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.replace("photos ", "photos-").splitlines()
+    summary = dict(line.split(maxsplit=1) for line in lines)
+    assert summary["photos-listed"].startswith("12 ")
+    assert summary["featurized"] == "12"
+    assert summary["rejected"] == "0"
+    assert summary["components"].startswith("3 ")
+    assert summary["output"] == str(out)
+    assert (out / summary["record"]).exists()
+    assert (out / summary["model"] / "pca.npz").exists()
+    record = (out / summary["record"]).read_text()
     assert json.loads(record)["settings"]["standardize"] is True
-    assert "not-to-be-seen" not in record + done.stdout + done.stderr
-    words = ("WARN", "Stage", "SLF4J")
-    # Java itself announces the vector module that Spark 4 asks for, and has no switch against it.
-    told = [line for line in done.stderr.splitlines() if "incubator modules" not in line]
-    noise = [line for line in told if any(word in line for word in words)]
+    assert "not-to-be-seen" not in record + result.stdout + result.stderr
+    noise_words = ("WARN", "Stage", "SLF4J")
+    # Java announces the vector module that Spark 4 requires, and no option prevents that.
+    lines = [line for line in result.stderr.splitlines() if "incubator modules" not in line]
+    noise = [line for line in lines if any(word in line for word in noise_words)]
     assert not noise
 
 
@@ -102,47 +105,47 @@ def test_spark_submit_runs_the_same_file(cache: Path, photos: Path, tmp_path: Pa
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
     options = ["--input", str(photos), "--output", str(tmp_path / "out"), "--components", "3"]
     options += ["--log-format", "json"]
-    done = subprocess.run(
+    result = subprocess.run(
         [submit, "--master", "local[2]", ROOT / "job" / "main.py", *options],
         capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS, check=False,
         env=environment(cache) | {"PYSPARK_PYTHON": sys.executable, "SPARK_HOME": str(submit.parent.parent)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert result.returncode == 0, result.stderr[-3000:]
+    events = [json.loads(line) for line in result.stdout.splitlines()]
     assert [event["event"] for event in events][-1] == "summary"
     assert events[-1]["counts"]["featurized"] == 12
     assert all(list(event)[:4] == ["ts", "level", "event", "run_id"] for event in events)
 
 
 def started_by(mark: str) -> list[int]:
-    """Return the processes that are still there of those that carry a mark in their environment."""
+    """Return the living processes that carry a mark in their environment."""
     alive = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                marks = (entry / "environ").read_bytes()
+                variables = (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if f"FRUITS_TEST_GROUP={mark}".encode() in marks:
+            if f"FRUITS_TEST_GROUP={mark}".encode() in variables:
                 alive.append(int(entry.name))
     return alive
 
 
 @contextmanager
-def started(cache: Path, mark: Path, *words: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a Python program in a process group of its own, of which nothing may be left in the end."""
+def started(cache: Path, mark: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Start a Python program in its own process group, which must be empty in the end."""
     process = subprocess.Popen(
-        [sys.executable, *map(str, words), "--log-format", "json", "--limit", "300"],
+        [sys.executable, *map(str, arguments), "--log-format", "json", "--limit", "300"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True,
         env=environment(cache) | {"FRUITS_TEST_GROUP": str(mark.stat().st_ino)},
     )  # fmt: skip
-    late = threading.Timer(SECONDS / 2, os.killpg, (process.pid, signal.SIGKILL))
-    late.start()
+    killer = threading.Timer(SECONDS / 2, os.killpg, (process.pid, signal.SIGKILL))
+    killer.start()
     try:
         yield process
-        assert late.is_alive(), "something is left"
+        assert killer.is_alive(), "a process keeps running"
     finally:
-        late.cancel()
+        killer.cancel()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
@@ -159,7 +162,7 @@ def assert_interrupted(process: subprocess.Popen[str], output: Path) -> None:
 
 
 needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/environ").exists(), reason="finds stray processes in /proc, as Linux has it"
+    not Path("/proc/self/environ").exists(), reason="finds stray processes in Linux's /proc"
 )
 
 
@@ -176,7 +179,7 @@ def test_an_interrupted_run_is_not_committed_and_leaves_no_process(
         while json.loads(process.stdout.readline())["event"] != moment:
             pass
         if number == signal.SIGINT:
-            os.killpg(process.pid, number)  # a terminal's Ctrl-C reaches everything in the foreground
+            os.killpg(process.pid, number)  # as a terminal's Ctrl-C signals the whole group
         else:
             process.terminate()
         assert_interrupted(process, tmp_path / "out")
@@ -206,25 +209,25 @@ def test_an_interrupt_while_java_starts_leaves_no_java(
 def test_an_unexpected_error_keeps_its_traceback_and_ends_with_1(
     cache: Path, photos: Path, tmp_path: Path
 ) -> None:
-    breaking = (
+    program = (
         "import sys, job.inventory.listing as i, job.main as m\n"
         "i.take_inventory = None; sys.exit(m.main(sys.argv[1:]))"
     )
     options = ["--input", str(photos), "--output", str(tmp_path / "out")]
-    for extra, where in (([], "stderr"), (["--log-format", "json"], "stdout")):
-        done = subprocess.run(
-            [sys.executable, "-c", breaking, *options, *extra],
+    for extra, stream in (([], "stderr"), (["--log-format", "json"], "stdout")):
+        result = subprocess.run(
+            [sys.executable, "-c", program, *options, *extra],
             capture_output=True, text=True, cwd=ROOT, env=environment(cache), timeout=SECONDS, check=False,
         )  # fmt: skip
-        assert done.returncode == 1
-        assert "Traceback" in getattr(done, where)
-        assert "'NoneType' object is not callable" in getattr(done, where).splitlines()[-1]
+        assert result.returncode == 1
+        assert "Traceback" in getattr(result, stream)
+        assert "'NoneType' object is not callable" in getattr(result, stream).splitlines()[-1]
 
 
-def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(
+def test_an_interrupt_that_python_loses_ends_the_run_at_its_next_step(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: Path, cache: Path
 ) -> None:
-    went_on: list[object] = []
+    spark_starts: list[object] = []
     monkeypatch.setattr(exits, "signal_received", threading.Event())
 
     def load(*_: object) -> SimpleNamespace:
@@ -232,9 +235,9 @@ def test_an_interrupt_that_python_drops_ends_the_run_at_its_next_step(
         return SimpleNamespace(name="network", source="here")
 
     monkeypatch.setattr(backbone, "load", load)
-    monkeypatch.setattr(main, "_start_spark", went_on.append)
+    monkeypatch.setattr(main, "_start_spark", spark_starts.append)
     monkeypatch.setattr(exits, "_set_handler", lambda _: None)
     arguments = ["--input", str(photos), "--output", str(tmp_path / "out"), "--cache", str(cache)]
     assert main.main(arguments) == exits.INTERRUPTED
-    assert not went_on
+    assert not spark_starts
     assert not (tmp_path / "out" / "runs").exists()

@@ -1,4 +1,4 @@
-"""The log: one line an event, whatever is in it, on the stream where it belongs."""
+"""The log: each event is one line on the right stream, whatever characters it holds."""
 
 import io
 import json
@@ -14,11 +14,11 @@ import pytest
 from job.cli.log import Log
 
 ROOT = Path(__file__).parents[3]
-# A name that could end a line, drive a terminal, or fail to be encoded.
+# A name with line breaks, terminal codes, and characters that cannot be encoded.
 NASTY = "a\nb\r\x1b[2Jc\u2028d\x85e\udcffé🍎"
 
 
-def journal(as_json: bool) -> tuple[Log, io.StringIO, io.StringIO]:
+def new_log(as_json: bool) -> tuple[Log, io.StringIO, io.StringIO]:
     out, err = io.StringIO(), io.StringIO()
     return Log("run-1", as_json, out, err), out, err
 
@@ -27,12 +27,12 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=pytest.fail) for line in stream.getvalue().splitlines()]
 
 
-def test_a_json_line_begins_with_when_how_bad_what_and_whose() -> None:
-    it, out, err = journal(as_json=True)
+def test_a_json_line_begins_with_time_level_event_and_run_id() -> None:
+    log, out, err = new_log(as_json=True)
     before = datetime.now(UTC) - timedelta(milliseconds=1)  # ts is cut to milliseconds
-    it.info("photos_listed", "3 photos listed", photos=3, ratio=0.5)
-    it.warning("odd", "")
-    it.error("run_failed", "it failed: mend it", exit_code=3, ts=0, level="x", event="x", run_id="x")
+    log.info("photos_listed", "3 photos listed", photos=3, ratio=0.5)
+    log.warning("odd", "")
+    log.error("run_failed", "it failed: mend it", exit_code=3, ts=0, level="x", event="x", run_id="x")
     first, second, third = lines(out)
     assert list(first) == ["ts", "level", "event", "run_id", "message", "photos", "ratio"]
     assert list(second) == ["ts", "level", "event", "run_id"]
@@ -45,79 +45,79 @@ def test_a_json_line_begins_with_when_how_bad_what_and_whose() -> None:
     assert err.getvalue() == ""
 
 
-def test_in_text_messages_go_to_stderr_and_the_summary_to_stdout() -> None:
-    it, out, err = journal(as_json=False)
-    it.info("a", "one", photos=1)
-    it.warning("b", "two")
-    it.error("c", "three")
+def test_text_messages_go_to_stderr_and_the_summary_to_stdout() -> None:
+    log, out, err = new_log(as_json=False)
+    log.info("a", "one", photos=1)
+    log.warning("b", "two")
+    log.error("c", "three")
     assert (out.getvalue(), err.getvalue()) == ("", "one\nwarning: two\nerror: three\n")
-    it.summary("first\nsecond", photos=1)
+    log.summary("first\nsecond", photos=1)
     assert (out.getvalue(), err.getvalue()) == ("first\nsecond\n", "one\nwarning: two\nerror: three\n")
 
 
-def test_in_json_the_summary_is_an_event_with_the_figures() -> None:
-    it, out, err = journal(as_json=True)
-    it.summary("for people", run_id="run-1", counts={"listed": 3})
+def test_the_summary_in_json_is_an_event_with_the_figures() -> None:
+    log, out, err = new_log(as_json=True)
+    log.summary("for people", run_id="run-1", counts={"listed": 3})
     (line,) = lines(out)
     assert list(line.values())[1:] == ["info", "summary", "run-1", {"listed": 3}]
     assert err.getvalue() == ""
 
 
-def test_an_event_is_one_line_whatever_its_texts_hold() -> None:
-    it, out, _ = journal(as_json=True)
-    it.error(NASTY, NASTY, path=NASTY, paths=[NASTY])
+def test_an_event_with_line_breaks_is_one_line() -> None:
+    log, out, _ = new_log(as_json=True)
+    log.error(NASTY, NASTY, path=NASTY, paths=[NASTY])
     (line,) = lines(out)  # splitlines knows every line break of Unicode
     assert line["event"] == line["message"] == line["path"] == line["paths"][0] == NASTY
-    it, _, err = journal(as_json=False)
-    it.error("event", NASTY)
+    log, _, err = new_log(as_json=False)
+    log.error("event", NASTY)
     assert err.getvalue() == r"error: a\nb\r\x1b[2Jc\u2028d\x85e\udcffé🍎" + "\n"
 
 
-def test_figures_that_json_does_not_know_become_text() -> None:
-    it, out, _ = journal(as_json=True)
-    it.info("odd", "", nan=float("nan"), deep=[{1: (float("-inf"),), None: 3}], path=Path("/x"))
+def test_values_that_json_cannot_hold_become_text() -> None:
+    log, out, _ = new_log(as_json=True)
+    log.info("odd", "", nan=float("nan"), deep=[{1: (float("-inf"),), None: 3}], path=Path("/x"))
     (line,) = lines(out)
     assert {"nan": "nan", "deep": [{"1": ["-inf"], "None": 3}], "path": "/x"}.items() <= line.items()
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_lines_of_many_threads_do_not_mix(as_json: bool) -> None:
+def test_lines_of_several_threads_do_not_mix(as_json: bool) -> None:
     class Slow(io.StringIO):
-        """A stream that lets another thread in after every piece that is written."""
+        """A stream that yields to other threads after each character."""
 
-        def write(self, words: str) -> int:
-            for sign in words:
-                super().write(sign)
+        def write(self, text: str) -> int:
+            for character in text:
+                super().write(character)
                 threading.Event().wait(1e-6)
-            return len(words)
+            return len(text)
 
     stream = Slow()
-    it = Log("r", as_json, stream, stream)
+    log = Log("r", as_json, stream, stream)
     texts = [f"{number}" * 20 for number in range(8)]
-    threads = [threading.Thread(target=it.info, args=("e", text)) for text in texts]
+    threads = [threading.Thread(target=log.info, args=("e", text)) for text in texts]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = [line["message"] for line in lines(stream)] if as_json else stream.getvalue().splitlines()
-    assert sorted(found) == texts
+    messages = [line["message"] for line in lines(stream)] if as_json else stream.getvalue().splitlines()
+    assert sorted(messages) == texts
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_a_stream_of_any_encoding_takes_every_line_at_once(encoding: str) -> None:
+def test_every_line_is_flushed_at_once_in_any_encoding(encoding: str) -> None:
     script = (
         "import os, sys\nfrom job.cli.log import Log\n"
         "for as_json in (False, True):\n"
-        "    it = Log('r', as_json)\n"
-        "    it.info('e', 'Pêche \\udcff 🍎')\n"
-        "    it.summary('Pêche \\udcff 🍎', of='Pêche \\udcff 🍎')\n"
-        "os._exit(0)\n"  # what is not flushed by now is lost
+        "    log = Log('r', as_json)\n"
+        "    log.info('e', 'Pêche \\udcff 🍎')\n"
+        "    log.summary('Pêche \\udcff 🍎', of='Pêche \\udcff 🍎')\n"
+        "os._exit(0)\n"  # loses lines that are not flushed
     )
     environment = {"PYTHONIOENCODING": f"{encoding}:strict"}
-    run = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, check=True, env=environment, cwd=ROOT
     )
-    text, event, summary = run.stdout.decode(encoding).splitlines()
-    assert run.stderr.decode(encoding).splitlines() == [text]
+    text, event, summary = result.stdout.decode(encoding).splitlines()
+    assert result.stderr.decode(encoding).splitlines() == [text]
     assert text == "Pêche \\udcff 🍎".encode(encoding, "backslashreplace").decode(encoding)
     assert json.loads(event)["message"] == json.loads(summary)["of"] == "Pêche \udcff 🍎"

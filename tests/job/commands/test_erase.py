@@ -64,7 +64,7 @@ def traces_of(output: Output, paths: list[str]) -> list[tuple[str, str]]:
 
 
 def missing(output: Output) -> list[str]:
-    """Return the photos that the last run did not find."""
+    """Return the photos that the last run did not list."""
     paths: list[str] = path_lists.read(output.location, layout.MISSING)["path"].to_pylist()
     return paths
 
@@ -147,8 +147,8 @@ def test_erased_photos_are_deleted_and_their_neighbours_stay_unchanged(output: O
     }
     for name, rows in before.items():
         assert rows_of(output.location, name) == [row for row in rows if row["path"] not in erased]
-    left = [line for line in lines if not any(path.encode() in line for path in erased)]
-    assert matrix_of(output.location)[1] == left, "the other lines are unchanged"
+    remaining = [line for line in lines if not any(path.encode() in line for path in erased)]
+    assert matrix_of(output.location)[1] == remaining, "the other lines are unchanged"
     assert_whole_without(output, erased)
 
 

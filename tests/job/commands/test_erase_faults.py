@@ -91,7 +91,7 @@ def test_an_erasure_killed_at_any_step_is_completed_by_the_same_command(
 ) -> None:
     erased = [*output.changed, *output.missing, output.good[40], output.bad[0]]
     hashes = [output.sha256[path] for path in erased]
-    left = [path for path in output.good if path not in erased]
+    remaining = [path for path in output.good if path not in erased]
     for last_step in count():
         copy = outputs.copied(output, str(tmp_path / f"out-{last_step}"))
         with monkeypatch.context() as patch:
@@ -101,7 +101,7 @@ def test_an_erasure_killed_at_any_step_is_completed_by_the_same_command(
                 break
             except Killed:
                 pass
-        assert [row["path"] for row in rows_of(copy.location, layout.FEATURIZED)] in (output.good, left)
+        assert [row["path"] for row in rows_of(copy.location, layout.FEATURIZED)] in (output.good, remaining)
         run_erase(copy, sha256=hashes)
         assert_whole_without(copy, erased)
     assert last_step > 15
@@ -173,8 +173,8 @@ def test_an_overtaken_erasure_stops_when_it_wakes(
     assert traces_of(output, second) == []
     assert not Path(output.location, layout.ERASURES, "erasure-1.json").exists()
     all_erased = [*second, *first] if is_committed else second
-    left = [row["path"] for row in rows_of(output.location, layout.FEATURIZED)]
-    assert left == [path for path in output.good if path not in all_erased]
+    remaining = [row["path"] for row in rows_of(output.location, layout.FEATURIZED)]
+    assert remaining == [path for path in output.good if path not in all_erased]
     outputs.run(output, gone=all_erased)
     assert_derived(output.location)
 

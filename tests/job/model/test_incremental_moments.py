@@ -1,4 +1,4 @@
-"""The moments of all features: only what came or went is read, and the result is that of all rows."""
+"""Incremental moments: only added and removed files are read, and the result is that of one full pass."""
 
 import random
 from collections.abc import Sequence
@@ -18,161 +18,165 @@ from tests.support.outputs import FEW, add_file
 
 
 class Table:
-    """The files of a table, and how they are summed up: it is noted which were read."""
+    """The files of a table, their moments, and a record of the files that were read."""
 
-    def __init__(self, place: Path) -> None:
-        self.place, self.kept = str(place), place / "moments" / incremental_moments.MOMENTS_FILE
+    def __init__(self, folder: Path) -> None:
+        self.location, self.moments_file = str(folder), folder / "moments" / incremental_moments.MOMENTS_FILE
         self.files: list[DataFile] = []
         self.read: list[DataFile] = []
         self._numbers = count()
 
     def add(self, rows: int = 6) -> DataFile:
-        self.files.append(add_file(self.place, next(self._numbers), rows))
+        self.files.append(add_file(self.location, next(self._numbers), rows))
         return self.files[-1]
 
     def remove(self, file: DataFile, swept: bool = False) -> None:
         self.files.remove(file)
         if swept:
-            Path(files.location(self.place, file.path)).unlink()
+            Path(files.location(self.location, file.path)).unlink()
 
-    def sum_up(self) -> bool:
-        """Sum up, tell whether that was done anew, and make sure that the result is that of one pass."""
+    def update(self) -> bool:
+        """Update the moments, check them against one full pass, and tell whether all files were recounted."""
         self.read = []
-        found, anew = update(self.place, self.files, self._summed)
-        read = [files.read(files.location(self.place, file.path))["features"] for file in self.files]
-        rows = np.vstack([np.asarray(one.to_pylist(), np.float64) for one in read])
-        wanted = accumulate([rows], FEW)
-        kept = incremental_moments.load(self.place)
-        assert kept is not None
-        assert kept.files == {file.path: file.rows for file in self.files}
-        assert found.n == kept.moments.n == wanted.n
-        for one in (found, kept.moments):
-            np.testing.assert_allclose(one.mean, wanted.mean, rtol=1e-9)
+        moments, is_recount = update(self.location, self.files, self._file_moments)
+        columns = [files.read(files.location(self.location, file.path))["features"] for file in self.files]
+        rows = np.vstack([np.asarray(column.to_pylist(), np.float64) for column in columns])
+        expected = accumulate([rows], FEW)
+        saved = incremental_moments.load(self.location)
+        assert saved is not None
+        assert saved.files == {file.path: file.rows for file in self.files}
+        assert moments.n == saved.moments.n == expected.n
+        for actual in (moments, saved.moments):
+            np.testing.assert_allclose(actual.mean, expected.mean, rtol=1e-9)
             np.testing.assert_allclose(
-                one.scatter, wanted.scatter, rtol=1e-9, atol=1e-9 * np.abs(wanted.scatter).max()
+                actual.scatter, expected.scatter, rtol=1e-9, atol=1e-9 * np.abs(expected.scatter).max()
             )
-        return anew
+        return is_recount
 
-    def _summed(self, chosen: Sequence[DataFile]) -> Moments:
-        self.read += chosen
-        return incremental_moments.file_moments(self.place, chosen)
+    def _file_moments(self, data_files: Sequence[DataFile]) -> Moments:
+        self.read += data_files
+        return incremental_moments.file_moments(self.location, data_files)
 
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
-    """Return a table of three files, eighteen photos, which are summed up."""
+    """Return a table of three files with eighteen photos, and its moments."""
     outputs.quick(monkeypatch)
-    found = Table(tmp_path)
+    table = Table(tmp_path)
     for _ in range(3):
-        found.add()
-    assert not found.sum_up(), "the first time is no second time"
-    assert found.read == found.files
-    return found
+        table.add()
+    assert not table.update(), "the first count is no recount"
+    assert table.read == table.files
+    return table
 
 
-def test_where_nothing_has_changed_nothing_is_read_or_written(table: Table) -> None:
-    before = table.kept.stat()
+def test_an_unchanged_table_reads_and_writes_nothing(table: Table) -> None:
+    before = table.moments_file.stat()
     table.files.reverse()
-    assert not table.sum_up()
+    assert not table.update()
     assert table.read == []
-    assert table.kept.stat() == before
+    assert table.moments_file.stat() == before
 
 
-def test_only_what_came_and_went_is_read(table: Table) -> None:
+def test_only_added_and_removed_files_are_read(table: Table) -> None:
     old = table.files[1]
     table.remove(old)
     new = [table.add(2), table.add(5)]
-    assert not table.sum_up()
-    assert [(file.path, file.rows) for file in table.read] == [(one.path, one.rows) for one in (*new, old)]
+    assert not table.update()
+    assert [(file.path, file.rows) for file in table.read] == [(file.path, file.rows) for file in (*new, old)]
 
 
-def test_a_file_that_went_and_is_swept_makes_that_all_are_summed_up_anew(table: Table) -> None:
+def test_a_swept_file_forces_a_full_recount(table: Table) -> None:
     table.remove(table.files[1], swept=True)
-    assert table.sum_up()
+    assert table.update()
     assert table.read == table.files
 
 
-@pytest.mark.parametrize(("stay", "anew"), [(6, False), (5, True)])
-def test_where_more_would_be_read_than_there_is_all_are_summed_up_anew(
-    table: Table, stay: int, anew: bool
+@pytest.mark.parametrize(("rows", "is_recount"), [(6, False), (5, True)])
+def test_an_update_that_reads_more_than_the_table_is_a_recount(
+    table: Table, rows: int, is_recount: bool
 ) -> None:
-    table.add(stay)
-    table.sum_up()
-    gone = table.files[:2]
-    for file in gone:
+    table.add(rows)
+    table.update()
+    removed = table.files[:2]
+    for file in removed:
         table.remove(file)
     new = table.add()
-    assert table.sum_up() is anew
-    assert len(table.read) == len(table.files if anew else [new, *gone])
+    assert table.update() is is_recount
+    assert len(table.read) == len(table.files if is_recount else [new, *removed])
 
 
-def test_rows_that_would_cost_digits_are_not_taken_out(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_whose_removal_would_lose_precision_force_a_recount(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     far = np.full(FEW, 1e7, np.float32)
     with monkeypatch.context() as patch:
         patch.setattr(outputs, "features_of", lambda _: far)
         outlier = table.add(1)
-    table.sum_up()
+    table.update()
     table.remove(outlier)
-    assert table.sum_up()
+    assert table.update()
     assert table.read[-3:] == table.files
 
 
 @pytest.mark.parametrize("torn", [b"", b"PK\x03\x04", b"no archive", None])
-def test_what_is_kept_may_be_torn_or_gone(table: Table, torn: bytes | None) -> None:
+def test_torn_or_missing_moments_are_counted_anew(table: Table, torn: bytes | None) -> None:
     if torn is None:
-        table.kept.unlink()
+        table.moments_file.unlink()
     else:
-        table.kept.write_bytes(torn or table.kept.read_bytes()[:-40])
+        table.moments_file.write_bytes(torn or table.moments_file.read_bytes()[:-40])
     table.add()
-    assert not table.sum_up()
+    assert not table.update()
     assert table.read == table.files
 
 
-def test_a_count_that_does_not_fit_is_not_believed(table: Table) -> None:
-    kept = incremental_moments.load(table.place)
-    assert kept is not None
-    moments = Moments(kept.moments.n - 1, kept.moments.mean, kept.moments.scatter)
-    incremental_moments.save(table.place, SavedMoments(moments, kept.files))
+def test_moments_whose_count_differs_from_the_files_are_recounted(table: Table) -> None:
+    saved = incremental_moments.load(table.location)
+    assert saved is not None
+    moments = Moments(saved.moments.n - 1, saved.moments.mean, saved.moments.scatter)
+    incremental_moments.save(table.location, SavedMoments(moments, saved.files))
     table.add()
-    assert table.sum_up()
+    assert table.update()
     assert table.read[-4:] == table.files
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_ten_increments_in_any_order_give_the_moments_of_one_pass(table: Table, seed: int) -> None:
-    dice = random.Random(seed)
-    anew = 0
+    generator = random.Random(seed)
+    recounts = 0
     for _ in range(10):
-        for _ in range(dice.randint(0, 2)):
-            table.remove(dice.choice(table.files), swept=dice.random() < 0.2)
-        for _ in range(dice.randint(1, 3)):
-            table.add(dice.randint(1, 9))
-        dice.shuffle(table.files)
-        anew += table.sum_up()
-    assert anew < 10, "most increments were merged"
+        for _ in range(generator.randint(0, 2)):
+            table.remove(generator.choice(table.files), swept=generator.random() < 0.2)
+        for _ in range(generator.randint(1, 3)):
+            table.add(generator.randint(1, 9))
+        generator.shuffle(table.files)
+        recounts += table.update()
+    assert recounts < 10, "most increments were merged"
 
 
-def test_files_that_were_merged_are_known_by_their_new_name_and_not_read(table: Table) -> None:
-    before = incremental_moments.load(table.place)
-    *merged, left = table.files
+def test_merged_files_are_renamed_in_the_moments_without_being_read(table: Table) -> None:
+    before = incremental_moments.load(table.location)
+    *merged, unmerged = table.files
     new = DataFile("outcome=featurized/merged.parquet", 0, 12)
     incremental_moments.rename_files(
-        table.place, dict.fromkeys([file.path for file in merged], new.path), [new]
+        table.location, dict.fromkeys([file.path for file in merged], new.path), [new]
     )
-    kept = incremental_moments.load(table.place)
+    after = incremental_moments.load(table.location)
     assert before is not None
-    assert kept is not None
-    assert kept.files == {left.path: 6, new.path: 12}
-    assert kept.moments.scatter.tobytes() == before.moments.scatter.tobytes()
+    assert after is not None
+    assert after.files == {unmerged.path: 6, new.path: 12}
+    assert after.moments.scatter.tobytes() == before.moments.scatter.tobytes()
 
 
-def test_of_merged_files_that_the_moments_are_not_of_nothing_is_kept(table: Table) -> None:
-    before = table.kept.read_bytes()
+def test_merged_files_outside_the_saved_moments_force_a_recount(table: Table) -> None:
+    before = table.moments_file.read_bytes()
     new = table.add()
     incremental_moments.rename_files(
-        table.place, {table.files[0].path: "merged", new.path: "merged"}, [DataFile("merged", 0, 12)]
+        table.location, {table.files[0].path: "merged", new.path: "merged"}, [DataFile("merged", 0, 12)]
     )
-    assert table.kept.read_bytes() == before
-    table.kept.unlink()
-    incremental_moments.rename_files(table.place, {table.files[0].path: "merged"}, [DataFile("merged", 0, 6)])
-    assert not table.kept.exists()
+    assert table.moments_file.read_bytes() == before
+    table.moments_file.unlink()
+    incremental_moments.rename_files(
+        table.location, {table.files[0].path: "merged"}, [DataFile("merged", 0, 6)]
+    )
+    assert not table.moments_file.exists()

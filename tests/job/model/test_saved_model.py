@@ -1,4 +1,4 @@
-"""A saved model: written without Spark, in the form that Spark writes, for plain PySpark to load."""
+"""A saved model: it is written without Spark, in Spark's own format, and plain PySpark loads it."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ FACTS: Final = {"backbone": "a network", "run_id": "a run"}
 CONSTANT: Final = 5  # the feature that does not vary
 
 
-def a_model(components: int, standardized: bool, width: int = 60) -> Pca:
+def random_model(components: int, standardized: bool, width: int = 60) -> Pca:
     """Return a model of orthonormal directions, with one feature that does not vary."""
     generator = np.random.default_rng(components)
     directions, _ = np.linalg.qr(generator.normal(size=(width, components)))
@@ -48,7 +48,7 @@ def rows_of(pca: Pca) -> NDArray[np.float64]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the files below a folder, without the checksums that Hadoop puts beside its own."""
+    """Return the files below a folder, without Hadoop's checksums."""
     files = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".crc"]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
@@ -62,60 +62,58 @@ def names_of(pca: Pca) -> list[str]:
     return ["pca.npz", *(f"spark/{name}" for name in (*stages, *metadata)), "model.json"]
 
 
-def test_a_model_is_files_for_numpy_for_spark_and_what_it_is(tmp_path: Path) -> None:
-    pca = a_model(3, standardized=True)
+def test_a_model_is_saved_for_numpy_and_spark_and_described_in_json(tmp_path: Path) -> None:
+    pca = random_model(3, standardized=True)
     saved_model.save(pca, str(tmp_path), FACTS)
     files = contents(tmp_path)
     assert sorted(files) == sorted(names_of(pca))
     assert files["pca.npz"] == saved_model.npz_bytes(pca)
     figures = {"model_id": pca.model_id, "k": 3, "n": 500, "rank": 59, "standardized": True}
-    kept = float(pca.explained_variance_ratio.sum())
-    assert json.loads(files["model.json"]) == {**figures, "variance_kept": kept, **FACTS}
+    variance_kept = float(pca.explained_variance_ratio.sum())
+    assert json.loads(files["model.json"]) == {**figures, "variance_kept": variance_kept, **FACTS}
 
 
 def test_the_same_model_has_the_same_bytes_at_any_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved_model.save(a_model(3, standardized=False), str(tmp_path / "one"), FACTS)
+    saved_model.save(random_model(3, standardized=False), str(tmp_path / "one"), FACTS)
     monkeypatch.setattr("time.time", lambda: 2e9)
     monkeypatch.setattr("time.time_ns", lambda: 2 * 10**18)
-    saved_model.save(a_model(3, standardized=False), str(tmp_path / "two"), FACTS)
+    saved_model.save(random_model(3, standardized=False), str(tmp_path / "two"), FACTS)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_in_s3_each_file_is_put_once_in_its_place_and_what_says_the_model_is_whole_comes_last(
-    bucket: str, moto: Moto
-) -> None:
-    pca = a_model(2, standardized=False)
+def test_in_s3_each_file_is_put_once_and_model_json_last(bucket: str, moto: Moto) -> None:
+    pca = random_model(2, standardized=False)
     before = len(moto.requests())
     saved_model.save(pca, f"s3://{bucket}/out/{pca.model_id}", FACTS)
-    asked = [line for line in moto.requests()[before:] if not line.startswith("HEAD ")]
-    assert asked == [f"PUT /{bucket}/out/{pca.model_id}/{name}" for name in names_of(pca)]
+    requests = [line for line in moto.requests()[before:] if not line.startswith("HEAD ")]
+    assert requests == [f"PUT /{bucket}/out/{pca.model_id}/{name}" for name in names_of(pca)]
     client = boto3.client("s3")
     answer = client.get_object(Bucket=bucket, Key=f"out/{pca.model_id}/spark/metadata/part-00000.txt")
     assert json.loads(answer["Body"].read())["uid"] == f"fruits_{pca.model_id}"
 
 
 def loaded(spark: SparkSession, model: Path) -> Any:
-    """Load a saved pipeline; the session is Spark's, for `load` takes the one that runs."""
+    """Load a saved pipeline with the given session, which must be the active one."""
     assert SparkSession.getActiveSession() is spark
     return PipelineModel.load(f"file:{model}")
 
 
 def transformed(spark: SparkSession, model: Any, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what a loaded model makes of rows."""
+    """Return the rows' projections by a loaded model."""
     frame = spark.createDataFrame(list(enumerate(rows.tolist())), "row int, features array<double>")
     vectors = frame.withColumn("features", array_to_vector(F.col("features")))
-    made = model.transform(vectors).orderBy("row").select("pca").collect()
-    return np.vstack([row["pca"].toArray() for row in made])
+    projections = model.transform(vectors).orderBy("row").select("pca").collect()
+    return np.vstack([row["pca"].toArray() for row in projections])
 
 
-# The second is as large as real ones: its loadings are longer than a page of PyArrow's, a MiB.
+# The second is as large as real models: its loadings exceed PyArrow's page of 1 MiB.
 @pytest.mark.parametrize(("components", "standardized", "width"), [(1, False, 60), (50, True, 3000)])
-def test_plain_pyspark_loads_what_was_fitted_and_projects_as_we_do(
+def test_plain_pyspark_loads_the_model_and_projects_alike(
     spark: SparkSession, tmp_path: Path, components: int, standardized: bool, width: int
 ) -> None:
-    pca = a_model(components, standardized, width)
+    pca = random_model(components, standardized, width)
     saved_model.save(pca, str(tmp_path / "a model é"), FACTS)
     model = loaded(spark, tmp_path / "a model é" / "spark")
     scaler, reduction = model.stages
@@ -135,43 +133,43 @@ def test_plain_pyspark_loads_what_was_fitted_and_projects_as_we_do(
 
 
 def fields_of(saved: Path) -> dict[str, Any]:
-    """Return what is in each folder of a saved pipeline, but for what every saving has of its own."""
-    found: dict[str, Any] = {}
+    """Return the content of each folder of a saved pipeline, without values that differ on each save."""
+    content: dict[str, Any] = {}
     for file in sorted(saved.rglob("part-*")):
         folder = str(file.parent.relative_to(saved))
-        assert folder not in found
+        assert folder not in content
         if folder.endswith("metadata"):
             line = json.loads(file.read_text())
             assert type(line.pop("timestamp")) is int
             assert type(line.pop("sparkVersion")) is str
-            if "outputCol" in (defaults := line["defaultParamMap"]):  # Python's object is named at random
+            if "outputCol" in (defaults := line["defaultParamMap"]):  # Python gives its object a random name
                 defaults["outputCol"] = defaults["outputCol"].partition("__")[2]
-            found[folder] = line
+            content[folder] = line
         else:
             parquet = pq.ParquetFile(file)
             keys = parquet.metadata.metadata
             del keys[b"org.apache.spark.version"]
             columns = [parquet.metadata.row_group(0).column(i) for i in range(parquet.metadata.num_columns)]
-            found[folder] = {
+            content[folder] = {
                 "keys": keys,
                 "schema": parquet.schema_arrow.remove_metadata(),
                 "compression": {column.compression for column in columns},
                 "rows": parquet.read().to_pylist(),
             }
-    return found
+    return content
 
 
-def test_spark_saves_the_same_fields_and_its_own_saving_is_written_over(
+def test_spark_saves_the_same_fields_and_a_new_save_overwrites_them(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    pca = a_model(4, standardized=True)
+    pca = random_model(4, standardized=True)
     saved_model.save(pca, str(tmp_path), FACTS)
     saved = tmp_path / "spark"
-    ours = fields_of(saved)
-    assert len(ours) == 5
+    fields = fields_of(saved)
+    assert len(fields) == 5
     loaded(spark, saved).write().overwrite().save(f"file:{saved}")
-    assert list((saved / "metadata").glob(".part-*.crc")), "Spark has saved it, with checksums"
-    assert fields_of(saved) == ours
+    assert list((saved / "metadata").glob(".part-*.crc")), "Spark saved it, with checksums"
+    assert fields_of(saved) == fields
     assert loaded(spark, saved).stages[1].getK() == 4
     saved_model.save(pca, str(tmp_path), FACTS)
-    assert loaded(spark, saved).stages[1].getK() == 4, "ours is written over Spark's"
+    assert loaded(spark, saved).stages[1].getK() == 4, "the job's files replaced Spark's"

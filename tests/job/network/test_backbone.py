@@ -1,6 +1,6 @@
-"""The network: both engines do what Keras does, of one photo at a time, and nobody gets another program.
+"""The network: both engines compute Keras's features, one photo at a time.
 
-A program is kept for what it was made of, and made again when it is spoiled.
+A converted program is checked before use, cached by its versions, and converted again when it is damaged.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ NOISE: Final = np.random.default_rng(7).integers(0, 256, (224, 224, 3), dtype=np
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache with verified weights and a program that this session has converted of them."""
+    """Return a cache with verified weights and the program that this session converted from them."""
     real_weights()
     cache = tmp_path_factory.mktemp("cache")
     shutil.copy(CACHE / f"mobilenet_v2-{FINGERPRINT[:12]}.npz", cache)
@@ -50,7 +50,8 @@ def engines(warm: Path) -> dict[str, Backbone]:
 @pytest.fixture(scope="session")
 def networks(engines: dict[str, Backbone]) -> dict[str, Network]:
     return {
-        engine: network(engine, one.key, partial(getattr, one, "payload")) for engine, one in engines.items()
+        engine: network(engine, loaded.key, partial(getattr, loaded, "payload"))
+        for engine, loaded in engines.items()
     }
 
 
@@ -60,8 +61,8 @@ def photos(sample: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def wanted(sample: Path) -> NDArray[np.float32]:
-    """Return what Keras makes of the photos, as any notebook would ask it: with Pillow, in batches."""
+def expected(sample: Path) -> NDArray[np.float32]:
+    """Return Keras's own features of the photos, resized by Pillow and predicted in batches."""
     from keras.applications.mobilenet_v2 import preprocess_input  # noqa: PLC0415
 
     resized = [np.asarray(Image.open(file).convert("RGB").resize((224, 224))) for file in some(sample, 200)]
@@ -72,32 +73,32 @@ def wanted(sample: Path) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_features_are_those_of_keras(
-    networks: dict[str, Network], photos: NDArray[np.uint8], wanted: NDArray[np.float32], engine: str
+    networks: dict[str, Network], photos: NDArray[np.uint8], expected: NDArray[np.float32], engine: str
 ) -> None:
-    found = np.stack([networks[engine](photo) for photo in photos])
-    assert found.shape == (len(photos), 1280)
-    assert found.dtype == np.float32
-    difference = np.abs(found - wanted).max()
-    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
-    cosine = ((found * wanted).sum(axis=1) / lengths).min()
+    features = np.stack([networks[engine](photo) for photo in photos])
+    assert features.shape == (len(photos), 1280)
+    assert features.dtype == np.float32
+    difference = np.abs(features - expected).max()
+    lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = ((features * expected).sum(axis=1) / lengths).min()
     print(f"{engine}: {len(photos)} photos, difference {difference:.1e}, cosine 1 - {1 - cosine:.1e}")
     assert difference <= 1e-4
     assert cosine >= 0.99999
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_photos_features_depend_on_nothing_else(
+def test_the_features_depend_only_on_the_photo(
     networks: dict[str, Network], photos: NDArray[np.uint8], engine: str
 ) -> None:
-    run = networks[engine]
-    kept = [run(photo) for photo in photos[:12]]
+    compute = networks[engine]
+    kept = [compute(photo) for photo in photos[:12]]
     first = [features.tobytes() for features in kept]
-    assert [run(photo).tobytes() for photo in reversed(photos[:12])] == first[::-1]
-    assert [run(photos[3]).tobytes() for _ in range(2)] == [first[3]] * 2
-    assert [features.tobytes() for features in kept] == first, "an answer is not written over by the next"
+    assert [compute(photo).tobytes() for photo in reversed(photos[:12])] == first[::-1]
+    assert [compute(photos[3]).tobytes() for _ in range(2)] == [first[3]] * 2
+    assert [features.tobytes() for features in kept] == first, "a later call overwrites no result"
     read_only, strided = photos[0].copy(), np.asfortranarray(photos[0])
     read_only.flags.writeable = False
-    assert run(read_only).tobytes() == run(strided).tobytes() == first[0]
+    assert compute(read_only).tobytes() == compute(strided).tobytes() == first[0]
     assert len(set(first)) == len({photo.tobytes() for photo in photos[:12]})
 
 
@@ -107,14 +108,14 @@ from pathlib import Path
 import numpy as np
 started = time.process_time()
 from job.network import backbone
-made = backbone.load(sys.argv[1], None, Path(sys.argv[2]))
+loaded = backbone.load(sys.argv[1], None, Path(sys.argv[2]))
 seconds = time.process_time() - started
 features = b""
-if made.engine == "litert":
+if loaded.engine == "litert":
     noise = np.random.default_rng(7).integers(0, 256, (224, 224, 3), dtype=np.uint8)
-    features = backbone.network(made.engine, made.key, lambda: made.payload)(noise).tobytes()
+    features = backbone.network(loaded.engine, loaded.key, lambda: loaded.payload)(noise).tobytes()
 heavy = sorted({"tensorflow", "keras", "h5py", "pyspark"} & set(sys.modules))
-print(json.dumps([made.source, made.key, heavy, seconds, hashlib.sha256(features).hexdigest()]))
+print(json.dumps([loaded.source, loaded.key, heavy, seconds, hashlib.sha256(features).hexdigest()]))
 """
 
 
@@ -123,18 +124,20 @@ def test_with_a_warm_cache_a_process_is_fast_silent_and_without_tensorflow(
     networks: dict[str, Network], engines: dict[str, Backbone], warm: Path, engine: str
 ) -> None:
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS, engine, str(warm)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert run.stderr == ""
-    source, key, heavy, seconds, features = json.loads(run.stdout)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stderr == ""
+    source, key, heavy, seconds, features = json.loads(result.stdout)
     assert source.startswith(f"cache {warm}")
     assert key == engines[engine].key
     assert heavy == []
-    assert seconds < 3.0  # of CPU; TensorFlow alone takes as much to import
+    assert seconds < 3.0  # of CPU; importing TensorFlow alone takes as long
     if engine == "litert":
         assert features == hashlib.sha256(networks[engine](NOISE).tobytes()).hexdigest()
 
 
-def test_what_is_broadcast_says_what_its_features_depend_on(engines: dict[str, Backbone], warm: Path) -> None:
+def test_names_and_keys_hold_all_that_the_features_depend_on(
+    engines: dict[str, Backbone], warm: Path
+) -> None:
     fast, reference = engines["litert"], engines["tensorflow"]
     assert isinstance(fast.payload, bytes)
     assert isinstance(reference.payload, list)
@@ -147,51 +150,49 @@ def test_what_is_broadcast_says_what_its_features_depend_on(engines: dict[str, B
 
 
 def test_a_process_builds_one_network_for_each_key(engines: dict[str, Backbone]) -> None:
-    fetched: list[str] = []
+    fetches: list[str] = []
 
     def payload() -> bytes | Weights:
-        fetched.append("payload")
+        fetches.append("payload")
         return engines["litert"].payload
 
     first = network("litert", "key-1", payload)
     assert network("litert", "key-1", payload) is first
     assert network("litert", "key-2", payload) is not first
-    assert len(fetched) == 2, "no more than what is built is fetched"
+    assert len(fetches) == 2, "each network fetches its payload once"
     backbone.clear_networks()
     assert network("litert", "key-1", payload) is not first
 
 
-def test_a_wrong_given_file_is_refused_though_the_program_is_cached(warm: Path, tmp_path: Path) -> None:
+def test_a_wrong_given_file_is_refused_despite_a_cached_program(warm: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.h5").write_text("wrong")
     for engine in ENGINES:
         with pytest.raises(UsageError, match=r"wrong\.h5 is not a file of Keras weights"):
             load(engine, tmp_path / "wrong.h5", warm)
 
 
-def test_a_program_that_does_not_do_what_keras_does_is_refused(
+def test_a_program_that_differs_from_keras_is_refused(
     engines: dict[str, Backbone], networks: dict[str, Network], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, right = keras_network(), engines["litert"].payload
     assert isinstance(right, bytes)
     backbone._compare(right, model)
-    place = len(right) // 2 // 16 * 16  # in the middle of the weights
-    one_weight = right[:place] + b"\0\0\0\x44" + right[place + 4 :]  # is 512 now
+    offset = len(right) // 2 // 16 * 16  # in the middle of the weights
+    one_weight = right[:offset] + b"\0\0\0\x44" + right[offset + 4 :]  # is now 512
     with pytest.raises(JobError, match=r"differs from Keras's by \d"):
         backbone._compare(one_weight, model)
-    for change, words in (
+    for change, difference in (
         (lambda features: features + np.float32(2e-4), "0.0002"),
         (lambda features: np.where(np.arange(1280) == 7, np.nan, features), "nan"),
         (lambda features: features[:1], "inf"),
     ):
         changed = partial(lambda to, photo: to(networks["litert"](photo)), change)
         monkeypatch.setattr(backbone, "_litert_network", lambda _, changed=changed: changed)
-        with pytest.raises(JobError, match=f"differs from Keras's by {words}"):
+        with pytest.raises(JobError, match=f"differs from Keras's by {difference}"):
             backbone._compare(right, model)
 
 
-def test_a_wrong_program_reaches_nobody_and_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_program_is_refused_and_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     converter = backbone._tensorflow().lite.TFLiteConverter
     wrong = SimpleNamespace(convert=lambda: b"not a program")
     monkeypatch.setattr(converter, "from_concrete_functions", lambda *_: wrong)
@@ -205,20 +206,20 @@ def test_a_wrong_program_reaches_nobody_and_is_not_kept(
 
 @pytest.fixture
 def converted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Let conversions take no time; return the list of what they made."""
-    made: list[bytes] = []
+    """Replace the conversion by a quick one, and return the list of its programs."""
+    programs: list[bytes] = []
 
     def convert(_: object) -> bytes:
-        made.append(b"program %d" % len(made))
-        return made[-1]
+        programs.append(b"program %d" % len(programs))
+        return programs[-1]
 
     monkeypatch.setattr(backbone, "_convert", convert)
-    monkeypatch.setattr(backbone, "keras_model", lambda found: found)
+    monkeypatch.setattr(backbone, "keras_model", lambda arrays: arrays)
     monkeypatch.setattr(weights, "load", lambda *_: ([], "some source"))
-    return made
+    return programs
 
 
-def test_a_program_is_kept_and_a_spoiled_one_is_converted_again(
+def test_a_program_is_cached_and_a_damaged_one_is_converted_again(
     converted: list[bytes], tmp_path: Path
 ) -> None:
     assert load("litert", None, tmp_path).source == "some source"
@@ -227,9 +228,9 @@ def test_a_program_is_kept_and_a_spoiled_one_is_converted_again(
     assert load("litert", None, tmp_path).source == f"cache {tmp_path}"
     assert load("litert", Path("given.h5"), tmp_path).source == "some source"
     assert len(converted) == 1
-    for number, spoiled in enumerate((b"Program 0", b""), 1):
-        for kept in tmp_path.iterdir():
-            kept.write_bytes(spoiled)
+    for number, damaged in enumerate((b"Program 0", b""), 1):
+        for cached in tmp_path.iterdir():
+            cached.write_bytes(damaged)
         again = load("litert", None, tmp_path)
         assert (again.payload, again.source) == (b"program %d" % number, "some source")
         assert load("litert", None, tmp_path).payload == again.payload
@@ -237,15 +238,15 @@ def test_a_program_is_kept_and_a_spoiled_one_is_converted_again(
 
 
 @pytest.mark.parametrize(
-    ("what", "value"),
+    ("name", "value"),
     [("GRAPH_VERSION", 99), ("FINGERPRINT", "f" * 64), ("_version", lambda *names: names[-1])],
 )
-def test_a_program_is_of_one_version_of_the_weights_tensorflow_and_the_graph(
-    converted: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, value: object
+def test_a_program_is_cached_per_version_of_weights_tensorflow_and_graph(
+    converted: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
 ) -> None:
     load("litert", None, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(backbone, what, value)
+        patch.setattr(backbone, name, value)
         for _ in range(2):
             load("litert", None, tmp_path)
         assert len(converted) == 2
@@ -253,7 +254,7 @@ def test_a_program_is_of_one_version_of_the_weights_tensorflow_and_the_graph(
     assert len(converted) == 2
 
 
-def test_a_cache_that_cannot_be_used_only_costs_a_conversion(converted: list[bytes], tmp_path: Path) -> None:
+def test_an_unusable_cache_causes_a_conversion(converted: list[bytes], tmp_path: Path) -> None:
     load("litert", None, tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()
     file.unlink()

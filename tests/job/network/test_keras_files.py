@@ -1,4 +1,4 @@
-"""Files of weights: every layout that Keras writes is read, and whatever else is refused in one sentence."""
+"""Files of weights: every layout that Keras writes is read, and other files are refused in one sentence."""
 
 import zipfile
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from tests.support.keras_network import keras_network, real_weights
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
 
 
-def save_older(model: Any, file: Path) -> None:
-    """Save weights as Keras published MobileNetV2's."""
+def save_legacy(model: Any, file: Path) -> None:
+    """Save weights in the legacy layout of the published MobileNetV2 file."""
     from keras.src.legacy.saving import legacy_h5_format  # noqa: PLC0415
 
-    with h5py.File(file, "w") as whole:
-        legacy_h5_format.save_weights_to_hdf5_group(whole, model)
+    with h5py.File(file, "w") as target:
+        legacy_h5_format.save_weights_to_hdf5_group(target, model)
 
 
 def with_top(model: Any) -> Any:
@@ -34,8 +34,8 @@ def with_top(model: Any) -> Any:
 
 
 LAYOUTS: Final[dict[str, Callable[[Any, Path], object]]] = {
-    "older.h5": save_older,
-    "older_with_top.h5": lambda model, file: save_older(with_top(model), file),
+    "older.h5": save_legacy,
+    "older_with_top.h5": lambda model, file: save_legacy(with_top(model), file),
     "whole.h5": lambda model, file: model.save(file),
     "three.weights.h5": lambda model, file: model.save_weights(file),
     "three_with_top.weights.h5": lambda model, file: with_top(model).save_weights(file),
@@ -45,12 +45,12 @@ LAYOUTS: Final[dict[str, Callable[[Any, Path], object]]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the real weights in each layout, as Keras itself writes them."""
-    made = tmp_path_factory.mktemp("weights é #1 %20")
+    """Return a folder with the real weights in each layout, written by Keras."""
+    folder = tmp_path_factory.mktemp("weights é #1 %20")
     with quiet_stderr():
         for name, save in LAYOUTS.items():
-            save(keras_network(), made / name)
-    return made
+            save(keras_network(), folder / name)
+    return folder
 
 
 def refusal(file: Path) -> str:
@@ -64,21 +64,21 @@ def refusal(file: Path) -> str:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_of_keras_is_read(folder: Path, name: str) -> None:
-    found = read_hdf5(folder / name)
-    assert fingerprint(found) == FINGERPRINT
-    assert all(array.dtype == np.float32 for array in found)
-    assert [array.shape for array in found] == [array.shape for array in real_weights()]
+    arrays = read_hdf5(folder / name)
+    assert fingerprint(arrays) == FINGERPRINT
+    assert all(array.dtype == np.float32 for array in arrays)
+    assert [array.shape for array in arrays] == [array.shape for array in real_weights()]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_one_flipped_bit_of_one_weight_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     data = bytearray((folder / name).read_bytes())
-    kernel = real_weights()[100].tobytes()[:64]  # a place that is surely a weight, not HDF5's own
-    place = bytes(data).find(kernel)
-    assert place > 0
-    data[place] ^= 1
+    kernel = real_weights()[100].tobytes()[:64]  # the bytes of a weight, not of HDF5's structure
+    offset = bytes(data).find(kernel)
+    assert offset > 0
+    data[offset] ^= 1
     (tmp_path / name).write_bytes(data)
-    # A .keras file is an archive that has sums of its own.
+    # A .keras file is an archive with checksums.
     expected = "Bad CRC" if name.endswith(".keras") else "the fingerprint of its 260 arrays is"
     assert expected in refusal(tmp_path / name)
 
@@ -96,13 +96,13 @@ def test_other_networks_weights_are_refused(tmp_path: Path) -> None:
     with quiet_stderr():
         inputs = keras.Input((8,))
         other = keras.Model(inputs, keras.layers.Dense(3)(inputs))
-        save_older(other, tmp_path / "other.h5")
+        save_legacy(other, tmp_path / "other.h5")
         other.save_weights(tmp_path / "other.weights.h5")
     assert "the fingerprint of its 2 arrays is" in refusal(tmp_path / "other.h5")
     assert "is not a file of Keras weights" in refusal(tmp_path / "other.weights.h5")
 
 
-def test_what_is_not_a_file_of_weights_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("weights")
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass

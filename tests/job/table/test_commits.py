@@ -116,8 +116,8 @@ def test_the_last_checkpoints_are_kept(output: str, monkeypatch: pytest.MonkeyPa
     for version in range(snapshot(output).version + 1, snapshot(output).version + 5):
         commits.write(output, version, [], {})
         commits.write_checkpoint(output)
-    left = [location for location, _ in store.list_files(store.join(output, LOG), commits.CHECKPOINT)]
-    assert left == [
+    checkpoints = [location for location, _ in store.list_files(store.join(output, LOG), commits.CHECKPOINT)]
+    assert checkpoints == [
         store.join(output, LOG, f"{number:020}{commits.CHECKPOINT}") for number in (version - 1, version)
     ]
     last = json.loads(store.read_bytes(store.join(output, LOG, commits.LAST_CHECKPOINT)))
@@ -183,9 +183,9 @@ def test_deltalake_and_polars_see_exactly_the_committed_rows_at_every_version(
             pairs = pl.read_delta(table, version=version).select("path", "outcome").rows()
             assert sorted(pairs) == sorted(expected)
     assert {f"{table}/{file}" for file in snapshot(output).files} == set(DeltaTable(table).file_uris())
-    whole = pl.read_delta(table).to_arrow().select(schema.PHOTOS.names).cast(schema.PHOTOS).sort_by("path")
+    all_rows = pl.read_delta(table).to_arrow().select(schema.PHOTOS.names).cast(schema.PHOTOS).sort_by("path")
     parts = [rows(A, B), rows(BAD, outcome=REJECTED), rows(C)]
-    assert whole.equals(pa.concat_tables(parts).sort_by("path"))
+    assert all_rows.equals(pa.concat_tables(parts).sort_by("path"))
 
 
 def test_the_log_holds_no_path_and_no_hash_even_after_foreign_commits(tmp_path: Path) -> None:

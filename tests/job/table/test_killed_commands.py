@@ -170,9 +170,9 @@ def test_an_overtaken_command_does_no_harm_when_it_wakes(tmp_path: Path, step: s
         assert sleeper.receive() == step
         sleeper.signal(signal.SIGSTOP)
         with writing(output, "r-2") as owner:
-            left = [*photos(output), B]
+            committed = [*photos(output), B]
             # The replaced files stay until this command ends.
-            owner.commit([written(output, owner.number, *left)], list(owner.snapshot.files))
+            owner.commit([written(output, owner.number, *committed)], list(owner.snapshot.files))
             uncommitted = written(output, owner.number, C, task=1)
             before = tree(output)
             sleeper.signal(signal.SIGCONT)
@@ -189,8 +189,8 @@ def test_an_overtaken_command_does_no_harm_when_it_wakes(tmp_path: Path, step: s
                 )
             assert before.items() <= tree(output).items()
             owner.commit([uncommitted])
-    assert photos(output) == sorted([*left, C])
-    assert (photo_of("r-1") in left) == (step != "begun")
+    assert photos(output) == sorted([*committed, C])
+    assert (photo_of("r-1") in committed) == (step != "begun")
     assert unnamed(output) == set()
 
 

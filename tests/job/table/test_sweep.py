@@ -84,8 +84,8 @@ def test_drafts_and_folders_that_become_empty_are_removed(tmp_path: Path) -> Non
         run.commit(remove=[file.path for file in run.snapshot.files_of(REJECTED)])
     assert not [path for path in drafts if path.exists()]
     assert all(path.exists() for path in others)
-    left = {str(path.relative_to(output)) for path in tmp_path.rglob("*") if path.is_dir()}
-    assert left == {"photos", LOG, "photos/outcome=featurized", "foreign", "foreign/empty"}
+    remaining = {str(path.relative_to(output)) for path in tmp_path.rglob("*") if path.is_dir()}
+    assert remaining == {"photos", LOG, "photos/outcome=featurized", "foreign", "foreign/empty"}
 
 
 @pytest.mark.parametrize(("hours_ago", "stays"), [(0, True), (23, True), (25, False)])
@@ -113,7 +113,7 @@ def test_files_that_an_interrupted_erasure_removed_are_not_kept(
 ) -> None:
     output = str(tmp_path)
     make(output, A, B)
-    with writing(output, keep_hours=24) as run:  # as for a changed photo: its row is in two kept files then
+    with writing(output, keep_hours=24) as run:  # keeps the replaced files
         removal.remove_photos(run, {file: [A] for file in run.snapshot.files})
     assert len(unnamed(output)) == 1
     monkeypatch.setattr(takeover, "WATCH_SECONDS", 0)
