@@ -307,6 +307,7 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
         "unreadable": [
             ("bad_huffman.jpg", jpeg[:huffman] + b"\xff" * 16 + jpeg[huffman + 16 :]),
             ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
+            ("more_than_the_pixels.jpg", grainy[:-2] + grainy[-20:]),
             ("twelve_bits.jpg", jpeg.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c")),
             ("bad_checksum.png", whole_png[:-20] + bytes([whole_png[-20] ^ 1]) + whole_png[-19:]),
             ("bomb_of_segments.jpg", jpeg[:2] + b"\xff\xe0\0\2" * 10_000 + jpeg[2:]),
@@ -363,7 +364,7 @@ def good_oddities() -> dict[str, bytes]:
         "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
         "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
-        "padded_scan.jpg": jpeg[:-2] + bytes(3) + jpeg[-2:],
+        "padded_scan.jpg": jpeg[:-2] + bytes(16) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
         "four_one_zero.jpg": flat_jpeg(64, 32, four_one_zero, 0xC0, (three + b"\0\x3f\0", bytes(10))),
         "four_one_zero_progressive.jpg": flat_jpeg(
