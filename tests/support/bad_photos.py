@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from job.photos.decode import DEFAULT_LIMITS, Limits, Rejected, decode
+from tests.support.colour_profiles import DISPLAY_P3, in_display_p3, profile
 
 PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 ORIENTATION: Final = 0x0112
@@ -176,44 +177,6 @@ def xmp(orientation: int) -> bytes:
     return f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
 
 
-# The columns of each matrix are the red, green and blue of a colour space in XYZ, adapted to D50.
-SRGB: Final = np.array(
-    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
-)
-DISPLAY_P3: Final = np.array(
-    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
-)
-
-
-def profile(name: str, primaries: NDArray[np.float64]) -> bytes:
-    """Build an ICC profile (version 2, with a curve of version 4) of primaries with the curve of sRGB."""
-    columns = [struct.pack(">3i", *np.rint(column * 65536).astype(int)) for column in primaries.T]
-    white = struct.pack(">3i", 63190, 65536, 54061)
-    curve = struct.pack(">4s4xHH5i", b"para", 3, 0, 157286, 62119, 3417, 5072, 2651)
-    text = name.encode() + b"\0"
-    tags = {b"desc": struct.pack(">4s4xI", b"desc", len(text)) + text + bytes(78 + -(len(text) + 2) % 4)}
-    tags[b"wtpt"] = b"XYZ \0\0\0\0" + white
-    for letter, column in zip("rgb", columns, strict=True):
-        tags[f"{letter}XYZ".encode()] = b"XYZ \0\0\0\0" + column
-        tags[f"{letter}TRC".encode()] = curve
-    table, body = struct.pack(">I", len(tags)), b""
-    for tag, value in tags.items():
-        table += struct.pack(">4sII", tag, 132 + 12 * len(tags) + len(body), len(value))
-        body += value
-    size = 128 + len(table) + len(body)
-    kind = struct.pack(">I4xI4s4s4s", size, 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    return kind + bytes(12) + b"acsp" + bytes(28) + white + bytes(48) + table + body
-
-
-def in_display_p3(picture: Image.Image) -> Image.Image:
-    """Compute the values in Display P3 of the colours of an sRGB picture, by the formula."""
-    values = np.asarray(picture) / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(linear @ (np.linalg.inv(DISPLAY_P3) @ SRGB).T, 0, 1)
-    values = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
-
-
 def ycck(picture: Image.Image) -> bytes:
     """Encode as YCCK, like Photoshop. Pillow cannot: its CMYK writer gets YCC, and the marker is changed."""
     cmyk = np.asarray(picture.convert("CMYK"))
@@ -245,25 +208,14 @@ def _other_formats() -> Iterator[tuple[str, bytes]]:
     yield "raw_fujifilm.jpg", b"FUJIFILMCCD-RAW 0201"
 
 
-def bad_photos() -> dict[str, tuple[bytes, str]]:
-    """Build the photos to refuse: a file name, its bytes, and the reason to expect."""
-    picture = drawn()
-    jpeg, whole_png = encoded(picture, "JPEG"), encoded(picture, "PNG")
-    webp = encoded(picture, "WEBP")
-    huffman = jpeg.index(b"\xff\xc4") + 5
-    noise = np.random.default_rng(7).integers(0, 256, 400, np.uint8).tobytes()
-    pixels = np.asarray(picture)
-    palette = picture.quantize(16)
+def _damaged_jpegs() -> dict[str, list[tuple[str, bytes]]]:
+    """Build JPEGs with a gap in their scans, or more of them than a photo needs, by the reason to expect."""
     grainy = encoded(grained(), "JPEG")
     middle = len(grainy) // 2
     progressive = encoded(grained(), "JPEG", progressive=True)
     second_scan = progressive.index(b"\xff\xc4", progressive.index(b"\xff\xda"))
-    few_rows = zlib.compress((b"\0" + bytes(180)) * 20)
-    reasons: dict[str, Iterable[tuple[str, bytes]]] = {
-        "empty": [("empty.jpg", b"")],
+    return {
         "truncated": [
-            ("cut.jpg", jpeg[: len(jpeg) // 2 + 200]),
-            ("cut_before_end_marker.jpg", jpeg[:-2]),
             ("half_then_end.jpg", ended_early(grainy)),
             ("two_bytes_then_end.jpg", ended_early(grainy, 2)),
             (
@@ -278,6 +230,35 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
                 flat_jpeg(64, 32, b"\x42\x11\x11", 0xC0, (b"\3\1\0\2\0\3\0\0\x3f\0", bytes(5))),
             ),
             ("last_scan_cut.jpg", progressive[:-60] + b"\xff\xd9"),
+        ],
+        "too_large": [
+            ("bomb_of_scans.jpg", progressive_bomb(7000, 7000, 20)),
+            ("bomb_of_many_scans.jpg", progressive_bomb(64, 64, 500)),
+        ],
+        "unreadable": [
+            ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
+            ("more_than_the_pixels.jpg", grainy[:-2] + grainy[-20:]),
+            ("bomb_of_segments.jpg", grainy[:2] + b"\xff\xe0\0\2" * 10_000 + grainy[2:]),
+            ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
+        ],
+    }
+
+
+def bad_photos() -> dict[str, tuple[bytes, str]]:
+    """Build the photos to refuse: a file name, its bytes, and the reason to expect."""
+    picture = drawn()
+    jpeg, whole_png = encoded(picture, "JPEG"), encoded(picture, "PNG")
+    webp = encoded(picture, "WEBP")
+    huffman = jpeg.index(b"\xff\xc4") + 5
+    noise = np.random.default_rng(7).integers(0, 256, 400, np.uint8).tobytes()
+    pixels = np.asarray(picture)
+    palette = picture.quantize(16)
+    few_rows = zlib.compress((b"\0" + bytes(180)) * 20)
+    reasons: dict[str, Iterable[tuple[str, bytes]]] = {
+        "empty": [("empty.jpg", b"")],
+        "truncated": [
+            ("cut.jpg", jpeg[: len(jpeg) // 2 + 200]),
+            ("cut_before_end_marker.jpg", jpeg[:-2]),
             ("cut.png", whole_png[: len(whole_png) // 2]),
             ("cut.webp", webp[: len(webp) // 2]),
         ],
@@ -297,8 +278,6 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
                 "bomb.jpg",
                 jpeg.replace(b"\xff\xc0\0\x11\x08\0\x30\0\x3c", b"\xff\xc0\0\x11\x08\xff\xee\xff\xee"),
             ),
-            ("bomb_of_scans.jpg", progressive_bomb(7000, 7000, 20)),
-            ("bomb_of_many_scans.jpg", progressive_bomb(64, 64, 500)),
             ("bomb.webp", riff((b"VP8X", b"\2\0\0\0" + b"\xff" * 6), (b"ANIM", bytes(6)))),
             ("bomb_lossy.webp", riff((b"VP8 ", b"\x30\1\0\x9d\1\x2a" + struct.pack("<HH", 16383, 16383)))),
             ("bomb_lossless.webp", riff((b"VP8L", b"\x2f\xff\xff\xff\x0f" + bytes(9)))),
@@ -306,14 +285,10 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
         ],
         "unreadable": [
             ("bad_huffman.jpg", jpeg[:huffman] + b"\xff" * 16 + jpeg[huffman + 16 :]),
-            ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
-            ("more_than_the_pixels.jpg", grainy[:-2] + grainy[-20:]),
             ("twelve_bits.jpg", jpeg.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c")),
             ("bad_checksum.png", whole_png[:-20] + bytes([whole_png[-20] ^ 1]) + whole_png[-19:]),
-            ("bomb_of_segments.jpg", jpeg[:2] + b"\xff\xe0\0\2" * 10_000 + jpeg[2:]),
             ("bad_checksum_of_transparency.png", damaged(encoded(palette, "PNG", transparency=0), b"tRNS")),
             ("bad_checksum_of_a_name.png", whole_png[:33] + damaged(chunk(b"t\0Xt"), b"t") + whole_png[33:]),
-            ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
             ("bad_stream.png", png(pixels, 2, stream=noise)),
             ("rows_missing.png", png(pixels, 2, stream=few_rows)),
             ("no_palette.png", png(pixels[..., 0], 3)),
@@ -325,42 +300,19 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("bad_pixels.webp", riff((b"VP8L", b"\x2f" + struct.pack("<I", 59 | 47 << 14) + b"\xff" * 9))),
         ],
     }
-    return {name: (data, reason) for reason, found in reasons.items() for name, data in found}
+    damaged_jpegs = _damaged_jpegs()
+    found = [(name, data, reason) for reason in reasons for name, data in reasons[reason]]
+    found += [(name, data, reason) for reason in damaged_jpegs for name, data in damaged_jpegs[reason]]
+    return {name: (data, reason) for name, data, reason in found}
 
 
-def good_oddities() -> dict[str, bytes]:
-    """Build the photos that are unusual and fine: a file name and its bytes."""
+def _odd_jpegs() -> dict[str, bytes]:
+    """Build whole JPEGs with bytes that are not of the photo, or with sampling that Pillow does not write."""
     picture = drawn()
-    pixels = np.asarray(picture)
-    grey = np.asarray(drawn(mode="L"))
-    see_through = picture.copy()
-    see_through.putalpha(drawn(mode="L"))
-    palette = picture.quantize(16)
-    sixteen = grey.astype(np.uint16) * 256 + np.arange(60, dtype=np.uint16) % 2 * 200
-    turned = drawn(48, 60)
-    unturned = Image.Exif()
-    unturned[0x010F] = SECRET
-    second = segment(0xE1, exif(6).tobytes())
-    described = PngInfo()
-    described.add_itxt("XML:com.adobe.xmp", xmp(6).decode())
-    p3, wide = profile("Display P3", DISPLAY_P3), in_display_p3(picture)
-    cmyk = picture.convert("CMYK")
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
     four_one_zero, three = b"\x42\x11\x11", b"\3\1\0\2\0\3\0"
-    frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
-    bomb, comment = PngInfo(), PngInfo()
-    comment.add_text("Comment", "ripe")
-    bomb.add_text("Comment", "0" * 9_000_000, zip=True)
-    bomb.add_text("transparency", "none")
-    fruit = chunk(b"tRNS", struct.pack(">3H", *pixels[FRUIT].astype(np.uint16) * 256 + 99))
-    third = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
-    two_bits = png_header(8, 8, 2, 0) + third + chunk(b"IEND")
     return {
-        "1x1.png": encoded(drawn(1, 1), "PNG"),
-        "one_row.jpg": encoded(drawn(300, 1), "JPEG"),
-        "greyscale.jpg": encoded(drawn(mode="L"), "JPEG"),
-        "progressive.jpg": encoded(picture, "JPEG", progressive=True),
         "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
         "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
@@ -375,10 +327,20 @@ def good_oddities() -> dict[str, bytes]:
             (three + bytes(3), bytes(5)),
             *((bytes([1, number, 0, 1, 63, 0]), bytes(4)) for number in (1, 2, 3)),
         ),
-        "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
-        "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
-        "ycck.jpg": ycck(picture),
-        "phone_pair.jpg": encoded(picture, "MPO", save_all=True, append_images=[turned]),
+    }
+
+
+def _odd_metadata() -> dict[str, bytes]:
+    """Build photos with colour profiles, whole and damaged, and with orientations where few programs look."""
+    picture, turned = drawn(), drawn(48, 60)
+    pixels = np.asarray(picture)
+    unturned = Image.Exif()
+    unturned[0x010F] = SECRET
+    second = segment(0xE1, exif(6).tobytes())
+    described = PngInfo()
+    described.add_itxt("XML:com.adobe.xmp", xmp(6).decode())
+    p3, wide = profile("Display P3", DISPLAY_P3), in_display_p3(picture)
+    return {
         "wide_colours.jpg": encoded(wide, "JPEG", icc_profile=p3, quality=95, subsampling=0),
         "wide_colours.png": encoded(wide, "PNG", icc_profile=p3),
         "wide_colours.webp": encoded(wide, "WEBP", icc_profile=p3, lossless=True),
@@ -391,6 +353,39 @@ def good_oddities() -> dict[str, bytes]:
         "rotated_xmp.jpg": encoded(turned, "JPEG", xmp=xmp(6)),
         "rotated_xmp.webp": encoded(turned, "WEBP", xmp=xmp(6), lossless=True),
         "rotated_xmp.png": encoded(turned, "PNG", pnginfo=described),
+    }
+
+
+def good_oddities() -> dict[str, bytes]:
+    """Build the photos that are unusual and fine: a file name and its bytes."""
+    picture = drawn()
+    pixels = np.asarray(picture)
+    grey = np.asarray(drawn(mode="L"))
+    see_through = picture.copy()
+    see_through.putalpha(drawn(mode="L"))
+    palette = picture.quantize(16)
+    sixteen = grey.astype(np.uint16) * 256 + np.arange(60, dtype=np.uint16) % 2 * 200
+    turned = drawn(48, 60)
+    cmyk = picture.convert("CMYK")
+    frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
+    bomb, comment = PngInfo(), PngInfo()
+    comment.add_text("Comment", "ripe")
+    bomb.add_text("Comment", "0" * 9_000_000, zip=True)
+    bomb.add_text("transparency", "none")
+    fruit = chunk(b"tRNS", struct.pack(">3H", *pixels[FRUIT].astype(np.uint16) * 256 + 99))
+    third = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
+    two_bits = png_header(8, 8, 2, 0) + third + chunk(b"IEND")
+    return {
+        **_odd_jpegs(),
+        **_odd_metadata(),
+        "1x1.png": encoded(drawn(1, 1), "PNG"),
+        "one_row.jpg": encoded(drawn(300, 1), "JPEG"),
+        "greyscale.jpg": encoded(drawn(mode="L"), "JPEG"),
+        "progressive.jpg": encoded(picture, "JPEG", progressive=True),
+        "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
+        "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
+        "ycck.jpg": ycck(picture),
+        "phone_pair.jpg": encoded(picture, "MPO", save_all=True, append_images=[turned]),
         "rotated_exif.jpg": encoded(turned, "JPEG", exif=exif(6)),
         "rotated_exif.png": encoded(turned, "PNG", exif=exif(8)),
         "rotated_exif.webp": encoded(turned, "WEBP", exif=exif(3)),

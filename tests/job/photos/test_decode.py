@@ -20,7 +20,6 @@ from PIL import Image, ImageFile, ImageOps
 from job.photos.decode import MAX_SIDE, SIDE, Limits, Rejected, decode
 from tests.support.bad_photos import (
     FRUIT,
-    SRGB,
     bad_photos,
     chunk,
     drawn,
@@ -29,12 +28,12 @@ from tests.support.bad_photos import (
     good_oddities,
     opened,
     png,
-    profile,
     progressive_bomb,
     rejection,
     resized,
     riff,
 )
+from tests.support.colour_profiles import SRGB, profile
 from tests.support.keras_network import some
 from tests.support.spark_session import ROOT
 
