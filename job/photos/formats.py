@@ -56,7 +56,7 @@ _OTHERS_BY_BRAND: Final = {  # still pictures in an ISO base media file, not fil
 }
 
 _XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""")
-_MAX_PROFILE: Final = 2**22  # bytes; a printer's has up to 2 MB
+MAX_PROFILE: Final = 2**22  # bytes; a printer's has up to 2 MB
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS: Final = {b"IHDR", b"PLTE", b"tRNS", b"eXIf"}  # and IDAT: the chunks that decide how it looks
@@ -191,7 +191,7 @@ def _inflated(body: bytes) -> bytes:
     """Return the profile in the body of an iCCP chunk, or nothing if it is damaged or too large."""
     stream = zlib.decompressobj()
     try:
-        profile = stream.decompress(body[body.find(b"\0") + 2 :], _MAX_PROFILE)
+        profile = stream.decompress(body[body.find(b"\0") + 2 :], MAX_PROFILE)
     except zlib.error:
         return b""
     return profile if stream.eof else b""

@@ -38,8 +38,8 @@ _JFIF: Final = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # libjpeg warns of oth
 
 # By the number of channels: the name in simplejpeg, and Pillow's mode and raw mode. Inks are stored inverted.
 _COLOURS: Final = {1: ("GRAY", "L", "L"), 3: ("RGB", "RGB", "RGB"), 4: ("CMYK", "CMYK", "CMYK;I")}
-# Cameras fill the last scan up to whole words. Only the first warning is told, so there was none before it.
-_PADDING: Final = re.compile(r"\b[1-3] extraneous bytes before marker 0xd9")
+# Cameras fill the scan up with zeros. Only the first warning is told, so there was none before this one.
+_PADDING: Final = re.compile(r"\b([1-9]|1[0-6]) extraneous bytes before marker 0xd9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[int, 
 def decode(jpeg: Jpeg, scale: int) -> Image.Image:
     """Decode the pixels, at 1 / `scale` of the size: RGB, L, or CMYK as Pillow has it (255 is full ink).
 
-    Any warning of libjpeg is an error, but for up to three bytes that fill the last scan. Sampling factors
+    Any warning of libjpeg is an error, but for up to 16 zeros at the end of a single scan. Sampling factors
     that TurboJPEG has no name for (4:1:0 …) are left to Pillow.
 
     Raises
@@ -168,7 +168,8 @@ def decode(jpeg: Jpeg, scale: int) -> Image.Image:
     except ValueError as fault:
         if "subsampling" in str(fault):
             return _decode_with_pillow(jpeg, scale)
-        if not _PADDING.search(str(fault)):
+        padding = _PADDING.search(str(fault))
+        if padding is None or not jpeg.data.endswith(bytes(int(padding[1])), 0, _scan_end(jpeg).start()):
             raise
         pixels = simplejpeg.decode_jpeg(jpeg.data, **wanted, strict=False)
     if pixels.shape[1::-1] != size:
@@ -184,16 +185,22 @@ def _decode_with_pillow(jpeg: Jpeg, scale: int) -> Image.Image:
     """
     if jpeg.scans > 1:
         return _load(jpeg.data, jpeg, scale)
-    scan = next(start for marker, start, _ in _segments(jpeg.data, 2) if marker == _SCAN)
-    end = _SCAN_END.search(jpeg.data, scan + 2)
-    if end is None:
-        raise EOFError
+    end = _scan_end(jpeg)
     if end[1][0] != _END:
         raise ValueError("restarts, whose intervals cannot be checked")
     with suppress(OSError):
         _load(jpeg.data[: end.start() - _LOOKAHEAD], jpeg, scale)
         raise ValueError("a scan with more bytes than pixels")
     return _load(jpeg.data[: end.start()] + b"\xff\0" * _LOOKAHEAD, jpeg, scale)
+
+
+def _scan_end(jpeg: Jpeg) -> re.Match[bytes]:
+    """Find the marker that ends the first scan or its first interval between restarts."""
+    scan = next(start for marker, start, _ in _segments(jpeg.data, 2) if marker == _SCAN)
+    end = _SCAN_END.search(jpeg.data, scan + 2)
+    if end is None:
+        raise EOFError
+    return end
 
 
 def _load(data: bytes, jpeg: Jpeg, scale: int) -> Image.Image:

@@ -1,7 +1,7 @@
-"""Photos, drawn in memory, that test a decoder: bad ones to reject, and odd ones to accept.
+"""Photos drawn in memory that a decoder meets sooner or later: those to refuse, and odd ones to accept.
 
-``bad_photos`` returns each with its expected reason, ``good_oddities`` those that must decode. The names are
-file names, some with a wrong ending, as a person might give them.
+``bad_photos`` gives each with the reason to expect, ``good_oddities`` those that must decode. The names are
+file names, and lie about the content where a person might: all can be laid in a folder for a whole run.
 """
 
 import io
@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from job.photos.decode import DEFAULT_LIMITS, Limits, Rejected, decode
+from tests.support.colour_profiles import DISPLAY_P3, in_display_p3, profile
 
 PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 ORIENTATION: Final = 0x0112
@@ -26,11 +27,11 @@ FRUIT: Final = (30, 20)  # row and column of a pixel in the middle of the drawn 
 
 
 def drawn(width: int = 60, height: int = 48, mode: str = "RGB") -> Image.Image:
-    """Draw a fruit that no turn or flip maps onto itself, on a background that fades between the corners."""
-    background = np.full((height, width, 3), 90, np.uint8)
-    background[..., 0] = np.linspace(200, 140, height)[:, None]
-    background[..., 1] = np.linspace(150, 230, width)
-    picture = Image.fromarray(background)
+    """Draw a fruit that no turn or flip maps onto itself, on a ground that fades from corner to corner."""
+    ground = np.full((height, width, 3), 90, np.uint8)
+    ground[..., 0] = np.linspace(200, 140, height)[:, None]
+    ground[..., 1] = np.linspace(150, 230, width)
+    picture = Image.fromarray(ground)
     brush = ImageDraw.Draw(picture)
     brush.ellipse((width * 0.2, height * 0.3, width * 0.7, height * 0.9), fill=(200, 40, 30))
     brush.rectangle((width * 0.45, height * 0.05, width * 0.5, height * 0.35), fill=(70, 50, 20))
@@ -38,24 +39,24 @@ def drawn(width: int = 60, height: int = 48, mode: str = "RGB") -> Image.Image:
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    """Return a picture as the bytes of a file."""
+    """Save a picture to bytes."""
     sink = io.BytesIO()
     picture.save(sink, kind, **options)
     return sink.getvalue()
 
 
 def opened(data: bytes) -> Image.Image:
-    """Return the picture in a file's bytes, as a notebook opens it."""
+    """Open bytes as a notebook would."""
     return Image.open(io.BytesIO(data))
 
 
 def resized(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return the pixels of the published notebooks: Pillow's default resize of the RGB picture."""
+    """Compute what the published notebooks compute: Pillow's default resize of the RGB picture."""
     return np.asarray(picture.convert("RGB").resize((224, 224)))
 
 
 def rejection(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Rejected:
-    """Decode a bad photo, and return its rejection."""
+    """Decode what must be refused, and return how."""
     with pytest.raises(Rejected) as caught:
         decode(data, limits)
     return caught.value
@@ -103,7 +104,7 @@ def ended_early(jpeg: bytes, kept: int | None = None) -> bytes:
 
 
 def chunk(name: bytes, body: bytes = b"") -> bytes:
-    """Return a PNG chunk with its checksum."""
+    """Build one PNG chunk with its checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
@@ -115,12 +116,12 @@ def damaged(data: bytes, chunk_name: bytes) -> bytes:
 
 
 def png_header(width: int, height: int, depth: int, colour: int, interlaced: int = 0) -> bytes:
-    """Return a PNG's mark and header; ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
+    """Build a PNG's mark and header chunk; ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA."""
     return PNG_MARK + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
 
 
 def png(rows: NDArray[Any], colour: int, *before: bytes, stream: bytes | None = None) -> bytes:
-    """Return a PNG of a kind that Pillow cannot write; ``stream`` replaces the compressed rows."""
+    """Build a PNG from rows of samples, for what Pillow does not write; ``stream`` replaces the pixels."""
     samples = rows.astype(rows.dtype.newbyteorder(">"))
     if stream is None:
         stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in samples))
@@ -129,7 +130,7 @@ def png(rows: NDArray[Any], colour: int, *before: bytes, stream: bytes | None = 
 
 
 def interlaced_png(rows: NDArray[np.uint8]) -> bytes:
-    """Return an RGB PNG in the seven passes of Adam7 (RFC 2083, section 2.6)."""
+    """Build an RGB PNG in the seven passes of Adam7 (RFC 2083, section 2.6)."""
     passes = (
         (0, 0, 8, 8),
         (4, 0, 8, 8),
@@ -146,19 +147,19 @@ def interlaced_png(rows: NDArray[np.uint8]) -> bytes:
 
 
 def riff(*chunks: tuple[bytes, bytes]) -> bytes:
-    """Return a WebP container of chunks, with its correct length."""
+    """Build a WebP container from chunks, its length right."""
     body = b"WEBP" + b"".join(name + struct.pack("<I", len(data)) + data for name, data in chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def without_segment(jpeg: bytes, marker: bytes) -> bytes:
-    """Return a JPEG without one of its segments."""
+    """Cut one segment out of a JPEG."""
     at = jpeg.index(marker)
     return jpeg[:at] + jpeg[at + 2 + int.from_bytes(jpeg[at + 2 : at + 4]) :]
 
 
 def exif(orientation: int) -> Image.Exif:
-    """Return the EXIF of a phone: an orientation, an owner, a place and a date."""
+    """Build the EXIF of a phone: an orientation, an owner, a place and a time."""
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
     tags[0x010F] = SECRET
@@ -176,46 +177,8 @@ def xmp(orientation: int) -> bytes:
     return f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
 
 
-# The columns of each matrix are the red, green and blue of a colour space in XYZ, adapted to D50.
-SRGB: Final = np.array(
-    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
-)
-DISPLAY_P3: Final = np.array(
-    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
-)
-
-
-def profile(name: str, primaries: NDArray[np.float64]) -> bytes:
-    """Build an ICC profile (version 2, with a curve of version 4) of primaries with the curve of sRGB."""
-    columns = [struct.pack(">3i", *np.rint(column * 65536).astype(int)) for column in primaries.T]
-    white = struct.pack(">3i", 63190, 65536, 54061)
-    curve = struct.pack(">4s4xHH5i", b"para", 3, 0, 157286, 62119, 3417, 5072, 2651)
-    text = name.encode() + b"\0"
-    tags = {b"desc": struct.pack(">4s4xI", b"desc", len(text)) + text + bytes(78 + -(len(text) + 2) % 4)}
-    tags[b"wtpt"] = b"XYZ \0\0\0\0" + white
-    for letter, column in zip("rgb", columns, strict=True):
-        tags[f"{letter}XYZ".encode()] = b"XYZ \0\0\0\0" + column
-        tags[f"{letter}TRC".encode()] = curve
-    table, body = struct.pack(">I", len(tags)), b""
-    for tag, value in tags.items():
-        table += struct.pack(">4sII", tag, 132 + 12 * len(tags) + len(body), len(value))
-        body += value
-    size = 128 + len(table) + len(body)
-    kind = struct.pack(">I4xI4s4s4s", size, 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    return kind + bytes(12) + b"acsp" + bytes(28) + white + bytes(48) + table + body
-
-
-def in_display_p3(picture: Image.Image) -> Image.Image:
-    """Compute the values in Display P3 of the colours of an sRGB picture, by the formula."""
-    values = np.asarray(picture) / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(linear @ (np.linalg.inv(DISPLAY_P3) @ SRGB).T, 0, 1)
-    values = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
-
-
 def ycck(picture: Image.Image) -> bytes:
-    """Return a YCCK JPEG, as Photoshop writes it: YCC through Pillow's CMYK writer, with another marker."""
+    """Encode as YCCK, like Photoshop. Pillow cannot: its CMYK writer gets YCC, and the marker is changed."""
     cmyk = np.asarray(picture.convert("CMYK"))
     luma = np.asarray(Image.fromarray(cmyk[..., :3]).convert("YCbCr"))
     inks = Image.frombytes("CMYK", picture.size, np.dstack([255 - luma, cmyk[..., 3]]).tobytes())
@@ -225,7 +188,7 @@ def ycck(picture: Image.Image) -> bytes:
 
 
 def _other_formats() -> Iterator[tuple[str, bytes]]:
-    """Yield a file, or its beginning, of every known format that is not read, under a photo's name."""
+    """Draw, or only begin, a file in every format that is known and not read, under a photo's name."""
     picture = drawn()
     for kind in ("TIFF", "EPS", "PDF", "GIF", "BMP", "ICO", "AVIF", "JPEG2000", "DDS", "QOI", "PPM", "ICNS"):
         yield f"{kind.lower()}.jpg", encoded(picture, kind)
@@ -245,25 +208,14 @@ def _other_formats() -> Iterator[tuple[str, bytes]]:
     yield "raw_fujifilm.jpg", b"FUJIFILMCCD-RAW 0201"
 
 
-def bad_photos() -> dict[str, tuple[bytes, str]]:
-    """Return the bytes and the expected reason of each bad photo, by file name."""
-    picture = drawn()
-    jpeg, whole_png = encoded(picture, "JPEG"), encoded(picture, "PNG")
-    webp = encoded(picture, "WEBP")
-    huffman = jpeg.index(b"\xff\xc4") + 5
-    noise = np.random.default_rng(7).integers(0, 256, 400, np.uint8).tobytes()
-    pixels = np.asarray(picture)
-    palette = picture.quantize(16)
+def _damaged_jpegs() -> dict[str, list[tuple[str, bytes]]]:
+    """Build JPEGs with a gap in their scans, or more of them than a photo needs, by the reason to expect."""
     grainy = encoded(grained(), "JPEG")
     middle = len(grainy) // 2
     progressive = encoded(grained(), "JPEG", progressive=True)
     second_scan = progressive.index(b"\xff\xc4", progressive.index(b"\xff\xda"))
-    few_rows = zlib.compress((b"\0" + bytes(180)) * 20)
-    reasons: dict[str, Iterable[tuple[str, bytes]]] = {
-        "empty": [("empty.jpg", b"")],
+    return {
         "truncated": [
-            ("cut.jpg", jpeg[: len(jpeg) // 2 + 200]),
-            ("cut_before_end_marker.jpg", jpeg[:-2]),
             ("half_then_end.jpg", ended_early(grainy)),
             ("two_bytes_then_end.jpg", ended_early(grainy, 2)),
             (
@@ -278,6 +230,35 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
                 flat_jpeg(64, 32, b"\x42\x11\x11", 0xC0, (b"\3\1\0\2\0\3\0\0\x3f\0", bytes(5))),
             ),
             ("last_scan_cut.jpg", progressive[:-60] + b"\xff\xd9"),
+        ],
+        "too_large": [
+            ("bomb_of_scans.jpg", progressive_bomb(7000, 7000, 20)),
+            ("bomb_of_many_scans.jpg", progressive_bomb(64, 64, 500)),
+        ],
+        "unreadable": [
+            ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
+            ("more_than_the_pixels.jpg", grainy[:-2] + grainy[-20:]),
+            ("bomb_of_segments.jpg", grainy[:2] + b"\xff\xe0\0\2" * 10_000 + grainy[2:]),
+            ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
+        ],
+    }
+
+
+def bad_photos() -> dict[str, tuple[bytes, str]]:
+    """Build the photos to refuse: a file name, its bytes, and the reason to expect."""
+    picture = drawn()
+    jpeg, whole_png = encoded(picture, "JPEG"), encoded(picture, "PNG")
+    webp = encoded(picture, "WEBP")
+    huffman = jpeg.index(b"\xff\xc4") + 5
+    noise = np.random.default_rng(7).integers(0, 256, 400, np.uint8).tobytes()
+    pixels = np.asarray(picture)
+    palette = picture.quantize(16)
+    few_rows = zlib.compress((b"\0" + bytes(180)) * 20)
+    reasons: dict[str, Iterable[tuple[str, bytes]]] = {
+        "empty": [("empty.jpg", b"")],
+        "truncated": [
+            ("cut.jpg", jpeg[: len(jpeg) // 2 + 200]),
+            ("cut_before_end_marker.jpg", jpeg[:-2]),
             ("cut.png", whole_png[: len(whole_png) // 2]),
             ("cut.webp", webp[: len(webp) // 2]),
         ],
@@ -297,8 +278,6 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
                 "bomb.jpg",
                 jpeg.replace(b"\xff\xc0\0\x11\x08\0\x30\0\x3c", b"\xff\xc0\0\x11\x08\xff\xee\xff\xee"),
             ),
-            ("bomb_of_scans.jpg", progressive_bomb(7000, 7000, 20)),
-            ("bomb_of_many_scans.jpg", progressive_bomb(64, 64, 500)),
             ("bomb.webp", riff((b"VP8X", b"\2\0\0\0" + b"\xff" * 6), (b"ANIM", bytes(6)))),
             ("bomb_lossy.webp", riff((b"VP8 ", b"\x30\1\0\x9d\1\x2a" + struct.pack("<HH", 16383, 16383)))),
             ("bomb_lossless.webp", riff((b"VP8L", b"\x2f\xff\xff\xff\x0f" + bytes(9)))),
@@ -306,13 +285,10 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
         ],
         "unreadable": [
             ("bad_huffman.jpg", jpeg[:huffman] + b"\xff" * 16 + jpeg[huffman + 16 :]),
-            ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
             ("twelve_bits.jpg", jpeg.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c")),
             ("bad_checksum.png", whole_png[:-20] + bytes([whole_png[-20] ^ 1]) + whole_png[-19:]),
-            ("bomb_of_segments.jpg", jpeg[:2] + b"\xff\xe0\0\2" * 10_000 + jpeg[2:]),
             ("bad_checksum_of_transparency.png", damaged(encoded(palette, "PNG", transparency=0), b"tRNS")),
             ("bad_checksum_of_a_name.png", whole_png[:33] + damaged(chunk(b"t\0Xt"), b"t") + whole_png[33:]),
-            ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
             ("bad_stream.png", png(pixels, 2, stream=noise)),
             ("rows_missing.png", png(pixels, 2, stream=few_rows)),
             ("no_palette.png", png(pixels[..., 0], 3)),
@@ -324,46 +300,23 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
             ("bad_pixels.webp", riff((b"VP8L", b"\x2f" + struct.pack("<I", 59 | 47 << 14) + b"\xff" * 9))),
         ],
     }
-    return {name: (data, reason) for reason, photos in reasons.items() for name, data in photos}
+    damaged_jpegs = _damaged_jpegs()
+    found = [(name, data, reason) for reason in reasons for name, data in reasons[reason]]
+    found += [(name, data, reason) for reason in damaged_jpegs for name, data in damaged_jpegs[reason]]
+    return {name: (data, reason) for name, data, reason in found}
 
 
-def good_oddities() -> dict[str, bytes]:
-    """Return the bytes of each unusual photo that must decode, by file name."""
+def _odd_jpegs() -> dict[str, bytes]:
+    """Build whole JPEGs with bytes that are not of the photo, or with sampling that Pillow does not write."""
     picture = drawn()
-    pixels = np.asarray(picture)
-    grey = np.asarray(drawn(mode="L"))
-    see_through = picture.copy()
-    see_through.putalpha(drawn(mode="L"))
-    palette = picture.quantize(16)
-    sixteen = grey.astype(np.uint16) * 256 + np.arange(60, dtype=np.uint16) % 2 * 200
-    turned = drawn(48, 60)
-    unturned = Image.Exif()
-    unturned[0x010F] = SECRET
-    second = segment(0xE1, exif(6).tobytes())
-    described = PngInfo()
-    described.add_itxt("XML:com.adobe.xmp", xmp(6).decode())
-    p3, wide = profile("Display P3", DISPLAY_P3), in_display_p3(picture)
-    cmyk = picture.convert("CMYK")
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
     four_one_zero, three = b"\x42\x11\x11", b"\3\1\0\2\0\3\0"
-    frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
-    bomb, comment = PngInfo(), PngInfo()
-    comment.add_text("Comment", "ripe")
-    bomb.add_text("Comment", "0" * 9_000_000, zip=True)
-    bomb.add_text("transparency", "none")
-    fruit = chunk(b"tRNS", struct.pack(">3H", *pixels[FRUIT].astype(np.uint16) * 256 + 99))
-    transparent_grey = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
-    two_bits = png_header(8, 8, 2, 0) + transparent_grey + chunk(b"IEND")
     return {
-        "1x1.png": encoded(drawn(1, 1), "PNG"),
-        "one_row.jpg": encoded(drawn(300, 1), "JPEG"),
-        "greyscale.jpg": encoded(drawn(mode="L"), "JPEG"),
-        "progressive.jpg": encoded(picture, "JPEG", progressive=True),
         "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
         "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
-        "padded_scan.jpg": jpeg[:-2] + bytes(3) + jpeg[-2:],
+        "padded_scan.jpg": jpeg[:-2] + bytes(16) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
         "four_one_zero.jpg": flat_jpeg(64, 32, four_one_zero, 0xC0, (three + b"\0\x3f\0", bytes(10))),
         "four_one_zero_progressive.jpg": flat_jpeg(
@@ -374,10 +327,20 @@ def good_oddities() -> dict[str, bytes]:
             (three + bytes(3), bytes(5)),
             *((bytes([1, number, 0, 1, 63, 0]), bytes(4)) for number in (1, 2, 3)),
         ),
-        "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
-        "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
-        "ycck.jpg": ycck(picture),
-        "phone_pair.jpg": encoded(picture, "MPO", save_all=True, append_images=[turned]),
+    }
+
+
+def _odd_metadata() -> dict[str, bytes]:
+    """Build photos with colour profiles, whole and damaged, and with orientations where few programs look."""
+    picture, turned = drawn(), drawn(48, 60)
+    pixels = np.asarray(picture)
+    unturned = Image.Exif()
+    unturned[0x010F] = SECRET
+    second = segment(0xE1, exif(6).tobytes())
+    described = PngInfo()
+    described.add_itxt("XML:com.adobe.xmp", xmp(6).decode())
+    p3, wide = profile("Display P3", DISPLAY_P3), in_display_p3(picture)
+    return {
         "wide_colours.jpg": encoded(wide, "JPEG", icc_profile=p3, quality=95, subsampling=0),
         "wide_colours.png": encoded(wide, "PNG", icc_profile=p3),
         "wide_colours.webp": encoded(wide, "WEBP", icc_profile=p3, lossless=True),
@@ -390,6 +353,39 @@ def good_oddities() -> dict[str, bytes]:
         "rotated_xmp.jpg": encoded(turned, "JPEG", xmp=xmp(6)),
         "rotated_xmp.webp": encoded(turned, "WEBP", xmp=xmp(6), lossless=True),
         "rotated_xmp.png": encoded(turned, "PNG", pnginfo=described),
+    }
+
+
+def good_oddities() -> dict[str, bytes]:
+    """Build the photos that are unusual and fine: a file name and its bytes."""
+    picture = drawn()
+    pixels = np.asarray(picture)
+    grey = np.asarray(drawn(mode="L"))
+    see_through = picture.copy()
+    see_through.putalpha(drawn(mode="L"))
+    palette = picture.quantize(16)
+    sixteen = grey.astype(np.uint16) * 256 + np.arange(60, dtype=np.uint16) % 2 * 200
+    turned = drawn(48, 60)
+    cmyk = picture.convert("CMYK")
+    frames: dict[str, Any] = {"save_all": True, "append_images": [turned.resize((60, 48))], "duration": 40}
+    bomb, comment = PngInfo(), PngInfo()
+    comment.add_text("Comment", "ripe")
+    bomb.add_text("Comment", "0" * 9_000_000, zip=True)
+    bomb.add_text("transparency", "none")
+    fruit = chunk(b"tRNS", struct.pack(">3H", *pixels[FRUIT].astype(np.uint16) * 256 + 99))
+    third = chunk(b"tRNS", b"\0\2") + chunk(b"IDAT", zlib.compress(b"\0\x1b\x1b" * 8))
+    two_bits = png_header(8, 8, 2, 0) + third + chunk(b"IEND")
+    return {
+        **_odd_jpegs(),
+        **_odd_metadata(),
+        "1x1.png": encoded(drawn(1, 1), "PNG"),
+        "one_row.jpg": encoded(drawn(300, 1), "JPEG"),
+        "greyscale.jpg": encoded(drawn(mode="L"), "JPEG"),
+        "progressive.jpg": encoded(picture, "JPEG", progressive=True),
+        "cmyk.jpg": encoded(cmyk, "JPEG", quality=95),
+        "cmyk_plain.jpg": without_segment(encoded(cmyk, "JPEG", quality=95), b"\xff\xee"),
+        "ycck.jpg": ycck(picture),
+        "phone_pair.jpg": encoded(picture, "MPO", save_all=True, append_images=[turned]),
         "rotated_exif.jpg": encoded(turned, "JPEG", exif=exif(6)),
         "rotated_exif.png": encoded(turned, "PNG", exif=exif(8)),
         "rotated_exif.webp": encoded(turned, "WEBP", exif=exif(3)),

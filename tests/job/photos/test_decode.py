@@ -20,7 +20,6 @@ from PIL import Image, ImageFile, ImageOps
 from job.photos.decode import MAX_SIDE, SIDE, Limits, Rejected, decode
 from tests.support.bad_photos import (
     FRUIT,
-    SRGB,
     bad_photos,
     chunk,
     drawn,
@@ -29,12 +28,12 @@ from tests.support.bad_photos import (
     good_oddities,
     opened,
     png,
-    profile,
     progressive_bomb,
     rejection,
     resized,
     riff,
 )
+from tests.support.colour_profiles import DISPLAY_P3, SRGB, profile
 from tests.support.keras_network import some
 from tests.support.spark_session import ROOT
 
@@ -304,6 +303,13 @@ def test_a_profile_of_srgb_changes_no_pixel(kind: str) -> None:
 def test_a_damaged_profile_is_ignored(name: str) -> None:
     plain = encoded(drawn(), "JPEG") if name.endswith("jpg") else encoded(drawn(), "PNG")
     assert np.array_equal(decode(GOOD[name]).pixels, decode(plain).pixels)
+
+
+def test_a_profile_larger_than_any_screens_is_ignored() -> None:
+    p3 = profile("Display P3", DISPLAY_P3)
+    tagged = [encoded(drawn(), "JPEG", icc_profile=p3 + bytes(size)) for size in (0, 2**22)]
+    is_plain = [np.array_equal(decode(data).pixels, resized(opened(data))) for data in tagged]
+    assert is_plain == [False, True]
 
 
 @pytest.mark.parametrize("name", [name for name in GOOD if name.startswith("rotated_")])

@@ -83,6 +83,13 @@ def test_a_photo_cut_anywhere_is_rejected_as_truncated(kind: str, options: dict[
         assert rejection(data[:length]).reason == expected, length
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_a_jpeg_cut_anywhere_is_rejected_though_an_end_marker_follows(options: dict[str, Any]) -> None:
+    data = encoded(drawn(24, 18), "JPEG", quality=100, **options)
+    for length in range(3, len(data) - 2):
+        assert rejection(data[:length] + data[-2:]).reason in ("truncated", "unreadable"), length
+
+
 def test_a_phones_pair_needs_its_first_picture_only() -> None:
     pair = GOOD["phone_pair.jpg"]
     second = pair.index(b"\xff\xd8\xff", 3)
