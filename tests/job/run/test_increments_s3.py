@@ -67,8 +67,9 @@ def test_a_run_with_nothing_new_sends_only_the_needed_requests(
     model = f"out/models/{record['model']['model_id']}"
     log = "out/photos/_delta_log"
     assert Counter(f"{request.method} {request.key}" for request in job.server.requests) == {
-        # Lists photos (twice), the log, tasks, the matrix (two folders), records, and five folders to sweep.
-        "GET ": 14,
+        # Lists photos (twice), the log, tasks, the matrix (two folders), records, the two lists of paths
+        # (twice), and six folders to sweep.
+        "GET ": 17,
         "GET out/_input.json": 2,  # checks for the earlier layout
         f"GET {log}/_last_checkpoint": 1,
         f"GET {log}/{version - 2:020}.checkpoint.parquet": 1,
