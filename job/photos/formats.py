@@ -64,10 +64,8 @@ _MAX_CHUNKS: Final = 100_000  # encoders fill 8 KB or more: 64 MB are 8,000
 _PNG_STANDARD: Final = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}  # of the critical chunks
 _PNG_XMP: Final = b"XML:com.adobe.xmp\0\0"  # the keyword, and that the text is not compressed
 _EXIF_MARK: Final = b"Exif\0\0"
-_INTEGERS: Final = {
-    3: "H",
-    4: "I",
-}  # SHORT, as EXIF wants it (2.32, table 4), and LONG, as some programs write
+# TIFF field types: SHORT, as EXIF wants the orientation (2.32, table 4), and LONG, as some programs write it.
+_INTEGERS: Final = {3: "H", 4: "I"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,21 +142,21 @@ def stripped_png(data: bytes) -> tuple[bytes, Metadata]:
     view = memoryview(data)
     parts: list[bytes | memoryview] = [view[:8]]
     image_data: list[memoryview] = []
-    xmp = profile = b""
+    xmp, profile = b"", view[:0]
     for name, start, end in _png_chunks(data):
         if name == b"IDAT":
             image_data.append(view[start + 8 : end - 4])
         elif name in _PNG_PIXELS:
             parts.append(view[start:end])
         elif name == b"iCCP":
-            profile = _inflated(data[start + 8 : end - 4])
+            profile = view[start + 8 : end - 4]
         elif name == b"iTXt" and data.startswith(_PNG_XMP, start + 8):
             xmp = data[start + 8 : end - 4]
     stream = memoryview(b"".join(image_data))[:-1]
     checksum = zlib.crc32(stream, zlib.crc32(b"IDAT"))
     parts += [struct.pack(">I4s", len(stream), b"IDAT"), stream, struct.pack(">I", checksum)]
     parts.append(b"\0\0\0\0IEND\xaeB`\x82")
-    return b"".join(parts), Metadata([], xmp, profile)
+    return b"".join(parts), Metadata([], xmp, _inflated(bytes(profile)))
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

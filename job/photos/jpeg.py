@@ -31,6 +31,7 @@ _SCAN: Final = 0xDA
 _FRAMES: Final = {0xC0, 0xC1, 0xC2, 0xC3}
 _PROGRESSIVE: Final = 0xC2
 _METADATA: Final = {*range(0xE0, 0xF0), 0xFE}
+_MAX_BLOCKS: Final = 8  # of EXIF, each of which may have 5,000 tags
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _PROFILE: Final = b"ICC_PROFILE\0"
@@ -85,7 +86,7 @@ def read(data: bytes) -> Jpeg:
             kept.append(view[start : start + 4 + len(body)])
         elif marker == 0xE0 and body.startswith(b"JFIF\0"):
             kept.append(_JFIF)
-        elif marker == 0xE1 and body.startswith(_EXIF):
+        elif marker == 0xE1 and body.startswith(_EXIF) and len(exif) < _MAX_BLOCKS:
             exif.append(body)
         elif marker == 0xE1 and body.startswith(_XMP):
             xmp = xmp or body
