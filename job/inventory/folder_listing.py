@@ -1,13 +1,14 @@
 """List a folder as S3 would: all files below it, sorted by full path.
 
 Links are followed. Each real folder is listed once, which ends circular links: under its own path if that is
-below the source, otherwise under the first link to it.
+below the source, otherwise under the first link to it. Litter, such as hidden folders, does not count as
+listed: a link elsewhere may lead into it. Links inside litter are not followed.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -24,10 +25,13 @@ class ListedFile(NamedTuple):
     skip_kind: str = ""
 
 
-def folder_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFile]:
+def folder_files(
+    source: str, output: str, seen: set[str], is_litter: Callable[[str], object] = lambda _: False
+) -> Iterator[ListedFile]:
     """List the files below a folder, without those in `output`, also if a link leads there.
 
-    `seen` holds the real paths of folders already listed, which are skipped; the function adds to it.
+    `seen` holds the real paths of folders already listed, which are left out; the function adds to it.
+    `is_litter` tells it of a path below the source that ends with a slash.
 
     Raises
     ------
@@ -44,6 +48,7 @@ def folder_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFil
     if names is None:
         raise UsageError(f"input {source} does not exist: check the path")
     seen.add(top)
+    walk = _Walk(len(_slashed(source)), top, own, seen, is_litter)
     open_folders = [(_slashed(source), _slashed(top), names)]
     while open_folders:
         folder, real, names = open_folders[-1]
@@ -52,24 +57,44 @@ def folder_files(source: str, output: str, seen: set[str]) -> Iterator[ListedFil
                 listed = _file(folder + name)
                 if listed is not None:
                     yield listed
-                continue
-            subfolder = folder + name[:-1]
-            target = _target(subfolder, top) or real + name[:-1]
-            entries = None if target in seen or _is_in(target, own) else _names(subfolder)
-            if entries is not None:
-                seen.add(target)
-                open_folders.append((_slashed(subfolder), _slashed(target), entries))
+            elif (subfolder := walk.opened(folder + name[:-1], real + name[:-1])) is not None:
+                open_folders.append(subfolder)
                 break
         else:
             open_folders.pop()
 
 
-def _target(folder: str, top: str) -> str | None:
+class _Walk(NamedTuple):
+    """What decides whether a folder below a source is listed; `start` is the length of the source's path."""
+
+    start: int
+    top: str
+    own: str | None
+    seen: set[str]
+    is_litter: Callable[[str], object]
+
+    def opened(self, folder: str, real: str) -> tuple[str, str, Iterator[str]] | None:
+        """Return a folder with its real path and names; None if it is not to be listed."""
+        litter = bool(self.is_litter(f"{folder[self.start :]}/"))
+        link_target = _target(folder, self.top, self.is_litter)
+        target = link_target or real
+        is_listed = link_target is not None if litter else target in self.seen
+        entries = None if is_listed or _is_in(target, self.own) else _names(folder)
+        if entries is None:
+            return None
+        if not litter:
+            self.seen.add(target)
+        return _slashed(folder), _slashed(target), entries
+
+
+def _target(folder: str, top: str, is_litter: Callable[[str], object]) -> str | None:
     """Return a linked folder's real path; `top` if its files are listed anyway; None if it is no link."""
     if not os.path.islink(folder):  # noqa: PTH114 (Path costs as much as the call itself)
         return None
     target = os.path.realpath(folder)
-    # A target inside the source has its own path there; one above the source contains it.
+    # A target inside the source has its own path there, unless it is litter; one above it contains it.
+    if _is_in(target, top) and is_litter(_slashed(target)[len(_slashed(top)) :]):
+        return target
     return top if _is_in(target, top) or _is_in(top, target) else target
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
@@ -17,13 +17,13 @@ from job.inventory import manifest as manifests
 from job.inventory import skipped_files, tasks
 from job.inventory.comparison import Comparison
 from job.inventory.folder_listing import ListedFile, folder_files
-from job.inventory.skipped_files import APPLE_DOUBLE, PHOTO_ENDINGS, SkippedFiles
+from job.inventory.skipped_files import APPLE_DOUBLE, SkippedFiles
 from job.inventory.tasks import Photo, Tasks
 from job.storage import residency, s3, store
 from job.table import layout, path_lists, removal
 from job.table.writer import Writer
 
-APPLE_DOUBLES_AHEAD: Final = 64  # files whose names may be of such are read at once
+APPLE_DOUBLES_AHEAD: Final = 32  # the most files that are read at once to tell whether they are AppleDouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,8 @@ class Inventory:
 class Listing:
     """The photos of a source, each once, sorted by path.
 
-    Iterating also counts photos and bytes, and collects the skipped files.
-
-    Iterating raises a UsageError if an input is missing, is not a folder, may not be read or lies in the
-    output, and a DataError if there is no photo.
+    Iterating also counts photos and bytes, and collects the skipped files. It raises a UsageError if an input
+    is missing, is not a folder, may not be read or lies in the output, and a DataError if there is no photo.
     """
 
     def __init__(self, source: Source) -> None:
@@ -114,13 +112,14 @@ class Listing:
             self.bytes += listed.bytes
             yield listed
         if not self.photos:
-            where = ", ".join(self._source.inputs) or str(self._source.manifest)
-            endings = ", ".join(PHOTO_ENDINGS)
-            skipped = self.skipped.counts.total()
-            raise DataError(
-                f"no photos in {where}: none of {skipped:,} files ends in {endings}, or all such are litter; "
-                "--all-files takes any name"
-            )
+            raise DataError(self._nothing_found())
+
+    def _nothing_found(self) -> str:
+        where = ", ".join(self._source.inputs) or str(self._source.manifest)
+        if not self.skipped.counts:
+            return f"no photos in {where}: there is no file"
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.skipped.counts.most_common(5))
+        return f"no photos in {where}: all files are skipped by name ({kinds}); --all-files takes them"
 
     def _photos(self) -> Iterator[ListedFile]:
         source = self._source
@@ -129,19 +128,20 @@ class Listing:
             streams = [_manifest_photos(source, source.manifest)]
         else:
             streams = [_input_files(location, source, seen) for location in source.inputs]
-        last = ""
-        for listed in heapq.merge(*streams, key=attrgetter("path")):
-            if listed.path == last:
-                continue
-            if listed.path < last:
-                raise JobError(
-                    f"{listed.path} is listed out of order: S3 directory buckets cannot be an input"
-                )
-            last = listed.path
-            if listed.skip_kind:
-                self.skipped.add(listed.path, listed.skip_kind)
-            else:
-                yield listed
+        previous: ListedFile | None = None
+        for listed in chain(heapq.merge(*streams, key=attrgetter("path")), [None]):
+            if previous is not None and listed is not None and listed.path <= previous.path:
+                if listed.path < previous.path:
+                    raise JobError(
+                        f"{listed.path} is listed out of order: S3 directory buckets cannot be an input"
+                    )
+                if not previous.skip_kind:  # a folder of litter may be an input of its own
+                    continue
+            elif previous is not None and previous.skip_kind:
+                self.skipped.add(previous.path, previous.skip_kind)
+            elif previous is not None:
+                yield previous
+            previous = listed
 
 
 def check_inputs(source: Source) -> None:
@@ -213,28 +213,29 @@ def _missing_by_file(comparison: Comparison) -> dict[str, list[str]]:
     return paths_by_file
 
 
-def _judge_names(files: Iterable[ListedFile], source: str) -> Iterator[ListedFile]:
-    """Set which files are skipped, by their names below `source`; the order stays.
+def _judge_names(files: Iterable[ListedFile], name_of: Callable[[str], str]) -> Iterator[ListedFile]:
+    """Set which files are skipped, by their names below the input, from `name_of`; the order stays.
 
     Files that may be AppleDouble are read, many at once, because on S3 each is a request.
     """
-    start = len(source.rstrip("/")) + 1
     window: deque[tuple[ListedFile, Future[bool] | None]] = deque()
-    with ThreadPoolExecutor(APPLE_DOUBLES_AHEAD) as pool:
+    pool = ThreadPoolExecutor(APPLE_DOUBLES_AHEAD)
+    try:
         for file in files:
-            kind = file.skip_kind or skipped_files.skip_kind(file.path[start:])
+            kind = file.skip_kind or skipped_files.skip_kind(name_of(file.path))
             judged = file._replace(skip_kind=kind) if kind else file
             is_doubtful = not kind and skipped_files.may_be_apple_double(file.path)
             if not window and not is_doubtful:
                 yield judged
                 continue
-            window.append(
-                (judged, pool.submit(skipped_files.is_apple_double, file.path) if is_doubtful else None)
-            )
+            check = pool.submit(skipped_files.is_apple_double, file.path) if is_doubtful else None
+            window.append((judged, check))
             while window and (window[0][1] is None or len(window) > APPLE_DOUBLES_AHEAD):
                 yield _judged(*window.popleft())
         for judgement in window:
             yield _judged(*judgement)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _judged(file: ListedFile, apple_double: "Future[bool] | None") -> ListedFile:
@@ -244,11 +245,16 @@ def _judged(file: ListedFile, apple_double: "Future[bool] | None") -> ListedFile
 
 def _input_files(location: str, source: Source, seen: set[str]) -> Iterator[ListedFile]:
     """List an input, sorted by path as it stands in tables."""
-    is_s3 = store.is_s3(location)
-    files = _objects(location, source.output) if is_s3 else folder_files(location, source.output, seen)
+    start = len(location.rstrip("/")) + 1
+    if store.is_s3(location):
+        files = _objects(location, source.output)
+    elif source.all_files:
+        files = folder_files(location, source.output, seen)
+    else:
+        files = folder_files(location, source.output, seen, skipped_files.is_litter)
     if not source.all_files:
-        files = _judge_names(files, location)
-    return files if is_s3 else _sorted_by_path(files)
+        files = _judge_names(files, lambda path: path[start:])
+    return files if store.is_s3(location) else _sorted_by_path(files)
 
 
 def _objects(location: str, output: str) -> Iterator[ListedFile]:
@@ -270,13 +276,15 @@ def _manifest_photos(source: Source, manifest: str) -> Iterator[ListedFile]:
     own = f"{source.output}/"
     photos = manifests.read(manifest, source.inputs, lambda bucket: residency.check([bucket], source.regions))
     files = (listed for listed in photos if not listed.path.startswith(own))
-    is_inventory = manifest.endswith("/manifest.json") and not source.all_files
-    return _sorted_by_path(map(_judge_key, files) if is_inventory else files)
+    if not manifest.endswith("/manifest.json") or source.all_files:
+        return _sorted_by_path(files)
+    starts = [f"{location.rstrip('/')}/" for location in source.inputs]
 
+    def name_below_input(path: str) -> str:
+        start = next((start for start in starts if path.startswith(start)), "")
+        return path.removeprefix(start) if start else s3.split(path)[1]
 
-def _judge_key(file: ListedFile) -> ListedFile:
-    kind = skipped_files.skip_kind(s3.split(file.path)[1])
-    return file._replace(skip_kind=kind) if kind else file
+    return _sorted_by_path(_judge_names(files, name_below_input))
 
 
 def _sorted_by_path(files: Iterable[ListedFile]) -> Iterator[ListedFile]:

@@ -23,12 +23,17 @@ ENDINGS: Final = frozenset(PHOTO_ENDINGS)
 LITTER: Final = re.compile(
     r"/(?:(__MACOSX|@eaDir|\$RECYCLE\.BIN|System Volume Information)|(\.[^/]*))/", re.IGNORECASE
 )
-OTHER_ENDING: Final = re.compile(r"\.([A-Za-z0-9_~-]{1,10})\Z")
+# Endings that are counted apart. Of others nothing is told: the end of a name may name a person.
+OTHER_ENDINGS: Final = {
+    *("no ending", ".txt", ".md", ".csv", ".tsv", ".json", ".xml", ".html", ".yaml", ".yml", ".ini", ".py"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".pdf"),
+    *(".dng", ".raw", ".cr2", ".cr3", ".nef", ".mov", ".mp4", ".avi", ".zip", ".tar", ".gz", ".npy", ".db"),
+    *(".parquet", ".ds_store", ".bak", ".tmp", ".part", ".log"),
+}
 APPLE_DOUBLE: Final = "AppleDouble"  # RFC 1740: the rest of a Mac's file, beside it as ._name
 APPLE_DOUBLE_START: Final = b"\x00\x05\x16\x07"
 
-KINDS: Final = 50  # counted apart; further ones count as OTHER
-OTHER: Final = "other endings"
+MOST_LISTED: Final = 1_000_000  # files; further ones are only counted
 ROWS_PER_BATCH: Final = 10_000
 
 
@@ -45,7 +50,9 @@ class SkippedFiles:
 
     def add(self, path: str, kind: str) -> None:
         """Count a file, and put it on the list."""
-        self.counts[kind if kind in self.counts or len(self.counts) < KINDS else OTHER] += 1
+        self.counts[kind] += 1
+        if self.counts.total() > MOST_LISTED:
+            return
         self._paths.append(path)
         self._kinds.append(kind)
         if len(self._paths) == ROWS_PER_BATCH:
@@ -63,6 +70,11 @@ class SkippedFiles:
         self._paths, self._kinds = [], []
 
 
+def is_litter(folder: str) -> bool:
+    """Tell whether a folder is litter or lies in it; its path below the input ends with a slash."""
+    return LITTER.search(f"/{folder}") is not None
+
+
 def skip_kind(name: str) -> str:
     """Return why a file is skipped, ``""`` for a photo; `name` is its path below the input.
 
@@ -72,8 +84,9 @@ def skip_kind(name: str) -> str:
         return litter[1] or "hidden folder"
     if name[name.rfind(".") :].lower() in ENDINGS:
         return ""
-    ending = OTHER_ENDING.search(name)
-    return f".{ending[1].lower()}" if ending else "no ending"
+    name = name.rpartition("/")[2]
+    ending = name[name.rfind(".") :].lower() if "." in name else "no ending"
+    return ending if ending in OTHER_ENDINGS else "other ending"
 
 
 def may_be_apple_double(name: str) -> bool:

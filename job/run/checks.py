@@ -33,7 +33,8 @@ def check_missing(comparison: Comparison, prune: bool, max_pruned: float) -> Non
     if comparison.missing_outdated and not prune:
         raise DataError(
             f"{comparison.missing_outdated:,} photos are not listed any more, and their features are of "
-            "another network: take them out with --prune, or bring the photos back"
+            "another network: take them out with --prune, or bring the photos back (--all-files, if they are "
+            "skipped by name)"
         )
 
 

@@ -5,6 +5,7 @@ current; older lists of paths; tasks; and unfinished files of killed processes.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final
@@ -14,14 +15,16 @@ from job.table import commits, layout
 from job.table.commits import Snapshot
 
 DERIVED: Final = (layout.PCA, layout.PCA_CSV)
+LIST_FILE: Final = re.compile(r"/\d{9}\.parquet")
 
 
 def candidates(output: str) -> list[str]:
     """Return the locations of all files that might have to be deleted."""
-    folders = (layout.PHOTOS, *DERIVED, *layout.LISTS, layout.TASKS)
+    folders = (layout.PHOTOS, *DERIVED, layout.TASKS)
     stored = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
+    lists = chain.from_iterable(_lists(output, name) for name in layout.LISTS)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
-    return [*(location for location, _ in stored), *drafts]
+    return [*(location for location, _ in stored), *lists, *drafts]
 
 
 def unreferenced(
@@ -79,7 +82,7 @@ def list_location(output: str, name: str, command: int) -> str:
 
 def newest_list(output: str, name: str) -> str:
     """Return the location of the newest list of a name; ``""`` if there is none."""
-    return max((location for location, _ in store.list_files(store.join(output, name))), default="")
+    return max(_lists(output, name), default="")
 
 
 def current_model_id(output: str) -> str:
@@ -88,3 +91,9 @@ def current_model_id(output: str) -> str:
         return str(json.loads(store.read_bytes(store.join(output, layout.CURRENT_MODEL)))["model_id"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return ""
+
+
+def _lists(output: str, name: str) -> list[str]:
+    """Return the locations of the lists of a name, without other files that somebody put beside them."""
+    stored = (location for location, _ in store.list_files(store.join(output, name)))
+    return [location for location in stored if LIST_FILE.fullmatch(location[len(store.join(output, name)) :])]

@@ -13,7 +13,7 @@ from job.errors import DataError
 from job.inventory import manifest
 from job.inventory.folder_listing import ListedFile
 from job.inventory.listing import Listing, Source
-from job.inventory.skipped_files import APPLE_DOUBLE_START, KINDS, OTHER, SkippedFiles, skip_kind
+from job.inventory.skipped_files import APPLE_DOUBLE_START, SkippedFiles, skip_kind
 from job.storage import s3
 from job.table import layout, path_lists
 from tests.support import tables
@@ -32,9 +32,10 @@ LITTER = {
     "Apple/Thumbs.db": ".db",
     "Apple/.DS_Store": ".ds_store",
     "Apple/h": "no ending",
-    "Apple/i.jpg.1": ".1",
-    "Apple/k.jpg?width=200": "no ending",
-    "Apple/m.jpg~": ".jpg~",
+    "Apple/Anna.Schmidt": "other ending",
+    "Apple/i.jpg.1": "other ending",
+    "Apple/k.jpg?width=200": "other ending",
+    "Apple/m.jpg~": "other ending",
 }
 
 
@@ -92,7 +93,7 @@ def test_all_files_are_photos_if_asked(tmp_path: Path) -> None:
 
 def test_an_input_of_litter_alone_is_a_data_error_that_names_all_files(tmp_path: Path) -> None:
     make(tmp_path / "in", ".git/a.jpg", "b.txt")
-    with pytest.raises(DataError, match=r"none of 2 files .* litter; --all-files takes any name"):
+    with pytest.raises(DataError, match=r"skipped by name \(1 .*\); --all-files takes them"):
         take(tmp_path / "in", to=tmp_path)
 
 
@@ -102,23 +103,52 @@ def test_every_row_of_a_manifest_is_a_photo_under_any_name(tmp_path: Path) -> No
     assert [photo.path for photo in photos] == ["/p/.git/a.jpg", "/p/b.txt", "/p/c"]
 
 
-def test_an_s3_inventory_is_filtered_by_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = ["a.jpg", "b.txt", ".git/c.jpg"]
-    photos = [ListedFile(f"s3://photos/{key}", 5, "e", None) for key in keys]
+def test_an_s3_inventory_is_filtered_by_the_names_below_the_input(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [".data/in/a.jpg", ".data/in/b.txt", ".data/in/.git/c.jpg", ".data/in/._a.jpg"]
+    s3.client(bucket).put_object(Bucket=bucket, Key=keys[3], Body=APPLE_DOUBLE)
+    photos = [ListedFile(f"s3://{bucket}/{key}", 5, "e", None) for key in keys]
     monkeypatch.setattr(manifest, "read", lambda *_: iter(sorted(photos)))
-    listed = Listing(Source((), "/nowhere", manifest=str(tmp_path / "manifest.json")))
-    assert [photo.path for photo in listed] == ["s3://photos/a.jpg"]
-    assert listed.skipped.counts == {".txt": 1, "hidden folder": 1}
+    source = Source((f"s3://{bucket}/.data/in",), "/nowhere", manifest=str(tmp_path / "manifest.json"))
+    listed = Listing(source)
+    assert [photo.path for photo in listed] == [f"s3://{bucket}/.data/in/a.jpg"]
+    assert listed.skipped.counts == {".txt": 1, "hidden folder": 1, "AppleDouble": 1}
 
 
-def test_kinds_beyond_the_limit_are_counted_together_and_every_path_is_kept() -> None:
+def test_the_list_is_whole_up_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("job.inventory.skipped_files.MOST_LISTED", 25_000)
     skipped = SkippedFiles()
-    for number in range(25_000):
-        skipped.add(f"/{number:05}", f".{number % 100}")
-    assert len(skipped.counts) == KINDS + 1
-    assert skipped.counts[OTHER] == 25_000 // 2
+    for number in range(25_001):
+        skipped.add(f"/{number:05}", ".txt")
+    assert skipped.counts == {".txt": 25_001}
     paths = [path for batch in skipped.batches() for path in batch["path"].to_pylist()]
     assert paths == [f"/{number:05}" for number in range(25_000)]
+
+
+def test_a_link_into_litter_leads_to_photos_and_links_in_litter_are_not_followed(tmp_path: Path) -> None:
+    make(tmp_path / "in", ".versions/3/Apple/a.jpg", "plain/b.jpg")
+    make(tmp_path, "elsewhere/c.jpg")
+    (tmp_path / "in/current").symlink_to(".versions/3")
+    (tmp_path / "in/.first").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/second").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/.versions/loop").symlink_to(tmp_path / "in")
+    photos = ["current/Apple/a.jpg", "plain/b.jpg", "second/c.jpg"]
+    for inputs in ([tmp_path / "in"], [tmp_path / "in", tmp_path / "in/current"]):
+        inventory, rows = take(*inputs, to=tmp_path)
+        assert [row["path"] for row in rows] == [f"{tmp_path}/in/{photo}" for photo in photos]
+        assert inventory.skipped_kinds == {"hidden folder": 1}
+
+
+def test_a_hidden_folder_that_is_an_input_of_its_own_is_listed(bucket: str, tmp_path: Path) -> None:
+    names = ["data/.hidden/a.jpg", "data/b.jpg", "data/.other/c.jpg"]
+    make(tmp_path / "in", *names)
+    put(bucket, *names)
+    for folder in (f"{tmp_path}/in", f"s3://{bucket}"):
+        for inputs in (["data", "data/.hidden"], ["data/.hidden", "data"]):
+            inventory, rows = take(*(f"{folder}/{name}" for name in inputs), to=tmp_path)
+            assert [row["path"] for row in rows] == [f"{folder}/{name}" for name in names[:2]]
+            assert inventory.skipped == 1
 
 
 def test_a_skipped_file_is_shown_and_erased(tmp_path: Path) -> None:
