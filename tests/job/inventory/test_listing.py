@@ -245,7 +245,7 @@ def test_an_input_without_photos_prunes_nothing(table: Path) -> None:
     before = names_of(table)
     for photo in (table.parent / "in").iterdir():
         photo.rename(photo.with_suffix(".txt"))
-    with run(table) as writer, pytest.raises(DataError, match=r"no photos in .*: all files are skipped by name \(4 .txt\)"):
+    with run(table) as writer, pytest.raises(DataError, match=r"skipped by name \(4 .txt\)"):
         take_inventory(writer, prune=True)
     assert names_of(table) == before
 

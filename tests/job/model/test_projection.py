@@ -143,8 +143,23 @@ def test_parquet_and_csv_hold_the_projections_whatever_the_names(
     np.testing.assert_array_equal(found.astype(np.float32), projected)
 
 
-LABELS = ["NA", "null", "None", "NaN", "", "=1+1", "+1", "-1", "@SUM(A1)", "'quoted'", "\t=1", "\r=1", "a\nb"]
-LABELS += ['say "x"', '"', "a,b", "\\", "#N/A", "\u00e9", "1", "True", "'", "''=1"]
+LABELS = ["001", "007", "True", "False", "NA", "null", "None", "NaN", "", "=1+1", "+1", "-1", "@SUM(A1)"]
+LABELS += [
+    "'quoted'",
+    "\t=1",
+    "\r=1",
+    "a\nb",
+    'say "x"',
+    '"',
+    "a,b",
+    "\\",
+    "#N/A",
+    "\u00e9",
+    "1",
+    "True",
+    "'",
+    "''=1",
+]
 
 
 def written_labels(output: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -154,14 +169,17 @@ def written_labels(output: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         {"path": f"/{number:02}", "label": label, "features": features_of(f"/{number}")}
         for number, label in enumerate(LABELS)
     ]
-    path = "outcome=featurized/part-1.parquet"
-    files.write(output, path, pa.Table.from_pylist(rows, schema.PHOTOS))
-    projection.project_file(output, path, MODEL)
     current = json.dumps({"model_id": MODEL.model_id}).encode()
     store.write_bytes(store.join(output, layout.CURRENT_MODEL), current)
-    csv = store.join(output, layout.matrix_paths(path, MODEL.model_id)[1])
-    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    labels: list[str] = pyarrow.csv.read_csv(csv, parse_options=options)["label"].to_pylist()
+    read = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    text = pyarrow.csv.ConvertOptions(column_types={"label": pa.string()})
+    labels: list[str] = []
+    for part, start in enumerate(range(0, len(rows), 2)):  # a file of numbers, one of booleans, ...
+        path = f"outcome=featurized/part-{part:02}.parquet"
+        files.write(output, path, pa.Table.from_pylist(rows[start : start + 2], schema.PHOTOS))
+        projection.project_file(output, path, MODEL)
+        csv = store.join(output, layout.matrix_paths(path, MODEL.model_id)[1])
+        labels += pyarrow.csv.read_csv(csv, parse_options=read, convert_options=text)["label"].to_pylist()
     return labels
 
 

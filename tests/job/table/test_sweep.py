@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from job.storage import store
-from job.table import commits, files, layout, removal, takeover
+from job.table import commits, files, layout, path_lists, removal, takeover
 from job.table.layout import FEATURIZED, REJECTED
 from job.table.writer import Writer
 from tests.support.chaos_s3 import BUCKET, chaos
@@ -64,6 +64,20 @@ def test_files_that_the_table_does_not_name_are_deleted_and_others_stay(output: 
         pass
     assert names(output) == kept
     assert photos(output) == [A]
+
+
+def test_a_list_is_read_beside_other_files_which_stay(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    make(output, A)
+    for name in ("notes.parquet", "sub/999999999.parquet"):
+        store.write_bytes(f"{output}/skipped/{name}", b"somebody's")
+    listed = pa.record_batch([["/b.txt"], [".txt"]], names=["path", "kind"])
+    for _ in range(2):
+        with writing(output) as run:
+            path_lists.write(run, layout.SKIPPED, [listed])
+    assert path_lists.read(output, layout.SKIPPED)["path"].to_pylist() == ["/b.txt"]
+    lists = (tmp_path / "skipped").rglob("*.parquet")
+    assert sorted(file.name for file in lists) == ["000000003.parquet", "999999999.parquet", "notes.parquet"]
 
 
 def test_drafts_and_folders_that_become_empty_are_removed(tmp_path: Path) -> None:
