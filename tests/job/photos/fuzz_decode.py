@@ -65,7 +65,7 @@ def cut(data: bytes, kind: str) -> bytes:
     """Take bytes from the end of a photo's pixels, and make its container whole again."""
     share = zlib.crc32(data) % 1000 / 1000
     if kind == "JPEG":
-        # Sampling without a name is checked to some bytes only. And libjpeg-turbo reads a stuffed fill byte in
+        # Sampling without a name is checked to some bytes only. libjpeg-turbo reads a stuffed fill byte in
         # one way near the end of the file and in another before.
         if b"\xff\xff" in data or not has_named_sampling(data):
             return data
