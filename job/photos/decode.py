@@ -157,9 +157,7 @@ def _decode_jpeg(data: bytes, limits: Limits) -> _Decoded:
     width, height = size = header.width, header.height
     _check_size(size, limits)
     if header.scans > jpeg.MAX_SCANS or header.scans * width * height > _MAX_SCANNED_PIXELS:
-        raise Rejected(
-            "too_large", f"{width} x {height} pixels in {header.scans} scans, more than a photo needs"
-        )
+        raise Rejected("too_large", f"{width} x {height} pixels in more scans than a photo needs")
     if not header.is_complete:
         raise Rejected("truncated", "the JPEG ends before its last scan")
     scale = next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(size) >= scale * _DRAFT_SIDE)

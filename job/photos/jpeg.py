@@ -179,7 +179,7 @@ def decode(jpeg: Jpeg, scale: int) -> Image.Image:
 
 
 def _decode_with_pillow(jpeg: Jpeg, scale: int) -> Image.Image:
-    """Decode, and refuse a single scan that needs more or fewer bytes than it has, or that has restarts.
+    """Decode, and refuse a single scan that needs some 16 bytes more or fewer than it has, or has restarts.
 
     Pillow's decoder hides warnings, but where neither bytes nor a marker follow it asks for more. Of several
     scans, only that they are there is known.
