@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 KINDS_SHOWN = 5  # of skipped files, in the summary
-VERSIONS_OF = ("ai-edge-litert", "deltalake", "duckdb", "numpy", "pillow", "pyarrow", "obstore")
+VERSIONS_OF = ("ai-edge-litert", "deltalake", "duckdb", "numpy", "obstore", "pillow", "pyarrow", "simplejpeg")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGES = (
-    *("pyspark", "ai-edge-litert", "keras", "numpy", "pillow", "pyarrow", "pandas"),
+    *("pyspark", "ai-edge-litert", "keras", "numpy", "pillow", "pyarrow", "simplejpeg", "pandas"),
     *("deltalake", "duckdb", "obstore"),
 )
 
