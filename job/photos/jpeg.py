@@ -29,6 +29,7 @@ _SCAN: Final = 0xDA
 # Frames of Huffman codes: baseline, extended, progressive, lossless. Arithmetic codes never run out, so that
 # nothing tells whether they are whole; browsers do not read them either.
 _FRAMES: Final = {0xC0, 0xC1, 0xC2, 0xC3}
+_SEQUENTIAL: Final = {0xC0, 0xC1}
 _PROGRESSIVE: Final = 0xC2
 _METADATA: Final = {*range(0xE0, 0xF0), 0xFE}
 _MAX_BLOCKS: Final = 8  # of EXIF, each of which may have 5,000 tags
@@ -47,7 +48,8 @@ _PADDING: Final = re.compile(r"\b([1-9]|1[0-6]) extraneous bytes before marker 0
 class Jpeg:
     """What a JPEG's segments say: size in pixels, channels, scans and metadata.
 
-    ``data`` is the JPEG without other metadata, and without bytes between the segments of its header.
+    ``data`` is the JPEG without other metadata, without bytes between the segments of its header, and with
+    what is known put right: libjpeg warns of it.
     ``is_complete`` tells whether its scans hold every bit of every coefficient of each channel.
     """
 
@@ -78,7 +80,6 @@ def read(data: bytes) -> Jpeg:
     code = 0
     for marker, start, body in _segments(data, 2):
         if marker == _SCAN:
-            kept.append(view[start:])
             break
         if marker in _FRAMES and not frame:
             code, frame = marker, body
@@ -94,13 +95,17 @@ def read(data: bytes) -> Jpeg:
             profile[body[12]] = body[14:]
     if len(frame) < 6 or len(frame) != 6 + 3 * frame[5]:
         raise ValueError("the JPEG has no frame header that is read before its first scan")
-    scans, is_complete = _scans(data, start, code, frame[6::3])
+    bands, is_complete = _scans(data, start, code, frame[6::3])
+    for band in bands if code in _SEQUENTIAL else []:
+        kept += view[start:band], b"\0\x3f\0"
+        start = band + 3
+    kept.append(view[start:])
     return Jpeg(
         b"".join(kept),
         int.from_bytes(frame[3:5]),
         int.from_bytes(frame[1:3]),
         frame[5],
-        scans,
+        len(bands),
         is_complete,
         Metadata(exif, xmp, b"".join(profile[number] for number in sorted(profile) if frame[5] != 4)),
     )
@@ -124,17 +129,20 @@ def _segments(data: bytes, position: int) -> Iterator[tuple[int, int, bytes]]:
     raise ValueError(f"the JPEG has more than {_MAX_SEGMENTS} segments")
 
 
-def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[int, bool]:
-    """Count the scans, up to one more than ``MAX_SCANS``, and tell whether they leave no coefficient out."""
+def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[list[int], bool]:
+    """Find where each scan's band is written, and tell whether the scans leave no coefficient out.
+
+    It ends with one more than ``MAX_SCANS``.
+    """
     missing = {component: [True] * 64 for component in components}
-    scans = 0
+    bands: list[int] = []
     try:
-        for marker, _, body in _segments(data, start):
+        for marker, position, body in _segments(data, start):
             if marker != _SCAN:
                 continue
             if len(body) < 6:
                 raise ValueError("a scan header of the JPEG is malformed")
-            scans += 1
+            bands.append(position + 1 + len(body))
             ids = body[1:-3:2]
             if code == _PROGRESSIVE:
                 first, last, low = body[-3], min(body[-2], 63), body[-1] & 15  # (T.81, B.2.3)
@@ -143,11 +151,11 @@ def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[int, 
             for component in ids:
                 if component in missing:
                     missing[component][first : last + 1] = [low > 0] * (last + 1 - first)
-            if scans > MAX_SCANS or (len(ids) == len(components) and code != _PROGRESSIVE):
+            if len(bands) > MAX_SCANS or (len(ids) == len(components) and code != _PROGRESSIVE):
                 break
     except EOFError:
-        return scans, False
-    return scans, not any(any(coefficients) for coefficients in missing.values())
+        return bands, False
+    return bands, not any(any(coefficients) for coefficients in missing.values())
 
 
 def decode(jpeg: Jpeg, scale: int) -> Image.Image:

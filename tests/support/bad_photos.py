@@ -318,6 +318,10 @@ def _odd_jpegs() -> dict[str, bytes]:
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
         "padded_scan.jpg": jpeg[:-2] + bytes(16) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
+        "no_band.jpg": jpeg.replace(b"\3\x11\0\x3f\0", b"\3\x11\0\0\0"),  # Samsung's cameras write it
+        "no_band_in_three_scans.jpg": flat_jpeg(
+            64, 32, b"\x11" * 3, 0xC0, *((bytes([1, number, 0, 0, 0, 0]), bytes(8)) for number in (1, 2, 3))
+        ),
         "four_one_zero.jpg": flat_jpeg(64, 32, four_one_zero, 0xC0, (three + b"\0\x3f\0", bytes(10))),
         "four_one_zero_progressive.jpg": flat_jpeg(
             64,
