@@ -96,12 +96,8 @@ def read(data: bytes) -> Jpeg:
     if len(frame) < 6 or len(frame) != 6 + 3 * frame[5]:
         raise ValueError("the JPEG has no frame header that is read before its first scan")
     bands, is_complete = _scans(data, start, code, frame[6::3])
-    for band in bands if code in _SEQUENTIAL else []:
-        kept += view[start:band], b"\0\x3f\0"
-        start = band + 3
-    kept.append(view[start:])
     return Jpeg(
-        b"".join(kept),
+        b"".join([*kept, *_with_whole_bands(view, start, bands if code in _SEQUENTIAL else [])]),
         int.from_bytes(frame[3:5]),
         int.from_bytes(frame[1:3]),
         frame[5],
@@ -109,6 +105,15 @@ def read(data: bytes) -> Jpeg:
         is_complete,
         Metadata(exif, xmp, b"".join(profile[number] for number in sorted(profile) if frame[5] != 4)),
     )
+
+
+def _with_whole_bands(data: memoryview, start: int, bands: list[int]) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of the scans, with headers that claim all coefficients where a band is written."""
+    for band in bands:
+        yield data[start:band]
+        yield b"\0\x3f\0"
+        start = band + 3
+    yield data[start:]
 
 
 def _segments(data: bytes, position: int) -> Iterator[tuple[int, int, bytes]]:
@@ -162,7 +167,7 @@ def decode(jpeg: Jpeg, scale: int) -> Image.Image:
     """Decode the pixels, at 1 / `scale` of the size: RGB, L, or CMYK as Pillow has it (255 is full ink).
 
     Any warning of libjpeg is an error, but for up to 16 zeros at the end of a single scan. Sampling factors
-    that TurboJPEG has no name for (4:1:0 …) are left to Pillow.
+    that TurboJPEG has no name for (4:1:0, or CMYK with fewer pixels of some inks) are left to Pillow.
 
     Raises
     ------
@@ -187,16 +192,13 @@ def decode(jpeg: Jpeg, scale: int) -> Image.Image:
 
 
 def _decode_with_pillow(jpeg: Jpeg, scale: int) -> Image.Image:
-    """Decode, and refuse a single scan that needs more or fewer bytes than it has, or that has restarts.
+    """Decode a single scan without restarts, and refuse it if it needs more or fewer bytes than it has.
 
-    Pillow's decoder hides warnings, but where neither bytes nor a marker follow it asks for more. Of several
-    scans, only that they are there is known.
+    Pillow's decoder hides warnings, but where neither bytes nor a marker follow it asks for more.
     """
-    if jpeg.scans > 1:
-        return _load(jpeg.data, jpeg, scale)
     end = _scan_end(jpeg)
     if end[1][0] != _END:
-        raise ValueError("restarts, whose intervals cannot be checked")
+        raise ValueError("several scans or restarts, which cannot be checked")
     with suppress(OSError):
         _load(jpeg.data[: end.start() - _LOOKAHEAD], jpeg, scale)
         raise ValueError("a scan with more bytes than pixels")

@@ -213,6 +213,7 @@ def _damaged_jpegs() -> dict[str, list[tuple[str, bytes]]]:
     grainy = encoded(grained(), "JPEG")
     middle = len(grainy) // 2
     progressive = encoded(grained(), "JPEG", progressive=True)
+    inks = encoded(grained().convert("CMYK"), "JPEG", progressive=True, subsampling="4:2:0")
     second_scan = progressive.index(b"\xff\xc4", progressive.index(b"\xff\xda"))
     return {
         "truncated": [
@@ -238,6 +239,8 @@ def _damaged_jpegs() -> dict[str, list[tuple[str, bytes]]]:
         "unreadable": [
             ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
             ("more_than_the_pixels.jpg", grainy[:-2] + grainy[-20:]),
+            ("inks_with_a_hole.jpg", inks[: len(inks) // 2] + bytes(200) + inks[len(inks) // 2 + 200 :]),
+            ("inks_with_a_gap.jpg", inks[: len(inks) // 2] + inks[len(inks) // 2 + 200 :]),
             ("bomb_of_segments.jpg", grainy[:2] + b"\xff\xe0\0\2" * 10_000 + grainy[2:]),
             ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
         ],
@@ -307,11 +310,11 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
 
 
 def _odd_jpegs() -> dict[str, bytes]:
-    """Build whole JPEGs with bytes that are not of the photo, or with sampling that Pillow does not write."""
+    """Build whole JPEGs with foreign bytes, odd headers, or sampling that Pillow writes rarely or never."""
     picture = drawn()
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
-    four_one_zero, three = b"\x42\x11\x11", b"\3\1\0\2\0\3\0"
+    cmyk = picture.convert("CMYK")
     return {
         "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
         "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
@@ -322,15 +325,10 @@ def _odd_jpegs() -> dict[str, bytes]:
         "no_band_in_three_scans.jpg": flat_jpeg(
             64, 32, b"\x11" * 3, 0xC0, *((bytes([1, number, 0, 0, 0, 0]), bytes(8)) for number in (1, 2, 3))
         ),
-        "four_one_zero.jpg": flat_jpeg(64, 32, four_one_zero, 0xC0, (three + b"\0\x3f\0", bytes(10))),
-        "four_one_zero_progressive.jpg": flat_jpeg(
-            64,
-            32,
-            four_one_zero,
-            0xC2,
-            (three + bytes(3), bytes(5)),
-            *((bytes([1, number, 0, 1, 63, 0]), bytes(4)) for number in (1, 2, 3)),
-        ),
+        "four_one_zero.jpg": flat_jpeg(64, 32, b"\x42\x11\x11", 0xC0, (b"\3\1\0\2\0\3\0\0\x3f\0", bytes(10))),
+        "cmyk_progressive.jpg": encoded(cmyk, "JPEG", progressive=True, restart_marker_blocks=3),
+        "cmyk_half_the_width.jpg": encoded(cmyk, "JPEG", subsampling="4:2:2"),
+        "cmyk_quarter.jpg": encoded(cmyk, "JPEG", subsampling="4:2:0"),
     }
 
 
