@@ -40,8 +40,9 @@ _JFIF: Final = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # libjpeg warns of oth
 
 # By the number of channels: the name in simplejpeg, and Pillow's mode and raw mode. Inks are stored inverted.
 _COLOURS: Final = {1: ("GRAY", "L", "L"), 3: ("RGB", "RGB", "RGB"), 4: ("CMYK", "CMYK", "CMYK;I")}
-# Cameras fill the scan up with zeros. Only the first warning is told, so there was none before this one.
-_PADDING: Final = re.compile(r"\b([1-9]|1[0-6]) extraneous bytes before marker 0xd9")
+# Some programs write zeros before the end marker. libjpeg tells only its first warning. This one comes after
+# the last pixel, so the scans gave none.
+_PADDING: Final = re.compile(r"\b(\d+) extraneous bytes before marker 0xd9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,8 @@ def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[list[
 def decode(jpeg: Jpeg, scale: int) -> Image.Image:
     """Decode the pixels, at 1 / `scale` of the size: RGB, L, or CMYK as Pillow has it (255 is full ink).
 
-    Any warning of libjpeg is an error, but for up to 16 zeros at the end of a single scan. Sampling factors
-    that TurboJPEG has no name for (4:1:0, or CMYK with fewer pixels of some inks) are left to Pillow.
+    Any warning of libjpeg is an error, but for zeros before the end marker. Sampling factors that TurboJPEG
+    has no name for (4:1:0, or CMYK with fewer pixels of some inks) are left to Pillow.
 
     Raises
     ------
@@ -183,8 +184,8 @@ def decode(jpeg: Jpeg, scale: int) -> Image.Image:
         if "subsampling" in str(fault):
             return _decode_with_pillow(jpeg, scale)
         padding = _PADDING.search(str(fault))
-        if padding is None or not jpeg.data.endswith(bytes(int(padding[1])), 0, _scan_end(jpeg).start()):
-            raise
+        if padding is None or not 0 <= _zeros_before_end(jpeg) - int(padding[1]) <= _LOOKAHEAD:
+            raise  # more zeros than libjpeg skipped: they replace pixels
         pixels = simplejpeg.decode_jpeg(jpeg.data, **wanted, strict=False)
     if pixels.shape[1::-1] != size:
         raise ValueError("two sizes in one JPEG")
@@ -203,6 +204,16 @@ def _decode_with_pillow(jpeg: Jpeg, scale: int) -> Image.Image:
         _load(jpeg.data[: end.start() - _LOOKAHEAD], jpeg, scale)
         raise ValueError("a scan with more bytes than pixels")
     return _load(jpeg.data[: end.start()] + b"\xff\0" * _LOOKAHEAD, jpeg, scale)
+
+
+def _zeros_before_end(jpeg: Jpeg) -> int:
+    """Count the zeros between the last scan, or the last segment after it, and the end marker."""
+    *_, (_, start, body) = _segments(jpeg.data, 2)
+    rest = jpeg.data[start + 4 + len(body) :]
+    end = _MARKER.search(rest)
+    if end is None:
+        raise EOFError
+    return end.start() - len(rest[: end.start()].rstrip(b"\0"))
 
 
 def _scan_end(jpeg: Jpeg) -> re.Match[bytes]:

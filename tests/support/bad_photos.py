@@ -241,6 +241,7 @@ def _damaged_jpegs() -> dict[str, list[tuple[str, bytes]]]:
             ("more_than_the_pixels.jpg", grainy[:-2] + grainy[-20:]),
             ("inks_with_a_hole.jpg", inks[: len(inks) // 2] + bytes(200) + inks[len(inks) // 2 + 200 :]),
             ("inks_with_a_gap.jpg", inks[: len(inks) // 2] + inks[len(inks) // 2 + 200 :]),
+            ("half_then_zeros.jpg", grainy[:middle] + bytes(100_000) + b"\xff\xd9"),
             ("bomb_of_segments.jpg", grainy[:2] + b"\xff\xe0\0\2" * 10_000 + grainy[2:]),
             ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
         ],
@@ -314,12 +315,16 @@ def _odd_jpegs() -> dict[str, bytes]:
     picture = drawn()
     jpeg = encoded(picture, "JPEG")
     at = jpeg.index(b"\xff\xdb")
-    cmyk = picture.convert("CMYK")
+    restarts = encoded(picture, "JPEG", restart_marker_blocks=3)
+    cmyk, progressive = picture.convert("CMYK"), encoded(picture, "JPEG", progressive=True)
     return {
         "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
         "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
-        "padded_scan.jpg": jpeg[:-2] + bytes(16) + jpeg[-2:],
+        "padded_scan.jpg": jpeg[:-2] + bytes(64) + jpeg[-2:],
+        "padded_scan_with_restarts.jpg": restarts[:-2] + bytes(8) + restarts[-2:],
+        "padded_progressive.jpg": progressive[:-2] + bytes(16) + progressive[-2:],
+        "padded_comment.jpg": jpeg[:-2] + segment(0xFE, b"ripe") + bytes(9) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
         "no_band.jpg": jpeg.replace(b"\3\x11\0\x3f\0", b"\3\x11\0\0\0"),  # Samsung's cameras write it
         "no_band_in_three_scans.jpg": flat_jpeg(
