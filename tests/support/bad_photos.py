@@ -352,6 +352,7 @@ def _odd_metadata() -> dict[str, bytes]:
         "wide_colours.png": encoded(wide, "PNG", icc_profile=p3),
         "wide_colours.webp": encoded(wide, "WEBP", icc_profile=p3, lossless=True),
         "damaged_profile.jpg": encoded(picture, "JPEG", icc_profile=p3[:200]),
+        "damaged_profile_colours.jpg": encoded(picture, "JPEG", icc_profile=p3.replace(b"RGB ", b"RG\xff ")),
         "damaged_profile.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3)[:-9])),
         "profile_bomb.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3 + bytes(2**23)))),
         "damaged_profile.webp": encoded(picture, "WEBP", icc_profile=b"acsp" * 99, lossless=True),
