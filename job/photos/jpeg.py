@@ -36,6 +36,8 @@ _MAX_BLOCKS: Final = 8  # of EXIF, each of which may have 5,000 tags
 _EXIF: Final = b"Exif\0\0"
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _PROFILE: Final = b"ICC_PROFILE\0"
+# Before the colours: 0 is RGB or CMYK, 1 YCbCr, 2 YCCK. libjpeg warns of other values, and assumes 1 or 2.
+_ADOBE: Final = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
 _JFIF: Final = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # libjpeg warns of other versions than 1
 
 # By the number of channels: the name in simplejpeg, and Pillow's mode and raw mode. Inks are stored inverted.
@@ -74,38 +76,55 @@ def read(data: bytes) -> Jpeg:
         If a segment is malformed, or there are more than a photo can need.
     """
     view = memoryview(data)
-    kept: list[bytes | memoryview] = [view[:2]]
-    exif: list[bytes] = []
-    profile: dict[int, bytes] = {}
-    xmp = frame = b""
-    code = 0
+    kept: list[memoryview] = []
+    metadata: list[tuple[int, bytes]] = []
+    frame, code = b"", 0
     for marker, start, body in _segments(data, 2):
         if marker == _SCAN:
             break
         if marker in _FRAMES and not frame:
             code, frame = marker, body
-        if marker not in _METADATA or (marker == 0xEE and body.startswith(b"Adobe")):
+        if marker in _METADATA:
+            metadata.append((marker, body))
+        else:
             kept.append(view[start : start + 4 + len(body)])
-        elif marker == 0xE0 and body.startswith(b"JFIF\0"):
-            kept.append(_JFIF)
-        elif marker == 0xE1 and body.startswith(_EXIF) and len(exif) < _MAX_BLOCKS:
+    if len(frame) < 6 or len(frame) != 6 + 3 * frame[5]:
+        raise ValueError("the JPEG has no frame header that is read before its first scan")
+    channels = frame[5]
+    bands, is_complete = _scans(data, start, code, frame[6::3])
+    scans = _with_whole_bands(view, start, bands if code in _SEQUENTIAL else [])
+    return Jpeg(
+        b"".join([view[:2], *_colour_segments(metadata, channels), *kept, *scans]),
+        int.from_bytes(frame[3:5]),
+        int.from_bytes(frame[1:3]),
+        channels,
+        len(bands),
+        is_complete,
+        _metadata(metadata, channels),
+    )
+
+
+def _colour_segments(segments: list[tuple[int, bytes]], channels: int) -> Iterator[bytes]:
+    """Yield the segments that tell the colours, with values that libjpeg knows."""
+    for marker, body in segments:
+        if marker == 0xE0 and body.startswith(b"JFIF\0"):
+            yield _JFIF
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            yield _ADOBE + (b"\0" if body[11] == 0 else b"\2" if channels == 4 else b"\1")
+
+
+def _metadata(segments: list[tuple[int, bytes]], channels: int) -> Metadata:
+    exif: list[bytes] = []
+    profile: dict[int, bytes] = {}
+    xmp = b""
+    for marker, body in segments:
+        if marker == 0xE1 and body.startswith(_EXIF) and len(exif) < _MAX_BLOCKS:
             exif.append(body)
         elif marker == 0xE1 and body.startswith(_XMP):
             xmp = xmp or body
-        elif marker == 0xE2 and body.startswith(_PROFILE) and len(body) > 14:
+        elif marker == 0xE2 and body.startswith(_PROFILE) and len(body) > 14 and channels != 4:
             profile[body[12]] = body[14:]
-    if len(frame) < 6 or len(frame) != 6 + 3 * frame[5]:
-        raise ValueError("the JPEG has no frame header that is read before its first scan")
-    bands, is_complete = _scans(data, start, code, frame[6::3])
-    return Jpeg(
-        b"".join([*kept, *_with_whole_bands(view, start, bands if code in _SEQUENTIAL else [])]),
-        int.from_bytes(frame[3:5]),
-        int.from_bytes(frame[1:3]),
-        frame[5],
-        len(bands),
-        is_complete,
-        Metadata(exif, xmp, b"".join(profile[number] for number in sorted(profile) if frame[5] != 4)),
-    )
+    return Metadata(exif, xmp, b"".join(profile[number] for number in sorted(profile)))
 
 
 def _with_whole_bands(data: memoryview, start: int, bands: list[int]) -> Iterator[bytes | memoryview]:

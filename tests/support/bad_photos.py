@@ -314,18 +314,22 @@ def _odd_jpegs() -> dict[str, bytes]:
     """Build whole JPEGs with foreign bytes, odd headers, or sampling that Pillow writes rarely or never."""
     picture = drawn()
     jpeg = encoded(picture, "JPEG")
-    at = jpeg.index(b"\xff\xdb")
+    tables = jpeg.index(b"\xff\xdb")
     restarts = encoded(picture, "JPEG", restart_marker_blocks=3)
     cmyk, progressive = picture.convert("CMYK"), encoded(picture, "JPEG", progressive=True)
+    inks = ycck(picture)
+    at = inks.index(b"Adobe") + 11
     return {
-        "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
-        "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
+        "bytes_between_segments.jpg": jpeg[:tables] + b"eleven more" + jpeg[tables:],
+        "stuffed_bytes_between_segments.jpg": jpeg[:tables] + b"\xff\0\xff\0\xff" + jpeg[tables:],
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
         "padded_scan.jpg": jpeg[:-2] + bytes(64) + jpeg[-2:],
         "padded_scan_with_restarts.jpg": restarts[:-2] + bytes(8) + restarts[-2:],
         "padded_progressive.jpg": progressive[:-2] + bytes(16) + progressive[-2:],
         "padded_comment.jpg": jpeg[:-2] + segment(0xFE, b"ripe") + bytes(9) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
+        "unknown_transform.jpg": jpeg[:2] + segment(0xEE, b"Adobe\0\x64\0\0\0\0\3") + jpeg[20:],
+        "unknown_transform_of_inks.jpg": inks[:at] + b"\1" + inks[at + 1 :],
         "no_band.jpg": jpeg.replace(b"\3\x11\0\x3f\0", b"\3\x11\0\0\0"),  # Samsung's cameras write it
         "no_band_in_three_scans.jpg": flat_jpeg(
             64, 32, b"\x11" * 3, 0xC0, *((bytes([1, number, 0, 0, 0, 0]), bytes(8)) for number in (1, 2, 3))
