@@ -42,8 +42,8 @@ _JFIF: Final = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"  # libjpeg warns of oth
 
 # By the number of channels: the name in simplejpeg, and Pillow's mode and raw mode. Inks are stored inverted.
 _COLOURS: Final = {1: ("GRAY", "L", "L"), 3: ("RGB", "RGB", "RGB"), 4: ("CMYK", "CMYK", "CMYK;I")}
-# Some programs write zeros before the end marker. libjpeg tells only its first warning. This one comes after
-# the last pixel, so the scans gave none.
+# Some programs write zeros before the end marker. libjpeg reports only its first warning, and this one comes
+# after the last pixel. If it is reported, the scans gave no warning.
 _PADDING: Final = re.compile(r"\b(\d+) extraneous bytes before marker 0xd9")
 
 
@@ -51,8 +51,8 @@ _PADDING: Final = re.compile(r"\b(\d+) extraneous bytes before marker 0xd9")
 class Jpeg:
     """What a JPEG's segments say: size in pixels, channels, scans and metadata.
 
-    ``data`` is the JPEG without other metadata, without bytes between the segments of its header, and with
-    what is known put right: libjpeg warns of it.
+    ``data`` is the JPEG without other metadata and without bytes between the segments of its header. Header
+    values that libjpeg warns of and ignores are replaced in it by those that it assumes.
     ``is_complete`` tells whether its scans hold every bit of every coefficient of each channel.
     """
 
@@ -66,7 +66,7 @@ class Jpeg:
 
 
 def read(data: bytes) -> Jpeg:
-    """Read a JPEG's segments. Those behind its first scan are read only if a channel is missing in that one.
+    """Read a JPEG's segments up to the scan that completes the pixels; of a progressive JPEG, all segments.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _segments(data: bytes, position: int) -> Iterator[tuple[int, int, bytes]]:
 def _scans(data: bytes, start: int, code: int, components: bytes) -> tuple[list[int], bool]:
     """Find where each scan's band is written, and tell whether the scans leave no coefficient out.
 
-    It ends with one more than ``MAX_SCANS``.
+    It stops after ``MAX_SCANS`` + 1 scans.
     """
     missing = {component: [True] * 64 for component in components}
     bands: list[int] = []
