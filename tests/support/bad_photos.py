@@ -213,6 +213,7 @@ def _damaged_jpegs() -> dict[str, list[tuple[str, bytes]]]:
     grainy = encoded(grained(), "JPEG")
     middle = len(grainy) // 2
     progressive = encoded(grained(), "JPEG", progressive=True)
+    inks = encoded(grained().convert("CMYK"), "JPEG", progressive=True, subsampling="4:2:0")
     second_scan = progressive.index(b"\xff\xc4", progressive.index(b"\xff\xda"))
     return {
         "truncated": [
@@ -238,6 +239,9 @@ def _damaged_jpegs() -> dict[str, list[tuple[str, bytes]]]:
         "unreadable": [
             ("line_ends_converted.jpg", grainy.replace(b"\n", b"\r\n")),
             ("more_than_the_pixels.jpg", grainy[:-2] + grainy[-20:]),
+            ("inks_with_a_hole.jpg", inks[: len(inks) // 2] + bytes(200) + inks[len(inks) // 2 + 200 :]),
+            ("inks_with_a_gap.jpg", inks[: len(inks) // 2] + inks[len(inks) // 2 + 200 :]),
+            ("half_then_zeros.jpg", grainy[:middle] + bytes(100_000) + b"\xff\xd9"),
             ("bomb_of_segments.jpg", grainy[:2] + b"\xff\xe0\0\2" * 10_000 + grainy[2:]),
             ("arithmetic_cut.jpg", flat_jpeg(64, 64, b"\x11", 0xC9, (b"\1\1\0\0\x3f\0", bytes(3)))),
         ],
@@ -307,26 +311,33 @@ def bad_photos() -> dict[str, tuple[bytes, str]]:
 
 
 def _odd_jpegs() -> dict[str, bytes]:
-    """Build whole JPEGs with bytes that are not of the photo, or with sampling that Pillow does not write."""
+    """Build whole JPEGs with foreign bytes, odd headers, or sampling that Pillow writes rarely or never."""
     picture = drawn()
     jpeg = encoded(picture, "JPEG")
-    at = jpeg.index(b"\xff\xdb")
-    four_one_zero, three = b"\x42\x11\x11", b"\3\1\0\2\0\3\0"
+    tables = jpeg.index(b"\xff\xdb")
+    restarts = encoded(picture, "JPEG", restart_marker_blocks=3)
+    cmyk, progressive = picture.convert("CMYK"), encoded(picture, "JPEG", progressive=True)
+    inks = ycck(picture)
+    at = inks.index(b"Adobe") + 11
     return {
-        "bytes_between_segments.jpg": jpeg[:at] + b"eleven more" + jpeg[at:],
-        "stuffed_bytes_between_segments.jpg": jpeg[:at] + b"\xff\0\xff\0\xff" + jpeg[at:],
+        "bytes_between_segments.jpg": jpeg[:tables] + b"eleven more" + jpeg[tables:],
+        "stuffed_bytes_between_segments.jpg": jpeg[:tables] + b"\xff\0\xff\0\xff" + jpeg[tables:],
         "bytes_after_the_end.jpg": jpeg + b"\xff\xd8\xff\xda" * 99,
-        "padded_scan.jpg": jpeg[:-2] + bytes(16) + jpeg[-2:],
+        "padded_scan.jpg": jpeg[:-2] + bytes(64) + jpeg[-2:],
+        "padded_scan_with_restarts.jpg": restarts[:-2] + bytes(8) + restarts[-2:],
+        "padded_progressive.jpg": progressive[:-2] + bytes(16) + progressive[-2:],
+        "padded_comment.jpg": jpeg[:-2] + segment(0xFE, b"ripe") + bytes(9) + jpeg[-2:],
         "jfif_2.jpg": jpeg.replace(b"JFIF\0\1", b"JFIF\0\2"),
-        "four_one_zero.jpg": flat_jpeg(64, 32, four_one_zero, 0xC0, (three + b"\0\x3f\0", bytes(10))),
-        "four_one_zero_progressive.jpg": flat_jpeg(
-            64,
-            32,
-            four_one_zero,
-            0xC2,
-            (three + bytes(3), bytes(5)),
-            *((bytes([1, number, 0, 1, 63, 0]), bytes(4)) for number in (1, 2, 3)),
+        "unknown_transform.jpg": jpeg[:2] + segment(0xEE, b"Adobe\0\x64\0\0\0\0\3") + jpeg[20:],
+        "unknown_transform_of_inks.jpg": inks[:at] + b"\1" + inks[at + 1 :],
+        "no_band.jpg": jpeg.replace(b"\3\x11\0\x3f\0", b"\3\x11\0\0\0"),  # Samsung's cameras write it
+        "no_band_in_three_scans.jpg": flat_jpeg(
+            64, 32, b"\x11" * 3, 0xC0, *((bytes([1, number, 0, 0, 0, 0]), bytes(8)) for number in (1, 2, 3))
         ),
+        "four_one_zero.jpg": flat_jpeg(64, 32, b"\x42\x11\x11", 0xC0, (b"\3\1\0\2\0\3\0\0\x3f\0", bytes(10))),
+        "cmyk_progressive.jpg": encoded(cmyk, "JPEG", progressive=True, restart_marker_blocks=3),
+        "cmyk_half_the_width.jpg": encoded(cmyk, "JPEG", subsampling="4:2:2"),
+        "cmyk_quarter.jpg": encoded(cmyk, "JPEG", subsampling="4:2:0"),
     }
 
 
@@ -345,6 +356,7 @@ def _odd_metadata() -> dict[str, bytes]:
         "wide_colours.png": encoded(wide, "PNG", icc_profile=p3),
         "wide_colours.webp": encoded(wide, "WEBP", icc_profile=p3, lossless=True),
         "damaged_profile.jpg": encoded(picture, "JPEG", icc_profile=p3[:200]),
+        "damaged_profile_colours.jpg": encoded(picture, "JPEG", icc_profile=p3.replace(b"RGB ", b"RG\xff ")),
         "damaged_profile.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3)[:-9])),
         "profile_bomb.png": png(pixels, 2, chunk(b"iCCP", b"P3\0\0" + zlib.compress(p3 + bytes(2**23)))),
         "damaged_profile.webp": encoded(picture, "WEBP", icc_profile=b"acsp" * 99, lossless=True),

@@ -16,7 +16,6 @@ from typing import Final
 
 import atheris
 import numpy as np
-import simplejpeg
 
 with atheris.instrument_imports(include=["job.photos", "PIL.PngImagePlugin", "PIL.WebPImagePlugin"]):
     from job.photos import decode, formats
@@ -50,15 +49,6 @@ def repaired(data: bytes) -> bytes:
         parts.append(data[start:end] + checksum)
         start = end + 4
     return b"".join(parts) + data[start:]
-
-
-def has_named_sampling(data: bytes) -> bool:
-    """Tell whether TurboJPEG decodes a JPEG, and not Pillow."""
-    try:
-        simplejpeg.decode_jpeg_header(data, strict=False)
-    except (ValueError, KeyError):
-        return False
-    return True
 
 
 def cut(data: bytes, kind: str) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from job.photos.decode import MAX_SIDE, SIDE, Limits, Rejected, decode
 from tests.support.bad_photos import (
@@ -307,6 +307,15 @@ def test_a_profile_of_srgb_changes_no_pixel(kind: str) -> None:
 def test_a_damaged_profile_is_ignored(name: str) -> None:
     plain = encoded(drawn(), "JPEG") if name.endswith("jpg") else encoded(drawn(), "PNG")
     assert np.array_equal(decode(GOOD[name]).pixels, decode(plain).pixels)
+
+
+def test_a_profile_that_cannot_be_applied_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(ImageCms.ImageCmsTransform, "apply", fail)
+    data = GOOD["wide_colours.jpg"]
+    assert np.array_equal(decode(data).pixels, resized(opened(data)))
 
 
 def test_a_profile_larger_than_any_screens_is_ignored() -> None:
