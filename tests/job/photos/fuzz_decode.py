@@ -16,6 +16,7 @@ from typing import Final
 
 import atheris
 import numpy as np
+import simplejpeg
 
 with atheris.instrument_imports(include=["job.photos", "PIL.PngImagePlugin", "PIL.WebPImagePlugin"]):
     from job.photos import decode, formats
@@ -51,6 +52,15 @@ def repaired(data: bytes) -> bytes:
     return b"".join(parts) + data[start:]
 
 
+def has_named_sampling(data: bytes) -> bool:
+    """Tell whether TurboJPEG decodes a JPEG, and not Pillow."""
+    try:
+        simplejpeg.decode_jpeg_header(data, strict=False)
+    except (ValueError, KeyError):
+        return False
+    return True
+
+
 def cut(data: bytes, kind: str) -> bytes:
     """Take bytes from the end of a photo's pixels, and make its container whole again."""
     share = zlib.crc32(data) % 1000 / 1000
@@ -63,10 +73,11 @@ def cut(data: bytes, kind: str) -> bytes:
         return data[: scan + int(share * (len(data) - scan))] + b"\xff\xd9"
     if kind == "PNG":
         start = data.find(b"IDAT")
-        kept = int(share * int.from_bytes(data[start - 4 : start]))
+        size = int.from_bytes(data[start - 4 : start])
+        kept = int(share * size)
         body = data[start : start + 4 + kept]
-        end = struct.pack(">I", zlib.crc32(body)) + b"\0\0\0\0IEND\xaeB`\x82"
-        return data[: start - 4] + struct.pack(">I", kept) + body + end
+        chunk = struct.pack(">I", kept) + body + struct.pack(">I", zlib.crc32(body))
+        return data[: start - 4] + chunk + data[start + 4 + size + 4 :]  # tRNS may be behind the pixels
     start = 12
     while start < len(data) and data[start : start + 4] not in (b"ALPH", b"VP8 ", b"VP8L"):
         size = int.from_bytes(data[start + 4 : start + 8], "little")
