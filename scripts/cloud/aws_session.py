@@ -9,7 +9,7 @@ from typing import Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ProfileNotFound
 from botocore.parsers import ResponseParserError
 
 from job.errors import JobError, ResidencyError, UsageError
@@ -89,7 +89,9 @@ def aws_refusal(error: ClientError | BotoCoreError) -> AwsRefusedError:
     """Explain in one sentence why AWS did not fulfil a request."""
     if isinstance(error, ClientError):
         return AwsRefusedError(_client_error_sentence(error))
-    # Only the error's name is shown: its text can quote the output of a credential process.
+    if isinstance(error, ProfileNotFound):
+        return AwsRefusedError(f"there is no AWS profile {error.kwargs['profile']}: look at ~/.aws/config")
+    # Of other errors only the name is shown: their text can quote the output of a credential process.
     name = type(error).__name__
     if name in ("ConfigParseError", "ConfigNotFound"):
         return AwsRefusedError(f"the AWS configuration cannot be read ({name}): look at ~/.aws/config")

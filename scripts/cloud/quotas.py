@@ -5,6 +5,7 @@ have 5 of each. When a quota is used up, Karpenter tries again without end: the 
 its driver's node costs money all the while.
 """
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from scripts.cloud import manifests, sizes
 from scripts.cloud.sizes import Size
+from scripts.cloud.stage import Stage
 
 if TYPE_CHECKING:
     from boto3 import Session
@@ -46,8 +48,8 @@ class Shortage:
     is_blocking: bool
 
 
-def account_shortages(session: "Session", size: Size) -> list[Shortage]:
-    """Return the quotas of a session's account and region that a size does not fit.
+def account_shortages(session: "Session", size: Size, stage: Stage) -> list[Shortage]:
+    """Return the quotas of a session's account and region that a size does not fit on a stage.
 
     If AWS does not tell the quotas, one shortage that does not block says what the size needs.
     """
@@ -58,7 +60,8 @@ def account_shortages(session: "Session", size: Size) -> list[Shortage]:
         code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
         reason = code or type(error).__name__
         return [Shortage(f"the vCPU quotas cannot be read ({reason}); {need_text(size)}", is_blocking=False)]
-    return shortages(size, quotas, session.region_name)
+    profile = None if session.profile_name == "default" else session.profile_name
+    return shortages(size, quotas, stage, session.region_name, profile)
 
 
 def vcpu_quotas(client: Any) -> VcpuQuotas:
@@ -103,8 +106,13 @@ def executor_vcpus(size: Size) -> int:
 
 def executors_within(vcpus: float) -> int:
     """Return how many executors fit into so many vCPUs of nodes."""
-    smallest_node = node_sizes("executors-spot")[0]
-    return int(vcpus // smallest_node * smallest_node // sizes.EXECUTOR_CORES)
+    return max(int(vcpus // sizes.EXECUTOR_CORES), 0)
+
+
+def executor_vcpus_on_demand(stage: Stage) -> int:
+    """Return the vCPUs on demand that a stage lets executors have, where Spot has none."""
+    pool = manifests.load(f"overlays/{stage.name}/pool-executors-on-demand.yaml")
+    return int(pool["spec"]["limits"]["cpu"])
 
 
 def node_sizes(pool: str) -> list[int]:
@@ -126,34 +134,50 @@ def need_text(size: Size) -> str:
     )
 
 
-def shortages(size: Size, quotas: VcpuQuotas, region: str) -> list[Shortage]:
-    """Return the quotas that a size does not fit, with the command that asks AWS for more.
+def shortages(
+    size: Size, quotas: VcpuQuotas, stage: Stage, region: str, profile: str | None = None
+) -> list[Shortage]:
+    """Return the quotas that a size does not fit, each with the command that asks AWS for more.
 
     What runs in the account already counts for the quotas too, and is not known here.
     """
     driver, executors = driver_vcpus(size), executor_vcpus(size)
+    account = ["--region", region, *(["--profile", profile] if profile else [])]
+    found = []
     if quotas.on_demand < driver:
-        command = _increase_command(ON_DEMAND, driver, region)
-        holds = f"the quota of {quotas.on_demand:g} vCPUs on demand holds no driver"
-        return [Shortage(f"{holds}: {need_text(size)}; ask for more: {command}", is_blocking=True)]
-    if quotas.spot >= executors:
-        return []
-    # Karpenter uses the pool on demand where EC2 refuses Spot.
-    possible = executors_within(quotas.spot) + executors_within(quotas.on_demand - driver)
+        effect = f"the quota of {quotas.on_demand:g} vCPUs on demand is too small for a driver"
+        request = _increase_text(size, ON_DEMAND, driver, account)
+        found.append(Shortage(f"{effect}: {request}", is_blocking=True))
+    if quotas.spot < executors:
+        request = _increase_text(size, SPOT, executors, account)
+        effect, possible = _spot_effect(size, quotas, executor_vcpus_on_demand(stage))
+        found.append(Shortage(f"{effect}: {request}", is_blocking=not possible))
+    return found
+
+
+def _spot_effect(size: Size, quotas: VcpuQuotas, on_demand_limit: int) -> tuple[str, int]:
+    """Return what too small a quota on Spot means for a run, and how many executors are possible.
+
+    Karpenter uses the pool on demand where EC2 refuses Spot.
+    """
+    on_spot, rest = executors_within(quotas.spot), quotas.on_demand - driver_vcpus(size)
+    possible = on_spot + executors_within(min(rest, on_demand_limit))
     if possible >= size.executors:
-        effect = "let some executors run on demand only, at about twice the price"
+        effect = f"let {'some' if on_spot else 'all'} executors run on demand only, at about twice the price"
     elif possible:
         effect = f"let {possible} of {size.executors} executors run, so the run takes longer"
     else:
         effect = "hold no executor"
-    both = f"the quotas of {quotas.spot:g} vCPUs on Spot and {quotas.on_demand:g} on demand"
-    command = _increase_command(SPOT, executors, region)
-    sentence = f"{both} {effect}: {need_text(size)}; ask for more: {command}"
-    return [Shortage(sentence, is_blocking=not possible)]
-
-
-def _increase_command(code: str, vcpus: int, region: str) -> str:
+    limit = f", of which executors may have {on_demand_limit}," if on_demand_limit < rest else ""
     return (
-        f"aws service-quotas request-service-quota-increase --service-code ec2 --quota-code {code} "
-        f"--desired-value {vcpus} --region {region}"
+        f"the quotas of {quotas.spot:g} vCPUs on Spot and {quotas.on_demand:g} on demand{limit} {effect}",
+        possible,
     )
+
+
+def _increase_text(size: Size, code: str, vcpus: int, account: list[str]) -> str:
+    command = [
+        *("aws", "service-quotas", "request-service-quota-increase", "--service-code", "ec2"),
+        *("--quota-code", code, "--desired-value", str(vcpus), *account),
+    ]
+    return f"{need_text(size)}; ask for more: {shlex.join(command)}"

@@ -70,6 +70,11 @@ class Stage:
         """The command that creates this stage."""
         return f"./scripts/cluster.sh up --stage {self.name}"
 
+    @property
+    def push_command(self) -> str:
+        """The command that pushes the image to this stage's repository."""
+        return f"./scripts/push-image.sh --stage {self.name}"
+
 
 def default_stage() -> str:
     """Return the name of the stage in FRUITS_STAGE, or else ``dev``.

@@ -126,7 +126,7 @@ def _print_plan(creation: Creation, missing: list[str]) -> None:
 def _print_shortages(creation: Creation) -> None:
     """Print the account's vCPU quotas that the smallest and the largest size of the stage do not fit."""
     for name in ("small", creation.stage.largest_size):
-        for shortage in quotas.account_shortages(creation.aws.session, SIZES[name]):
+        for shortage in quotas.account_shortages(creation.aws.session, SIZES[name], creation.stage):
             print(f"note: {shortage.sentence}")
 
 

@@ -1,7 +1,6 @@
 """Start a run on EMR on EKS, follow, cancel or list runs: see ``--help``."""
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -17,7 +16,7 @@ from scripts.cloud import aws_session
 from scripts.cloud.aws_session import CancelledError
 from scripts.cloud.exits import Hangup, exit_code_of
 from scripts.cloud.sizes import SIZES
-from scripts.cloud.stage import STAGES
+from scripts.cloud.stage import STAGES, default_stage
 from scripts.submit import run_report
 from scripts.submit.submitter import Submitter
 
@@ -120,8 +119,6 @@ def _options(command_line: list[str]) -> argparse.Namespace:
         _add_run_options(parser)
     options = parser.parse_args(own_arguments)
     options.command, options.job_arguments = command, job_arguments
-    if options.stage not in STAGES:
-        raise UsageError(f"FRUITS_STAGE is {options.stage!r}, not one of {', '.join(STAGES)}")
     if job_arguments and command != "submit":
         raise UsageError(f"{command} takes no job options: {' '.join(job_arguments)}")
     return options
@@ -129,8 +126,8 @@ def _options(command_line: list[str]) -> argparse.Namespace:
 
 def _add_stage_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    region = aws_session.default_region()
-    add("--stage", choices=STAGES, default=os.environ.get("FRUITS_STAGE") or "dev", help="default dev")
+    region, stage = aws_session.default_region(), default_stage()
+    add("--stage", choices=STAGES, default=stage, help=f"default {stage}")
     add("--profile", metavar="NAME", help="AWS profile (default the environment's)")
     add("--region", default=region, help=f"one of {', '.join(EU_REGIONS)} (default {region})")
     add("--virtual-cluster", metavar="ID", help="where the stage has more than one")

@@ -5,13 +5,17 @@ from typing import Final
 
 from scripts.cloud.stage import NAMESPACE, Stage
 
-# The events in which Karpenter tells why it makes no node (EKS User Guide, "Troubleshoot EKS Auto Mode"). The
-# cluster's audit log keeps them when the pods have gone; the two APIs of events name their text differently.
+# The policy for people who submit gives no access to the cluster or its logs.
+INSTRUCTION: Final = "look with an administrator's rights, or ask an administrator to:"
+# Karpenter tells why it makes no node in events, which the cluster's audit log keeps when the pods have gone,
+# and in its own log, which EKS delivers if asked to (EKS User Guide, "Access AWS-Managed Component Logs For
+# EKS Auto"). The query reads either: it looks for words in the whole message, whatever fields the log has.
 KARPENTER_QUERY: Final = """\
-fields @timestamp, requestObject.reason, coalesce(requestObject.message, requestObject.note) as text
-| filter @logStream like /kube-apiserver-audit/ and objectRef.resource = "events"
-| filter requestObject.reason like /FailedScheduling|NoCompatibleInstanceTypes|InsufficientCapacity|NotReady/
+fields @timestamp, coalesce(requestObject.message, requestObject.note, @message) as text
+| filter @message like /FailedScheduling|NoCompatibleInstanceTypes|InsufficientCapacity/
+    or @message like /NodeClassNotReady|LimitExceeded/
 | sort @timestamp desc | limit 20"""
+KARPENTER_LOG: Final = "AUTO_MODE_COMPUTE_LOGS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Diagnosis:
         return [
             f"{kubectl} -n {NAMESPACE} get pods",
             f"{kubectl} -n {NAMESPACE} describe pods -l fruits/run={self.run_name}",
+            f"{kubectl} -n {NAMESPACE} get events",
             f"{kubectl} get nodeclaims",
         ]
 
@@ -39,12 +44,11 @@ class Diagnosis:
     @property
     def query_text(self) -> str:
         """The query with the sentence that says where to put it."""
-        lines = KARPENTER_QUERY.splitlines()
-        return "\n".join(
-            [f"CloudWatch Logs Insights, log group {self.audit_log}:", *(f"  {x}" for x in lines)]
-        )
+        groups = f"{self.audit_log}, or that of the cluster's {KARPENTER_LOG} if EKS delivers them"
+        lines = [f"CloudWatch Logs Insights, log group {groups}:", *KARPENTER_QUERY.splitlines()]
+        return "\n  ".join(lines)
 
     @property
     def text(self) -> str:
-        """The commands and the query, a line each."""
-        return "\n".join([*self.kubectl_commands, self.query_text])
+        """The instruction, the commands and the query, a line each."""
+        return "\n".join([INSTRUCTION, *self.kubectl_commands, self.query_text])

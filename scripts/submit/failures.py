@@ -10,7 +10,10 @@ from scripts.submit.diagnosis import Diagnosis
 
 
 class Advice(NamedTuple):
-    """The remedy for a failure, and the words that identify it, in upper or lower case."""
+    """The remedy for a failure, and the words that identify it, in upper or lower case.
+
+    ``{stage}`` in the remedy stands for the name of the run's stage.
+    """
 
     remedy: str
     signs: tuple[str, ...]
@@ -20,8 +23,8 @@ class Advice(NamedTuple):
 # The first one with a sign in the messages applies. The job's sentences stand first: they are unambiguous.
 ADVICE: Final = (
     Advice(
-        "one command at a time writes to an output: ./scripts/submit.sh list shows the runs; start this one "
-        "again when the other has ended",
+        "one command at a time writes to an output: ./scripts/submit.sh list --stage {stage} shows the runs; "
+        "start this one again when the other has ended",
         ("is being written by", "has taken it over"),
     ),
     Advice(
@@ -30,12 +33,13 @@ ADVICE: Final = (
         ("was made by an earlier version of this job",),
     ),
     Advice(
-        "the job's role does not trust this cluster: ./scripts/cluster.sh up writes its trust policy again",
+        "the job's role does not trust this cluster: ./scripts/cluster.sh up --stage {stage} writes its "
+        "trust policy again",
         ("AssumeRoleWithWebIdentity", "WebIdentityErr", "InvalidIdentityToken"),
     ),
     Advice(
         "the image is for another processor than the nodes' amd64: make a new commit, because tags never "
-        "move, then ./scripts/build-image.sh --release and ./scripts/push-image.sh",
+        "move, then ./scripts/build-image.sh --release and ./scripts/push-image.sh --stage {stage}",
         ("no match for platform", "exec format error"),
     ),
     Advice(
@@ -73,12 +77,12 @@ ADVICE: Final = (
         ("violates PodSecurity",),
     ),
     Advice(
-        "no node was found for a pod: kubectl get nodeclaims says whether EC2 refuses, or a pool is full",
+        "no node was found for a pod: EC2 refuses, or a pool is full",
         ("Insufficient cpu", "Insufficient memory", "FailedScheduling", "Unschedulable"),
         is_about_nodes=True,
     ),
     Advice(
-        "the driver found no node in time: kubectl get events --namespace fruits tells why",
+        "the driver found no node in time",
         ("job-start-timeout", "start timeout"),
         is_about_nodes=True,
     ),
@@ -87,11 +91,12 @@ ADVICE: Final = (
         ("podTemplateFile", "Could not load pod from template", "pod template"),
     ),
     Advice(
-        "EMR could not write logs: ./scripts/cluster.sh up makes the log group and the role's rights again",
+        "EMR could not write logs: ./scripts/cluster.sh up --stage {stage} makes the log group and the "
+        "role's rights again",
         ("log group", "PutLogEvents"),
     ),
     Advice(
-        "EMR may not act in the namespace: ./scripts/cluster.sh up makes its access entry",
+        "EMR may not act in the namespace: ./scripts/cluster.sh up --stage {stage} makes its access entry",
         ("service account", "serviceaccounts", "is forbidden: User"),
     ),
     Advice(
@@ -104,20 +109,20 @@ ADVICE: Final = (
         ("NoSuchBucket", "there is no bucket"),
     ),
     Advice(
-        "EMR could not reach the cluster: ./scripts/cluster.sh status; a cluster that was made anew needs a "
-        "new virtual cluster, which up makes",
+        "EMR could not reach the cluster: ./scripts/cluster.sh status --stage {stage}; a cluster that was "
+        "made anew needs a new virtual cluster, which up makes",
         ("CLUSTER_UNAVAILABLE",),
     ),
 )
 NOTHING_WRITTEN: Final = (
-    "the driver wrote nothing: kubectl get events --namespace fruits, and the job-runner's log in the logs "
-    "bucket, tell what happened before it started"
+    "the driver wrote nothing: the events and the job-runner's log in the logs bucket tell what happened "
+    "before it started"
 )
 UNKNOWN_CAUSE: Final = "the driver's own last words say why; its whole log is in the logs bucket"
 
 
 def advice(messages: Iterable[str], driver_wrote: bool, diagnosis: Diagnosis) -> str:
-    """Return the advice for a failed run; where nodes may be missing, with the query for Karpenter's events.
+    """Return the advice for a failed run; where nodes may be missing, with the commands and the query.
 
     Parameters
     ----------
@@ -132,4 +137,5 @@ def advice(messages: Iterable[str], driver_wrote: bool, diagnosis: Diagnosis) ->
     unknown = Advice(UNKNOWN_CAUSE, ()) if driver_wrote else Advice(NOTHING_WRITTEN, (), is_about_nodes=True)
     matches = (entry for entry in ADVICE if any(sign.casefold() in text for sign in entry.signs))
     entry = next(matches, unknown)
-    return f"{entry.remedy}\n{diagnosis.query_text}" if entry.is_about_nodes else entry.remedy
+    remedy = entry.remedy.format(stage=diagnosis.stage.name)
+    return f"{remedy}; {diagnosis.text}" if entry.is_about_nodes else remedy

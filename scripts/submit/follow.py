@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.cloud.aws_session import aws_refusal, is_network
 from scripts.submit import failures
-from scripts.submit.diagnosis import KARPENTER_QUERY, Diagnosis
+from scripts.submit.diagnosis import INSTRUCTION, KARPENTER_QUERY, Diagnosis
 from scripts.submit.driver_log import DriverLog, job_event
 
 if TYPE_CHECKING:
@@ -63,10 +63,14 @@ class Display:
     def print_hint(self, text: str, diagnosis: Diagnosis) -> None:
         """Print a sentence with the commands and the query that show more."""
         if self.as_json:
-            commands, query = diagnosis.kubectl_commands, KARPENTER_QUERY
-            self._print_object("hint", message=text, commands=commands, log=diagnosis.audit_log, query=query)
+            fields = {
+                "commands": diagnosis.kubectl_commands,
+                "log": diagnosis.audit_log,
+                "query": KARPENTER_QUERY,
+            }
+            self._print_object("hint", message=f"{text}; {INSTRUCTION}", **fields)
         else:
-            print("\n  ".join([text, *diagnosis.text.splitlines()]), flush=True)
+            print("\n  ".join(f"{text}; {diagnosis.text}".splitlines()), flush=True)
 
     def _print_object(self, name: str, **fields: object) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -171,7 +175,12 @@ class Follower:
             return
         if outcome.seconds >= IDLE_SECONDS:
             self._is_idle_reported = True
-            text = f"no photo after {outcome.seconds // 60:.0f} minutes: look whether the pods have nodes"
+            cause = (
+                "the driver is at work: it may still be listing photos, or its executors have no nodes"
+                if outcome.driver_wrote
+                else "the pods may have no nodes"
+            )
+            text = f"no photo after {outcome.seconds // 60:.0f} minutes: {cause}"
             self.display.print_hint(f"{utc_time()} {text}", self.diagnosis)
 
     def _is_complete(self, outcome: RunOutcome) -> bool:

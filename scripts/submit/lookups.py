@@ -3,7 +3,7 @@
 import json
 import re
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,7 @@ from job.storage import aws, residency
 from job.storage.residency import EU_REGIONS
 from job.storage.s3 import split
 from scripts.cloud.aws_session import RETRIES, AwsRefusedError
-from scripts.cloud.stage import Stage
+from scripts.cloud.stage import ARCHITECTURE, Stage
 from scripts.submit import run_request
 from scripts.submit.run_request import Plan
 
@@ -30,12 +30,10 @@ ECR: Final = re.compile(
     r"(?P<registry>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/"
     r"(?P<repository>[a-z0-9._/-]+)@(?P<digest>sha256:[0-9a-f]{64})"
 )
-# How long ECR's storage has for an image's configuration.
-SECONDS: Final = 10
-# The processor of the nodes (k8s/base/pool-drivers.yaml, pool-executors-spot.yaml).
-ARCHITECTURE: Final = "amd64"
+# The seconds that ECR's storage has for an image's configuration.
+CONFIGURATION_TIMEOUT: Final = 10
 # What may go wrong on the way to an image's processor: AWS, its storage, or a manifest of another form.
-UNKNOWN_PROCESSOR: Final = (
+PROCESSOR_ERRORS: Final = (
     BotoCoreError, ClientError, ResponseParserError, HTTPException,
     OSError, LookupError, TypeError, ValueError,
 )  # fmt: skip
@@ -78,7 +76,9 @@ def virtual_cluster_id(emr: "EMRContainersClient", stage: Stage, chosen: str | N
     return running[0][0]
 
 
-def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str | None) -> str:
+def image_by_digest(
+    ecr: "ECRClient", stage: Stage, stack_outputs: Mapping[str, str], reference: str | None
+) -> str:
     """Return ``repository@sha256:…`` of a tag or digest, by default of the newest tag.
 
     Raises
@@ -90,6 +90,7 @@ def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str 
         return reference
     if reference == "":
         raise UsageError("--image is empty: give a tag or a digest, or leave it out")
+    repository = stack_outputs["RepositoryName"]
     pages = ecr.get_paginator("describe_images").paginate(
         repositoryName=repository, filter={"tagStatus": "TAGGED"}
     )
@@ -101,12 +102,9 @@ def image_by_digest(ecr: "ECRClient", repository: str, uri: str, reference: str 
         images = [image for image in images if reference in (image["imageDigest"], *image["imageTags"])]
     if not images:
         missing = f"no image {reference}" if reference else "no image yet"
-        raise UsageError(
-            f"there is {missing} in repository {repository}: push one with "
-            f"./scripts/push-image.sh --repository {repository}"
-        )
+        raise UsageError(f"there is {missing} in repository {repository}: push one with {stage.push_command}")
     newest = max(images, key=lambda detail: detail["imagePushedAt"])
-    return f"{uri}@{newest['imageDigest']}"
+    return f"{stack_outputs['RepositoryUri']}@{newest['imageDigest']}"
 
 
 def check_residency(
@@ -134,7 +132,7 @@ def check_residency(
 
 
 def architecture_warnings(session: "Session", plan: Plan) -> list[str]:
-    """Return a sentence if nobody tells the processor that an image is for.
+    """Return a warning if the processor of a run's image cannot be determined.
 
     Raises
     ------
@@ -143,7 +141,7 @@ def architecture_warnings(session: "Session", plan: Plan) -> list[str]:
     """
     try:
         architectures = image_architectures(session, plan.image)
-    except UNKNOWN_PROCESSOR as error:
+    except PROCESSOR_ERRORS as error:
         code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
         reason = code or type(error).__name__
         return [f"ECR does not tell the image's processor ({reason}); the nodes are {ARCHITECTURE}"]
@@ -151,7 +149,7 @@ def architecture_warnings(session: "Session", plan: Plan) -> list[str]:
         raise UsageError(
             f"image {plan.image} is for {', '.join(sorted(architectures))}, and the nodes are "
             f"{ARCHITECTURE}: make a new commit, because tags never move, then "
-            "./scripts/build-image.sh --release and ./scripts/push-image.sh"
+            f"./scripts/build-image.sh --release and {Stage(plan.stage).push_command}"
         )
     return [] if architectures else [f"the image's index names no processor; the nodes are {ARCHITECTURE}"]
 
@@ -177,7 +175,7 @@ def image_architectures(session: "Session", image: str) -> set[str]:
         repositoryName=place["repository"],
         layerDigest=manifest["config"]["digest"],
     )["downloadUrl"]
-    with urllib.request.urlopen(configuration_url, timeout=SECONDS) as response:  # noqa: S310 (ECR's answer)
+    with urllib.request.urlopen(configuration_url, timeout=CONFIGURATION_TIMEOUT) as response:  # noqa: S310 (ECR's answer)
         return {str(json.load(response)["architecture"])}
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -85,8 +84,7 @@ class Submitter:
             size = replace(size, attempts=options.attempts)
         outputs = self.stack_outputs
         ecr = self.session.client("ecr", config=RETRIES)
-        repository = (outputs["RepositoryName"], outputs["RepositoryUri"])
-        image = lookups.image_by_digest(ecr, *repository, options.image)
+        image = lookups.image_by_digest(ecr, self.stage, outputs, options.image)
         return Plan(
             options.run_id,
             options.stage,
@@ -100,11 +98,11 @@ class Submitter:
 
     def _quota_warnings(self, plan: Plan) -> list[str]:
         """Return a sentence for each quota that slows the run; refuse a run that could do no work."""
-        shortages = quotas.account_shortages(self.session, plan.size)
-        for shortage in shortages:
-            if shortage.is_blocking:
-                raise UsageError(shortage.sentence)
-        return [shortage.sentence for shortage in shortages]
+        shortages = quotas.account_shortages(self.session, plan.size, self.stage)
+        sentences = [shortage.sentence for shortage in shortages]
+        if any(shortage.is_blocking for shortage in shortages):
+            raise UsageError("\n".join(sentences))
+        return sentences
 
     def _print_plan(self, plan: Plan, settings: Settings, warnings: Iterable[str]) -> None:
         """Print the run's settings before the start, so that a user finds the run if submit.sh ends."""
@@ -176,8 +174,7 @@ class Submitter:
     def follow_command(self, run: dict[str, Any]) -> str:
         """Return the command that follows a run."""
         options, command = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
-        default_stage = os.environ.get("FRUITS_STAGE") or "dev"
-        command += [] if options.stage == default_stage == "dev" else ["--stage", options.stage]
+        command += [] if options.stage == stage.default_stage() == "dev" else ["--stage", options.stage]
         command += (
             [] if options.region == aws_session.release_value("AWS_REGION") else ["--region", options.region]
         )

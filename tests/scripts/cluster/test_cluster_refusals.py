@@ -62,7 +62,7 @@ def test_a_tool_that_is_too_old_is_refused(tool: str, version: str, message: str
         (["up", "--delete-data"], 2, "unrecognized arguments: --delete-data"),
         (["up", "--parameter", "Nothing=1"], 2, "--parameter Nothing=1: give Name=Value"),
         (["up", "--public-access", "here"], 2, "--public-access here: 'here' does not appear to be an IPv4"),
-        (["status", "--profile", "nobody"], 6, "no AWS credentials (ProfileNotFound): log in"),
+        (["status", "--profile", "nobody"], 6, "there is no AWS profile nobody: look at ~/.aws/config"),
         ([], 2, "the following arguments are required: up|check|status|down"),
     ],
 )

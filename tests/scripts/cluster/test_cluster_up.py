@@ -108,7 +108,10 @@ def test_a_stack_that_failed_says_which_resource_and_why_and_is_made_anew(desk: 
         (640, []),
         (5, ["size small needs 4 vCPUs on demand for its driver", "size medium needs 4 vCPUs on demand"]),
         (16, ["let 7 of 10 executors run"]),
-        (2, ["the quota of 2 vCPUs on demand holds no driver: size small", "holds no driver: size medium"]),
+        (
+            2,
+            ["too small for a driver: size small", "hold no executor", "is too small", "hold no executor"],
+        ),
     ],
 )
 def test_up_says_which_vcpu_quotas_are_too_small_before_it_asks(

@@ -14,7 +14,7 @@ from scripts.cloud import manifests, request_check
 from scripts.cloud.manifests import K8S
 from scripts.cloud.stage import Stage
 from scripts.submit import failures
-from scripts.submit.diagnosis import KARPENTER_QUERY, Diagnosis
+from scripts.submit.diagnosis import KARPENTER_LOG, KARPENTER_QUERY, Diagnosis
 from scripts.submit.driver_log import DriverLog, job_event, unwrapped
 from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
 from tests.support.aws_emulator import Answer
@@ -34,7 +34,7 @@ DIAGNOSIS = Diagnosis(Stage("dev"), "monday")
         ("The executor with id 3 exited with exit code 137(SIGKILL)", "out of memory"),
         ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
-        ("0/3 nodes are available: 3 Insufficient cpu.", "kubectl get nodeclaims"),
+        ("0/3 nodes are available: 3 Insufficient cpu.", "EC2 refuses, or a pool is full"),
         ("pods is forbidden: User emr-containers cannot create", "access entry"),
         ("AccessDenied: not authorized to perform s3:GetObject", "may not use a bucket"),
     ],
@@ -63,7 +63,19 @@ def test_the_jobs_own_refusals_have_their_advice(tmp_path: Path) -> None:
 def test_every_advice_is_given_for_one_of_its_signs() -> None:
     for entry in ADVICE:
         for sign in entry.signs:
-            assert failures.advice([sign], True, DIAGNOSIS).startswith(entry.remedy)
+            remedy = entry.remedy.format(stage="dev")
+            assert failures.advice([sign], True, DIAGNOSIS).startswith(remedy)
+
+
+def test_every_command_that_is_advised_names_the_runs_stage() -> None:
+    production = Diagnosis(Stage("prod"), "monday")
+    for text in (*(entry.remedy for entry in ADVICE), UNKNOWN_CAUSE, NOTHING_WRITTEN):
+        assert "kubectl" not in text
+        commands = text.count("/cluster.sh") + text.count("/submit.sh") + text.count("/push-image.sh")
+        assert text.format(stage="prod").count("--stage prod") == commands
+    kubectl = [line for line in production.text.splitlines() if "kubectl " in line]
+    assert len(kubectl) == 4
+    assert all(line.startswith("kubectl --kubeconfig build/kubeconfig-prod ") for line in kubectl)
 
 
 def test_without_a_sign_it_says_where_to_look() -> None:
@@ -75,11 +87,16 @@ def test_without_a_sign_it_says_where_to_look() -> None:
     ("message", "driver_wrote"),
     [("0/3 nodes are available: 3 Insufficient cpu.", True), ("job-start-timeout", True), ("unknown", False)],
 )
-def test_where_nodes_may_be_missing_the_query_for_karpenters_events_is_named(
+def test_where_nodes_may_be_missing_the_commands_and_the_query_are_named(
     message: str, driver_wrote: bool
 ) -> None:
     advice = failures.advice([message], driver_wrote, DIAGNOSIS)
-    assert "CloudWatch Logs Insights, log group /aws/eks/fruits-dev/cluster:\n  fields @timestamp" in advice
+    assert advice.endswith(f"; {DIAGNOSIS.text}")
+    assert (
+        "or ask an administrator to:\nkubectl --kubeconfig build/kubeconfig-dev -n fruits get pods" in advice
+    )
+    assert "log group /aws/eks/fruits-dev/cluster, or that of the cluster's AUTO_MODE_COMPUTE_LOGS" in advice
+    assert "\n  fields @timestamp" in advice
     assert "Insights" not in failures.advice(["exceeded quota"], driver_wrote, DIAGNOSIS)
 
 
@@ -87,7 +104,10 @@ def test_the_query_is_one_that_cloudwatch_takes_and_the_readme_names() -> None:
     times = {"startTime": 0, "endTime": 1}
     request = {"logGroupName": DIAGNOSIS.audit_log, "queryString": KARPENTER_QUERY, **times}
     request_check.check("logs", "StartQuery", request)
-    assert f"```\n{KARPENTER_QUERY}\n```" in (K8S / "README.md").read_text()
+    readme = (K8S / "README.md").read_text()
+    assert f"```\n{KARPENTER_QUERY}\n```" in readme
+    assert KARPENTER_LOG in readme
+    assert all(f"  {command}\n" in readme for command in DIAGNOSIS.kubectl_commands)
 
 
 def test_the_commands_select_the_runs_pods_by_the_label_of_the_pod_templates() -> None:

@@ -51,6 +51,7 @@ def test_an_image_for_another_processor_is_refused(
     digest = put_single_image(dev_stage, b'{"architecture": "arm64", "os": "linux"}')
     sentence = refused(dev_stage, capsys, 2, "--detach", "--image", digest)
     assert "is for arm64, and the nodes are amd64: make a new commit" in sentence
+    assert sentence.endswith("./scripts/push-image.sh --stage dev")
 
 
 def test_an_index_without_the_nodes_processor_is_refused(

@@ -10,11 +10,13 @@ from botocore.stub import Stubber
 from scripts.cloud import manifests, quotas, request_check, sizes
 from scripts.cloud.quotas import VcpuQuotas
 from scripts.cloud.sizes import SIZES, Size
+from scripts.cloud.stage import Stage
 from tests.scripts.submit.test_submit_errors import refused
 from tests.support.aws_emulator import Answer, Cloud, Request
 from tests.support.cloud_stage import CloudStage
 
 FRESH = VcpuQuotas(on_demand=5, spot=5)
+DEV, PROD = Stage("dev"), Stage("prod")
 
 
 def answer_quotas(cloud: Cloud, account: VcpuQuotas) -> None:
@@ -31,7 +33,7 @@ def answer_quotas(cloud: Cloud, account: VcpuQuotas) -> None:
 
 
 def only_shortage(size: str, account: VcpuQuotas) -> quotas.Shortage:
-    (shortage,) = quotas.shortages(SIZES[size], account, "eu-west-1")
+    (shortage,) = quotas.shortages(SIZES[size], account, DEV, "eu-west-1")
     return shortage
 
 
@@ -48,9 +50,9 @@ def test_both_quotas_are_read_by_their_codes() -> None:
 @pytest.mark.parametrize("size", SIZES.values(), ids=lambda size: size.name)
 def test_a_run_fits_the_vcpus_that_its_size_needs_and_not_one_less(size: Size) -> None:
     driver, executors = quotas.driver_vcpus(size), quotas.executor_vcpus(size)
-    assert not quotas.shortages(size, VcpuQuotas(driver, executors), "eu-west-1")
+    assert not quotas.shortages(size, VcpuQuotas(driver, executors), PROD, "eu-west-1")
     assert only_shortage(size.name, VcpuQuotas(driver - 1, executors)).is_blocking
-    assert quotas.shortages(size, VcpuQuotas(driver, executors - 1), "eu-west-1")
+    assert quotas.shortages(size, VcpuQuotas(driver, executors - 1), PROD, "eu-west-1")
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=lambda size: size.name)
@@ -64,7 +66,10 @@ def test_the_nodes_of_a_driver_hold_it_and_its_job_runner(size: Size) -> None:
 def test_quotas_without_room_for_one_executor_block_a_run() -> None:
     no_driver = only_shortage("small", VcpuQuotas(on_demand=2, spot=640))
     assert no_driver.is_blocking
-    assert "the quota of 2 vCPUs on demand holds no driver: size small needs 4 vCPUs" in no_driver.sentence
+    assert (
+        "the quota of 2 vCPUs on demand is too small for a driver: size small needs 4 vCPUs"
+        in no_driver.sentence
+    )
     no_executor = only_shortage("small", VcpuQuotas(on_demand=5, spot=2))
     assert no_executor.is_blocking
     assert "hold no executor" in no_executor.sentence
@@ -76,7 +81,22 @@ def test_quotas_with_room_for_some_executors_slow_a_run() -> None:
     assert "let 4 of 10 executors run" in fewer.sentence
     dearer = only_shortage("small", VcpuQuotas(on_demand=12, spot=0))
     assert not dearer.is_blocking
-    assert "on demand only" in dearer.sentence
+    assert "let all executors run on demand only" in dearer.sentence
+    assert "let some executors run on demand only" in only_shortage("small", VcpuQuotas(12, 4)).sentence
+
+
+def test_executors_on_demand_are_no_more_than_their_pool_may_have() -> None:
+    few = only_shortage("medium", VcpuQuotas(on_demand=640, spot=0))
+    assert "640 on demand, of which executors may have 24, let 6 of 10 executors run" in few.sentence
+    (enough,) = quotas.shortages(SIZES["medium"], VcpuQuotas(640, 0), PROD, "eu-west-1")
+    assert "of which executors may have 160, let all executors run on demand only" in enough.sentence
+
+
+def test_both_quotas_are_named_if_both_are_too_small() -> None:
+    driver, executors = quotas.shortages(SIZES["small"], VcpuQuotas(2, 2), DEV, "eu-west-1", "work")
+    assert driver.is_blocking
+    assert driver.sentence.endswith("L-1216C47A --desired-value 4 --region eu-west-1 --profile work")
+    assert executors.sentence.endswith("L-34B43A08 --desired-value 8 --region eu-west-1 --profile work")
 
 
 @pytest.mark.parametrize("account", [FRESH, VcpuQuotas(2, 640)])
@@ -104,14 +124,14 @@ def test_the_sidecars_cpu_is_the_namespaces_default() -> None:
 )
 def test_quotas_that_cannot_be_read_block_nothing(cloud: Cloud, answer: Answer, reason: str) -> None:
     cloud.rules.append(lambda request: answer if request.action == "GetServiceQuota" else None)
-    (shortage,) = quotas.account_shortages(boto3.Session(region_name="eu-west-1"), SIZES["small"])
+    (shortage,) = quotas.account_shortages(boto3.Session(region_name="eu-west-1"), SIZES["small"], DEV)
     assert not shortage.is_blocking
     assert f"cannot be read ({reason}); size small needs 4 vCPUs on demand" in shortage.sentence
 
 
 def test_the_quotas_of_the_sessions_region_are_compared(cloud: Cloud) -> None:
     answer_quotas(cloud, VcpuQuotas(on_demand=5, spot=2))
-    (shortage,) = quotas.account_shortages(boto3.Session(region_name="eu-west-1"), SIZES["small"])
+    (shortage,) = quotas.account_shortages(boto3.Session(region_name="eu-west-1"), SIZES["small"], DEV)
     assert shortage.is_blocking
 
 
@@ -155,3 +175,5 @@ def test_the_readme_names_the_vcpus_of_each_size() -> None:
     )
     for name, (driver, executors) in needs.items():
         assert f"`{name}` {driver} and {executors}" in text
+    limits = [quotas.executor_vcpus_on_demand(stage) for stage in (DEV, PROD)]
+    assert "at most {} vCPUs in `dev` and {} in `prod`".format(*limits) in text

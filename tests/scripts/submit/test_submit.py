@@ -137,7 +137,7 @@ def test_a_run_that_fails_before_its_driver_starts_says_where_to_look(
         dev_stage, "PENDING", "FAILED", failure_reason="INTERNAL_ERROR", state_details="nothing known"
     )
     assert dev_stage.submit("--run-id", "monday") == 1
-    assert "kubectl get events --namespace fruits" in capsys.readouterr().err
+    assert "kubectl --kubeconfig build/kubeconfig-dev -n fruits get events" in capsys.readouterr().err
 
 
 def test_a_cancelled_run_ends_with_5(dev_stage: CloudStage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,7 +134,10 @@ def test_an_empty_repository_says_how_to_push(
     digest = dev_stage.image.partition("@")[2]
     boto3.client("ecr").batch_delete_image(repositoryName="fruits-dev", imageIds=[{"imageDigest": digest}])
     sentence = refused(dev_stage, capsys, 2)
-    assert "there is no image yet in repository fruits-dev: push one with ./scripts/push-image.sh" in sentence
+    assert (
+        "there is no image yet in repository fruits-dev: push one with ./scripts/push-image.sh --stage dev"
+        in sentence
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +177,25 @@ def test_no_credentials_and_an_unknown_profile_end_with_6(
         "error: no AWS credentials (NoCredentialsError): log in, or name a profile with --profile\n"
     )
     assert dev_stage.submit("--profile", "nobody") == 6
-    assert "no AWS credentials (ProfileNotFound)" in capsys.readouterr().err
+    assert "there is no AWS profile nobody: look at ~/.aws/config" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("list",), ("--stage", "dev")])
+def test_an_unknown_stage_of_the_environment_ends_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("FRUITS_STAGE", "test")
+    assert submit.main(arguments) == 2
+    assert capsys.readouterr().err == "error: FRUITS_STAGE is 'test', not one of dev, prod\n"
+
+
+def test_the_help_names_the_stage_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRUITS_STAGE", "prod")
+    with pytest.raises(SystemExit):
+        submit.main(["--help"])
+    assert "default prod" in capsys.readouterr().out
 
 
 def test_a_refused_start_is_said_and_can_be_tried_again(

@@ -252,9 +252,19 @@ LONG_AGO = timedelta(minutes=11)
 NOTHING_READ = line("progress", "0 of 1,560 photos", done=0)
 
 
-@pytest.mark.parametrize("lines", [[], [NOTHING_READ]], ids=["no driver", "no executor"])
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        ([], "the pods may have no nodes"),
+        (
+            [NOTHING_READ],
+            "the driver is at work: it may still be listing photos, or its executors have no nodes",
+        ),
+    ],
+    ids=["no driver", "no executor"],
+)
 def test_a_run_without_a_photo_says_after_ten_minutes_where_to_look(
-    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]]
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]], cause: str
 ) -> None:
     running = {"state": "RUNNING", "created_at": datetime.now(UTC) - LONG_AGO}
     written = {**running, "then": lambda: dev_stage.log("monday", *lines)} if lines else running
@@ -262,6 +272,7 @@ def test_a_run_without_a_photo_says_after_ten_minutes_where_to_look(
     assert dev_stage.submit("--run-id", "monday") == 0
     stdout = capsys.readouterr().out
     assert stdout.count("no photo after 11 minutes") == 1
+    assert f"no photo after 11 minutes: {cause}; look with an administrator's rights, or ask" in stdout
     kubectl = "kubectl --kubeconfig build/kubeconfig-dev"
     assert f"{kubectl} -n fruits get pods\n" in stdout
     assert f"{kubectl} -n fruits describe pods -l fruits/run=monday\n" in stdout
@@ -294,5 +305,6 @@ def test_the_hint_is_one_object_of_json(dev_stage: CloudStage, capsys: pytest.Ca
     assert dev_stage.submit("--run-id", "monday", "--json") == 0
     events = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     (hint,) = [event for event in events if event["event"] == "hint"]
-    assert len(hint["commands"]) == 3
+    assert "ask an administrator" in hint["message"]
+    assert len(hint["commands"]) == 4
     assert hint["log"] == "/aws/eks/fruits-dev/cluster"
