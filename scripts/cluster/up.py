@@ -49,7 +49,7 @@ def up(creation: Creation, *, yes: bool, ask: Callable[[str], str]) -> int:
     if missing and not creation.tools.dry_run:
         confirm("Make it? [y/N]", yes=yes, ask=ask)
     changed = run_steps(
-        [Step(part.name, partial(part.run, creation)) for part in PARTS], creation.stage.up_command
+        [Step(part.name, partial(part.run, creation)) for part in PARTS], creation.command
     )
     print()
     if creation.tools.dry_run:

@@ -37,6 +37,13 @@ def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_up_goes_on(
     assert desk.is_whole()
 
 
+def test_the_command_that_goes_on_has_every_option_of_the_first(desk: Desk) -> None:
+    options = ["--public-access", "198.51.100.0/24", "--parameter", "Nat=yes", "--parameter", "PhotoDays=30"]
+    desk.interrupt("deploy --stack-name fruits-dev ")
+    outcome = desk("up", "--yes", *options)
+    assert outcome.err.endswith(f"./scripts/cluster.sh up --stage dev {' '.join(options)} goes on from there\n")
+
+
 @pytest.mark.parametrize("point", ["stack", "cluster"])
 def test_an_eksctl_that_was_ended_in_the_middle_is_mended(point: str, desk: Desk) -> None:
     desk.memory.put("ends", point)
