@@ -138,7 +138,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--parameter", metavar="NAME=VALUE", action="append", default=[],
         help="a parameter of k8s/account.yaml or k8s/network.yaml, e.g. Nat=yes; may be repeated",
     )  # fmt: skip
-    add("check", help="run a pod that needs a node and reaches AWS", parents=[common], allow_abbrev=False)
+    add(
+        "check",
+        help="run the smoke test: a pod on a drivers' node, new if none has room, reaches AWS",
+        parents=[common],
+        allow_abbrev=False,
+    )
     status_parser = add(
         "status", help="show what there is, runs and costs", parents=[common], allow_abbrev=False
     )

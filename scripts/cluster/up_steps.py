@@ -139,11 +139,12 @@ def _check_account(creation: Creation) -> None:
             ) from None
     key = stack_outputs["KeyArn"]
     state = aws.kms.describe_key(KeyId=key)["KeyMetadata"].get("KeyState")
-    enable = f"aws kms enable-key --key-id {key} --region {creation.tools.region}"
+    named = f"--key-id {key} --region {creation.tools.region}"
+    enable = f"aws kms enable-key {named}"
     if state == "PendingDeletion":
         raise UsageError(
             f"key {key} is PendingDeletion, a removal was left half-done: to keep the data, aws kms "
-            f"cancel-key-deletion --key-id {key} --region {creation.tools.region}, then {enable}; to delete it, {removal}"
+            f"cancel-key-deletion {named}, then {enable}; to delete it, {removal}"
         )
     if state != "Enabled":
         raise UsageError(f"key {key} is {state}, so nothing can be read or written: {enable}")
