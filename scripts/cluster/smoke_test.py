@@ -22,6 +22,7 @@ from scripts.cluster.cluster_tools import Tools, failure_reason
 from scripts.cluster.stage_state import AwsClients
 from scripts.cluster.up_steps import Creation
 
+# The label of the smoke test's pods.
 LABEL: Final = "fruits/smoke-test"
 # Why a kubelet does not get an image.
 PULL_FAILURES: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
@@ -40,8 +41,10 @@ def last_success(tools: Tools) -> str | None:
     if shutil.which("kubectl") is None or not tools.kubeconfig.exists():
         return None
     result = tools.query("get", "namespace", NAMESPACE, "-o", "json")
-    metadata = json.loads(result.text)["metadata"] if result.code == 0 else {}
-    return metadata.get("annotations", {}).get(CHECKED)
+    annotations: dict[str, str] = (
+        json.loads(result.text)["metadata"].get("annotations", {}) if result.code == 0 else {}
+    )
+    return annotations.get(CHECKED)
 
 
 def first_check(creation: Creation) -> bool:

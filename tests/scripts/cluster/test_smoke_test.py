@@ -1,4 +1,4 @@
-"""cluster.sh check: a pod that needs a node shows whether runs could start, and is deleted in any case."""
+"""cluster.sh check: a pod on a drivers' node shows whether runs could start, and is deleted afterwards."""
 
 import http.server
 import subprocess
