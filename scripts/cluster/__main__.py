@@ -6,6 +6,7 @@ can check it or type it. Emptying buckets is the exception: the CLI has no comma
 
 import argparse
 import ipaddress
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from job.cli.parser import SentenceParser
 from job.errors import UsageError
 from scripts.cloud import aws_session
 from scripts.cloud.exits import exit_code_of
-from scripts.cloud.stage import STAGES, Stage
+from scripts.cloud.stage import STAGES, Stage, default_stage
 from scripts.cluster import access, cluster_tools, down, smoke_test, stack_templates, status, up
 from scripts.cluster.cluster_tools import Tools
 from scripts.cluster.down import Removal
@@ -23,8 +24,8 @@ from scripts.cluster.stage_state import AwsClients
 from scripts.cluster.up_steps import Creation
 
 EXAMPLES: Final = """
-exit codes: 0 done, 1 failed, 2 wrong arguments or not confirmed, 4 outside the EU, 6 AWS refused,
-130 interrupted
+exit codes: 0 done, 1 failed, 2 wrong arguments or not confirmed, 4 outside the EU, 6 AWS refused
+or no credentials, 130 interrupted
 """
 
 
@@ -73,9 +74,24 @@ def _run_command(
     if options.command == "check":
         return smoke_test.check(tools, aws)
     if options.command == "down":
-        step = Removal(tools, aws, options.delete_data, options.without_kubectl)
-        return down.down(step, yes=options.yes, ask=ask)
-    return up.up(Creation(tools, aws, parameters, public_access, admin_role), yes=options.yes, ask=ask)
+        removal = Removal(tools, aws, options.delete_data, options.without_kubectl, _resume_command(options))
+        return down.down(removal, yes=options.yes, ask=ask)
+    creation = Creation(tools, aws, parameters, public_access, admin_role, _resume_command(options))
+    return up.up(creation, yes=options.yes, ask=ask)
+
+
+def _resume_command(options: argparse.Namespace) -> str:
+    """Return the command line with the options that decide what is made or removed."""
+    words = ["./scripts/cluster.sh", options.command, "--stage", options.stage]
+    for name, value in vars(options).items():
+        if name in ("command", "stage", "yes", "dry_run") or not value:
+            continue
+        if name == "region" and value == aws_session.default_region():
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        for item in value if isinstance(value, list) else [value]:
+            words += [flag] if item is True else [flag, str(item)]
+    return shlex.join(words)
 
 
 def _cidrs(text: str | None) -> tuple[str, ...] | None:
@@ -89,7 +105,7 @@ def _cidrs(text: str | None) -> tuple[str, ...] | None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    region = aws_session.default_region()
+    region, stage = aws_session.default_region(), default_stage()
     parser = SentenceParser(
         prog="./scripts/cluster.sh",
         description="Make, check, show and remove a stage of Fruits! on AWS.",
@@ -98,7 +114,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|check|status|down")
     common = SentenceParser(add_help=False, allow_abbrev=False)
-    common.add_argument("--stage", choices=STAGES, default="dev", help="(default dev)")
+    common.add_argument("--stage", choices=STAGES, default=stage, help=f"(default {stage})")
     common.add_argument("--profile", metavar="NAME", help="AWS profile (default the environment's)")
     common.add_argument("--region", default=region, help=f"(default {region})")
     confirmation = SentenceParser(add_help=False, allow_abbrev=False)
@@ -122,7 +138,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--parameter", metavar="NAME=VALUE", action="append", default=[],
         help="a parameter of k8s/account.yaml or k8s/network.yaml, e.g. Nat=yes; may be repeated",
     )  # fmt: skip
-    add("check", help="run a pod that needs a node and reaches AWS", parents=[common], allow_abbrev=False)
+    add(
+        "check",
+        help="run the smoke test: a pod on a drivers' node, new if none has room, reaches AWS",
+        parents=[common],
+        allow_abbrev=False,
+    )
     status_parser = add(
         "status", help="show what there is, runs and costs", parents=[common], allow_abbrev=False
     )

@@ -33,6 +33,29 @@ def role_arn(text: str | None) -> str | None:
     return text
 
 
+def refuse_missing_role(aws: AwsClients, admin_role: str | None) -> None:
+    """Check that the administrators' role exists in this account.
+
+    Raises
+    ------
+    UsageError
+        If it does not.
+    """
+    if admin_role is None:
+        return
+    account = admin_role.split(":")[4]
+    if account != aws.account:
+        raise UsageError(f"--admin-role {admin_role}: it is of account {account}, not of {aws.account}")
+    try:
+        existing = aws.iam.get_role(RoleName=admin_role.rpartition("/")[2])["Role"]["Arn"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in NOT_FOUND:
+            raise
+        raise UsageError(f"--admin-role {admin_role}: there is no such role") from None
+    if existing != admin_role:
+        raise UsageError(f"--admin-role {admin_role}: the role of that name is {existing}")
+
+
 def grant(tools: Tools, aws: AwsClients, admin_role: str | None) -> bool:
     """Give the nodes' role and the administrators' role their access; return whether anything changed."""
     changed = False

@@ -108,9 +108,13 @@ class Tools:
         """Run eksctl; the caller gives the region, as an argument or in stdin."""
         self._change(["eksctl", *words, *self._profile], stdin)
 
-    def kubectl(self, *words: str, stdin: str | None = None) -> None:
-        """Run kubectl on the stage's cluster."""
-        self._change(["kubectl", "--kubeconfig", relative_path(self.kubeconfig), *words], stdin)
+    def kubectl(self, *words: str, stdin: str | None = None, source: str = "") -> None:
+        """Run kubectl on the stage's cluster; ``source`` is the file that stdin is made of, shown instead."""
+        self._change(self.kubectl_words(*words), stdin, source)
+
+    def kubectl_words(self, *words: str) -> list[str]:
+        """Return a command of kubectl on the stage's cluster."""
+        return ["kubectl", "--kubeconfig", relative_path(self.kubeconfig), *words]
 
     def write_kubeconfig(self) -> None:
         """Write the stage's kubeconfig file, for the stage's cluster."""
@@ -120,8 +124,7 @@ class Tools:
 
     def query(self, *words: str) -> CommandResult:
         """Read from the stage's cluster with kubectl, without printing the command; also in a dry run."""
-        command = ["kubectl", "--kubeconfig", relative_path(self.kubeconfig), "--request-timeout=20s", *words]
-        return self.run(command, None, shown=False)
+        return self.run(self.kubectl_words("--request-timeout=20s", *words), None, shown=False)
 
     def wait_until(
         self, check: Callable[[], T | None], what: str, *, minutes: float, interval: float = 15
@@ -146,8 +149,9 @@ class Tools:
     def _profile(self) -> list[str]:
         return ["--profile", self.profile] if self.profile else []
 
-    def _change(self, words: list[str], stdin: str | None = None) -> None:
-        print(f"+ {shell_command(words, stdin)}", flush=True)
+    def _change(self, words: list[str], stdin: str | None = None, source: str = "") -> None:
+        line = f"{shlex.join(words)}  # {source}" if source else shell_command(words, stdin)
+        print(f"+ {line}", flush=True)
         if self.dry_run:
             return
         result = self.run(words, stdin, shown=True)

@@ -28,6 +28,7 @@ class Removal:
     aws: AwsClients
     delete_data: bool
     without_kubectl: bool
+    command: str
 
     @property
     def stage(self) -> Stage:
@@ -63,9 +64,7 @@ def down(removal: Removal, *, yes: bool, ask: Callable[[str], str]) -> int:
                     yes=yes, ask=ask, word=removal.stage.name)  # fmt: skip
         else:
             confirm("Remove it? [y/N]", yes=yes, ask=ask)
-    command = f"./scripts/cluster.sh down --stage {removal.stage.name}"
-    command += " --delete-data" if removal.delete_data else ""
-    run_steps(_steps(removal), command)
+    run_steps(_steps(removal), removal.command)
     print("\ndry run: nothing was changed" if tools.dry_run else f"\nstage {removal.stage.name} is down")
     if not removal.delete_data:
         print(_retained(removal).removeprefix("; "))
@@ -185,7 +184,8 @@ def namespace(removal: Removal) -> bool:
             raise JobError(
                 f"kubectl does not reach EKS cluster {removal.stage.cluster} ({failure_reason(result)}): if "
                 "it never will, say --without-kubectl, and look for what is left in EC2: security groups, "
-                "and instances with aws ec2 describe-instances --include-managed-resources"
+                "and instances with aws ec2 describe-instances --include-managed-resources "
+                f"--region {tools.region}"
             )
     overlay = relative_path(manifests.K8S / "overlays" / removal.stage.name)
     tools.kubectl("delete", "-k", overlay, "--ignore-not-found", "--timeout=15m")

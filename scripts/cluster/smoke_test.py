@@ -1,10 +1,12 @@
-"""The last step of ``cluster.sh up``, and ``cluster.sh check``: a pod that needs a node and reaches AWS.
+"""The last step of ``cluster.sh up``, and ``cluster.sh check``: a pod on a drivers' node that reaches AWS.
 
 Only a pod makes Karpenter create a node, so only a pod shows that a run could start.
 """
 
 import json
 import secrets
+import shlex
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,10 @@ from scripts.cluster.cluster_tools import Tools, failure_reason
 from scripts.cluster.stage_state import AwsClients
 from scripts.cluster.up_steps import Creation
 
+# The label of the smoke test's pods.
+LABEL: Final = "fruits/smoke-test"
+# Why a kubelet does not get an image.
+PULL_FAILURES: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName")
 PROGRAM: Final = Path(__file__).with_name("smoke_program.py")
 # EMR's registry in eu-west-1 (EMR on EKS Development Guide, "How to select a base image URI"). Nodes without
 # a way to the internet cannot use the public one.
@@ -30,16 +36,23 @@ CHECKED: Final = "fruits/checked"
 TIMEOUT_MINUTES: Final = 15
 
 
+def last_success(tools: Tools) -> str | None:
+    """Return when the smoke test passed on this cluster; None if it has not, or kubectl cannot tell."""
+    if shutil.which("kubectl") is None or not tools.kubeconfig.exists():
+        return None
+    result = tools.query("get", "namespace", NAMESPACE, "-o", "json")
+    annotations: dict[str, str] = (
+        json.loads(result.text)["metadata"].get("annotations", {}) if result.code == 0 else {}
+    )
+    return annotations.get(CHECKED)
+
+
 def first_check(creation: Creation) -> bool:
     """Run the smoke test, unless it has passed on this cluster."""
-    tools = creation.tools
-    if not tools.dry_run:
-        result = tools.query("get", "namespace", NAMESPACE, "-o", "json")
-        metadata = json.loads(result.text)["metadata"] if result.code == 0 else {}
-        if checked := metadata.get("annotations", {}).get(CHECKED):
-            print(f"  a pod ran and reached AWS at {checked}")
-            return False
-    _run(tools, creation.aws)
+    if not creation.tools.dry_run and (passed := last_success(creation.tools)):
+        print(f"  the smoke test's pod reached AWS at {passed}")
+        return False
+    _run(creation.tools, creation.aws)
     return True
 
 
@@ -68,18 +81,35 @@ def _run(tools: Tools, aws: AwsClients) -> None:
     JobError
         If the pod does not end well. What Kubernetes and Karpenter know of it is printed before.
     """
-    name = f"fruits-check-{secrets.token_hex(3)}"
+    name = f"fruits-smoke-test-{secrets.token_hex(3)}"
+    pod = manifests.dump(_pod(tools, aws, name))
+    if not tools.dry_run and tools.query("get", "pods", "-l", LABEL, "-n", NAMESPACE, "-o", "name").text:
+        print("  pods of an earlier smoke test are left")
+        tools.kubectl("delete", "pod", "-l", LABEL, "-n", NAMESPACE, "--ignore-not-found", "--wait=false")
     try:
-        tools.kubectl("create", "-f", "-", stdin=manifests.dump(_pod(tools, aws, name)))
+        tools.kubectl("create", "-f", "-", stdin=pod, source="k8s/smoke-pod.yaml")
         if not tools.dry_run:
             _wait(tools, name)
     except JobError:
         _describe(tools, name)
         raise
     finally:
-        tools.kubectl("delete", "pod", name, "-n", NAMESPACE, "--ignore-not-found", "--wait=false")
+        _delete(tools, name)
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}"
     tools.kubectl("annotate", "namespace", NAMESPACE, f"{CHECKED}={now}", "--overwrite")
+
+
+def _delete(tools: Tools, name: str) -> None:
+    """Delete the pod; if that fails or is interrupted, print the command, since its node costs money."""
+    words = ("delete", "pod", name, "-n", NAMESPACE, "--ignore-not-found", "--wait=false")
+    try:
+        tools.kubectl(*words)
+    except (JobError, KeyboardInterrupt) as error:
+        reason = str(error) or "interrupted"
+        command = shlex.join(tools.kubectl_words(*words))
+        print(f"  pod {name} may be left, and its node costs money ({reason}): {command}", flush=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise
 
 
 def _wait(tools: Tools, name: str) -> None:
@@ -88,12 +118,20 @@ def _wait(tools: Tools, name: str) -> None:
     Raises
     ------
     JobError
-        If it has failed or does not end.
+        If it has failed, does not end, or its image cannot be pulled.
     """
+    pull_failures: list[str] = []
 
     def final_phase() -> str | None:
         result = tools.query("get", "pod", name, "-n", NAMESPACE, "-o", "json")
-        phase = json.loads(result.text)["status"].get("phase") if result.code == 0 else None
+        pod_status = json.loads(result.text)["status"] if result.code == 0 else {}
+        for container in pod_status.get("containerStatuses", []):
+            waiting = container.get("state", {}).get("waiting", {})
+            if waiting.get("reason") in PULL_FAILURES:
+                pull_failures.append(f"{waiting['reason']}: {waiting.get('message', 'no message')}")
+        if len(pull_failures) > 1:  # the first pull can fail for a moment
+            raise JobError(f"the pod of the smoke test cannot pull its image: {pull_failures[-1]}")
+        phase = pod_status.get("phase")
         return phase if phase in ("Succeeded", "Failed") else None
 
     phase = tools.wait_until(final_phase, f"pod {name} has ended", minutes=TIMEOUT_MINUTES)

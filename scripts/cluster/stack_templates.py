@@ -1,5 +1,6 @@
 """The two CloudFormation templates in k8s/: their parameters, and their resources billed by the hour."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import yaml
 from job.errors import UsageError
 from scripts.cloud import manifests
 
+NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 ACCOUNT: Final = "account.yaml"
 NETWORK: Final = "network.yaml"
 
@@ -62,11 +64,27 @@ def parameters(assignments: Iterable[str]) -> dict[str, dict[str, str]]:
                 f"--parameter {assignment}: give Name=Value, where Name is {', '.join(names) or 'nothing'}"
             )
         for name in templates:
-            allowed = [str(choice) for choice in declared[name][key].get("AllowedValues", [value])]
-            if value not in allowed:
-                raise UsageError(f"--parameter {assignment}: {key} is one of {', '.join(allowed)}")
+            if fault := _fault(declared[name][key], value):
+                raise UsageError(f"--parameter {assignment}: {key} {fault}")
             values[name][key] = value
     return values
+
+
+def _fault(declaration: Mapping[str, Any], value: str) -> str | None:
+    """Return why a template's parameter cannot have a value, or None."""
+    allowed = [str(choice) for choice in declaration.get("AllowedValues", [value])]
+    if value not in allowed:
+        return f"is one of {', '.join(allowed)}"
+    if declaration["Type"] == "Number":
+        if not NUMBER.fullmatch(value):
+            return "is a number"
+        if float(value) < declaration.get("MinValue", float(value)):
+            return f"is at least {declaration['MinValue']}"
+        if float(value) > declaration.get("MaxValue", float(value)):
+            return f"is at most {declaration['MaxValue']}"
+    if not re.fullmatch(declaration.get("AllowedPattern", ".*"), value):
+        return f"does not match {declaration['AllowedPattern']} ({declaration['Description']})"
+    return None
 
 
 def billed_resources(parameters: Mapping[str, str]) -> tuple[int, int]:
@@ -77,11 +95,16 @@ def billed_resources(parameters: Mapping[str, str]) -> tuple[int, int]:
     parameters : mapping
         The network stack's parameters; endpoints always exist, gateways only if ``Nat`` is ``yes``.
     """
-    endpoints = gateways = 0
-    for resource in template(NETWORK).get("Resources", {}).values():
-        properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::EC2::VPCEndpoint" and properties.get("VpcEndpointType") == "Interface":
-            endpoints += len(properties.get("SubnetIds", []))
-        if resource["Type"] == "AWS::EC2::NatGateway" and parameters.get("Nat") == "yes":
-            gateways += 1
-    return endpoints, gateways
+    resources = template(NETWORK).get("Resources", {}).values()
+    gateways = sum(resource["Type"] == "AWS::EC2::NatGateway" for resource in resources)
+    return sum(endpoint_zones()), gateways if parameters.get("Nat") == "yes" else 0
+
+
+def endpoint_zones() -> list[int]:
+    """Return for each interface endpoint of the network in how many zones it is."""
+    return [
+        len(resource["Properties"].get("SubnetIds", []))
+        for resource in template(NETWORK).get("Resources", {}).values()
+        if resource["Type"] == "AWS::EC2::VPCEndpoint"
+        and resource["Properties"].get("VpcEndpointType") == "Interface"
+    ]

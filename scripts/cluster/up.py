@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from botocore.exceptions import ClientError
+
+from job.errors import UsageError
 from scripts.cloud import prices, quotas
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import find_stack
-from scripts.cluster import smoke_test, stack_templates, stage_state, up_emr, up_steps
-from scripts.cluster.stack_templates import NETWORK
+from scripts.cluster import access, smoke_test, stack_templates, stage_state, up_emr, up_steps
+from scripts.cluster.stack_templates import ACCOUNT, NETWORK
+from scripts.cluster.stage_state import NOT_FOUND
 from scripts.cluster.steps import Step, confirm, run_steps
 from scripts.cluster.up_steps import Creation
 
@@ -25,12 +29,12 @@ class Part:
 
 PARTS: Final = (
     Part("account", "stack {0}: buckets, key, repository, logs, roles", up_steps.account),
-    Part("network", "stack {0}-network: private subnets, {1} endpoints, {2} NAT", up_steps.network),
+    Part("network", "stack {0}-network: {3} interface endpoints in {4} zones, {2} NAT", up_steps.network),
     Part("cluster", "EKS cluster {0} with Auto Mode", up_steps.cluster),
     Part("namespace", "namespace fruits: limits, network policies, pools of nodes", up_steps.namespace),
     Part("virtual cluster", "virtual cluster {0} of EMR", up_emr.virtual_cluster),
-    Part("trust", "trust of role {0}-job in the runs' pods", up_emr.trust_policy),
-    Part("check", "a pod that needs a node and reaches AWS, for some minutes", smoke_test.first_check),
+    Part("trust", "lets the runs' pods assume role {0}-job", up_emr.trust_policy),
+    Part("smoke test", "a pod on a drivers' node reaches AWS, for some minutes", smoke_test.first_check),
 )
 
 
@@ -44,13 +48,13 @@ def up(creation: Creation, *, yes: bool, ask: Callable[[str], str]) -> int:
     """
     stage, tools = creation.stage, creation.tools
     print(f"stage {stage.name}, region {tools.region}, account {creation.aws.account}", flush=True)
+    access.refuse_missing_role(creation.aws, creation.admin_role)
+    _refuse_budget_without_address(creation)
     missing = _missing(creation)
     _print_plan(creation, missing)
     if missing and not creation.tools.dry_run:
         confirm("Make it? [y/N]", yes=yes, ask=ask)
-    changed = run_steps(
-        [Step(part.name, partial(part.run, creation)) for part in PARTS], creation.stage.up_command
-    )
+    changed = run_steps([Step(part.name, partial(part.run, creation)) for part in PARTS], creation.command)
     print()
     if creation.tools.dry_run:
         print("dry run: nothing was changed; what stands between < and > is known after an earlier command")
@@ -63,8 +67,19 @@ def up(creation: Creation, *, yes: bool, ask: Callable[[str], str]) -> int:
     return 0
 
 
+def _refuse_budget_without_address(creation: Creation) -> None:
+    """Check that a budget has somebody to report to: without AlarmEmail, the template makes none."""
+    stack = find_stack(creation.aws.cloudformation, creation.stage.account_stack)
+    parameters = {**(stack.parameters if stack is not None else {}), **creation.parameters[ACCOUNT]}
+    if float(parameters.get("BudgetUsd", 0)) and not parameters.get("AlarmEmail"):
+        raise UsageError(
+            "BudgetUsd without AlarmEmail makes no budget: add --parameter AlarmEmail=you@example.org, "
+            "or set --parameter BudgetUsd=0"
+        )
+
+
 def _missing(creation: Creation) -> list[str]:
-    """Return the names of the steps that have something to do, as far as AWS shows without kubectl."""
+    """Return the names of the steps that have something to do, as far as AWS and the namespace show."""
     aws, stage = creation.aws, creation.stage
     names = []
     for stack, name in zip(creation.stacks, ("account", "network"), strict=True):
@@ -82,6 +97,8 @@ def _missing(creation: Creation) -> list[str]:
         names.append("virtual cluster")
     if not stage_state.is_trusted(aws, stage, eks):
         names.append("trust")
+    if smoke_test.last_success(creation.tools) is None:
+        names.append("smoke test")
     return names
 
 
@@ -95,20 +112,23 @@ def hourly_costs(creation: Creation) -> tuple[dict[str, float], tuple[int, int]]
 
 def _print_plan(creation: Creation, missing: list[str]) -> None:
     costs, counts = hourly_costs(creation)
+    zones = stack_templates.endpoint_zones()
     _print_shortages(creation)
+    _print_missing_spot_role(creation)
     if not missing:
         print(
-            "all of it is there; where stacks and namespace differ from k8s/ they are brought in line; of a "
-            "cluster that stands only --public-access and --admin-role are changed"
+            "all of it is there; where stacks and namespace differ from k8s/ they are brought in line; "
+            "--public-access and --admin-role are changed, an existing cluster keeps its other settings"
         )
         return
     print("up makes or changes:")
     for part in PARTS:
         if part.name in missing:
-            description = part.description.format(creation.stage.cluster, *counts)
-            print(
-                f"  {part.name:<16}{description:<68}{prices.usd_text(costs.get(part.name, 0.0)):>10} an hour"
+            description = part.description.format(
+                creation.stage.cluster, *counts, len(zones), max(zones, default=0)
             )
+            cost = f"{prices.usd_text(costs.get(part.name, 0.0)):>10} an hour"
+            print(f"  {part.name:<16}{description:<68}{'some cents' if part.name == 'smoke test' else cost}")
     total = sum(costs.values())
     print(
         f"the whole stage costs {prices.usd_text(total)} an hour at rest, {total * prices.HOURS_A_MONTH:.0f} "
@@ -130,6 +150,19 @@ def _print_shortages(creation: Creation) -> None:
             print(f"note: {shortage.sentence}")
 
 
+def _print_missing_spot_role(creation: Creation) -> None:
+    """Print the command that makes EC2's role for Spot, if the account lacks it."""
+    profile = f" --profile {creation.tools.profile}" if creation.tools.profile else ""
+    command = f"aws iam create-service-linked-role --aws-service-name spot.amazonaws.com{profile}"
+    try:
+        creation.aws.iam.get_role(RoleName="AWSServiceRoleForEC2Spot")
+    except ClientError as error:
+        if error.response["Error"]["Code"] in NOT_FOUND:
+            print(f"note: this account has no role for Spot, so executors get no Spot nodes: {command}")
+        else:
+            print(f"note: whether this account has its role for Spot cannot be seen; if not: {command}")
+
+
 def _print_next_steps(creation: Creation) -> None:
     total = sum(hourly_costs(creation)[0].values())
     name = creation.stage.name
@@ -137,5 +170,5 @@ def _print_next_steps(creation: Creation) -> None:
     print(f"it costs {prices.usd_text(total)} an hour at rest: {down} ends that")
     print("next:")
     print("  ./scripts/build-image.sh --release")
-    print(f"  ./scripts/push-image.sh --repository {creation.stage.cluster}")
+    print(f"  ./scripts/push-image.sh --stage {name}")
     print(f"  ./scripts/submit.sh --stage {name}")

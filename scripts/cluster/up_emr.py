@@ -23,9 +23,8 @@ def virtual_cluster(creation: Creation) -> bool:
         if virtual["state"] == "RUNNING" and stage_state.belongs_to(virtual, eks):
             return _adopt(creation, virtual)
         if virtual["state"] in ("RUNNING", "ARRESTED"):
-            print(
-                f"  virtual cluster {virtual['id']} ({virtual['name']}) has lost its cluster: it makes room"
-            )
+            name = f"{virtual['id']} ({virtual['name']})"
+            print(f"  virtual cluster {name} belongs to a deleted cluster and is deleted")
             tools.aws("emr-containers", "delete-virtual-cluster", "--id", virtual["id"])
     if not tools.dry_run:
         tools.wait_until(lambda: _is_namespace_free(creation), f"namespace {NAMESPACE} is free", minutes=15)

@@ -38,6 +38,7 @@ class Creation:
     parameters: dict[str, dict[str, str]]
     public_access: tuple[str, ...] | None
     admin_role: str | None
+    command: str
 
     @property
     def stage(self) -> Stage:
@@ -88,7 +89,7 @@ def cluster(creation: Creation) -> bool:
         if stack is not None and stack.is_ready:
             raise JobError(
                 f"eksctl's stack {stack.name} says that it made a cluster, and there is none: remove it with "
-                f"./scripts/cluster.sh down --stage {creation.stage.name}, then {creation.stage.up_command}"
+                f"./scripts/cluster.sh down --stage {creation.stage.name}, then {creation.command}"
             )
         if stack is not None:
             print(f"  an earlier creation failed ({stage_state.failure_reason(creation.aws, stack.name)})")
@@ -125,7 +126,7 @@ def _check_account(creation: Creation) -> None:
     aws, stage = creation.aws, creation.stage
     names = (*BUCKETS, "KeyArn")
     stack_outputs = stacks.required_outputs(creation.tools, aws, stage.account_stack, names)
-    removal = f"./scripts/cluster.sh down --stage {stage.name} --delete-data, then {stage.up_command}"
+    removal = f"./scripts/cluster.sh down --stage {stage.name} --delete-data, then {creation.command}"
     for name in BUCKETS:
         try:
             aws.s3.head_bucket(Bucket=stack_outputs[name])
@@ -138,11 +139,12 @@ def _check_account(creation: Creation) -> None:
             ) from None
     key = stack_outputs["KeyArn"]
     state = aws.kms.describe_key(KeyId=key)["KeyMetadata"].get("KeyState")
-    enable = f"aws kms enable-key --key-id {key}"
+    named = f"--key-id {key} --region {creation.tools.region}"
+    enable = f"aws kms enable-key {named}"
     if state == "PendingDeletion":
         raise UsageError(
             f"key {key} is PendingDeletion, a removal was left half-done: to keep the data, aws kms "
-            f"cancel-key-deletion --key-id {key}, then {enable}; to delete it, {removal}"
+            f"cancel-key-deletion {named}, then {enable}; to delete it, {removal}"
         )
     if state != "Enabled":
         raise UsageError(f"key {key} is {state}, so nothing can be read or written: {enable}")
@@ -157,7 +159,7 @@ def _settled_cluster(creation: Creation) -> "ClusterTypeDef | None":
         issues = [issue.get("message", "") for issue in eks.get("health", {}).get("issues", [])]
         raise AwsRefusedError(
             f"EKS cluster {stage.cluster} is FAILED ({issues[0] if issues else 'without a reason'}): "
-            f"remove it with ./scripts/cluster.sh down --stage {stage.name}, then {stage.up_command}"
+            f"remove it with ./scripts/cluster.sh down --stage {stage.name}, then {creation.command}"
         )
     return eks
 

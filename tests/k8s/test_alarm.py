@@ -65,6 +65,7 @@ def test_a_failed_run_is_reported_and_no_other(cloud: Cloud) -> None:
     (rule,), (policy,) = STACK.of_type("Events::Rule").values(), STACK.of_type("SNS::TopicPolicy").values()
     (statement,) = policy["PolicyDocument"]["Statement"]
     (target,) = rule["Targets"]
+    assert "follow <name> --stage dev" in target["InputTransformer"]["InputTemplate"]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     assert statement["Resource"] == target["Arn"] == STACK.resolve({"Ref": "Alarms"})
     logs, events = boto3.client("logs"), boto3.client("events")

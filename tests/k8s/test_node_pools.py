@@ -20,6 +20,7 @@ AUTO_MODE = {
     "eks.amazonaws.com/instance-category",
     "eks.amazonaws.com/instance-generation",
     "eks.amazonaws.com/instance-cpu",
+    "eks.amazonaws.com/instance-local-nvme",
 }
 SPOT, ON_DEMAND = "executors-spot", "executors-on-demand"
 
@@ -30,7 +31,7 @@ def pools(stage: str = "prod") -> dict[str, Pool]:
 
 def requirements(pool: Pool) -> dict[str, list[str]]:
     return {
-        requirement["key"]: requirement["values"]
+        requirement["key"]: requirement.get("values", [])
         for requirement in pool["spec"]["template"]["spec"]["requirements"]
     }
 
@@ -166,6 +167,13 @@ def test_nodes_are_chosen_by_labels_that_auto_mode_has(stage: str) -> None:
     for pool in pools(stage).values():
         assert set(requirements(pool)) <= AUTO_MODE
         assert requirements(pool)["eks.amazonaws.com/instance-generation"] == ["5"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_node_has_a_disk_that_the_stages_key_does_not_encrypt(stage: str) -> None:
+    no_disks = {"key": "eks.amazonaws.com/instance-local-nvme", "operator": "DoesNotExist"}
+    for pool in pools(stage).values():
+        assert no_disks in pool["spec"]["template"]["spec"]["requirements"]
 
 
 def test_drivers_come_first_and_nobody_evicts() -> None:

@@ -16,6 +16,8 @@ K8S: Final = Path(__file__).parents[2] / "k8s"
 TEXT: Final = (K8S / "README.md").read_text()
 FIRST_DAY: Final = (K8S / "FIRST-DAY.md").read_text()
 EC2_COMMANDS: Final = re.findall(r"aws ec2 ([a-z-]+) (--[^\n`|]*)", TEXT + FIRST_DAY)
+# IAM has no regions; a line of output that ends in … is cut.
+AWS_COMMANDS: Final = re.findall(r"(?<![\w-])aws (?!iam )[a-z0-9-]+ [a-z0-9-]+ [^\n`|]*", TEXT + FIRST_DAY)
 DUTIES: Final = re.findall(r"^\|[^|]*\| [^|]+ \| `([^`|]+)` \| (`[^|]+`) \|$", TEXT, flags=re.MULTILINE)
 
 
@@ -32,9 +34,15 @@ def test_each_command_of_ec2_is_one_that_aws_takes(command: str, options: str) -
     (operation,) = [name for name in model.operation_names if xform_name(name, "-") == command]
     shape = model.operation_model(operation).input_shape
     members = {xform_name(name, "-") for name in (shape.members if shape is not None else ())}
-    assert set(re.findall("--([a-z-]+)", options)) <= members
+    assert set(re.findall("--([a-z-]+)", options)) - {"region"} <= members
     if command.startswith("describe"):
         assert "include-managed-resources" in options, "EC2 hides Auto Mode's resources by default"
+
+
+def test_each_command_of_aws_names_the_region() -> None:
+    commands = [command for command in AWS_COMMANDS if "…" not in command]
+    assert len(commands) >= 10
+    assert [command for command in commands if "--region eu-west-1" not in command] == []
 
 
 def test_the_first_day_is_a_page_whose_files_exist() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
+import boto3
 import pytest
 
 from tests.support.aws_emulator import ACCOUNT
@@ -12,6 +13,26 @@ from tests.support.recorders.desk import Desk
 NODES: Final = f"arn:aws:iam::{ACCOUNT}:role/fruits-dev-node"
 ADMINS: Final = f"arn:aws:iam::{ACCOUNT}:role/teams/admins"
 POLICIES: Final = "arn:aws:eks::aws:cluster-access-policy/"
+
+
+@pytest.fixture(autouse=True)
+def _admins(desk: Desk) -> None:
+    assert desk.ran == []
+    boto3.client("iam").create_role(RoleName="admins", Path="/teams/", AssumeRolePolicyDocument="{}")
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("arn:aws:iam::999999999999:role/teams/admins", f"it is of account 999999999999, not of {ACCOUNT}"),
+        (f"arn:aws:iam::{ACCOUNT}:role/nobody", "there is no such role"),
+        (f"arn:aws:iam::{ACCOUNT}:role/admins", f"the role of that name is {ADMINS}"),
+    ],
+)
+def test_a_role_of_administrators_that_is_not_there_is_refused(role: str, message: str, desk: Desk) -> None:
+    outcome = desk("up", "--yes", "--admin-role", role)
+    assert (outcome.code, outcome.err) == (2, f"error: --admin-role {role}: {message}\n")
+    assert outcome.commands == []
 
 
 def requests(folder: Path, operation: str) -> list[Any]:

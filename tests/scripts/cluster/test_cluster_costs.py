@@ -74,6 +74,13 @@ def test_quantities_are_read_as_kubernetes_writes_them(written: str, read: float
         ("Nothing=1", "give Name=Value"),
         ("Stage=prod", "give Name=Value"),
         ("Nat=perhaps", "Nat is one of no, yes"),
+        ("LogDays=8", "LogDays is one of 7, 14"),
+        ("AlarmEmail=x", "AlarmEmail does not match .*E-mail address"),
+        ("BudgetUsd=abc", "BudgetUsd is a number"),
+        ("BudgetUsd=nan", "BudgetUsd is a number"),
+        ("BudgetUsd=-5", "BudgetUsd is at least 0"),
+        ("PhotoDays=-1", "PhotoDays is at least 0"),
+        ("PhotoDays=4000", "PhotoDays is at most 3650"),
     ],
 )
 def test_a_parameter_that_no_template_takes_is_refused(assignment: str, message: str) -> None:

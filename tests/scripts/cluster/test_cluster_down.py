@@ -83,6 +83,13 @@ def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_down_goes_on(
     assert desk("status").out.count("none") >= 5
 
 
+def test_the_command_that_goes_on_has_every_option_of_the_first(desk: Desk) -> None:
+    options = ["--delete-data", "--without-kubectl"]
+    desk.interrupt("delete-virtual-cluster")
+    outcome = desk("down", "--yes", *options)
+    assert outcome.err.endswith(f"cluster.sh down --stage dev {' '.join(options)} goes on from there\n")
+
+
 def test_eksctls_stack_without_its_cluster_is_removed_too(desk: Desk) -> None:
     desk.memory.put("ends", "cluster")
     assert desk("down", "--yes").code == 130

@@ -74,6 +74,21 @@ def test_wrong_arguments_are_one_sentence(arguments: list[str], code: int, messa
     assert desk.cloud.requests == []
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["--help"]])
+def test_a_stage_of_the_environment_that_does_not_exist_is_refused(
+    arguments: list[str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRUITS_STAGE", "test")
+    outcome = desk(*arguments)
+    assert (outcome.code, outcome.err) == (2, "error: FRUITS_STAGE is 'test', not one of dev, prod\n")
+
+
+def test_the_stage_of_the_environment_is_the_default(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRUITS_STAGE", "prod")
+    assert desk("status").out.startswith("stage prod, ")
+    assert desk("status", "--stage", "dev").out.startswith("stage dev, ")
+
+
 @pytest.mark.parametrize("command", ["up", "status", "down"])
 def test_no_credentials_and_old_ones_are_one_sentence(
     command: str, desk: Desk, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ import boto3
 import pytest
 
 from scripts.cluster.cluster_tools import CommandResult
+from tests.support.aws_emulator import Answer
 from tests.support.recorders.desk import NETWORK, Desk
 from tests.support.recorders.emulator import stacks
 
@@ -20,7 +21,7 @@ STEPS: Final = (
     ("apply", "namespace", "done before it: account, network, cluster"),
     ("create-virtual-cluster", "virtual cluster", "done before it: account, network, cluster, namespace"),
     ("update-role-trust-policy", "trust", "account, network, cluster, namespace, virtual cluster"),
-    ("create -f -", "check", "namespace, virtual cluster, trust"),
+    ("create -f -", "smoke test", "namespace, virtual cluster, trust"),
 )
 
 
@@ -35,6 +36,15 @@ def test_ctrl_c_in_a_step_says_what_is_done_and_the_next_up_goes_on(
     assert before in outcome.err
     assert ("AWS may go on" in outcome.err) == (step in ("account", "network", "cluster", "virtual cluster"))
     assert desk.is_whole()
+
+
+def test_the_command_that_goes_on_has_every_option_of_the_first(desk: Desk) -> None:
+    options = ["--public-access", "198.51.100.0/24", "--parameter", "Nat=yes", "--parameter", "PhotoDays=30"]
+    desk.interrupt("deploy --stack-name fruits-dev ")
+    outcome = desk("up", "--yes", *options)
+    assert outcome.err.endswith(
+        f"./scripts/cluster.sh up --stage dev {' '.join(options)} goes on from there\n"
+    )
 
 
 @pytest.mark.parametrize("point", ["stack", "cluster"])
@@ -124,6 +134,26 @@ def test_up_says_which_vcpu_quotas_are_too_small_before_it_asks(
     assert len(printed) == len(notes)
     for line, note in zip(printed, notes, strict=True):
         assert note in line and "request-service-quota-increase" in line
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_up_says_how_to_make_the_role_that_spot_needs(readable: bool, desk: Desk) -> None:
+    desk.memory.put("spot-role", False)
+    if not readable:
+        body = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>m</Message></Error></ErrorResponse>"
+        refusal = Answer(403, body, (("Content-Type", "text/xml"),))
+        desk.cloud.fail_once(lambda request: request.action == "GetRole", refusal)
+    (note,) = [line for line in desk("up", "--dry-run").out.splitlines() if line.startswith("note: ")]
+    assert note.endswith("aws iam create-service-linked-role --aws-service-name spot.amazonaws.com")
+    assert ("has no role for Spot" in note) == readable
+
+
+def test_a_budget_that_nobody_hears_of_is_refused(desk: Desk) -> None:
+    outcome = desk("up", "--yes", "--parameter", "BudgetUsd=100")
+    assert outcome.code == 2 and outcome.err.startswith("error: BudgetUsd without AlarmEmail makes no budget")
+    assert outcome.commands == []
+    address = ("--parameter", "AlarmEmail=ada@example.org")
+    assert desk("up", "--dry-run", *address, "--parameter", "BudgetUsd=100").code == 0
 
 
 def test_a_stack_in_trouble_is_not_touched(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""cluster.sh check: a pod that needs a node shows whether runs could start, and is deleted in any case."""
+"""cluster.sh check: a pod on a drivers' node shows whether runs could start, and is deleted afterwards."""
 
 import http.server
 import subprocess
@@ -12,7 +12,8 @@ import pytest
 from moto.ecr.models import ecr_backends
 
 from scripts.cloud.aws_session import release_value
-from scripts.cluster import smoke_test
+from scripts.cluster import cluster_tools, smoke_test
+from scripts.cluster.cluster_tools import CommandResult
 from tests.support.aws_emulator import ACCOUNT, REGION
 from tests.support.cloud_stage import push
 from tests.support.recorders.desk import Desk
@@ -73,7 +74,7 @@ def test_a_failure_shows_what_karpenter_knows_and_the_pod_goes(phase: str, desk:
     desk.memory.put("message", "VcpuLimitExceeded")
     outcome = desk("check")
     assert outcome.code == 1
-    reasons = {"Failed": f"NOT reached {STS}", "Pending": "waited 15 minutes until pod fruits-check-"}
+    reasons = {"Failed": f"NOT reached {STS}", "Pending": "waited 15 minutes until pod fruits-smoke-test-"}
     assert reasons[phase] in outcome.err
     described = outcome.out.partition("+ kubectl describe nodeclaims -l karpenter.sh/nodepool=drivers\n")[2]
     assert "VcpuLimitExceeded" in described
@@ -87,6 +88,54 @@ def test_an_interrupted_check_deletes_its_pod(desk: Desk) -> None:
     assert desk.memory.get("pod") is None
 
 
+@pytest.mark.usefixtures("standing")
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_pod_that_is_not_deleted_is_named_with_the_command_and_the_next_check_deletes_it(
+    interrupted: bool, desk: Desk
+) -> None:
+    desk.memory.put("phases", ["Failed"])
+    refusal = CommandResult(1, "error: no connection")
+
+    def keep(line: str) -> CommandResult | None:
+        if " delete pod " in line and interrupted:
+            raise KeyboardInterrupt
+        return refusal if " delete pod " in line else None
+
+    desk.before.append(keep)
+    outcome = desk("check")
+    assert outcome.code == (130 if interrupted else 1)
+    assert ("the pod of the smoke test has failed" in outcome.err) != interrupted, "the cause is not hidden"
+    name = desk.memory.get("pod")["metadata"]["name"]
+    hint = next(line for line in outcome.out.splitlines() if f"pod {name} may be left" in line)
+    assert f"kubectl --kubeconfig {tools_file()} delete pod {name} -n fruits" in hint
+    desk.before.clear()
+    desk.memory.put("phases", ["Succeeded"])
+    desk.memory.put("pods", [desk.memory.get("pod")])
+    assert " delete pod -l fruits/smoke-test -n fruits" in desk("check").commands[1]
+    assert desk.memory.get("pods") == []
+
+
+def tools_file() -> str:
+    return str(cluster_tools.BUILD / "kubeconfig-dev")
+
+
+@pytest.mark.usefixtures("standing")
+def test_an_image_that_cannot_be_pulled_ends_the_wait(desk: Desk) -> None:
+    desk.memory.put("phases", ["Pending"])
+    desk.memory.put("waiting", {"reason": "ImagePullBackOff", "message": "Back-off pulling image"})
+    outcome = desk("check")
+    assert outcome.code == 1 and len(desk.waited) == 1
+    assert "cannot pull its image: ImagePullBackOff: Back-off pulling image" in outcome.err
+
+
+@pytest.mark.usefixtures("standing")
+def test_a_stage_whose_check_never_passed_asks_before_it_runs_a_pod(desk: Desk) -> None:
+    desk.memory.put("annotations", {})
+    outcome = desk("up")
+    assert outcome.code == 2 and "there is no terminal to ask at" in outcome.err
+    assert "  smoke test      a pod on a drivers' node" in outcome.out and "all of it" not in outcome.out
+
+
 def test_a_stage_without_a_cluster_cannot_be_checked(desk: Desk) -> None:
     outcome = desk("check")
     assert outcome.code == 2 and outcome.commands == []
@@ -96,7 +145,7 @@ def test_a_stage_without_a_cluster_cannot_be_checked(desk: Desk) -> None:
 def test_up_is_complete_only_after_a_check_that_passed(desk: Desk) -> None:
     desk.memory.put("phases", ["Failed"])
     outcome = desk("up", "--yes")
-    assert outcome.code == 1 and "step check: the pod of the smoke test has failed" in outcome.err
+    assert outcome.code == 1 and "step smoke test: the pod of the smoke test has failed" in outcome.err
     desk.memory.put("phases", ["Succeeded"])
     assert "create -f -" in desk("up", "--yes").out
     assert "create -f -" not in desk("up", "--yes").out, "a cluster is checked once"

@@ -193,7 +193,11 @@ def sit(
 PATH: Final = f"{HERE}{os.pathsep}{Path(sys.executable).parent}"
 # Small templates with the outputs of k8s/account.yaml and k8s/network.yaml, which moto creates quickly.
 ACCOUNT: Final = """
-Parameters: {Stage: {Type: String}, PhotoDays: {Type: Number, Default: 0}}
+Parameters:
+  Stage: {Type: String}
+  PhotoDays: {Type: Number, Default: 0}
+  AlarmEmail: {Type: String, Default: ""}
+  BudgetUsd: {Type: Number, Default: 0}
 Resources:
   Photos: &bucket
     Type: AWS::S3::Bucket

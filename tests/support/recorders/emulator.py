@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from moto.cloudformation.models import cloudformation_backends
@@ -13,6 +13,13 @@ from moto.kms.models import kms_backends
 from tests.support.aws_emulator import ACCOUNT, REGION, Answer, Cloud, Request
 from tests.support.recorders.arguments import Memory
 
+SPOT_ROLE: Final = Answer(
+    200,
+    b"<GetRoleResponse><GetRoleResult><Role><RoleName>AWSServiceRoleForEC2Spot</RoleName></Role>"
+    b"</GetRoleResult></GetRoleResponse>",
+    (("Content-Type", "text/xml"),),
+)
+
 
 def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
     """Return a rule that corrects moto.
@@ -20,7 +27,7 @@ def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
     A stack from a change set has outputs, and its keys have policies that moto can read. Retained
     resources are retained, and a route table does not block its VPC. A virtual cluster has an age, accepts
     tags, and frees its namespace when it is terminated. EC2's vCPU quotas have a value, which a test may set.
-    A cluster has access entries.
+    A cluster has access entries. The account has EC2's role for Spot, unless a test says otherwise.
     """
     seen: set[str] = set()
 
@@ -38,6 +45,8 @@ def corrections(cloud: Cloud) -> Callable[[Request], Answer | None]:
         if request.action == "GetServiceQuota":
             vcpus = Memory.here().get("vcpus", 640)
             return Answer(200, json.dumps({"Quota": {"Value": vcpus}}).encode())
+        if request.action == "GetRole" and b"AWSServiceRoleForEC2Spot" in request.body:
+            return SPOT_ROLE if Memory.here().get("spot-role", True) else None
         return _access(request) or _tag(cloud, request)
 
     return rule

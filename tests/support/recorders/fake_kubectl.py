@@ -111,6 +111,8 @@ def _get(line: Line, memory: Memory) -> int:
         if items and isinstance(items[0], list):  # a list for each query; the last one stays
             memory.put(kind, items[1:] or [[]])
             items = items[0]
+        if kind == "pods" and (label := line.flags.get("selector")):
+            items = [item for item in items if label in item["metadata"].get("labels", {})]
         if line.flags["output"] == "json":
             print(json.dumps({"items": items}))
         elif items:
@@ -178,7 +180,8 @@ def _print_phase(name: str, memory: Memory) -> None:
     _check_pod(name, memory)
     phases = memory.get("phases", ["Succeeded"])
     memory.put("phases", phases[1:] or phases)
-    print(json.dumps({"status": {"phase": phases[0]}}))
+    waiting = [{"state": {"waiting": memory.get("waiting")}}] if memory.get("waiting") else []
+    print(json.dumps({"status": {"phase": phases[0], "containerStatuses": waiting}}))
 
 
 def _check_pod(name: str, memory: Memory) -> None:
@@ -209,7 +212,11 @@ def _annotate(line: Line, memory: Memory) -> None:
 
 
 def _delete(line: Line, memory: Memory) -> None:
-    line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout", "namespace", "wait")
+    line.take(*GLOBAL, "kustomize", "ignore-not-found", "timeout", "namespace", "wait", "selector")
+    if line.words[1:] == ["pod"]:
+        label, pods = line.flags["selector"], memory.get("pods", [])
+        memory.put("pods", [pod for pod in pods if label not in pod["metadata"].get("labels", {})])
+        return
     if line.words[1:2] == ["pod"]:
         memory.put("pod", None)
         print(f'pod "{line.words[2]}" deleted')
