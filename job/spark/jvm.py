@@ -1,5 +1,6 @@
 """Starts Spark's JVM: its options, its archive of loaded classes, and a sentence if it does not start."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +33,7 @@ SHELL: Final = "pyspark-shell"  # the program in PYSPARK_SUBMIT_ARGS
 VARIABLES: Final = ("PYSPARK_SUBMIT_ARGS", "MASTER", "SPARK_CONF_DIR", "SPARK_HOME", "JAVA_HOME")
 LOG_LINE: Final = re.compile(r"\d\d/\d\d/\d\d |WARNING: |Setting default log|Using Spark's default log4j")
 END_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 0.05
 # A worker needs the driver's version of Python, and the packages that it imports first.
 WORKER_PROGRAM: Final = "import sys; print('%d.%d' % sys.version_info[:2]); import numpy, obstore, pyarrow"
 VERSION: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -178,7 +181,7 @@ class _ErrorOutput:
         """Write what was held back to this process's stderr, and all that follows."""
         with self._lock:
             held, self._held = self._held, None
-            os.write(2, held or b"")
+            _write_to_stderr(bytes(held or b""))
 
     def reason(self) -> str:
         """Return the line that says why the JVM has ended."""
@@ -193,10 +196,20 @@ class _ErrorOutput:
         while data := os.read(self._read_end, 65_536):
             with self._lock:
                 if self._held is None:
-                    os.write(2, data)
+                    _write_to_stderr(data)
                 else:
                     self._held += data
         os.close(self._read_end)
+
+
+def _write_to_stderr(data: bytes) -> None:
+    """Write all of it: a full stderr that does not block is waited for, a closed one loses it."""
+    with contextlib.suppress(OSError):
+        while data:
+            try:
+                data = data[os.write(2, data) :]
+            except BlockingIOError:
+                time.sleep(RETRY_SECONDS)
 
 
 def _masters(environment: Mapping[str, str]) -> list[str]:

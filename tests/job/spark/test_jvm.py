@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,34 @@ def test_the_users_launch_options_come_after_the_jobs() -> None:
     assert "spark.driver.memory=2g" in words
     assert "-Xmore" in words
     assert jvm.launch_arguments({"PYSPARK_SUBMIT_ARGS": "--master yarn"}) == "--master yarn pyspark-shell"
+
+
+ERRORS = """
+import os, signal
+from job.spark import jvm
+signal.alarm(10)
+read_end, write_end = os.pipe()
+errors = jvm._ErrorOutput(read_end)
+errors.pass_on()
+with open(write_end, "wb") as jvm_errors:
+    jvm_errors.write(b"x" * 300_000)
+errors._thread.join()
+"""
+
+
+@pytest.mark.parametrize("reader", ["sleeps", "is gone"])
+def test_the_jvms_errors_are_read_to_their_end_whatever_becomes_of_stderr(reader: str) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    process = subprocess.Popen([sys.executable, "-c", ERRORS], stderr=write_end, cwd=ROOT)
+    os.close(write_end)
+    with open(read_end, "rb") as errors:
+        if reader == "sleeps":
+            time.sleep(1)
+            assert len(errors.read()) == 300_000
+    assert process.wait(20) == 0
+
+
+def test_a_closed_stderr_is_no_obstacle() -> None:
+    command = ["bash", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, ERRORS]
+    assert subprocess.run(command, cwd=ROOT, timeout=20, check=False).returncode == 0
