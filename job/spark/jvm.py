@@ -30,8 +30,19 @@ LAUNCH: Final = {
 }
 SHELL: Final = "pyspark-shell"  # the program in PYSPARK_SUBMIT_ARGS
 # Variables by which a shell changes how Spark starts.
-VARIABLES: Final = ("PYSPARK_SUBMIT_ARGS", "MASTER", "SPARK_CONF_DIR", "SPARK_HOME", "JAVA_HOME")
-LOG_LINE: Final = re.compile(r"\d\d/\d\d/\d\d |WARNING: |Setting default log|Using Spark's default log4j")
+VARIABLES: Final = (
+    "PYSPARK_SUBMIT_ARGS", "MASTER", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_LOCAL_DIRS", "JAVA_HOME",
+    "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS",
+)  # fmt: skip
+# Lines that do not say why Java ends.
+LOG_LINE: Final = re.compile(
+    r"\d\d/\d\d/\d\d |WARNING: |Setting default log|Using Spark's default log4j|(NOTE: )?Picked up |"
+    "Error occurred during init|Error: Could not create the Java|Error: A fatal exception"
+)
+# A Java that is missing, too old or too new.
+JAVA_FAULT: Final = re.compile(
+    "UnsupportedClassVersion|more recent version|JAVA_HOME is not set|/java: |ArchiveClassesAtExit"
+)
 END_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.05
 # A worker needs the driver's version of Python, and the packages that it imports first.
@@ -54,7 +65,7 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
     from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415
 
-    variables = relevant_variables(environment)  # before this function sets one
+    shell = dict(environment)  # before this function sets a variable
     home = environment.get("SPARK_HOME")
     if home and not Path(home, "bin", "spark-submit").exists():
         raise JobError(
@@ -68,12 +79,12 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
     read_end, write_end = os.pipe()
     errors = _ErrorOutput(read_end)
     try:
-        return launch_gateway(popen_kwargs={"stderr": write_end})  # type: ignore[no-untyped-call]
+        return launch_gateway(popen_kwargs={"stdout": write_end, "stderr": write_end})  # type: ignore[no-untyped-call]
     except (PySparkRuntimeError, OSError) as error:
         os.close(write_end)
         write_end = -1
         reason = errors.reason() or str(error)
-        raise start_error(reason, variables) from None
+        raise start_error(reason, shell) from None
     finally:
         if write_end >= 0:
             os.close(write_end)
@@ -97,17 +108,16 @@ def check_worker_python(environment: Mapping[str, str]) -> None:
         raise JobError(f"PYSPARK_PYTHON is {python}, which cannot run the workers ({fault}): unset it")
 
 
-def relevant_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the names of the variables that are set and change how Spark starts."""
-    return [name for name in VARIABLES if environment.get(name)]
-
-
-def start_error(reason: str, variables: list[str]) -> JobError:
-    """Return the error that says why Spark does not start, and which variables may be to blame."""
-    mend = f"look at {', '.join(variables)}"
-    if not variables or variables == ["JAVA_HOME"]:
-        mend = "it needs Java 17; set JAVA_HOME"
-    return JobError(f"Spark did not start ({reason}): {mend}, or use scripts/run-local.sh")
+def start_error(reason: str, shell: Mapping[str, str]) -> JobError:
+    """Return the error that says why Spark does not start, and which of the shell's variables may be to blame."""
+    message = f"Spark did not start ({reason})"
+    if "PYSPARK_GATEWAY_PORT" in shell:  # spark-submit has set its own
+        return JobError(message)
+    names = [name for name in VARIABLES if name in shell]
+    advice = f"look at {', '.join(names)}, or " if names else ""
+    if JAVA_FAULT.search(reason):
+        advice = "it needs Java 17; set JAVA_HOME, or "
+    return JobError(f"{message}: {advice}use scripts/run-local.sh")
 
 
 def is_local(environment: Mapping[str, str]) -> bool:

@@ -62,7 +62,7 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
-    variables = jvm.relevant_variables(environment)
+    shell = dict(environment)  # before Spark's start sets a variable
     try:
         if "PYSPARK_GATEWAY_PORT" in environment:  # spark-submit has started the JVM
             SparkContext._ensure_initialized()
@@ -91,7 +91,7 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     try:
         session = builder.getOrCreate()
     except Py4JJavaError as error:
-        raise jvm.start_error(_reason(error.java_exception), variables) from None
+        raise jvm.start_error(_reason(error.java_exception), shell) from None
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
     session.sparkContext.setLogLevel("OFF" if local else "WARN")
     return session

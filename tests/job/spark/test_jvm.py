@@ -40,19 +40,15 @@ def start(tmp_path: Path, **variables: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        (
-            "MASTER",
-            "yarn",
-            "YARN_CONF_DIR must be set in the environment.): look at MASTER,",
-        ),
+        ("MASTER", "yarn", "YARN_CONF_DIR must be set in the environment.): look at MASTER,"),
         ("PYSPARK_SUBMIT_ARGS", "--no-such-option", "look at PYSPARK_SUBMIT_ARGS"),
         ("SPARK_HOME", "/nowhere", "SPARK_HOME is /nowhere, where there is no Spark: unset it"),
-        (
-            "PYSPARK_PYTHON",
-            "python9",
-            "PYSPARK_PYTHON is python9, which cannot run the workers (No such",
-        ),
+        ("PYSPARK_PYTHON", "python9", "PYSPARK_PYTHON is python9, which cannot run the workers (No such"),
         ("JAVA_HOME", "/nowhere", "it needs Java 17; set JAVA_HOME, or use scripts/run-local.sh"),
+        ("MASTER", "", "local): look at MASTER, or use"),
+        ("JAVA_TOOL_OPTIONS", "-Xms9000g", "(Initial heap size set to a larger value"),
+        ("_JAVA_OPTIONS", "-XX:+Bogus", "(Unrecognized VM option 'Bogus'): look at _JAVA_OPTIONS"),
+        ("JDK_JAVA_OPTIONS", "-Bogus", "(Unrecognized option: -Bogus): look at JDK_JAVA_OPTIONS"),
     ],
 )
 def test_a_shell_that_spark_cannot_start_in_is_named_in_one_sentence(
@@ -103,6 +99,13 @@ def test_a_python_of_another_version_or_without_the_packages_is_refused(tmp_path
             jvm.check_worker_python({"PYSPARK_PYTHON": str(other)})
     jvm.check_worker_python({"PYSPARK_PYTHON": sys.executable})
     jvm.check_worker_python({})
+
+
+def test_the_variables_of_spark_submit_are_not_blamed() -> None:
+    shell = {"SPARK_HOME": "/opt/spark", "SPARK_CONF_DIR": "", "PYSPARK_GATEWAY_PORT": "1"}
+    assert str(jvm.start_error("no", shell)) == "Spark did not start (no)"
+    del shell["PYSPARK_GATEWAY_PORT"]
+    assert "look at SPARK_CONF_DIR, SPARK_HOME, or" in str(jvm.start_error("no", shell))
 
 
 def test_the_users_launch_options_come_after_the_jobs() -> None:
