@@ -66,12 +66,7 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415
 
     shell = dict(environment)  # before this function sets a variable
-    home = environment.get("SPARK_HOME")
-    if home and not Path(home, "bin", "spark-submit").exists():
-        raise JobError(
-            f"SPARK_HOME is {home}, where there is no Spark: unset it, or use scripts/run-local.sh"
-        )
-    if home == "":
+    if environment.get("SPARK_HOME") == "":
         os.environ.pop("SPARK_HOME", None)
     if is_local(environment):  # this machine's name need not resolve
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -89,6 +84,25 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
         if write_end >= 0:
             os.close(write_end)
             errors.pass_on()
+
+
+def check_shell(environment: Mapping[str, str]) -> None:
+    """Refuse variables with which Spark's start would end in a traceback, or never."""
+    if "SPARK_REMOTE" in environment:
+        raise JobError("SPARK_REMOTE is set, and the job does not run on Spark Connect: unset it")
+    if "PYSPARK_GATEWAY_PORT" in environment:  # spark-submit has read the other variables
+        if "PYSPARK_GATEWAY_SECRET" not in environment:
+            raise JobError("PYSPARK_GATEWAY_PORT is set without PYSPARK_GATEWAY_SECRET: unset it")
+        return
+    home = environment.get("SPARK_HOME")
+    if home and not Path(home, "bin", "spark-submit").exists():
+        raise JobError(
+            f"SPARK_HOME is {home}, where there is no Spark: unset it, or use scripts/run-local.sh"
+        )
+    try:
+        shlex.split(environment.get("PYSPARK_SUBMIT_ARGS") or "")
+    except ValueError as error:
+        raise JobError(f"PYSPARK_SUBMIT_ARGS cannot be read ({error}): correct or unset it") from None
 
 
 def check_worker_python(environment: Mapping[str, str]) -> None:

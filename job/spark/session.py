@@ -4,18 +4,20 @@ The job sets no master: on a laptop PySpark's own default is ``local[*]``, on EM
 """
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from job.errors import JobError
 from job.spark import jvm
 
 if TYPE_CHECKING:
+    from py4j.protocol import Py4JError
     from pyspark.sql import SparkSession
 
 S3A_REGION: Final = "spark.hadoop.fs.s3a.endpoint.region"
@@ -58,11 +60,12 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
         If Spark does not start, with its own reason.
     """
     # Imported here: --help and wrong flags answer without loading Spark.
-    from py4j.protocol import Py4JJavaError  # noqa: PLC0415
+    from py4j.protocol import Py4JError  # noqa: PLC0415
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
     shell = dict(environment)  # before Spark's start sets a variable
+    jvm.check_shell(environment)
     try:
         if "PYSPARK_GATEWAY_PORT" in environment:  # spark-submit has started the JVM
             SparkContext._ensure_initialized()
@@ -71,6 +74,8 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
             SparkContext._ensure_initialized(gateway=jvm.launch(environment, cache))
     except JobError:
         raise
+    except (Py4JError, OSError) as error:
+        raise jvm.start_error(_reason(error), shell) from None
     except BaseException:
         # Without the folder that PySpark has just removed, a Java that is starting would never end.
         for file in Path("/proc/self/task").glob("*/children"):
@@ -78,7 +83,7 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
                 os.kill(int(child), signal.SIGKILL)
         raise
     # The workers run the driver's own Python, unless the user or spark-submit names another.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ["PYSPARK_PYTHON"] = environment.get("PYSPARK_PYTHON") or sys.executable
     configuration = SparkConf()  # from the command line, spark-defaults.conf and spark-submit
     local = (configuration.get("spark.master", "local[*]") or "").startswith("local")
     builder = SparkSession.builder
@@ -88,10 +93,13 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     if region and not configuration.contains(S3A_REGION):  # S3A would ask in the United States
         builder = builder.config(S3A_REGION, region)
+    logging.disable(logging.CRITICAL)  # py4j logs the traceback of what it raises
     try:
         session = builder.getOrCreate()
-    except Py4JJavaError as error:
-        raise jvm.start_error(_reason(error.java_exception), shell) from None
+    except Py4JError as error:
+        raise jvm.start_error(_reason(error), shell) from None
+    finally:
+        logging.disable(logging.NOTSET)
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
     session.sparkContext.setLogLevel("OFF" if local else "WARN")
     return session
@@ -113,9 +121,11 @@ def stop(session: "SparkSession") -> None:
         jvm.keep_class_archive(process.returncode)
 
 
-def _reason(exception: Any) -> str:
+def _reason(failure: "Py4JError | OSError") -> str:
     """Return the first line of a Java exception, and of the cause at its root if there is one."""
-    root = exception
+    exception = root = getattr(failure, "java_exception", None)
+    if root is None:  # Java itself has ended, or there is none
+        return f"Java does not answer, {str(failure).splitlines()[0]}"
     while root.getCause() is not None:
         root = root.getCause()
     lines = dict.fromkeys(str(error).splitlines()[0] for error in (exception, root))

@@ -46,6 +46,10 @@ def start(tmp_path: Path, **variables: str) -> tuple[str, str]:
         ("PYSPARK_PYTHON", "python9", "PYSPARK_PYTHON is python9, which cannot run the workers (No such"),
         ("JAVA_HOME", "/nowhere", "it needs Java 17; set JAVA_HOME, or use scripts/run-local.sh"),
         ("MASTER", "", "local): look at MASTER, or use"),
+        ("SPARK_LOCAL_DIRS", "/proc/nope", "look at SPARK_LOCAL_DIRS, or use"),
+        ("SPARK_REMOTE", "sc://nowhere", "SPARK_REMOTE is set, and the job does not run on Spark Connect"),
+        ("PYSPARK_SUBMIT_ARGS", "--conf 'x", "PYSPARK_SUBMIT_ARGS cannot be read (No closing quotation)"),
+        ("PYSPARK_GATEWAY_PORT", "1", "PYSPARK_GATEWAY_PORT is set without PYSPARK_GATEWAY_SECRET: unset"),
         ("JAVA_TOOL_OPTIONS", "-Xms9000g", "(Initial heap size set to a larger value"),
         ("_JAVA_OPTIONS", "-XX:+Bogus", "(Unrecognized VM option 'Bogus'): look at _JAVA_OPTIONS"),
         ("JDK_JAVA_OPTIONS", "-Bogus", "(Unrecognized option: -Bogus): look at JDK_JAVA_OPTIONS"),
@@ -69,9 +73,11 @@ def test_a_spark_conf_dir_with_another_master_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_arguments_without_a_program_and_an_empty_spark_home_are_no_obstacle(tmp_path: Path) -> None:
-    arguments = "--master local[1]"
-    out, _ = start(tmp_path, PYSPARK_SUBMIT_ARGS=arguments, SPARK_HOME="", AWS_REGION="eu-west-1")
+def test_arguments_without_a_program_and_empty_variables_are_no_obstacle(tmp_path: Path) -> None:
+    arguments, region = "--master local[1]", "eu-west-1"
+    out, _ = start(
+        tmp_path, PYSPARK_SUBMIT_ARGS=arguments, SPARK_HOME="", PYSPARK_PYTHON="", AWS_REGION=region
+    )
     assert out == "cores 1 ['0', '1']\n"
 
 
@@ -106,6 +112,12 @@ def test_the_variables_of_spark_submit_are_not_blamed() -> None:
     assert str(jvm.start_error("no", shell)) == "Spark did not start (no)"
     del shell["PYSPARK_GATEWAY_PORT"]
     assert "look at SPARK_CONF_DIR, SPARK_HOME, or" in str(jvm.start_error("no", shell))
+
+
+@pytest.mark.spark
+def test_a_gateway_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    out, _ = start(tmp_path, PYSPARK_GATEWAY_PORT="1", PYSPARK_GATEWAY_SECRET="x")  # noqa: S106 (no secret)
+    assert "error: Spark did not start (Java does not answer, [Errno 111]" in out
 
 
 def test_the_users_launch_options_come_after_the_jobs() -> None:
