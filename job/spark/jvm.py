@@ -100,9 +100,11 @@ def check_shell(environment: Mapping[str, str]) -> None:
             f"SPARK_HOME is {home}, where there is no Spark: unset it, or use scripts/run-local.sh"
         )
     try:
-        shlex.split(environment.get("PYSPARK_SUBMIT_ARGS") or "")
+        words = shlex.split(environment.get("PYSPARK_SUBMIT_ARGS") or "")
     except ValueError as error:
         raise JobError(f"PYSPARK_SUBMIT_ARGS cannot be read ({error}): correct or unset it") from None
+    if endings := [word for word in words if word in ("--version", "--help", "-h")]:  # PySpark would wait
+        raise JobError(f"PYSPARK_SUBMIT_ARGS holds {endings[0]}, at which Spark only prints: remove it")
 
 
 def check_worker_python(environment: Mapping[str, str]) -> None:

@@ -93,6 +93,13 @@ def test_a_session_that_spark_refuses_is_one_sentence(tmp_path: Path) -> None:
         assert "Traceback" not in out
 
 
+def test_arguments_at_which_spark_ends_without_a_program_are_refused() -> None:
+    for word in ("--version", "--help", "-h"):
+        with pytest.raises(JobError, match=f"^PYSPARK_SUBMIT_ARGS holds {word}, at which Spark only prints"):
+            jvm.check_shell({"PYSPARK_SUBMIT_ARGS": f"{word} pyspark-shell"})
+    jvm.check_shell({"PYSPARK_SUBMIT_ARGS": "--name 'a --version' pyspark-shell"})
+
+
 def test_a_python_of_another_version_or_without_the_packages_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "python"
     for script, words in (
