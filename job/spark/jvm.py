@@ -47,6 +47,7 @@ END_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.05
 # A worker needs the driver's version of Python, and the packages that it imports first.
 WORKER_PROGRAM: Final = "import sys; print('%d.%d' % sys.version_info[:2]); import numpy, obstore, pyarrow"
+WORKER_SECONDS: Final = 60.0
 VERSION: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 _drafts: list[Path] = []  # the class archive that this process's JVM writes when it ends
@@ -108,14 +109,18 @@ def check_shell(environment: Mapping[str, str]) -> None:
 
 
 def check_worker_python(environment: Mapping[str, str]) -> None:
-    """Refuse a PYSPARK_PYTHON that cannot run the workers, before they fail with a traceback each."""
+    """Refuse a PYSPARK_PYTHON that cannot run this machine's workers, before each fails with a traceback."""
     python = environment.get("PYSPARK_PYTHON")
-    if not python or shutil.which(python) == sys.executable:
+    if not python or shutil.which(python) == sys.executable or not is_local(environment):
         return
     command = [python, "-c", WORKER_PROGRAM]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (the user's)
-        version, fault = run.stdout.strip(), (run.stderr.strip().splitlines() or [""])[-1]
+        process = subprocess.run(  # noqa: S603 (the user's)
+            command, capture_output=True, text=True, check=False, timeout=WORKER_SECONDS
+        )
+        version, fault = process.stdout.strip(), (process.stderr.strip().splitlines() or [""])[-1]
+    except subprocess.TimeoutExpired:
+        version, fault = "", "it does not answer"
     except OSError as error:
         version, fault = "", str(error.strerror)
     if version and version != VERSION:

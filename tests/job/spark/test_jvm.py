@@ -93,6 +93,19 @@ def test_a_session_that_spark_refuses_is_one_sentence(tmp_path: Path) -> None:
         assert "Traceback" not in out
 
 
+def test_a_python_of_executors_is_not_tried_and_one_that_does_not_answer_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = {"PYSPARK_SUBMIT_ARGS": "--master yarn pyspark-shell"}
+    jvm.check_worker_python(cluster | {"PYSPARK_PYTHON": "./environment/bin/python"})
+    silent = tmp_path / "python"
+    silent.write_text("#!/bin/sh\nexec sleep 10\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr(jvm, "WORKER_SECONDS", 0.2)
+    with pytest.raises(JobError, match="it does not answer"):
+        jvm.check_worker_python({"PYSPARK_PYTHON": str(silent)})
+
+
 def test_arguments_at_which_spark_ends_without_a_program_are_refused() -> None:
     for word in ("--version", "--help", "-h"):
         with pytest.raises(JobError, match=f"^PYSPARK_SUBMIT_ARGS holds {word}, at which Spark only prints"):
