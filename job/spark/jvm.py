@@ -36,15 +36,11 @@ VARIABLES: Final = (
 )  # fmt: skip
 # Lines that do not say why Java ends.
 LOG_LINE: Final = re.compile(
-    r"\d\d/\d\d/\d\d |WARNING: |Setting default log|Using Spark's default log4j|(NOTE: )?Picked up |"
+    r"\s*$|\d\d/\d\d/\d\d |WARNING: |Setting default log|Using Spark's default log4j|(NOTE: )?Picked up |"
     "Error occurred during init|Error: Could not create the Java|Error: A fatal exception"
 )
-# A Java that is missing, too old or too new.
-JAVA_FAULT: Final = re.compile(
-    "UnsupportedClassVersion|more recent version|JAVA_HOME is not set|/java: |ArchiveClassesAtExit"
-)
+JAVA_FAULT: Final = re.compile("more recent version|JAVA_HOME is not set|/java: |ArchiveClassesAtExit")
 END_SECONDS: Final = 5.0
-RETRY_SECONDS: Final = 0.05
 # A worker needs the driver's version of Python, and the packages that it imports first.
 WORKER_PROGRAM: Final = "import sys; print('%d.%d' % sys.version_info[:2]); import numpy, obstore, pyarrow"
 WORKER_SECONDS: Final = 60.0
@@ -74,16 +70,13 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
     os.environ["PYSPARK_SUBMIT_ARGS"] = launch_arguments(environment, class_archive(environment, cache))
     read_end, write_end = os.pipe()
     errors = _ErrorOutput(read_end)
-    try:
-        return launch_gateway(popen_kwargs={"stdout": write_end, "stderr": write_end})  # type: ignore[no-untyped-call]
-    except (PySparkRuntimeError, OSError) as error:
-        os.close(write_end)
-        write_end = -1
-        reason = errors.reason() or str(error)
-        raise start_error(reason, shell) from None
-    finally:
-        if write_end >= 0:
-            os.close(write_end)
+    with os.fdopen(write_end, "wb") as output:
+        try:
+            return launch_gateway(popen_kwargs={"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]
+        except (PySparkRuntimeError, OSError) as error:
+            output.close()
+            raise start_error(errors.reason() or str(error), shell) from None
+        finally:
             errors.pass_on()
 
 
@@ -113,16 +106,17 @@ def check_worker_python(environment: Mapping[str, str]) -> None:
     python = environment.get("PYSPARK_PYTHON")
     if not python or shutil.which(python) == sys.executable or not is_local(environment):
         return
-    command = [python, "-c", WORKER_PROGRAM]
     try:
         process = subprocess.run(  # noqa: S603 (the user's)
-            command, capture_output=True, text=True, check=False, timeout=WORKER_SECONDS
+            [python, "-c", WORKER_PROGRAM],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WORKER_SECONDS,
         )
         version, fault = process.stdout.strip(), (process.stderr.strip().splitlines() or [""])[-1]
-    except subprocess.TimeoutExpired:
-        version, fault = "", "it does not answer"
-    except OSError as error:
-        version, fault = "", str(error.strerror)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        version, fault = "", getattr(error, "strerror", "it does not answer")
     if version and version != VERSION:
         fault = f"it is Python {version}, and the job runs on {VERSION}"
     if fault:
@@ -130,7 +124,7 @@ def check_worker_python(environment: Mapping[str, str]) -> None:
 
 
 def start_error(reason: str, shell: Mapping[str, str]) -> JobError:
-    """Return the error that says why Spark does not start, and which of the shell's variables may be to blame."""
+    """Return the error that says why Spark does not start, and which variables may be to blame."""
     message = f"Spark did not start ({reason})"
     if "PYSPARK_GATEWAY_PORT" in shell:  # spark-submit has set its own
         return JobError(message)
@@ -173,10 +167,10 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
     jars = Path(pyspark.__file__).resolve().parent / "jars"
     if not jars.exists():  # Spark's own distribution, not PyPI's package
         return ""
-    home = environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
-    java = Path(home)
+    java = Path(environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/x").resolve().parents[1])
     source = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns}"
     key = hashlib.sha256(source.encode()).hexdigest()[:12]
+    _delete_old_drafts(cache)
     archive = cache.absolute() / f"spark-{pyspark.__version__}-{key}.jsa"
     if any(letter.isspace() or letter in "\"'\\" for letter in str(archive)):
         return ""  # Spark cuts Java's options apart at spaces
@@ -198,6 +192,16 @@ def keep_class_archive(return_code: int) -> None:
         draft.unlink(missing_ok=True)
 
 
+def _delete_old_drafts(cache: Path) -> None:
+    """Delete the drafts of processes that ended without :func:`keep_class_archive`."""
+    for draft in cache.glob("spark-*"):
+        with contextlib.suppress(ValueError, PermissionError):  # no draft, or another user's process
+            try:
+                os.kill(int(draft.suffix[1:]), 0)
+            except ProcessLookupError:
+                draft.unlink(missing_ok=True)
+
+
 class _ErrorOutput:
     """What the JVM writes to stderr: held back until it has started, then passed on."""
 
@@ -215,10 +219,10 @@ class _ErrorOutput:
             _write_to_stderr(bytes(held or b""))
 
     def reason(self) -> str:
-        """Return the line that says why the JVM has ended."""
+        """Return the line that says why the JVM has ended, and drop the others."""
         self._thread.join(END_SECONDS)
-        lines = [line.strip() for line in (self._held or b"").decode(errors="replace").splitlines()]
-        lines = [line for line in lines if line and not LOG_LINE.match(line)]
+        held, self._held = self._held or b"", bytearray()
+        lines = [line for line in held.decode(errors="replace").splitlines() if not LOG_LINE.match(line)]
         faults = [line for line in lines if "Exception" in line or line.startswith("Error")]
         line = (faults or lines or [""])[0]
         return re.sub(r'^Exception in thread "\w+" (?:[\w.$]+: )?', "", line)[:300]
@@ -240,7 +244,7 @@ def _write_to_stderr(data: bytes) -> None:
             try:
                 data = data[os.write(2, data) :]
             except BlockingIOError:
-                time.sleep(RETRY_SECONDS)
+                time.sleep(0.05)
 
 
 def _masters(environment: Mapping[str, str]) -> list[str]:

@@ -11,9 +11,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from job.errors import JobError
 from job.spark import jvm
 
 if TYPE_CHECKING:
@@ -72,15 +71,14 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
         else:
             jvm.check_worker_python(environment)
             SparkContext._ensure_initialized(gateway=jvm.launch(environment, cache))
-    except JobError:
-        raise
-    except (Py4JError, OSError) as error:
-        raise jvm.start_error(_reason(error), shell) from None
-    except BaseException:
+    except BaseException as error:
         # Without the folder that PySpark has just removed, a Java that is starting would never end.
         for file in Path("/proc/self/task").glob("*/children"):
             for child in file.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
+        jvm.keep_class_archive(1)
+        if isinstance(error, Py4JError | OSError):
+            raise jvm.start_error(_reason(error), shell) from None
         raise
     # The workers run the driver's own Python, unless the user or spark-submit names another.
     os.environ["PYSPARK_PYTHON"] = environment.get("PYSPARK_PYTHON") or sys.executable
@@ -97,7 +95,9 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     try:
         session = builder.getOrCreate()
     except Py4JError as error:
-        raise jvm.start_error(_reason(error), shell) from None
+        reason = _reason(error)  # while Java answers
+        _end_java(SparkContext._gateway, keep_archive=False)
+        raise jvm.start_error(reason, shell) from None
     finally:
         logging.disable(logging.NOTSET)
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
@@ -108,17 +108,23 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
 def stop(session: "SparkSession") -> None:
     """Stop Spark, and wait until the JVM and its workers have ended if the job started them."""
     gateway = session.sparkContext._gateway
-    process = getattr(gateway, "proc", None)
     with contextlib.suppress(Exception):  # a signal to the whole process group has ended the JVM already
         session.stop()
-    if process is not None:  # under spark-submit the JVM is our parent, and ends after us
-        process.stdin.close()  # the JVM's sign to end
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        jvm.keep_class_archive(process.returncode)
+    _end_java(gateway, keep_archive=True)
+
+
+def _end_java(gateway: Any, *, keep_archive: bool) -> None:
+    """Wait until the JVM has ended if the job started it: spark-submit's is our parent, and ends after us."""
+    process = getattr(gateway, "proc", None)
+    if process is None:
+        return
+    process.stdin.close()  # the JVM's sign to end
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    jvm.keep_class_archive(process.returncode if keep_archive else 1)
 
 
 def _reason(failure: "Py4JError | OSError") -> str:
