@@ -66,7 +66,8 @@ find_java() { # find_java VENV: takes JAVA_HOME, else java on the PATH, else the
 own_spark() { # clears the variables that would change the Spark of the environment, and names them
   local name cleared=()
   for name in SPARK_HOME SPARK_CONF_DIR SPARK_LOCAL_HOSTNAME MASTER HADOOP_CONF_DIR YARN_CONF_DIR \
-    PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON PYSPARK_SUBMIT_ARGS; do
+    SPARK_REMOTE PYSPARK_GATEWAY_PORT PYSPARK_GATEWAY_SECRET PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON \
+    PYSPARK_SUBMIT_ARGS; do
     if [[ -n "${!name+set}" ]]; then
       cleared+=("$name")
       unset "$name"

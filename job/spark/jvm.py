@@ -1,5 +1,6 @@
 """Starts Spark's JVM: its options, its archive of loaded classes, and a sentence if it does not start."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -28,11 +30,20 @@ LAUNCH: Final = {
 }
 SHELL: Final = "pyspark-shell"  # the program in PYSPARK_SUBMIT_ARGS
 # Variables by which a shell changes how Spark starts.
-VARIABLES: Final = ("PYSPARK_SUBMIT_ARGS", "MASTER", "SPARK_CONF_DIR", "SPARK_HOME", "JAVA_HOME")
-LOG_LINE: Final = re.compile(r"\d\d/\d\d/\d\d |WARNING: |Setting default log|Using Spark's default log4j")
+VARIABLES: Final = (
+    "PYSPARK_SUBMIT_ARGS", "MASTER", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_LOCAL_DIRS", "JAVA_HOME",
+    "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS",
+)  # fmt: skip
+# Lines that do not say why Java ends.
+LOG_LINE: Final = re.compile(
+    r"\s*$|\d\d/\d\d/\d\d |WARNING: |Setting default log|Using Spark's default log4j|(NOTE: )?Picked up |"
+    "Error occurred during init|Error: Could not create the Java|Error: A fatal exception"
+)
+JAVA_FAULT: Final = re.compile("more recent version|JAVA_HOME is not set|/java: |ArchiveClassesAtExit")
 END_SECONDS: Final = 5.0
 # A worker needs the driver's version of Python, and the packages that it imports first.
 WORKER_PROGRAM: Final = "import sys; print('%d.%d' % sys.version_info[:2]); import numpy, obstore, pyarrow"
+WORKER_SECONDS: Final = 60.0
 VERSION: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 _drafts: list[Path] = []  # the class archive that this process's JVM writes when it ends
@@ -51,60 +62,77 @@ def launch(environment: Mapping[str, str], cache: Path) -> "JavaGateway":
     from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415
 
-    variables = relevant_variables(environment)  # before this function sets one
-    home = environment.get("SPARK_HOME")
-    if home and not Path(home, "bin", "spark-submit").exists():
-        raise JobError(
-            f"SPARK_HOME is {home}, where there is no Spark: unset it, or use scripts/run-local.sh"
-        )
-    if home == "":
+    shell = dict(environment)  # before this function sets a variable
+    if environment.get("SPARK_HOME") == "":
         os.environ.pop("SPARK_HOME", None)
     if is_local(environment):  # this machine's name need not resolve
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     os.environ["PYSPARK_SUBMIT_ARGS"] = launch_arguments(environment, class_archive(environment, cache))
     read_end, write_end = os.pipe()
     errors = _ErrorOutput(read_end)
-    try:
-        return launch_gateway(popen_kwargs={"stderr": write_end})  # type: ignore[no-untyped-call]
-    except (PySparkRuntimeError, OSError) as error:
-        os.close(write_end)
-        write_end = -1
-        reason = errors.reason() or str(error)
-        raise start_error(reason, variables) from None
-    finally:
-        if write_end >= 0:
-            os.close(write_end)
+    with os.fdopen(write_end, "wb") as output:
+        try:
+            return launch_gateway(popen_kwargs={"stdout": output, "stderr": output})  # type: ignore[no-untyped-call]
+        except (PySparkRuntimeError, OSError) as error:
+            output.close()
+            raise start_error(errors.reason() or str(error), shell) from None
+        finally:
             errors.pass_on()
 
 
-def check_worker_python(environment: Mapping[str, str]) -> None:
-    """Refuse a PYSPARK_PYTHON that cannot run the workers, before they fail with a traceback each."""
-    python = environment.get("PYSPARK_PYTHON")
-    if not python or shutil.which(python) == sys.executable:
+def check_shell(environment: Mapping[str, str]) -> None:
+    """Refuse variables with which Spark's start would end in a traceback, or never."""
+    if "SPARK_REMOTE" in environment:
+        raise JobError("SPARK_REMOTE is set, and the job does not run on Spark Connect: unset it")
+    if "PYSPARK_GATEWAY_PORT" in environment:  # spark-submit has read the other variables
+        if "PYSPARK_GATEWAY_SECRET" not in environment:
+            raise JobError("PYSPARK_GATEWAY_PORT is set without PYSPARK_GATEWAY_SECRET: unset it")
         return
-    command = [python, "-c", WORKER_PROGRAM]
+    home = environment.get("SPARK_HOME")
+    if home and not Path(home, "bin", "spark-submit").exists():
+        raise JobError(
+            f"SPARK_HOME is {home}, where there is no Spark: unset it, or use scripts/run-local.sh"
+        )
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (the user's)
-        version, fault = run.stdout.strip(), (run.stderr.strip().splitlines() or [""])[-1]
-    except OSError as error:
-        version, fault = "", str(error.strerror)
+        words = shlex.split(environment.get("PYSPARK_SUBMIT_ARGS") or "")
+    except ValueError as error:
+        raise JobError(f"PYSPARK_SUBMIT_ARGS cannot be read ({error}): correct or unset it") from None
+    if endings := [word for word in words if word in ("--version", "--help", "-h")]:  # PySpark would wait
+        raise JobError(f"PYSPARK_SUBMIT_ARGS holds {endings[0]}, at which Spark only prints: remove it")
+
+
+def check_worker_python(environment: Mapping[str, str]) -> None:
+    """Refuse a PYSPARK_PYTHON that cannot run this machine's workers, before each fails with a traceback."""
+    python = environment.get("PYSPARK_PYTHON")
+    if not python or shutil.which(python) == sys.executable or not is_local(environment):
+        return
+    try:
+        process = subprocess.run(  # noqa: S603 (the user's)
+            [python, "-c", WORKER_PROGRAM],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WORKER_SECONDS,
+        )
+        version, fault = process.stdout.strip(), (process.stderr.strip().splitlines() or [""])[-1]
+    except (OSError, subprocess.TimeoutExpired) as error:
+        version, fault = "", getattr(error, "strerror", "it does not answer")
     if version and version != VERSION:
         fault = f"it is Python {version}, and the job runs on {VERSION}"
     if fault:
         raise JobError(f"PYSPARK_PYTHON is {python}, which cannot run the workers ({fault}): unset it")
 
 
-def relevant_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the names of the variables that are set and change how Spark starts."""
-    return [name for name in VARIABLES if environment.get(name)]
-
-
-def start_error(reason: str, variables: list[str]) -> JobError:
+def start_error(reason: str, shell: Mapping[str, str]) -> JobError:
     """Return the error that says why Spark does not start, and which variables may be to blame."""
-    mend = f"look at {', '.join(variables)}"
-    if not variables or variables == ["JAVA_HOME"]:
-        mend = "it needs Java 17; set JAVA_HOME"
-    return JobError(f"Spark did not start ({reason}): {mend}, or use scripts/run-local.sh")
+    message = f"Spark did not start ({reason})"
+    if "PYSPARK_GATEWAY_PORT" in shell:  # spark-submit has set its own
+        return JobError(message)
+    names = [name for name in VARIABLES if name in shell]
+    advice = f"look at {', '.join(names)}, or " if names else ""
+    if JAVA_FAULT.search(reason):
+        advice = "it needs Java 17; set JAVA_HOME, or "
+    return JobError(f"{message}: {advice}use scripts/run-local.sh")
 
 
 def is_local(environment: Mapping[str, str]) -> bool:
@@ -139,10 +167,10 @@ def class_archive(environment: Mapping[str, str], cache: Path) -> str:
     jars = Path(pyspark.__file__).resolve().parent / "jars"
     if not jars.exists():  # Spark's own distribution, not PyPI's package
         return ""
-    home = environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/java").resolve().parents[1]
-    java = Path(home)
+    java = Path(environment.get("JAVA_HOME") or Path(shutil.which("java") or "/none/x").resolve().parents[1])
     source = f"{java.resolve()} {jars} {jars.stat().st_mtime_ns}"
     key = hashlib.sha256(source.encode()).hexdigest()[:12]
+    _delete_old_drafts(cache)
     archive = cache.absolute() / f"spark-{pyspark.__version__}-{key}.jsa"
     if any(letter.isspace() or letter in "\"'\\" for letter in str(archive)):
         return ""  # Spark cuts Java's options apart at spaces
@@ -164,6 +192,16 @@ def keep_class_archive(return_code: int) -> None:
         draft.unlink(missing_ok=True)
 
 
+def _delete_old_drafts(cache: Path) -> None:
+    """Delete the drafts of processes that ended without :func:`keep_class_archive`."""
+    for draft in cache.glob("spark-*"):
+        with contextlib.suppress(ValueError, PermissionError):  # no draft, or another user's process
+            try:
+                os.kill(int(draft.suffix[1:]), 0)
+            except ProcessLookupError:
+                draft.unlink(missing_ok=True)
+
+
 class _ErrorOutput:
     """What the JVM writes to stderr: held back until it has started, then passed on."""
 
@@ -178,13 +216,13 @@ class _ErrorOutput:
         """Write what was held back to this process's stderr, and all that follows."""
         with self._lock:
             held, self._held = self._held, None
-            os.write(2, held or b"")
+            _write_to_stderr(bytes(held or b""))
 
     def reason(self) -> str:
-        """Return the line that says why the JVM has ended."""
+        """Return the line that says why the JVM has ended, and drop the others."""
         self._thread.join(END_SECONDS)
-        lines = [line.strip() for line in (self._held or b"").decode(errors="replace").splitlines()]
-        lines = [line for line in lines if line and not LOG_LINE.match(line)]
+        held, self._held = self._held or b"", bytearray()
+        lines = [line for line in held.decode(errors="replace").splitlines() if not LOG_LINE.match(line)]
         faults = [line for line in lines if "Exception" in line or line.startswith("Error")]
         line = (faults or lines or [""])[0]
         return re.sub(r'^Exception in thread "\w+" (?:[\w.$]+: )?', "", line)[:300]
@@ -193,10 +231,20 @@ class _ErrorOutput:
         while data := os.read(self._read_end, 65_536):
             with self._lock:
                 if self._held is None:
-                    os.write(2, data)
+                    _write_to_stderr(data)
                 else:
                     self._held += data
         os.close(self._read_end)
+
+
+def _write_to_stderr(data: bytes) -> None:
+    """Write all of it: a full stderr that does not block is waited for, a closed one loses it."""
+    with contextlib.suppress(OSError):
+        while data:
+            try:
+                data = data[os.write(2, data) :]
+            except BlockingIOError:
+                time.sleep(0.05)
 
 
 def _masters(environment: Mapping[str, str]) -> list[str]:

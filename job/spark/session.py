@@ -4,6 +4,7 @@ The job sets no master: on a laptop PySpark's own default is ``local[*]``, on EM
 """
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -12,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from job.errors import JobError
 from job.spark import jvm
 
 if TYPE_CHECKING:
+    from py4j.protocol import Py4JError
     from pyspark.sql import SparkSession
 
 S3A_REGION: Final = "spark.hadoop.fs.s3a.endpoint.region"
@@ -58,27 +59,29 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
         If Spark does not start, with its own reason.
     """
     # Imported here: --help and wrong flags answer without loading Spark.
-    from py4j.protocol import Py4JJavaError  # noqa: PLC0415
+    from py4j.protocol import Py4JError  # noqa: PLC0415
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
-    variables = jvm.relevant_variables(environment)
+    shell = dict(environment)  # before Spark's start sets a variable
+    jvm.check_shell(environment)
     try:
         if "PYSPARK_GATEWAY_PORT" in environment:  # spark-submit has started the JVM
             SparkContext._ensure_initialized()
         else:
             jvm.check_worker_python(environment)
             SparkContext._ensure_initialized(gateway=jvm.launch(environment, cache))
-    except JobError:
-        raise
-    except BaseException:
+    except BaseException as error:
         # Without the folder that PySpark has just removed, a Java that is starting would never end.
         for file in Path("/proc/self/task").glob("*/children"):
             for child in file.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
+        jvm.keep_class_archive(1)
+        if isinstance(error, Py4JError | OSError):
+            raise jvm.start_error(_reason(error), shell) from None
         raise
     # The workers run the driver's own Python, unless the user or spark-submit names another.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ["PYSPARK_PYTHON"] = environment.get("PYSPARK_PYTHON") or sys.executable
     configuration = SparkConf()  # from the command line, spark-defaults.conf and spark-submit
     local = (configuration.get("spark.master", "local[*]") or "").startswith("local")
     builder = SparkSession.builder
@@ -88,10 +91,15 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     if region and not configuration.contains(S3A_REGION):  # S3A would ask in the United States
         builder = builder.config(S3A_REGION, region)
+    logging.disable(logging.CRITICAL)  # py4j logs the traceback of what it raises
     try:
         session = builder.getOrCreate()
-    except Py4JJavaError as error:
-        raise jvm.start_error(_reason(error.java_exception), variables) from None
+    except Py4JError as error:
+        reason = _reason(error)  # while Java answers
+        _end_java(SparkContext._gateway, keep_archive=False)
+        raise jvm.start_error(reason, shell) from None
+    finally:
+        logging.disable(logging.NOTSET)
     # On a laptop what goes wrong reaches Python as an exception; on a cluster its log is what remains.
     session.sparkContext.setLogLevel("OFF" if local else "WARN")
     return session
@@ -100,22 +108,30 @@ def start(environment: Mapping[str, str], cache: Path) -> "SparkSession":
 def stop(session: "SparkSession") -> None:
     """Stop Spark, and wait until the JVM and its workers have ended if the job started them."""
     gateway = session.sparkContext._gateway
-    process = getattr(gateway, "proc", None)
     with contextlib.suppress(Exception):  # a signal to the whole process group has ended the JVM already
         session.stop()
-    if process is not None:  # under spark-submit the JVM is our parent, and ends after us
-        process.stdin.close()  # the JVM's sign to end
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        jvm.keep_class_archive(process.returncode)
+    _end_java(gateway, keep_archive=True)
 
 
-def _reason(exception: Any) -> str:
+def _end_java(gateway: Any, *, keep_archive: bool) -> None:
+    """Wait until the JVM has ended if the job started it: spark-submit's is our parent, and ends after us."""
+    process = getattr(gateway, "proc", None)
+    if process is None:
+        return
+    process.stdin.close()  # the JVM's sign to end
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    jvm.keep_class_archive(process.returncode if keep_archive else 1)
+
+
+def _reason(failure: "Py4JError | OSError") -> str:
     """Return the first line of a Java exception, and of the cause at its root if there is one."""
-    root = exception
+    exception = root = getattr(failure, "java_exception", None)
+    if root is None:  # Java itself has ended, or there is none
+        return f"Java does not answer, {str(failure).splitlines()[0]}"
     while root.getCause() is not None:
         root = root.getCause()
     lines = dict.fromkeys(str(error).splitlines()[0] for error in (exception, root))

@@ -62,6 +62,16 @@ def test_run_local_draws_its_own_fruit_needs_no_java_and_brings_its_own_spark(
     assert summary["input"] == [str(ROOT / "build" / "drawn-fruit")]
 
 
+def test_own_spark_clears_spark_connect_and_another_spark_submits_gateway() -> None:
+    shell = dict.fromkeys(("SPARK_REMOTE", "PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"), "x")
+    kept = {"JAVA_TOOL_OPTIONS": "x", "SPARK_LOCAL_DIRS": "x"}
+    result = bash("source scripts/setup.sh; own_spark; env", env={"PATH": os.environ["PATH"]} | shell | kept)
+    names = {line.split("=")[0] for line in result.stdout.splitlines()}
+    assert not names & shell.keys()
+    assert kept.keys() <= names
+    assert f"does not use {' '.join(shell)}\n" in result.stderr
+
+
 def test_run_local_help_names_the_defaults_and_the_jobs_options() -> None:
     result = bash("./scripts/run-local.sh --help")
     assert result.returncode == 0
