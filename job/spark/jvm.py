@@ -106,14 +106,9 @@ def check_worker_python(environment: Mapping[str, str]) -> None:
     python = environment.get("PYSPARK_PYTHON")
     if not python or shutil.which(python) == sys.executable or not is_local(environment):
         return
+    command = [python, "-c", WORKER_PROGRAM]
     try:
-        process = subprocess.run(  # noqa: S603 (the user's)
-            [python, "-c", WORKER_PROGRAM],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=WORKER_SECONDS,
-        )
+        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WORKER_SECONDS)  # noqa: S603 (the user's)
         version, fault = process.stdout.strip(), (process.stderr.strip().splitlines() or [""])[-1]
     except (OSError, subprocess.TimeoutExpired) as error:
         version, fault = "", getattr(error, "strerror", "it does not answer")

@@ -19,7 +19,9 @@ from job.errors import JobError
 from job.spark import session
 try:
     spark = session.start(os.environ, Path(sys.argv[1]))
-    print("cores", spark.sparkContext.defaultParallelism, spark.sparkContext.range(2).map(str).collect())
+    context = spark.sparkContext
+    print("cores", context.defaultParallelism, context.range(2).map(str).collect())
+    print("region", context.getConf().get("spark.hadoop.fs.s3a.endpoint.region"))
     session.stop(spark)
 except JobError as error:
     print("error:", error, *Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
@@ -29,11 +31,11 @@ except JobError as error:
 def start(tmp_path: Path, **variables: str) -> tuple[str, str]:
     """Start a session in a shell with more variables, and return what it printed to stdout and stderr."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYSPARK", "SPARK"))}
-    run = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", START, str(tmp_path / "cache")],
         capture_output=True, text=True, check=False, cwd=ROOT, env=kept | variables, timeout=120,
     )  # fmt: skip
-    return run.stdout, run.stderr
+    return process.stdout, process.stderr
 
 
 @pytest.mark.spark
@@ -81,7 +83,7 @@ def test_arguments_without_a_program_and_empty_variables_are_no_obstacle(tmp_pat
     out, _ = start(
         tmp_path, PYSPARK_SUBMIT_ARGS=arguments, SPARK_HOME="", PYSPARK_PYTHON="", AWS_REGION=region
     )
-    assert out == "cores 1 ['0', '1']\n"
+    assert out == "cores 1 ['0', '1']\nregion eu-west-1\n"
 
 
 @pytest.mark.spark
