@@ -72,6 +72,8 @@ def cut(data: bytes, kind: str) -> bytes:
         scan = data.find(b"\xff\xda")
         return data[: scan + int(share * (len(data) - scan))] + b"\xff\xd9"
     if kind == "PNG":
+        if data.count(b"IDAT") > 1:  # the streams would be joined, and inflate does not read their checksum
+            return data
         start = data.find(b"IDAT")
         size = int.from_bytes(data[start - 4 : start])
         kept = int(share * size)
