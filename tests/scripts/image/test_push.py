@@ -234,9 +234,17 @@ def test_a_missing_image_is_refused(release: Checkout) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("option", [[], ["--profile", "nobody"]])
-def test_without_credentials_it_tells_to_log_in(option: list[str], release: Checkout) -> None:
-    assert_refused(release.push(*option, AWS_ACCESS_KEY_ID=""), 6, "log in, or name a profile with --profile")
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ([], "log in, or name a profile with --profile"),
+        (["--profile", "nobody"], "there is no AWS profile nobody"),
+    ],
+)
+def test_missing_credentials_are_told_with_what_to_do(
+    option: list[str], sentence: str, release: Checkout
+) -> None:
+    assert_refused(release.push(*option, AWS_ACCESS_KEY_ID=""), 6, sentence)
 
 
 @pytest.mark.parametrize("region", ["eu-west-2", "us-east-1"])
