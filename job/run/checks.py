@@ -51,7 +51,7 @@ def check_rejected(counts: run_record.Counts, max_rejected: float, output: str) 
     """Raise DataError if too many of the photos listed were rejected, by this run or by earlier ones."""
     rejected = counts.rejected + counts.rejected_before
     if rejected > max_rejected * counts.listed:
-        reasons = run_record.reasons(counts.reasons, counts.rejected_before)
+        reasons = run_record.reasons_text(counts.reasons, counts.rejected_before)
         raise DataError(
             f"{rejected:,} of {counts.listed:,} photos were rejected ({reasons}), more than "
             f"--max-rejected {max_rejected:g} allows: see the rows of table "

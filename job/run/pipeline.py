@@ -144,7 +144,7 @@ class Pipeline:
                     comparison, settings.prune, settings.max_pruned
                 ),
             )
-        text = f"{inventory.photos:,} photos listed, {run_record.skipped(inventory.skipped_kinds)}"
+        text = f"{inventory.photos:,} photos listed, {run_record.skipped_text(inventory.skipped_kinds)}"
         if inventory.unchanged or inventory.missing:
             text += f"; {inventory.unchanged:,} unchanged, {inventory.missing:,} not there any more"
         figures = ("photos", "skipped", "bytes", "unchanged", "missing", "todo")

@@ -135,11 +135,11 @@ def summary(record: dict[str, Any]) -> str:
     counts, model, output = record["counts"], record["model"], record["output"]
     rejected = f"{counts['rejected']:,}"
     if counts["rejected"] or counts["rejected_before"]:
-        rejected += f"  ({reasons(counts['reasons'], counts['rejected_before'])})"
+        rejected += f"  ({reasons_text(counts['reasons'], counts['rejected_before'])})"
     rate = record["photos_per_second"]
     fitted = "fitted now" if model["fitted_now"] else "kept"
     lines = [
-        ("photos listed", f"{counts['listed']:,}  ({skipped(counts['skipped_kinds'])})"),
+        ("photos listed", f"{counts['listed']:,}  ({skipped_text(counts['skipped_kinds'])})"),
         ("unchanged", f"{counts['unchanged']:,}"),
         ("featurized", f"{counts['featurized']:,}"),
         ("rejected", rejected),
@@ -157,14 +157,14 @@ def summary(record: dict[str, Any]) -> str:
     return "\n".join(f"{name:<18} {value}" for name, value in lines if name not in left_out)
 
 
-def skipped(kinds: dict[str, int]) -> str:
+def skipped_text(kinds: dict[str, int]) -> str:
     """Return the number of skipped files and their most frequent kinds, as text."""
     text = f"{sum(kinds.values()):,} other files skipped"
     texts = [f"{number:,} {kind}" for kind, number in list(kinds.items())[:KINDS_SHOWN]]
     return f"{text}: {', '.join(texts)}{', …' * (len(kinds) > KINDS_SHOWN)}" if kinds else text
 
 
-def reasons(counts: dict[str, int], before: int) -> str:
+def reasons_text(counts: dict[str, int], before: int) -> str:
     """Return the reasons for rejection with their counts, and the count of earlier runs, as text."""
     texts = [f"{number:,} {reason}" for reason, number in counts.items()]
     return ", ".join([*texts, f"{before:,} by earlier runs"] if before else texts)

@@ -57,8 +57,8 @@ def system_error(error: Exception, location: str) -> OSError:
     -------
     OSError
         FileNotFoundError or PermissionError if the object is missing or may not be read, ArchivedError if it
-        must be restored. Otherwise the fault
-        is S3's, the network's or the credentials': ``EIO``, as a TransientError if a retry may help.
+        must be restored. Otherwise the fault is S3's, the network's or the credentials': ``EIO``, as a
+        TransientError if a retry may help.
     """
     from botocore.exceptions import ConnectionError, HTTPClientError  # noqa: A004, PLC0415
 
