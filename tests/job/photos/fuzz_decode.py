@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -120,16 +121,15 @@ def main() -> None:
     # Without its first bytes it is not a photo, and nothing is tried.
     mark = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WebP": b"RIFF"}[kind]
 
-    def one_input(data: bytes) -> None:
+    def check_mutation(data: bytes) -> None:
         photo = repaired(mark + data[len(mark) :])
-        try:
+        with ExitStack() as finding:
+            finding.callback(lambda: print("found:", base64.b64encode(photo).decode(), file=sys.stderr))
             check(photo, kind)
-        except Exception:
-            print("found:", base64.b64encode(photo).decode(), file=sys.stderr)
-            raise
+            finding.pop_all()
 
     bounds = ["-rss_limit_mb=600", "-timeout=20", "-max_len=20000", f"-artifact_prefix={folder}/found-"]
-    atheris.Setup([sys.argv[0], *bounds, *options, folder], one_input)
+    atheris.Setup([sys.argv[0], *bounds, *options, folder], check_mutation)
     atheris.Fuzz()
 
 
