@@ -1,4 +1,4 @@
-"""What a photo's path says of it: the name of its folder, and the split that the folder above is called."""
+"""What a photo's path says of it: the name of its folder, and its split, if the folder above is named so."""
 
 import unicodedata
 from functools import lru_cache

@@ -1,7 +1,7 @@
 """Files that a listing skips: those without the name of a JPEG, PNG or WebP file, and litter.
 
-Litter is what operating systems and tools leave beside photos; it is skipped whatever its name ends in. The
-kind of a skipped file is its ending or that of the litter.
+Litter is what operating systems and tools leave beside photos; it is skipped whatever its name ends in. A
+skipped file's kind is the kind of litter that it is, or else its ending.
 """
 
 import io

@@ -1,7 +1,8 @@
 """Reads a JPEG's segments, and its pixels with libjpeg-turbo, whose warnings count.
 
-``decode`` calls it. Pillow decodes with the same library but hides its warnings: half a photo with an end
-marker would be grey below. ``read`` decompresses nothing, so that ``decode`` can check sizes before pixels.
+``decode`` calls it. Pillow decodes with the same library but hides its warnings: it would accept a photo that
+was cut in half and given an end marker, with its lower half grey. ``read`` decompresses nothing, so that
+``decode`` can check sizes before pixels.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Waits for a command that has not ended, to refuse the next command or to let it take over.
 
 Commands are numbered in the table's log. A number without an end belongs to a command that is writing, or
-that has died. The next command watches the log for a minute: a new commit shows that the other is alive;
-without one the next command takes over.
+that has died. The next command watches the log for a minute: if a new commit shows that the other is alive,
+it is refused; otherwise it takes over.
 """
 
 import time
