@@ -1,0 +1,1 @@
+"""The report of an output: one page of charts and photos, for people."""
