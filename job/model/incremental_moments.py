@@ -1,4 +1,4 @@
-"""Keeps the moments of all featurized photos up to date with the table, for the fit of the PCA.
+"""Keeps the moments of all featurized photos up to date with the table, for the PCA and the classifier.
 
 They are saved with the names of the files that they cover. Files never change, so the moments of deleted
 files are subtracted and those of new files merged: the result depends on the set of files alone.
@@ -8,11 +8,13 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from job.maths.moments import Moments, accumulate
+from job.maths.grouped_moments import GroupedAccumulator, GroupedMoments, LabelSum
+from job.maths.moments import Moments
 from job.network.backbone import FEATURES
 from job.storage import store
 from job.table import files, layout
@@ -20,20 +22,20 @@ from job.table.layout import DataFile
 
 MOMENTS_FILE: Final = "moments.npz"
 
-ComputeMoments = Callable[[Sequence[DataFile]], Moments]
+ComputeMoments = Callable[[Sequence[DataFile]], GroupedMoments]
 
 
 @dataclass(frozen=True, slots=True)
 class SavedMoments:
     """Moments, and the number of rows of each file that they cover, by its path."""
 
-    moments: Moments
+    moments: GroupedMoments
     files: dict[str, int]
 
 
 def update(
     output: str, featurized: Sequence[DataFile], compute_moments: ComputeMoments
-) -> tuple[Moments, bool]:
+) -> tuple[GroupedMoments, bool]:
     """Bring the saved moments up to date with the table's featurized files, save them, and return them.
 
     `compute_moments` returns the moments of one or more files. The second result tells whether saved moments
@@ -63,11 +65,14 @@ def rename_files(output: str, names: Mapping[str, str], merged: Sequence[DataFil
     save(output, SavedMoments(saved.moments, {**unchanged, **{file.path: file.rows for file in merged}}))
 
 
-def file_moments(output: str, featurized: Sequence[DataFile]) -> Moments:
+def file_moments(output: str, featurized: Sequence[DataFile]) -> GroupedMoments:
     """Return the moments of files of featurized photos, computed in this process."""
+    accumulator = GroupedAccumulator(FEATURES)
     locations = (files.location(output, file.path) for file in featurized)
-    batches = files.batches(locations, ["features"])
-    return accumulate((files.matrix(batch.column(0), FEATURES) for batch in batches), FEATURES)
+    for batch in files.batches(locations, ["features", "split", "label"]):
+        rows = files.matrix(batch.column("features"), FEATURES)
+        accumulator.add(rows, batch.column("split").to_pylist(), batch.column("label").to_pylist())
+    return accumulator.moments()
 
 
 def load(output: str) -> SavedMoments | None:
@@ -75,33 +80,56 @@ def load(output: str) -> SavedMoments | None:
     try:
         data = store.read_bytes(store.join(output, layout.MOMENTS, MOMENTS_FILE))
         with np.load(io.BytesIO(data)) as arrays:
-            mean = arrays["mean"]
-            lower = np.zeros((len(mean), len(mean)))
-            lower[np.tril_indices(len(mean))] = arrays["scatter"]
-            scatter = lower + np.tril(lower, -1).T
-            rows = dict(json.loads(arrays["files"].tobytes()))
-            return SavedMoments(Moments(int(arrays["n"]), mean, scatter), rows)
+            index = json.loads(arrays["index"].tobytes())
+            splits = {
+                split: Moments(n, arrays[f"mean_{number}"], _symmetric(arrays[f"scatter_{number}"]))
+                for number, (split, n) in enumerate(index["splits"])
+            }
+            labels = None
+            if index["labels"] is not None:
+                labels = {
+                    (split, label): LabelSum(n, total)
+                    for (split, label, n), total in zip(index["labels"], arrays["totals"], strict=True)
+                }
+            return SavedMoments(GroupedMoments(index["width"], splits, labels), dict(index["files"]))
     except (FileNotFoundError, *store.DAMAGED_FILE_ERRORS):
         return None
 
 
 def save(output: str, saved: SavedMoments) -> None:
-    """Save moments and their files; half of the symmetric scatter is written, 6.6 MB for 1280 features."""
-    sink = io.BytesIO()
+    """Save moments and their files; half of each symmetric scatter is written, 6.6 MB for 1280 features."""
     moments = saved.moments
-    np.savez(
-        sink,
-        n=np.int64(moments.n),
-        mean=moments.mean,
-        scatter=moments.scatter[np.tril_indices(len(moments.mean))],
-        files=np.frombuffer(json.dumps(saved.files).encode(), np.uint8),
-    )
+    arrays: dict[str, Any] = {}
+    for number, of_split in enumerate(moments.splits.values()):
+        arrays[f"mean_{number}"] = of_split.mean
+        arrays[f"scatter_{number}"] = of_split.scatter[np.tril_indices(moments.width)]
+    labels = None
+    if moments.labels is not None:
+        labels = [[*key, label.n] for key, label in moments.labels.items()]
+        totals = [label.total for label in moments.labels.values()]
+        arrays["totals"] = np.array(totals).reshape(len(totals), moments.width)
+    index = {
+        "width": moments.width,
+        "splits": [[split, of_split.n] for split, of_split in moments.splits.items()],
+        "labels": labels,
+        "files": saved.files,
+    }
+    sink = io.BytesIO()
+    np.savez(sink, index=np.frombuffer(json.dumps(index).encode(), np.uint8), **arrays)
     store.write_bytes(store.join(output, layout.MOMENTS, MOMENTS_FILE), sink.getvalue())
+
+
+def _symmetric(half: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the symmetric matrix ``(d, d)`` of which this is the lower half, row by row."""
+    width = int((8 * len(half) + 1) ** 0.5) // 2
+    lower = np.zeros((width, width))
+    lower[np.tril_indices(width)] = half
+    return lower + np.tril(lower, -1).T
 
 
 def _updated(
     output: str, featurized: Sequence[DataFile], saved: SavedMoments, compute_moments: ComputeMoments
-) -> Moments | None:
+) -> GroupedMoments | None:
     """Return the moments with new files merged and deleted ones subtracted; None if all must be read."""
     paths = {file.path for file in featurized}
     new = [file for file in featurized if file.path not in saved.files]

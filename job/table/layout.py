@@ -76,6 +76,11 @@ def stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".parquet").removesuffix(".csv")
 
 
+def random_part(data_path: str) -> str:
+    """Return the random part of a data file's name, whose order is that of no photo."""
+    return stem(data_path).rpartition("-")[2]
+
+
 def command_of(stem: str) -> int:
     """Return the number of the command that wrote a file; 0 if another program did."""
     parts = stem.split("-")
