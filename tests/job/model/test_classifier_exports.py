@@ -26,7 +26,7 @@ def fruit(labels: int, width: int = 60) -> tuple[NDArray[np.float32], list[str]]
     """Return features of photos of several labels, which overlap."""
     generator = np.random.default_rng(labels)
     names = [f"Fruit {'é' * (number % 2)}{number}" for number in range(labels)]
-    means = generator.normal(size=(labels, width)) * 0.5 + 3
+    means = generator.normal(size=(labels, width)) * 4 / width**0.5 + 3
     rows = generator.normal(size=(30 * labels, width)) + np.repeat(means, 30, axis=0)
     return rows.astype(np.float32), list(np.repeat(names, 30))
 
