@@ -1,8 +1,8 @@
 """The features that the classifier sees: square roots of shares, which tell fruit apart better than raw ones.
 
 A photo's features are divided by their sum, and the square root is taken. The Euclidean distance of two
-results is the Hellinger distance of the features: R. Arandjelović, A. Zisserman, "Three things everyone should
-know to improve object retrieval", CVPR 2012.
+results is the Hellinger distance of the features: R. Arandjelović, A. Zisserman, "Three things everyone
+should know to improve object retrieval", CVPR 2012.
 """
 
 from typing import Any

@@ -14,7 +14,8 @@ from job.inventory import tasks
 from job.inventory.tasks import Tasks
 from job.maths.grouped_moments import TableMoments
 from job.maths.pca import Pca
-from job.model import incremental_moments, projection
+from job.model import incremental_moments, predictions, projection
+from job.model.classifier import Classifier
 from job.network import backbone
 from job.table import files, layout
 from job.table.layout import DataFile, Report
@@ -90,6 +91,20 @@ def project_files(spark: "SparkSession", output: str, featurized: Sequence[DataF
 
     shares = _share_count(spark, len(featurized), FILES_PER_MATRIX)
     return sum(_map_shares(spark, featurized, shares, write).collect())
+
+
+def classify_files(
+    spark: "SparkSession", output: str, featurized: Sequence[DataFile], classifier: Classifier, photos: str
+) -> None:
+    """Write the predictions of files of featurized photos, of ``all`` or ``unlabelled`` ones."""
+    broadcast = spark.sparkContext.broadcast(classifier)
+
+    def write(share: list[DataFile]) -> None:
+        for file in share:
+            predictions.write_file(output, file.path, broadcast.value, photos)
+
+    shares = _share_count(spark, len(featurized), FILES_PER_MATRIX)
+    _map_shares(spark, featurized, shares, write).collect()
 
 
 def _share_count(spark: "SparkSession", file_count: int, max_files: int) -> int:
