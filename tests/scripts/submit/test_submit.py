@@ -218,10 +218,10 @@ def test_acks_resource_is_printed_and_its_pod_templates_are_uploaded(
     assert not dev_stage.cloud.runs()
 
 
-def test_the_shell_command_answers(dev_stage: CloudStage) -> None:
+def test_the_shell_command_answers_in_any_folder(dev_stage: CloudStage, tmp_path: Path) -> None:
     process = subprocess.run(
         [ROOT / "scripts" / "submit.sh", "--run-id", "monday", "--detach"],
-        capture_output=True, text=True, check=False, env=dict(os.environ),
+        capture_output=True, text=True, check=False, env=dict(os.environ), cwd=tmp_path,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert process.stdout == "started: ./scripts/submit.sh follow monday\n"
