@@ -5,7 +5,7 @@ G. H. Golub, R. J. LeVeque, "Updating formulae and a pairwise algorithm for comp
 Stanford STAN-CS-79-773 (1979).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +34,11 @@ class Moments:
     mean: NDArray[np.float64]
     scatter: NDArray[np.float64]
 
+    @property
+    def width(self) -> int:
+        """The number of features, d."""
+        return len(self.mean)
+
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows: ``M = Mₐ + M_b + δδᵀ·nₐn_b/n``, ``δ = mean_b - meanₐ``."""
         if not self.n or not other.n:
@@ -45,8 +50,20 @@ class Moments:
         scatter += other.scatter
         return Moments(n, self.mean + delta * (other.n / n), scatter)
 
-    def subtract(self, other: "Moments") -> "Moments | None":
+    def without(self, other: "Moments") -> "Moments":
         """Return the moments of the rows that remain when others are removed, the inverse of :meth:`merge`.
+
+        The less scatter remains, the more digits are lost. At least one row must remain.
+        """
+        n = self.n - other.n
+        mean = self.mean + (self.mean - other.mean) * (other.n / n)
+        delta = other.mean - mean
+        scatter = self.scatter - other.scatter
+        scatter -= np.outer(delta, delta * (n * other.n / self.n))
+        return Moments(n, mean, scatter)
+
+    def subtract(self, other: "Moments") -> "Moments | None":
+        """Return the moments of the rows that remain when others are removed.
 
         Returns
         -------
@@ -56,55 +73,68 @@ class Moments:
         """
         if not other.n:
             return self
-        n = self.n - other.n
-        if n < other.n:
+        if self.n - other.n < other.n:
             return None
-        mean = self.mean + (self.mean - other.mean) * (other.n / n)
-        delta = other.mean - mean
-        scatter = self.scatter - other.scatter
-        scatter -= np.outer(delta, delta * (n * other.n / self.n))
-        if np.any(scatter.diagonal() < MIN_REMAINING_SCATTER * self.scatter.diagonal()):
+        remaining = self.without(other)
+        if np.any(remaining.scatter.diagonal() < MIN_REMAINING_SCATTER * self.scatter.diagonal()):
             return None
-        return Moments(n, mean, scatter)
+        return remaining
 
 
-def accumulate(batches: Iterable[NDArray[Any]], width: int) -> Moments:
-    """Return the moments of batches of rows ``(any, d)`` in float64, in constant memory.
+class Accumulator:
+    """Sums up the moments of rows ``(any, d)`` in float64, batch by batch, in constant memory.
 
     The first block's mean is subtracted from all rows, then each block's remaining mean from its rows, so
     that a large common offset costs no digits. The correction for the mean so far, ``δδᵀ·nₐn_b/n``, is one
     more row of the block.
     """
-    n = 0
-    origin, mean = np.zeros(width), np.zeros(width)  # the mean is relative to the origin
-    scatter, product = np.zeros((width, width)), np.empty((width, width))
-    for block in _blocks(batches, width):
-        rows, count = block[:-1], len(block) - 1
-        if not n:
-            origin = rows.mean(axis=0)
-        rows -= origin  # exact for rows near it, so no digits are lost
-        rows_mean = rows.mean(axis=0)
-        rows -= rows_mean
-        delta = rows_mean - mean
-        block[-1] = delta * np.sqrt(n * count / (n + count))
-        np.matmul(block.T, block, out=product)  # AᵀA: NumPy calls BLAS syrk
-        scatter += product
-        n += count
-        mean += delta * (count / n)
-    return Moments(n, origin + mean, scatter)
 
+    def __init__(self, width: int, product: NDArray[np.float64] | None = None) -> None:
+        self._n, self._filled = 0, 0
+        self._origin, self._mean = np.zeros(width), np.zeros(width)  # the mean is relative to the origin
+        self._scatter = np.zeros((width, width))
+        # Memory ``(d, d)`` for a block's product; accumulators that take turns may share it.
+        self._product = np.empty((width, width)) if product is None else product
+        # Blocks suit BLAS-3; the last row is free for the correction.
+        self._block = np.empty((ROWS_PER_BLOCK + 1, width))
 
-def _blocks(batches: Iterable[NDArray[Any]], width: int) -> Iterator[NDArray[np.float64]]:
-    """Yield rows in blocks that suit BLAS-3, each with one unused row at its end, all in the same memory."""
-    block, filled = np.empty((ROWS_PER_BLOCK + 1, width)), 0
-    for batch in batches:
+    def add(self, batch: NDArray[Any]) -> None:
+        """Add a batch of rows."""
         rest = batch
         while len(rest):
-            rows = rest[: ROWS_PER_BLOCK - filled]
-            block[filled : filled + len(rows)] = rows
-            rest, filled = rest[len(rows) :], filled + len(rows)
-            if filled == ROWS_PER_BLOCK:
-                yield block
-                filled = 0
-    if filled:
-        yield block[: filled + 1]
+            rows = rest[: ROWS_PER_BLOCK - self._filled]
+            self._block[self._filled : self._filled + len(rows)] = rows
+            rest, self._filled = rest[len(rows) :], self._filled + len(rows)
+            if self._filled == ROWS_PER_BLOCK:
+                self._add_block()
+
+    def moments(self) -> Moments:
+        """Return the moments of all rows added so far."""
+        self._add_block()
+        return Moments(self._n, self._origin + self._mean, self._scatter.copy())
+
+    def _add_block(self) -> None:
+        count, self._filled = self._filled, 0
+        if not count:
+            return
+        block = self._block[: count + 1]
+        rows = block[:-1]
+        if not self._n:
+            self._origin = rows.mean(axis=0)
+        rows -= self._origin  # exact for rows near it, so no digits are lost
+        rows_mean = rows.mean(axis=0)
+        rows -= rows_mean
+        delta = rows_mean - self._mean
+        block[-1] = delta * np.sqrt(self._n * count / (self._n + count))
+        np.matmul(block.T, block, out=self._product)  # AᵀA: NumPy calls BLAS syrk
+        self._scatter += self._product
+        self._n += count
+        self._mean += delta * (count / self._n)
+
+
+def accumulate(batches: Iterable[NDArray[Any]], width: int) -> Moments:
+    """Return the moments of batches of rows ``(any, d)``."""
+    accumulator = Accumulator(width)
+    for batch in batches:
+        accumulator.add(batch)
+    return accumulator.moments()

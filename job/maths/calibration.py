@@ -1,0 +1,226 @@
+"""Calibration of the classifier: shrinkage, probabilities, and the bounds beyond which it does not answer.
+
+All of it is chosen on held-out photos. They are held out in blocks of neighbouring frames, because the frames
+of one fruit are nearly equal: with its neighbours in the fit, a frame would look easier than a new photo.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass
+from functools import reduce
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.maths import discriminant
+from job.maths.grouped_moments import GroupedAccumulator, GroupedMoments
+
+BLOCKS: Final = 10
+BLOCKS_FOR_SHRINKAGE: Final = 3
+SHRINKAGES: Final = (0.02, 0.1, 0.5)
+MIN_HELD_OUT: Final = 20  # photos; fewer say nothing of a quantile of 98 %
+RIGHT_WHEN_KNOWN: Final = 0.99
+KNOWN_QUANTILE: Final = 0.95
+ANSWERED_QUANTILE: Final = 0.98
+LEAST_CONFIDENCE: Final = 0.5
+BINS: Final = 15  # of the expected calibration error
+TEMPERATURES: Final = (1e-3, 1e6)
+HALVINGS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What held-out photos say of a classifier's answers.
+
+    Attributes
+    ----------
+    temperature : float
+        Divisor of squared distances ``d² / 2`` before the softmax.
+    confidence : float
+        Smallest probability with which an answer counts as known: 99 % of the held-out answers were right.
+    known_distance, answered_distance : float
+        95 % and 98 % of the held-out photos had a smaller relative distance.
+    photos : int
+        Number of held-out photos.
+    """
+
+    temperature: float
+    confidence: float
+    known_distance: float
+    answered_distance: float
+    photos: int
+
+    def probabilities(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities ``(n, c)`` of labels from squared distances ``(n, c)``."""
+        return softmax(distances, self.temperature)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Photos that are held out together: features ``(n, d)``, labels, and grouped moments."""
+
+    rows: NDArray[np.float32]
+    labels: Sequence[str]
+    moments: GroupedMoments
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Held-out photos as a fit without them sees them.
+
+    Attributes
+    ----------
+    distances : array (n, c) float64
+        Squared distances from the labels; infinite from labels that the fit did not have.
+    background : array (n,) float64
+        Squared distances from the mean of all, see :meth:`Discriminant.background`.
+    truth : array (n,) int64
+        Numbers of the photos' own labels.
+    """
+
+    distances: NDArray[np.float64]
+    background: NDArray[np.float64]
+    truth: NDArray[np.int64]
+
+    @property
+    def is_right(self) -> NDArray[np.bool_]:
+        """Whether each photo is nearest to its own label ``(n,)``."""
+        right: NDArray[np.bool_] = self.distances.argmin(axis=1) == self.truth
+        return right
+
+
+def blocks(
+    paths: Sequence[str], labels: Sequence[str], splits: Sequence[str], rows: NDArray[np.float32]
+) -> list[Block]:
+    """Divide photos into ten blocks: each has a tenth of each label's photos, neighbours by name.
+
+    Names are compared as people do, ``9.jpg`` before ``10.jpg``.
+    """
+    order = sorted(range(len(paths)), key=lambda number: (labels[number], _natural_key(paths[number])))
+    starts: dict[str, int] = {}
+    for rank, number in enumerate(order):
+        starts.setdefault(labels[number], rank)
+    counts = {label: labels.count(label) for label in starts}
+    numbers_by_block: list[list[int]] = [[] for _ in range(BLOCKS)]
+    for rank, number in enumerate(order):
+        label = labels[number]
+        numbers_by_block[(rank - starts[label]) * BLOCKS // counts[label]].append(number)
+    return [_block(numbers, labels, splits, rows) for numbers in numbers_by_block if numbers]
+
+
+def cross_validate(
+    parts: Sequence[Block], rest: GroupedMoments, splits: Collection[str]
+) -> tuple[float, HeldOut]:
+    """Hold out each block in turn, and return the shrinkage to fit with, and the photos as held out with it.
+
+    It is the largest shrinkage whose errors on some blocks are within one standard error of the least.
+    `rest` are the moments of further photos of these splits, which are never held out.
+    """
+    total = reduce(GroupedMoments.merge, (part.moments for part in parts), rest)
+    some = parts[:BLOCKS_FOR_SHRINKAGE]
+    errors = []
+    for shrinkage in SHRINKAGES:
+        is_right = _held_out(some, total, splits, shrinkage).is_right
+        errors.append(1 - float(is_right.mean()) if len(is_right) else 1.0)
+    least, photos = min(errors), sum(len(part.labels) for part in some)
+    bound = least + (least * (1 - least) / max(photos, 1)) ** 0.5
+    chosen = max(value for value, error in zip(SHRINKAGES, errors, strict=True) if error <= bound)
+    return chosen, _held_out(parts, total, splits, chosen)
+
+
+def calibrate(held_out: HeldOut) -> Calibration | None:
+    """Return the calibration that held-out photos give; None with fewer than 20 of them."""
+    distances, truth = held_out.distances, held_out.truth
+    if len(truth) < MIN_HELD_OUT:
+        return None
+    relative = distances.min(axis=1) - held_out.background
+    temperature = fit_temperature(distances, truth)
+    probabilities = softmax(distances, temperature)
+    known, answered = np.quantile(relative, (KNOWN_QUANTILE, ANSWERED_QUANTILE))
+    return Calibration(
+        temperature=temperature,
+        confidence=confidence(probabilities.max(axis=1), probabilities.argmax(axis=1) == truth),
+        known_distance=float(known),
+        answered_distance=float(answered),
+        photos=len(truth),
+    )
+
+
+def softmax(distances: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Return probabilities ``(n, c)``, proportional to ``exp(-d² / (2·temperature))``."""
+    weights = np.exp((distances.min(axis=1, keepdims=True) - distances) / (2 * temperature))
+    probabilities: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def fit_temperature(distances: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Return the temperature with the greatest likelihood, by bisection: C. Guo et al., 2017.
+
+    The likelihood is greatest where the distances expected by the probabilities equal the true ones.
+    """
+    finite = np.where(np.isfinite(distances), distances, 0.0)  # of no weight: their probability is 0
+    true_mean = finite[np.arange(len(truth)), truth].mean()
+    low, high = np.log(TEMPERATURES)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        expected = (softmax(distances, float(np.exp(middle))) * finite).sum(axis=1).mean()
+        low, high = (low, middle) if expected > true_mean else (middle, high)
+    return float(np.exp((low + high) / 2))
+
+
+def confidence(probabilities: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
+    """Return the smallest probability from which on 99 % of the answers are right; at least 0.5.
+
+    `probabilities` ``(n,)`` are those of the most probable labels. The result is 1 if there is none.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    accuracy = np.cumsum(is_right[order]) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(accuracy >= RIGHT_WHEN_KNOWN)
+    return max(float(probabilities[order[enough[-1]]]), LEAST_CONFIDENCE) if len(enough) else 1.0
+
+
+def calibration_error(probabilities: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
+    """Return the expected calibration error, in 15 equal bins: M. P. Naeini et al., 2015.
+
+    It is the mean difference, over photos, between the probability of an answer and the share of right ones
+    among the answers of about that probability.
+    """
+    bins = np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, probabilities - is_right, minlength=BINS)
+    return float(np.abs(gaps).sum() / max(len(probabilities), 1))
+
+
+def _natural_key(path: str) -> list[str | int]:
+    """Return a key by which names sort with their numbers as numbers."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", path))]
+
+
+def _block(
+    numbers: list[int], labels: Sequence[str], splits: Sequence[str], rows: NDArray[np.float32]
+) -> Block:
+    own_labels, own_rows = [labels[number] for number in numbers], rows[numbers]
+    accumulator = GroupedAccumulator(rows.shape[1])
+    accumulator.add(own_rows, [splits[number] for number in numbers], own_labels)
+    return Block(own_rows, own_labels, accumulator.moments())
+
+
+def _held_out(
+    parts: Sequence[Block], total: GroupedMoments, splits: Collection[str], shrinkage: float
+) -> HeldOut:
+    """Return each block as a fit to all other photos sees it, without the labels that only this block has."""
+    names = list(discriminant.label_sums(total, splits))
+    number_of = {label: number for number, label in enumerate(names)}
+    folds = [HeldOut(np.empty((0, len(names))), np.empty(0), np.empty(0, np.int64))]
+    for held_out in parts:
+        model = discriminant.fit(total.without(held_out.moments), splits, shrinkage)
+        if model is None:
+            continue
+        known = set(model.labels)
+        numbers = [number for number, label in enumerate(held_out.labels) if label in known]
+        coordinates = model.coordinates(held_out.rows[numbers])
+        distances = np.full((len(numbers), len(names)), np.inf)
+        distances[:, [number_of[label] for label in model.labels]] = model.distances(coordinates)
+        truth = np.array([number_of[held_out.labels[number]] for number in numbers], np.int64)
+        folds.append(HeldOut(distances, model.background(coordinates), truth))
+    return HeldOut(*(np.concatenate(arrays) for arrays in zip(*map(astuple, folds), strict=True)))

@@ -1,0 +1,196 @@
+"""The classifier of an output: which fruit a photo shows, or that it shows none that the classifier knows.
+
+It is fitted to the saved moments, calibrated on held-out photos and scored on the photos of Test. Its answers
+are *known* (a label), *unsure* (a species, but not which variety) or *unlike* anything that it was fitted on.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from job.maths import calibration, discriminant
+from job.maths.calibration import Block, Calibration
+from job.maths.discriminant import Discriminant
+from job.maths.grouped_moments import GroupedMoments, TableMoments
+from job.maths.root_features import root_features
+from job.model.labelled_rows import LabelledRows
+
+STATES: Final = ("known", "unsure", "unlike")
+TOP: Final = 3  # labels of an answer
+TRAINING: Final = "Training"
+TEST: Final = "Test"
+
+
+def species_of(label: str) -> str:
+    """Return the species of a label, its first word: ``Apple`` for ``Apple Red 1``."""
+    return label.split(maxsplit=1)[0] if label.strip() else label
+
+
+def fitted_splits(moments: GroupedMoments) -> list[str]:
+    """Return the splits on which a classifier is fitted: Training, or all if there is no such split."""
+    return [TRAINING] if TRAINING in moments.splits else sorted(moments.splits)
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """The answers for n photos.
+
+    Attributes
+    ----------
+    labels : array (n, 3) int64
+        Numbers of the most probable labels, best first; with two labels in all, ``(n, 2)``.
+    probabilities : array (n, 3) float64
+        Their probabilities.
+    species : array (n,) int64
+        Number of the species of the most probable label.
+    species_probability : array (n,) float64
+        The sum of the probabilities of its labels.
+    distance : array (n,) float64
+        Relative distance from the most probable label.
+    state : array (n,) int64
+        Index into `STATES`.
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    species: NDArray[np.int64]
+    species_probability: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    state: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A fitted and calibrated classifier."""
+
+    discriminant: Discriminant
+    calibration: Calibration
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in alphabetical order."""
+        return self.discriminant.labels
+
+    @cached_property
+    def species(self) -> tuple[str, ...]:
+        """The species of the labels, in alphabetical order."""
+        return tuple(sorted({species_of(label) for label in self.labels}))
+
+    @property
+    def model_id(self) -> str:
+        """A name made of a hash of the arrays: the same fit has the same name."""
+        digest = hashlib.sha256("\n".join(self.labels).encode())
+        fitted, bounds = self.discriminant, self.calibration
+        arrays: list[Any] = [fitted.mean, fitted.axes, fitted.centroids, fitted.spread]
+        arrays.append(
+            [bounds.temperature, bounds.confidence, bounds.known_distance, bounds.answered_distance]
+        )
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+        return f"lda-{len(self.labels)}-{digest.hexdigest()[:12]}"
+
+    def plane(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the coordinates ``(n, 2)`` of features ``(n, d)`` that separate the labels best."""
+        coordinates = self.discriminant.coordinates(root_features(rows))[:, :2]
+        return np.pad(coordinates, ((0, 0), (0, 2 - coordinates.shape[1])))
+
+    def predict(self, rows: NDArray[Any]) -> Predictions:
+        """Return the answers for features ``(n, d)``."""
+        coordinates = self.discriminant.coordinates(root_features(rows))
+        distances = self.discriminant.distances(coordinates)
+        relative = distances.min(axis=1) - self.discriminant.background(coordinates)
+        return self.answers(self.calibration.probabilities(distances), relative)
+
+    def answers(self, probabilities: NDArray[np.float64], distance: NDArray[np.float64]) -> Predictions:
+        """Return the answers from probabilities of labels ``(n, c)`` and relative distances ``(n,)``."""
+        numbers = {name: number for number, name in enumerate(self.species)}
+        species_of_label = np.array([numbers[species_of(label)] for label in self.labels])
+        top = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+        species = species_of_label[top[:, 0]]
+        is_of_species = species_of_label[np.newaxis, :] == species[:, np.newaxis]
+        species_probability = (probabilities * is_of_species).sum(axis=1)
+        bounds = self.calibration
+        is_known = (probabilities.max(axis=1) >= bounds.confidence) & (distance <= bounds.known_distance)
+        is_answered = (species_probability >= bounds.confidence) & (distance <= bounds.answered_distance)
+        return Predictions(
+            labels=top,
+            probabilities=np.take_along_axis(probabilities, top, axis=1),
+            species=species,
+            species_probability=species_probability,
+            distance=distance,
+            state=np.where(is_known, 0, np.where(is_answered, 1, 2)),
+        )
+
+
+def fit(moments: TableMoments, training: LabelledRows) -> Classifier | str:
+    """Fit and calibrate a classifier.
+
+    Parameters
+    ----------
+    moments : TableMoments
+        Of all photos.
+    training : LabelledRows
+        Photos of :func:`fitted_splits`, all or many, to be held out in turn.
+
+    Returns
+    -------
+    Classifier or str
+        The reason if there can be none.
+    """
+    if moments.roots is None:
+        return "there are too many labels"
+    splits = fitted_splits(moments.roots)
+    labels = discriminant.label_sums(moments.roots, splits)
+    if len(labels) < 2:
+        return f"a classifier needs two labels, and there are {len(labels)}"
+    rows = root_features(training.rows)
+    parts = calibration.blocks(training.paths, training.labels, training.splits, rows)
+    shrinkage, held_out = calibration.cross_validate(parts, _rest(moments.roots, splits, parts), splits)
+    bounds = calibration.calibrate(held_out)
+    fitted = discriminant.fit(moments.roots, splits, shrinkage)
+    if bounds is None or fitted is None:
+        return "there are too few photos of each label to calibrate a classifier"
+    return Classifier(fitted, bounds)
+
+
+def score(classifier: Classifier, photos: LabelledRows) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
+    """Return how good a classifier's answers are for labelled photos, and their confusions.
+
+    The keys of the confusions are a photo's own label and the most probable one.
+    """
+    predictions = classifier.predict(photos.rows)
+    named = [classifier.labels[number] for number in predictions.labels[:, 0]]
+    species = [classifier.species[number] for number in predictions.species]
+    is_right = np.array([label == name for label, name in zip(photos.labels, named, strict=True)])
+    is_species = np.array(
+        [species_of(label) == name for label, name in zip(photos.labels, species, strict=True)]
+    )
+    is_known = predictions.state == 0
+    states = np.bincount(predictions.state, minlength=len(STATES)).tolist()
+    figures = {
+        "photos": len(named),
+        "label_accuracy": float(is_right.mean()),
+        "species_accuracy": float(is_species.mean()),
+        "known_accuracy": float(is_right[is_known].mean()) if is_known.any() else None,
+        "calibration_error": calibration.calibration_error(predictions.probabilities[:, 0], is_right),
+        "states": dict(zip(STATES, states, strict=True)),
+    }
+    return figures, Counter(zip(photos.labels, named, strict=True))
+
+
+def _rest(moments: GroupedMoments, splits: Sequence[str], parts: Sequence[Block]) -> GroupedMoments:
+    """Return the moments of the photos of some splits that are in no part.
+
+    They are empty if that cannot be said exactly: then the parts alone say how good a fit is.
+    """
+    empty = GroupedMoments(moments.width)
+    own = {split: moments.splits[split] for split in splits}
+    labels = {key: label for key, label in moments.labels.items() if key[0] in splits}
+    held_out = reduce(GroupedMoments.merge, (part.moments for part in parts), empty)
+    return GroupedMoments(moments.width, own, labels).subtract(held_out) or empty
