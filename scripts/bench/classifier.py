@@ -1,8 +1,8 @@
-"""The figures of measure (n): how the job's classifier answers, for photos that it knows and that it does not.
+"""The figures of measure (n): the answers of the job's classifier to what it knows and to what it does not.
 
-``python -m scripts.bench.classifier OUTPUT --cache C`` prints them as JSON. It reads the features of an output
-of the job, and fits with the job's own functions: to Training, and anew for each species and variety that it
-leaves out. Changed photos of Test go through the job's decoder and network.
+``python -m scripts.bench.classifier OUTPUT --cache C`` prints them as JSON. It reads the features in an
+output of the job, and fits with the job's own functions: to Training, and again without each species and
+without some varieties. Changed photos of Test go through the job's decoder and network.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from job.errors import UsageError
-from job.maths.grouped_moments import GroupedAccumulator
-from job.model import classifier, labelled_rows
+from job.maths.grouped_moments import TableAccumulator
+from job.model import classifier, labelled_rows, saved_classifier
 from job.model.classifier import STATES, TEST, TRAINING, Classifier, species_of
 from job.model.labelled_rows import LabelledRows
 from job.network import backbone
@@ -41,7 +41,7 @@ def fit(training: LabelledRows) -> Classifier:
     UsageError
         If there can be none.
     """
-    accumulator = GroupedAccumulator(training.rows.shape[1])
+    accumulator = TableAccumulator(training.rows.shape[1])
     accumulator.add(training.rows, training.splits, training.labels)
     fitted = classifier.fit(accumulator.moments(), training)
     if isinstance(fitted, str):
@@ -150,7 +150,8 @@ def evenly_spaced(count: int, most: int) -> list[int]:
 
 def measure(output: str, network: Network, photos: int, varieties: int) -> dict[str, Any]:
     """Return all figures of an output's classifier."""
-    featurized = commits.load(output).files_of(layout.FEATURIZED)
+    table = commits.load(output)
+    featurized = table.files_of(layout.FEATURIZED) if table else []
     training, test = labelled_rows.read(output, featurized, [[TRAINING], [TEST]])
     if not test.labels:
         raise UsageError("there is no photo of Test")
@@ -167,6 +168,7 @@ def measure(output: str, network: Network, photos: int, varieties: int) -> dict[
         "labels": len(fitted.labels),
         "fit_seconds": fit_seconds,
         "predict_seconds": min(seconds) / len(test.labels),
+        "bytes": len(saved_classifier.npz_bytes(fitted)),
         "test": {**classifier.score(fitted, test)[0], **answers(fitted, test.rows, test.labels)},
         "unknown_species": unknown_species(training, test),
         "unknown_varieties": unknown_varieties(training, test, varieties),

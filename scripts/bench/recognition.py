@@ -44,6 +44,7 @@ def details(result: Mapping[str, Any]) -> str:
     lines = [
         f"{result['training_photos']:,} photos of {result['labels']} labels fitted in "
         f"{result['fit_seconds']:.1f} s; {1e6 * result['predict_seconds']:.0f} µs a photo; "
+        f"npz of {result['bytes'] / 1000:,.0f} kB; "
         f"calibration error {test['calibration_error']:.1%}",
         f"{'':<{width}}  photos  " + "  ".join(COLUMNS.values()),
     ]
