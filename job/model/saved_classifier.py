@@ -1,4 +1,4 @@
-"""Saves and loads the classifier: ``classifier.npz`` for NumPy, and what it was fitted on in ``model.json``.
+"""Saves and loads the classifier: for NumPy, for Spark and for LiteRT, and its facts in ``model.json``.
 
 A classifier has its own folder in ``models/``, and ``models/current_classifier.json`` names the current one.
 Older ones are deleted, because the mean of a label with one photo is that photo's features.
@@ -13,19 +13,33 @@ import numpy as np
 
 from job.maths.calibration import Calibration
 from job.maths.discriminant import Discriminant
+from job.model import classifier_exports
 from job.model.classifier import Classifier
 from job.storage import store
 from job.table import layout, sweep
 
+LITERT_FILE: Final = "classifier.tflite"
 PREFIX: Final = "lda-"  # of the names of classifiers among the models
 NUMBERS: Final = ("temperature", "confidence", "known_distance", "answered_distance", "shrinkage")
 ARRAYS: Final = ("mean", "axes", "centroids", "spread", "counts")
 
 
-def save(classifier: Classifier, output: str, facts: Mapping[str, object]) -> None:
-    """Write the files of a classifier, ``model.json`` last; `facts` are more of its fields."""
+def save(classifier: Classifier, output: str, facts: Mapping[str, object], program: bytes) -> None:
+    """Write the files of a classifier, ``model.json`` last.
+
+    Parameters
+    ----------
+    facts : mapping
+        More fields of ``model.json``.
+    program : bytes
+        The network as a LiteRT program.
+    """
     location = store.join(output, layout.MODELS, classifier.model_id)
     store.write_bytes(store.join(location, "classifier.npz"), npz_bytes(classifier))
+    for name, content in classifier_exports.spark_files(classifier).items():
+        store.write_bytes(store.join(location, "spark", name), content)
+    exported = classifier_exports.litert_program(classifier, program, str(facts["backbone"]))
+    store.write_bytes(store.join(location, LITERT_FILE), exported)
     record = {"model_id": classifier.model_id, "labels": classifier.labels, "species": classifier.species}
     data = json.dumps({**record, **facts}, indent=2, ensure_ascii=False).encode()
     store.write_bytes(store.join(location, "model.json"), data)
