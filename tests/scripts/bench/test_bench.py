@@ -27,7 +27,7 @@ from tests.support.spark_session import Run
 LETTERS: Final = "abdegjklmn"  # the others run the job many times each, for minutes
 SMALL: Final = replace(
     QUICK,
-    photos=40,
+    photos=60,
     pca_rows=1500,
     comparison_rows=20_000,
     long_comparison_rows=30_000,
@@ -57,7 +57,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Quick:
         patch.setattr(bench, "QUICK", SMALL)
         patch.setattr(bench, "PHOTOS", folder / "none")
         patch.setattr(bench, "DRAWN", folder)
-        patch.setattr(bench, "DRAWN_PER_KIND", {True: 3})
+        patch.setattr(bench, "DRAWN_PER_KIND", {True: 6})
         patch.setattr(bench, "OUTPUT", folder / "build" / "bench.json")
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setenv("FRUITS_LIMIT", "5")
@@ -96,14 +96,14 @@ def test_a_quick_run_prints_and_writes_a_figure_for_each_letter(quick: Quick) ->
 @pytest.mark.spark
 def test_a_quick_run_is_correct_and_leaves_no_process_and_no_file(quick: Quick) -> None:
     details = {letter: measure["detail"] for letter, measure in quick.figures.items()}
-    assert "48 drawn photos are used instead, repeatedly" in quick.printed
-    assert details["b"].startswith("40 photos") and "which is more than" not in details["d"]
+    assert "96 drawn photos are used instead, repeatedly" in quick.printed
+    assert details["b"].startswith("60 photos") and "which is more than" not in details["d"]
     assert details["j"].endswith("neither Spark nor the network was started")
     for letter in "klm":
         assert "2,000 new or changed, 1,000 missing, exactly the right ones" in details[letter]
     if sys.platform == "linux":
         assert 50 < quick.figures["e"]["ours"] < 400, "a Python worker, and not Java"
-    assert list(quick.scratch.glob("bench-*/")) == [quick.scratch / "bench-photos-3"]
+    assert list(quick.scratch.glob("bench-*/")) == [quick.scratch / "bench-photos-6"]
     assert running(quick.scratch) == []
 
 

@@ -94,7 +94,9 @@ def brightness(pixels: Pixels) -> NDArray[np.float32]:
     return np.concatenate(bins).astype(np.float32)
 
 
-def test_changed_photos_are_judged_beside_the_same_photos_as_they_are(sample: Path) -> None:
+def test_changed_photos_are_judged_beside_the_same_photos_as_they_are(
+    sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = some(sample, 90)
     labels, paths = [file.parent.name for file in files], [str(file) for file in files]
     pictures = (np.asarray(Image.open(path).convert("RGB")) for path in paths)
@@ -109,6 +111,9 @@ def test_changed_photos_are_judged_beside_the_same_photos_as_they_are(sample: Pa
         assert ("label_right" in shares) == (name not in ("no fruit", "drawn fruit"))
     right = {name: figures[name]["label_right"] for name in CHANGES}
     assert max(right.values()) < figures["as they are"]["label_right"]
+    monkeypatch.setattr(classifier, "CHANGES", {"nothing": lambda photo, _: photo})
+    figures = classifier.changed_photos(fitted, test, brightness, most=32)
+    assert figures["nothing"] == figures["as they are"]
 
 
 def test_a_subset_is_at_even_distances() -> None:
