@@ -17,6 +17,7 @@ from job import __version__
 from job.cli.parser import (
     JobParser,
     count,
+    dollars,
     fraction,
     hours,
     location,
@@ -68,6 +69,7 @@ class Settings:
     refit: str = "auto"
     max_variance_loss: float = 0.01
     overwrite: bool = False
+    hourly_cost: float | None = None
     log_format: str = "text"
     regions: tuple[str, ...] = EU_REGIONS
     max_photo_bytes: int = 64 * 2**20
@@ -143,6 +145,12 @@ def _parser() -> JobParser:
     )
     add("--max-variance-loss", type=fraction, metavar="F", help="what auto allows (default 0.01)")
     add("--overwrite", action="store_true", help="replace the tables of another input in --output")
+    add(
+        "--hourly-cost",
+        type=dollars,
+        metavar="USD",
+        help="price of the run's machines in USD an hour, for the report",
+    )
     add("--log-format", choices=("text", "json"), help="json: one object a line on stdout (default text)")
     add("--run-id", type=run_id, metavar="ID", help="name of this run (default: time and a random part)")
     add("--cache", type=path, metavar="FOLDER", help="for weights and network (default ~/.cache/fruits)")
