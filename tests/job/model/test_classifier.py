@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from job.model import classifier, labelled_rows
 from job.model.classifier import STATES, Classifier, Predictions, species_of
@@ -38,6 +39,12 @@ def states(predictions: Predictions) -> list[str]:
     return [STATES[state] for state in predictions.state]
 
 
+def distances(model: Classifier, probabilities: list[float]) -> NDArray[np.float64]:
+    """Return the squared distances ``(1, 4)`` that have these probabilities."""
+    squares: NDArray[np.float64] = -2 * model.calibration.temperature * np.log([probabilities])
+    return squares - squares.min()
+
+
 def test_new_photos_of_known_labels_are_known(fitted: Classifier) -> None:
     for number, label in enumerate(LABELS):
         predictions = fitted.predict(fruit_tables.features(label, 50, 1000 + number))
@@ -52,8 +59,7 @@ def test_photos_of_an_unknown_label_are_unlike_anything_seen(fitted: Classifier)
 
 
 def test_between_two_varieties_only_the_species_is_named(fitted: Classifier) -> None:
-    near = np.full((1, len(LABELS)), 1e-3)
-    near[0, :2] = 0.5, 0.498
+    near = distances(fitted, [0.5, 0.498, 0.001, 0.001])
     answers = fitted.answers(near, np.array([-1e6]))
     assert states(answers) == ["unsure"]
     assert fitted.species[answers.species[0]] == "Apple"
@@ -61,9 +67,9 @@ def test_between_two_varieties_only_the_species_is_named(fitted: Classifier) -> 
 
 
 def test_both_gates_must_be_passed(fitted: Classifier) -> None:
-    sure, close, far = np.array([[0.0, 0.0, 1.0, 0.0]]), np.array([-1e6]), np.array([1e6])
-    torn = np.array([[0.0, 0.0, 0.4, 0.6]])
     fitted = replace(fitted, calibration=replace(fitted.calibration, confidence=0.9))
+    sure, torn = (distances(fitted, [1e-9, 1e-9, kiwi, 1 - kiwi]) for kiwi in (1 - 1e-9, 0.4))
+    close, far = np.array([-1e6]), np.array([1e6])
     assert states(fitted.answers(sure, close)) == ["known"]
     assert states(fitted.answers(sure, far)) == ["unlike"]
     assert states(fitted.answers(torn, close)) == ["unlike"], "of two species, neither is named"
