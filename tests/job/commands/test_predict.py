@@ -176,6 +176,15 @@ def test_as_a_log_each_photo_is_an_event(
     assert (end["event"], end["photos"], sum(end["states"].values())) == ("summary", 2, 2)
 
 
+def test_options_can_stand_in_the_environment_beside_photos(
+    saved: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRUITS_OUTPUT", str(saved))
+    monkeypatch.setenv("FRUITS_JSON", "yes")
+    assert main.main(["predict", str(photos[0])]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == str(photos[0])
+
+
 def test_a_folder_is_listed_as_a_run_lists_it_after_the_named_files(
     ask: Ask, photos: list[Path], tmp_path: Path
 ) -> None:
