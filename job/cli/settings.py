@@ -36,7 +36,7 @@ example:
   spark-submit job/main.py --input s3://my-photos/2026/ --output s3://my-results/2026 --components 200
 
 A second run on an output makes only the photos that are new or changed. Other commands on an output:
-  job erase, job show, job compact; each has its own --help
+  job erase, job show, job compact, job predict; each has its own --help
 Every option can also be set in the environment: --max-rejected is FRUITS_MAX_REJECTED. Flags win.
 exit codes: 0 done, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU, 130 interrupted
 """

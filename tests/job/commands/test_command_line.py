@@ -1,4 +1,4 @@
-"""The command lines of erase, show and compact: options, messages and exit codes, without Spark."""
+"""The command lines of erase, show, compact and predict: options, messages and exit codes, without Spark."""
 
 import json
 import shlex
@@ -23,7 +23,12 @@ from tests.support.s3_servers import make_bucket
 from tests.support.tables import tree
 
 ROOT = Path(__file__).parents[3]
-ARGUMENTS = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/a"], "compact": []}
+ARGUMENTS = {
+    "erase": ["--path", "/a", "--requested-by", "me"],
+    "show": ["--path", "/a"],
+    "compact": [],
+    "predict": ["/a"],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +120,9 @@ def test_a_second_writer_is_refused_but_show_and_dry_runs_are_not(
         ("erase --output /o --keep-versions 1", "unknown argument"),
         ("show --output /o", "nothing is selected: give --path or --sha256"),
         ("show --output /o --prefix /a", "unknown argument"),
+        ("predict --output /o", "no photo is given: name files, folders or s3:// objects"),
+        ("predict --output /o --rows 1 /a.jpg", "unknown argument"),
+        ("predict --output /o gs://bucket/a.jpg", "is no location"),
         ("compact --output /o --rows 0", "--rows: '0' is not a whole number"),
         ("compact --output /o --keep-versions week", "'week' is not a number of hours, as 0 or 168"),
     ],
