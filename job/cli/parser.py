@@ -54,6 +54,8 @@ class JobParser(SentenceParser):
         if command_line & {"--components", "--variance"}:
             command_line |= {"--components", "--variance"}
         for action in self._actions:
+            if not action.option_strings:  # the photos of ``predict``
+                continue
             flag = action.option_strings[-1]
             variable = "FRUITS_" + flag[2:].replace("-", "_").upper()
             value = environment.get(variable, "")

@@ -52,7 +52,8 @@ def photos(sample: Path) -> NDArray[np.uint8]:
 def roots(program: bytes, photos: NDArray[np.uint8]) -> NDArray[np.float64]:
     run = litert.build(program)
     features = np.stack([run(photo)[0] for photo in photos]).astype(np.float64)
-    return np.sqrt(features / features.sum(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = features / features.sum(axis=1, keepdims=True)
+    return np.sqrt(shares)
 
 
 Arrays = Callable[..., dict[str, Any]]
@@ -107,6 +108,7 @@ def test_a_process_with_the_runtime_alone_gets_the_same_answers(
     answers = np.load(tmp_path / "answers.npz")
     assert answers["probabilities"].shape == (len(photos), labels)
     assert answers["distance"].shape == (len(photos), 1)
+    assert answers["squared_distances"].shape == (len(photos), labels)
     probabilities, distance = expected_answers(roots, model)
     assert 0.1 < np.median(probabilities.max(axis=1)) < 0.99, "a sensitive test"
     error = np.abs(answers["probabilities"] - probabilities).max()
@@ -120,15 +122,15 @@ def test_load_runs_the_program_and_reads_its_description(
     program: bytes, photos: NDArray[np.uint8], roots: NDArray[np.float64], arrays: Arrays
 ) -> None:
     model = arrays(5, 4)
-    answers, description = classifier_program.load(
-        classifier_program.append(program, **model, description=DESCRIPTION)
-    )
+    exported = classifier_program.append(program, **model, description=DESCRIPTION)
+    distances, description = classifier_program.load(exported)
     assert description == DESCRIPTION
     expected = expected_answers(roots, model)
     for photo, probabilities, distance in zip(photos[:20], *expected, strict=False):
-        results = answers(photo)
-        np.testing.assert_allclose(results[0], probabilities, atol=1e-5)
-        assert results[1] == pytest.approx(distance, rel=1e-4, abs=1e-4)
+        squares, relative = distances(photo)
+        weights = np.exp((squares.min() - squares) / (2 * model["temperature"]))
+        np.testing.assert_allclose(weights / weights.sum(), probabilities, atol=1e-5)
+        assert relative == pytest.approx(distance, rel=1e-4, abs=1e-4)
 
 
 def test_the_same_classifier_has_the_same_bytes_and_is_made_within_a_second(
