@@ -24,6 +24,7 @@ RIGHT_WHEN_KNOWN: Final = 0.99
 KNOWN_QUANTILE: Final = 0.95
 ANSWERED_QUANTILE: Final = 0.98
 LEAST_CONFIDENCE: Final = 0.5
+NEVER: Final = 2.0  # a confidence that no probability reaches
 BINS: Final = 15  # of the expected calibration error
 # Below 1, answers would be surer than the fit itself allows: held-out photos without an error ask for that.
 TEMPERATURES: Final = (1.0, 1e6)
@@ -174,7 +175,7 @@ def confidence(probabilities: NDArray[np.float64], is_right: NDArray[np.bool_]) 
     """Return the smallest probability from which on 99 % of the answers are right; at least 0.5.
 
     `probabilities` ``(n,)`` are those of the most probable labels. Among 20 answers or more, one may be wrong
-    in any case. The result is 1 if there is no such probability, and at most 0.99 if it is that of all
+    in any case. The result is 2 if there is no such probability, and at most 0.99 if it is that of all
     answers: easy photos do not tell how low it may be.
     """
     order = np.argsort(-probabilities, kind="stable")
@@ -182,7 +183,7 @@ def confidence(probabilities: NDArray[np.float64], is_right: NDArray[np.bool_]) 
     is_one_allowed = (wrong == 1) & (answers >= MIN_HELD_OUT)
     enough = np.flatnonzero((wrong <= (1 - RIGHT_WHEN_KNOWN) * answers) | is_one_allowed)
     if not len(enough):
-        return 1.0
+        return NEVER
     least = float(probabilities[order[enough[-1]]])
     most = RIGHT_WHEN_KNOWN if enough[-1] == len(order) - 1 else 1.0
     return min(max(least, LEAST_CONFIDENCE), most)

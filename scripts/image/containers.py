@@ -36,6 +36,7 @@ RESTRICTIONS: Final = (
 TABLE_LOG: Final = "photos/_delta_log"
 NEW_ENTRIES: Final = (
     "photos",
+    "predictions",
     "missing",
     "skipped",
     "_tasks",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from job.maths.grouped_moments import TableMoments
 from job.model import incremental_moments
+from job.model.classifier import Classifier
 from job.table import files, layout, schema
 from job.table.layout import DataFile
 
@@ -46,3 +47,16 @@ def add_photos(
 def moments_of(output: str, data_files: Sequence[DataFile]) -> TableMoments:
     """Return the moments of some files."""
     return incremental_moments.file_moments(output, data_files)
+
+
+def assert_same_classifiers(actual: Classifier | None, expected: Classifier | None) -> None:
+    """Check that two classifiers are equal to 1e-9."""
+    assert actual is not None
+    assert expected is not None
+    for part in ("discriminant", "calibration"):
+        one, other = getattr(actual, part), getattr(expected, part)
+        for name in other.__dataclass_fields__:
+            if name == "labels":
+                assert one.labels == other.labels
+            else:
+                np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9, atol=1e-9)

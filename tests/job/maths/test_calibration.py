@@ -142,8 +142,10 @@ def test_easy_photos_ask_for_no_more_than_99_percent() -> None:
     assert calibration.confidence(np.full(50, 0.9999), np.ones(50, bool)) == 0.99
 
 
-@pytest.mark.parametrize(("right", "bound"), [(True, 0.5), (False, 1.0)])
-def test_a_confidence_is_at_least_one_half_and_1_if_no_answer_is_right(right: bool, bound: float) -> None:
+@pytest.mark.parametrize(("right", "bound"), [(True, 0.5), (False, 2.0)])
+def test_a_confidence_is_at_least_one_half_and_out_of_reach_if_no_answer_is_right(
+    right: bool, bound: float
+) -> None:
     assert calibration.confidence(np.linspace(0.9, 0.1, 50), np.full(50, right)) == bound
 
 

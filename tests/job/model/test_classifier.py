@@ -42,7 +42,8 @@ def states(predictions: Predictions) -> list[str]:
 def distances(model: Classifier, probabilities: list[float]) -> NDArray[np.float64]:
     """Return the squared distances ``(1, 4)`` that have these probabilities."""
     squares: NDArray[np.float64] = -2 * model.calibration.temperature * np.log([probabilities])
-    return squares - squares.min()
+    squares -= squares.min()
+    return squares
 
 
 def test_new_photos_of_known_labels_are_known(fitted: Classifier) -> None:

@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from job.maths.grouped_moments import TableMoments
 from job.model import classifier_refit, labelled_rows, saved_classifier
-from job.model.classifier import Classifier
 from job.model.classifier_refit import ChosenClassifier, choose_classifier, confusion_csv
 from job.network.backbone import Backbone
 from job.storage import store
 from job.table import layout
 from job.table.layout import DataFile
 from tests.support import outputs
-from tests.support.fruit_tables import LABELS, add_photos, moments_of
+from tests.support.fruit_tables import LABELS, add_photos, assert_same_classifiers, moments_of
 
 CONFUSION = "runs/a.confusion.csv"
 
@@ -51,19 +49,6 @@ def choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Choice:
     return Choice(tmp_path)
 
 
-def assert_same(actual: Classifier | None, expected: Classifier | None) -> None:
-    """Check that two classifiers are equal to 1e-9."""
-    assert actual is not None
-    assert expected is not None
-    for part in ("discriminant", "calibration"):
-        one, other = getattr(actual, part), getattr(expected, part)
-        for name in other.__dataclass_fields__:
-            if name == "labels":
-                assert one.labels == other.labels
-            else:
-                np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9, atol=1e-9)
-
-
 def test_a_classifier_is_saved_with_what_it_was_made_from(choice: Choice) -> None:
     chosen = choice.choose([add_photos(choice.output, 0), add_photos(choice.output, 1, "Test")])
     assert chosen.classifier is not None
@@ -72,7 +57,7 @@ def test_a_classifier_is_saved_with_what_it_was_made_from(choice: Choice) -> Non
     assert (chosen.record["fitted_on"], chosen.record["photos"]) == ("Training", 48)
     assert chosen.record["test"]["photos"] == 48
     assert chosen.record["test"]["label_accuracy"] > 0.9
-    assert_same(saved_classifier.load(choice.output), chosen.classifier)
+    assert_same_classifiers(saved_classifier.load(choice.output), chosen.classifier)
     record = choice.model_json()
     assert record["labels"] == list(LABELS)
     assert record["backbone"] == "a network"
@@ -91,7 +76,7 @@ def test_it_stays_while_its_photos_stay_and_loads_nothing(
     again = choice.choose(data_files)
     assert not again.record["fitted_now"]
     assert (again.record["model_id"], choice.loads) == (first.record["model_id"], 1)
-    assert_same(again.classifier, first.classifier)
+    assert_same_classifiers(again.classifier, first.classifier)
 
 
 def test_new_photos_make_a_new_one_and_delete_the_old(choice: Choice) -> None:
@@ -122,7 +107,7 @@ def test_ten_increments_give_the_classifier_of_one_run(choice: Choice, tmp_path:
         chosen = choice.choose(data_files[:end], moments)
     other = Choice(tmp_path / "other")
     at_once = other.choose([add_photos(other.output, number, split) for number, split in enumerate(splits)])
-    assert_same(chosen.classifier, at_once.classifier)
+    assert_same_classifiers(chosen.classifier, at_once.classifier)
     scores, expected = chosen.record["test"], at_once.record["test"]
     assert scores.pop("states") == expected.pop("states")
     assert scores == pytest.approx(expected)
@@ -135,7 +120,7 @@ def test_after_a_removal_it_is_that_of_the_photos_that_remain(choice: Choice, tm
     remaining = choice.choose(data_files[1:], moments)
     other = Choice(tmp_path / "other")
     without = other.choose([add_photos(other.output, number) for number in range(1, 6)])
-    assert_same(remaining.classifier, without.classifier)
+    assert_same_classifiers(remaining.classifier, without.classifier)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}"])
