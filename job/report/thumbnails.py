@@ -1,0 +1,112 @@
+"""Small pictures of photos, on sheets of many, small enough for one page.
+
+The photos are read again where the run found them, and decoded as for the network: upright, and without any
+metadata. A photo that is missing, changed or unreadable now has no picture.
+"""
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from job.photos import fetch
+from job.photos.decode import Limits, Rejected, decode
+from job.report.photos import Photos
+from job.storage import store
+
+MOST_PICTURES: Final = 20_000
+COLUMNS: Final = 32
+PER_SHEET: Final = 1_024
+# Largest number of pictures, and the side of each in pixels: 70 to 140 MB before they are compressed.
+SIDES: Final = ((2_500, 96), (8_000, 64), (MOST_PICTURES, 48))
+# The side relative to the first one, and WebP's quality, until all sheets fit.
+ATTEMPTS: Final = ((1.0, 75), (1.0, 50), (0.75, 50), (0.5, 40), (0.5, 10), (0.25, 10))
+
+
+@dataclass(frozen=True, slots=True)
+class Sheets:
+    """Pictures on sheets of `COLUMNS` columns and `PER_SHEET` places, row by row, each a ``data:`` URI.
+
+    `places` ``(n,)`` has the place of each photo's picture, counted over all sheets, or -1.
+    """
+
+    side: int
+    uris: list[str]
+    places: NDArray[np.int32]
+
+
+def draw(photos: Photos, numbers: Sequence[int], limits: Limits, most_bytes: int) -> Sheets:
+    """Return sheets with the pictures of some photos, in at most so many bytes of URIs.
+
+    `numbers` are the positions of the photos that are to have a picture.
+    """
+    side = next(side for most, side in SIDES if len(numbers) <= most)
+    tiles = np.zeros((len(numbers), side, side, 3), np.uint8)
+    places = np.full(len(photos), -1, np.int32)
+    found = 0
+    for number, pixels in zip(numbers, _pictures(photos, numbers, side, limits), strict=False):
+        if pixels:
+            tiles[found] = np.frombuffer(pixels, np.uint8).reshape(side, side, 3)
+            places[number] = found
+            found += 1
+    for scale, quality in ATTEMPTS:
+        sheets = [
+            _sheet(tiles[start : min(start + PER_SHEET, found)], int(side * scale), quality)
+            for start in range(0, found, PER_SHEET)
+        ]
+        if sum(map(len, sheets)) <= most_bytes:
+            return Sheets(int(side * scale), sheets, places)
+    return Sheets(side, [], np.full(len(photos), -1, np.int32))
+
+
+def _pictures(photos: Photos, numbers: Sequence[int], side: int, limits: Limits) -> "list[bytes]":
+    """Return the pixels ``(side, side, 3)`` of each photo as bytes, none for a photo without a picture.
+
+    If the store fails, the photos after that have no picture: the list ends.
+    """
+    digests = {photos.paths[number]: photos.sha256[number] for number in numbers}
+    rows = [{"path": photos.paths[number], "bytes": photos.bytes[number]} for number in numbers]
+
+    def picture(path: str) -> bytes:
+        data = store.read_bytes(path)
+        if hashlib.sha256(data).hexdigest() != digests[path]:
+            return b""
+        try:
+            pixels = decode(data, limits).pixels
+        except Rejected:
+            return b""
+        return Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX).tobytes()
+
+    in_s3 = any(store.is_s3(row["path"]) for row in rows)
+    requests = fetch.REQUESTS_S3 if in_s3 else max(os.cpu_count() or 1, fetch.REQUESTS_FOLDER)
+    pictures: list[bytes] = []
+    with ThreadPoolExecutor(requests) as pool:
+        try:
+            for _, pixels in fetch.fetch(rows, pool, requests, limits.max_bytes, read=picture):
+                pictures.append(b"" if isinstance(pixels, Rejected) else pixels)  # noqa: PERF401
+        except OSError:
+            pass
+    return pictures
+
+
+def _sheet(tiles: NDArray[np.uint8], side: int, quality: int) -> str:
+    """Return a sheet of tiles ``(m, s, s, 3)``, each scaled to `side`, as the ``data:`` URI of a WebP."""
+    rows = -(-len(tiles) // COLUMNS)
+    sheet = Image.new("RGB", (min(COLUMNS, len(tiles)) * side, rows * side))
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, COLUMNS)
+        picture = Image.fromarray(tile)
+        if len(tile) != side:
+            picture = picture.resize((side, side), Image.Resampling.BOX)
+        sheet.paste(picture, (column * side, row * side))
+    sink = BytesIO()
+    sheet.save(sink, "WEBP", quality=quality, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(sink.getvalue()).decode()}"
