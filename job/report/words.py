@@ -56,6 +56,11 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Les descripteurs de {read} photos sur {total} ont été lus, par fichiers entiers de la table ; "
         "atypiques, quasi-doublons et confusions sont cherchés parmi elles.",
     ),
+    "pictures_sampled": (
+        "Pictures are of {count} of them: a sample by label and split with every outlier.",
+        "Il y a des images de {count} d'entre elles : un échantillon par étiquette et par partie, avec chaque "
+        "photo atypique.",
+    ),
     "without_picture": (
         "{count} of the photos shown have no picture here: their files are missing, have changed since or "
         "cannot be read now, or there was no room.",
@@ -108,6 +113,12 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "outliers_about": (
         "The photos that are furthest from all others of their kind. A distance of 1 is typical.",
         "Les photos les plus éloignées des autres. Une distance de 1 est ordinaire.",
+    ),
+    "outliers_relative": (
+        "The photos that are least like any label, relative to how unusual they are at all: the larger the "
+        "distance, the less.",
+        "Les photos qui ressemblent le moins à une étiquette, compte tenu de ce qu'elles ont d'inhabituel : "
+        "plus la distance est grande, moins elles ressemblent.",
     ),
     "distance": ("distance {value}", "distance {value}"),
     # Near duplicates.
@@ -167,6 +178,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "for_comparison": ("{label}, for comparison", "{label}, pour comparer"),
     "none_confused": ("No Test photo is taken for another label.", "Aucune photo de Test n'est confondue."),
+    "no_test_confused": ("Without Test photos, this is not known.", "Sans photos de Test, cela n'est pas connu."),
     "worst": ("Labels recognized least", "Étiquettes les moins reconnues"),
     "recognized": ("Recognized", "Reconnues"),
     # Rejected photos.
@@ -255,6 +267,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "output": ("Output", "Sortie"),
     "settings": ("Settings", "Réglages"),
     "versions": ("Versions", "Versions"),
+    "not_set": ("not set", "non réglé"),
     "name": ("Name", "Nom"),
     "value": ("Value", "Valeur"),
 }  # fmt: skip

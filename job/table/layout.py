@@ -13,6 +13,7 @@ MOMENTS: Final = "moments"
 MODELS: Final = "models"
 RUNS: Final = "runs"
 ERASURES: Final = "erasures"
+REPORT: Final = "report.html"  # what people look at
 TASKS: Final = "_tasks"  # only while a run lasts
 MISSING: Final = "missing"  # photos of the table that the last run did not list
 SKIPPED: Final = "skipped"  # files that the last run did not take for photos
