@@ -29,9 +29,13 @@ def map_of_photos(words: Words) -> dict[str, Any]:
     plot.x_range, plot.y_range = Range1d(0, 1), Range1d(0, 1)
     plot.match_aspect = False
     columns: dict[str, list[float]] = {"x": [], "y": [], "color": []}
-    plot.scatter("x", "y", source=_source("points", columns), color="color", line_color=None, size=6, alpha=0.8)
+    plot.scatter(
+        "x", "y", source=_source("points", columns), color="color", line_color=None, size=6, alpha=0.8
+    )
     marked: dict[str, list[float]] = {"x": [], "y": []}
-    plot.scatter("x", "y", source=_source("marked", marked), size=16, fill_color=None, line_width=3, name="ring")
+    plot.scatter(
+        "x", "y", source=_source("marked", marked), size=16, fill_color=None, line_width=3, name="ring"
+    )
     plot.xaxis.axis_label, plot.yaxis.axis_label = words("component"), words("component")
     return _document(plot)
 

@@ -38,7 +38,8 @@ def summary(contents: Contents, words: Words) -> Html:
         cores = words("on_cores", cores=record["cores"])
         figures.append((words.number(record["photos_per_second"]), words("photos_per_second"), cores))
     cards = [
-        element("li", element("strong", value), " ", name, element("small", note)) for value, name, note in figures
+        element("li", element("strong", value), " ", name, element("small", note))
+        for value, name, note in figures
     ]
     return element("ul", *cards, class_="cards")
 
@@ -70,7 +71,9 @@ def photo_map(contents: Contents, words: Words) -> Html:
         element("button", words("clear"), type="button", id="clear"),
         element("button", words("whole_map"), type="button", id="whole"),
     ]
-    card = element("div", element("canvas", id="card-picture"), element("div", id="card-text"), id="card", hidden="")
+    card = element(
+        "div", element("canvas", id="card-picture"), element("div", id="card-text"), id="card", hidden=""
+    )
     chart = element("div", id="map-chart", role="img", aria_label=words("map_label"))
     matches = element("p", id="matching", role="status", aria_live="polite")
     listed = element(
@@ -96,9 +99,7 @@ def scree(contents: Contents, words: Words) -> Html:
         words("half_at", count=words.number(int((sums < share).sum()) + 1), share=words.percent(share, 0))
         for share in (0.5, 0.9, 0.99)
     ]
-    text = words(
-        "scree_kept", k=words.number(contents.k), kept=kept, rank=words.number(len(contents.ratios))
-    )
+    text = words("scree_kept", k=words.number(contents.k), kept=kept, rank=words.number(len(contents.ratios)))
     charts = [
         element("div", id=f"scree-{name}-chart", role="img", aria_label=words(label), class_="chart")
         for name, label in (("share", "scree_label"), ("sum", "scree_sum_label"))

@@ -7,9 +7,11 @@ metadata. A photo that is missing, changed or unreadable now has no picture.
 import base64
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Final
 
@@ -57,20 +59,20 @@ def draw(photos: Photos, numbers: Sequence[int], limits: Limits, most_bytes: int
             tiles[found] = np.frombuffer(pixels, np.uint8).reshape(side, side, 3)
             places[number] = found
             found += 1
-    for scale, quality in ATTEMPTS:
-        sheets = [
-            _sheet(tiles[start : min(start + PER_SHEET, found)], int(side * scale), quality)
-            for start in range(0, found, PER_SHEET)
-        ]
-        if sum(map(len, sheets)) <= most_bytes:
-            return Sheets(int(side * scale), sheets, places)
+    parts = [tiles[start : min(start + PER_SHEET, found)] for start in range(0, found, PER_SHEET)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for scale, quality in ATTEMPTS:
+            sheet = partial(_sheet, side=int(side * scale), quality=quality)
+            uris = list(pool.map(sheet, parts))
+            if sum(map(len, uris)) <= most_bytes:
+                return Sheets(int(side * scale), uris, places)
     return Sheets(side, [], np.full(len(photos), -1, np.int32))
 
 
-def _pictures(photos: Photos, numbers: Sequence[int], side: int, limits: Limits) -> "list[bytes]":
-    """Return the pixels ``(side, side, 3)`` of each photo as bytes, none for a photo without a picture.
+def _pictures(photos: Photos, numbers: Sequence[int], side: int, limits: Limits) -> Iterator[bytes]:
+    """Yield the pixels ``(side, side, 3)`` of each photo as bytes, none for a photo without a picture.
 
-    If the store fails, the photos after that have no picture: the list ends.
+    If the store fails, the rest of the photos have no picture either.
     """
     digests = {photos.paths[number]: photos.sha256[number] for number in numbers}
     rows = [{"path": photos.paths[number], "bytes": photos.bytes[number]} for number in numbers]
@@ -80,21 +82,15 @@ def _pictures(photos: Photos, numbers: Sequence[int], side: int, limits: Limits)
         if hashlib.sha256(data).hexdigest() != digests[path]:
             return b""
         try:
-            pixels = decode(data, limits).pixels
+            return decode(data, limits, side).pixels.tobytes()
         except Rejected:
             return b""
-        return Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX).tobytes()
 
     in_s3 = any(store.is_s3(row["path"]) for row in rows)
     requests = fetch.REQUESTS_S3 if in_s3 else max(os.cpu_count() or 1, fetch.REQUESTS_FOLDER)
-    pictures: list[bytes] = []
-    with ThreadPoolExecutor(requests) as pool:
-        try:
-            for _, pixels in fetch.fetch(rows, pool, requests, limits.max_bytes, read=picture):
-                pictures.append(b"" if isinstance(pixels, Rejected) else pixels)  # noqa: PERF401
-        except OSError:
-            pass
-    return pictures
+    with ThreadPoolExecutor(requests) as pool, suppress(OSError):
+        for _, pixels in fetch.fetch(rows, pool, requests, limits.max_bytes, read=picture):
+            yield b"" if isinstance(pixels, Rejected) else pixels
 
 
 def _sheet(tiles: NDArray[np.uint8], side: int, quality: int) -> str:
