@@ -52,6 +52,8 @@ class Settings:
     components: int | None = None
     variance: float = 0.95
     standardize: bool = False
+    fit_on: str = "all"
+    classify: str | None = None
     engine: str = "litert"
     weights: Path | None = None
     max_rejected: float = 0.05
@@ -121,6 +123,8 @@ def _parser() -> JobParser:
         help="keep as many as explain this share (default 0.95)",
     )
     add("--standardize", action="store_true", help="divide each feature by its standard deviation before PCA")
+    add("--fit-on", choices=("all", "training"), help="photos to which the PCA is fitted (default all)")
+    add("--classify", choices=("unlabelled", "all"), help="write the table predictions of these photos")
     add("--engine", choices=("litert", "tensorflow"), help="network runtime (default litert)")
     add("--weights", type=path, metavar="FILE", help="Keras HDF5 file of MobileNetV2's ImageNet weights")
     add("--max-rejected", type=fraction, metavar="F", help="largest share refused (default 0.05)")

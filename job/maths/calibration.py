@@ -5,8 +5,8 @@ of one fruit are nearly equal: with its neighbours in the fit, a frame would loo
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass
 from functools import reduce
 from typing import Final
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from job.maths import discriminant
 from job.maths.grouped_moments import GroupedAccumulator, GroupedMoments
 
-BLOCKS: Final = 5
-SHRINKAGES: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
+BLOCKS: Final = 10
+BLOCKS_FOR_SHRINKAGE: Final = 3
+SHRINKAGES: Final = (0.02, 0.1, 0.5)
 MIN_HELD_OUT: Final = 20  # photos; fewer say nothing of a quantile of 98 %
 RIGHT_WHEN_KNOWN: Final = 0.99
 KNOWN_QUANTILE: Final = 0.95
@@ -92,7 +93,7 @@ class HeldOut:
 def blocks(
     paths: Sequence[str], labels: Sequence[str], splits: Sequence[str], rows: NDArray[np.float32]
 ) -> list[Block]:
-    """Divide photos into five blocks: each has a fifth of each label's photos, neighbours by name.
+    """Divide photos into ten blocks: each has a tenth of each label's photos, neighbours by name.
 
     Names are compared as people do, ``9.jpg`` before ``10.jpg``.
     """
@@ -108,31 +109,32 @@ def blocks(
     return [_block(numbers, labels, splits, rows) for numbers in numbers_by_block if numbers]
 
 
-def choose_shrinkage(parts: Sequence[Block], rest: GroupedMoments, splits: Collection[str]) -> float:
-    """Return the largest shrinkage with errors on held-out photos within one standard error of the least.
+def cross_validate(
+    parts: Sequence[Block], rest: GroupedMoments, splits: Collection[str]
+) -> tuple[float, HeldOut]:
+    """Hold out each block in turn, and return the shrinkage to fit with, and the photos as held out with it.
 
+    It is the largest shrinkage whose errors on some blocks are within one standard error of the least.
     `rest` are the moments of further photos of these splits, which are never held out.
     """
-    photos = sum(len(part.labels) for part in parts)
+    total = reduce(GroupedMoments.merge, (part.moments for part in parts), rest)
+    some = parts[:BLOCKS_FOR_SHRINKAGE]
     errors = []
     for shrinkage in SHRINKAGES:
-        right = sum(int(fold.is_right.sum()) for fold in _held_out(parts, rest, splits, shrinkage))
-        errors.append(1 - right / photos)
-    least = min(errors)
-    bound = least + (least * (1 - least) / photos) ** 0.5
-    return max(value for value, error in zip(SHRINKAGES, errors, strict=True) if error <= bound)
+        is_right = _held_out(some, total, splits, shrinkage).is_right
+        errors.append(1 - float(is_right.mean()) if len(is_right) else 1.0)
+    least, photos = min(errors), sum(len(part.labels) for part in some)
+    bound = least + (least * (1 - least) / max(photos, 1)) ** 0.5
+    chosen = max(value for value, error in zip(SHRINKAGES, errors, strict=True) if error <= bound)
+    return chosen, _held_out(parts, total, splits, chosen)
 
 
-def calibrate(
-    parts: Sequence[Block], rest: GroupedMoments, splits: Collection[str], shrinkage: float
-) -> Calibration | None:
-    """Return the calibration of a fit with this shrinkage; None with fewer than 20 held-out photos."""
-    folds = list(_held_out(parts, rest, splits, shrinkage))
-    if sum(len(fold.truth) for fold in folds) < MIN_HELD_OUT:
+def calibrate(held_out: HeldOut) -> Calibration | None:
+    """Return the calibration that held-out photos give; None with fewer than 20 of them."""
+    distances, truth = held_out.distances, held_out.truth
+    if len(truth) < MIN_HELD_OUT:
         return None
-    truth = np.concatenate([fold.truth for fold in folds])
-    distances = np.vstack([fold.distances for fold in folds])
-    relative = distances.min(axis=1) - np.concatenate([fold.background for fold in folds])
+    relative = distances.min(axis=1) - held_out.background
     temperature = fit_temperature(distances, truth)
     probabilities = softmax(distances, temperature)
     known, answered = np.quantile(relative, (KNOWN_QUANTILE, ANSWERED_QUANTILE))
@@ -204,15 +206,14 @@ def _block(
 
 
 def _held_out(
-    parts: Sequence[Block], rest: GroupedMoments, splits: Collection[str], shrinkage: float
-) -> Iterator[HeldOut]:
-    """Yield each block as a fit to all other photos sees it, without labels that only this block has."""
-    held_labels = {label for part in parts for label in part.labels}
-    names = sorted(held_labels | {label for _, label in rest.labels or ()})
+    parts: Sequence[Block], total: GroupedMoments, splits: Collection[str], shrinkage: float
+) -> HeldOut:
+    """Return each block as a fit to all other photos sees it, without the labels that only this block has."""
+    names = list(discriminant.label_sums(total, splits))
     number_of = {label: number for number, label in enumerate(names)}
+    folds = [HeldOut(np.empty((0, len(names))), np.empty(0), np.empty(0, np.int64))]
     for held_out in parts:
-        others = [part.moments for part in parts if part is not held_out]
-        model = discriminant.fit(reduce(GroupedMoments.merge, others, rest), splits, shrinkage)
+        model = discriminant.fit(total.without(held_out.moments), splits, shrinkage)
         if model is None:
             continue
         known = set(model.labels)
@@ -221,4 +222,5 @@ def _held_out(
         distances = np.full((len(numbers), len(names)), np.inf)
         distances[:, [number_of[label] for label in model.labels]] = model.distances(coordinates)
         truth = np.array([number_of[held_out.labels[number]] for number in numbers], np.int64)
-        yield HeldOut(distances, model.background(coordinates), truth)
+        folds.append(HeldOut(distances, model.background(coordinates), truth))
+    return HeldOut(*(np.concatenate(arrays) for arrays in zip(*map(astuple, folds), strict=True)))

@@ -59,7 +59,8 @@ class Discriminant:
         `coordinates` ``(n, r)`` come from :meth:`coordinates`.
         """
         squares = (coordinates**2).sum(axis=1, keepdims=True)
-        distances = squares - 2 * coordinates @ self.centroids.T + (self.centroids**2).sum(axis=1)
+        products = coordinates @ self.centroids.T
+        distances: NDArray[np.float64] = squares - 2 * products + (self.centroids**2).sum(axis=1)
         return distances.clip(min=0.0)
 
     def background(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,9 +75,9 @@ class Discriminant:
 
 
 def label_sums(moments: GroupedMoments, splits: Collection[str]) -> dict[str, LabelSum]:
-    """Return the sums of labels over some splits, in alphabetical order; empty if none are kept."""
+    """Return the sums of labels over some splits, in alphabetical order."""
     sums: dict[str, LabelSum] = {}
-    for (split, label), added in sorted((moments.labels or {}).items()):
+    for (split, label), added in sorted(moments.labels.items()):
         if split in splits:
             known = sums.get(label)
             sums[label] = LabelSum(known.n + added.n, known.total + added.total) if known else added

@@ -50,8 +50,20 @@ class Moments:
         scatter += other.scatter
         return Moments(n, self.mean + delta * (other.n / n), scatter)
 
-    def subtract(self, other: "Moments") -> "Moments | None":
+    def without(self, other: "Moments") -> "Moments":
         """Return the moments of the rows that remain when others are removed, the inverse of :meth:`merge`.
+
+        The less scatter remains, the more digits are lost. At least one row must remain.
+        """
+        n = self.n - other.n
+        mean = self.mean + (self.mean - other.mean) * (other.n / n)
+        delta = other.mean - mean
+        scatter = self.scatter - other.scatter
+        scatter -= np.outer(delta, delta * (n * other.n / self.n))
+        return Moments(n, mean, scatter)
+
+    def subtract(self, other: "Moments") -> "Moments | None":
+        """Return the moments of the rows that remain when others are removed.
 
         Returns
         -------
@@ -61,16 +73,12 @@ class Moments:
         """
         if not other.n:
             return self
-        n = self.n - other.n
-        if n < other.n:
+        if self.n - other.n < other.n:
             return None
-        mean = self.mean + (self.mean - other.mean) * (other.n / n)
-        delta = other.mean - mean
-        scatter = self.scatter - other.scatter
-        scatter -= np.outer(delta, delta * (n * other.n / self.n))
-        if np.any(scatter.diagonal() < MIN_REMAINING_SCATTER * self.scatter.diagonal()):
+        remaining = self.without(other)
+        if np.any(remaining.scatter.diagonal() < MIN_REMAINING_SCATTER * self.scatter.diagonal()):
             return None
-        return Moments(n, mean, scatter)
+        return remaining
 
 
 class Accumulator:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.maths import calibration, discriminant
-from job.maths.calibration import Calibration
+from job.maths.calibration import Block, Calibration
 from job.maths.discriminant import Discriminant
-from job.maths.grouped_moments import UNLABELLED, GroupedMoments
+from job.maths.grouped_moments import GroupedMoments, TableMoments
+from job.maths.root_features import root_features
 from job.model.labelled_rows import LabelledRows
 
 STATES: Final = ("known", "unsure", "unlike")
@@ -33,7 +34,7 @@ def species_of(label: str) -> str:
 
 def fitted_splits(moments: GroupedMoments) -> list[str]:
     """Return the splits on which a classifier is fitted: Training, or all if there is no such split."""
-    return [TRAINING] if TRAINING in moments.splits else sorted(set(moments.splits) - {UNLABELLED})
+    return [TRAINING] if TRAINING in moments.splits else sorted(moments.splits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Predictions:
     probabilities : array (n, 3) float64
         Their probabilities.
     species : array (n,) int64
-        Number of the most probable species.
+        Number of the species of the most probable label.
     species_probability : array (n,) float64
         The sum of the probabilities of its labels.
     distance : array (n,) float64
@@ -96,44 +97,43 @@ class Classifier:
 
     def plane(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Return the coordinates ``(n, 2)`` of features ``(n, d)`` that separate the labels best."""
-        coordinates = self.discriminant.coordinates(rows)[:, :2]
+        coordinates = self.discriminant.coordinates(root_features(rows))[:, :2]
         return np.pad(coordinates, ((0, 0), (0, 2 - coordinates.shape[1])))
 
     def predict(self, rows: NDArray[Any]) -> Predictions:
         """Return the answers for features ``(n, d)``."""
-        coordinates = self.discriminant.coordinates(rows)
+        coordinates = self.discriminant.coordinates(root_features(rows))
         distances = self.discriminant.distances(coordinates)
         relative = distances.min(axis=1) - self.discriminant.background(coordinates)
         return self.answers(self.calibration.probabilities(distances), relative)
 
     def answers(self, probabilities: NDArray[np.float64], distance: NDArray[np.float64]) -> Predictions:
         """Return the answers from probabilities of labels ``(n, c)`` and relative distances ``(n,)``."""
-        names = {name: number for number, name in enumerate(self.species)}
-        membership = np.zeros((len(self.labels), len(self.species)))
-        for number, label in enumerate(self.labels):
-            membership[number, names[species_of(label)]] = 1.0
-        species_probabilities = probabilities @ membership
-        species_probability = species_probabilities.max(axis=1)
+        numbers = {name: number for number, name in enumerate(self.species)}
+        species_of_label = np.array([numbers[species_of(label)] for label in self.labels])
         top = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+        species = species_of_label[top[:, 0]]
+        is_of_species = species_of_label[np.newaxis, :] == species[:, np.newaxis]
+        species_probability = (probabilities * is_of_species).sum(axis=1)
         bounds = self.calibration
         is_known = (probabilities.max(axis=1) >= bounds.confidence) & (distance <= bounds.known_distance)
         is_answered = (species_probability >= bounds.confidence) & (distance <= bounds.answered_distance)
         return Predictions(
             labels=top,
             probabilities=np.take_along_axis(probabilities, top, axis=1),
-            species=species_probabilities.argmax(axis=1),
+            species=species,
             species_probability=species_probability,
             distance=distance,
             state=np.where(is_known, 0, np.where(is_answered, 1, 2)),
         )
 
 
-def fit(moments: GroupedMoments, training: LabelledRows) -> Classifier | str:
+def fit(moments: TableMoments, training: LabelledRows) -> Classifier | str:
     """Fit and calibrate a classifier.
 
     Parameters
     ----------
-    moments : GroupedMoments
+    moments : TableMoments
         Of all photos.
     training : LabelledRows
         Photos of :func:`fitted_splits`, all or many, to be held out in turn.
@@ -143,26 +143,26 @@ def fit(moments: GroupedMoments, training: LabelledRows) -> Classifier | str:
     Classifier or str
         The reason if there can be none.
     """
-    splits = fitted_splits(moments)
-    if moments.labels is None:
+    if moments.roots is None:
         return "there are too many labels"
-    labels = discriminant.label_sums(moments, splits)
+    splits = fitted_splits(moments.roots)
+    labels = discriminant.label_sums(moments.roots, splits)
     if len(labels) < 2:
-        return f"{', '.join(splits) or 'all'} has {len(labels)} label, and a classifier needs two"
-    parts = calibration.blocks(training.paths, training.labels, training.splits, training.rows)
-    rest = _rest(moments, splits, [part.moments for part in parts])
-    shrinkage = calibration.choose_shrinkage(parts, rest, splits) if parts else 0.0
-    bounds = calibration.calibrate(parts, rest, splits, shrinkage)
-    fitted = discriminant.fit(moments, splits, shrinkage) if bounds else None
+        return f"a classifier needs two labels, and there are {len(labels)}"
+    rows = root_features(training.rows)
+    parts = calibration.blocks(training.paths, training.labels, training.splits, rows)
+    shrinkage, held_out = calibration.cross_validate(parts, _rest(moments.roots, splits, parts), splits)
+    bounds = calibration.calibrate(held_out)
+    fitted = discriminant.fit(moments.roots, splits, shrinkage)
     if bounds is None or fitted is None:
         return "there are too few photos of each label to calibrate a classifier"
     return Classifier(fitted, bounds)
 
 
 def score(classifier: Classifier, photos: LabelledRows) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:
-    """Return how good a classifier's answers are for labelled photos, and how often which was taken for which.
+    """Return how good a classifier's answers are for labelled photos, and their confusions.
 
-    The keys of the counter are a photo's own label and the most probable one.
+    The keys of the confusions are a photo's own label and the most probable one.
     """
     predictions = classifier.predict(photos.rows)
     named = [classifier.labels[number] for number in predictions.labels[:, 0]]
@@ -184,13 +184,13 @@ def score(classifier: Classifier, photos: LabelledRows) -> tuple[dict[str, Any],
     return figures, Counter(zip(photos.labels, named, strict=True))
 
 
-def _rest(moments: GroupedMoments, splits: Sequence[str], parts: Sequence[GroupedMoments]) -> GroupedMoments:
+def _rest(moments: GroupedMoments, splits: Sequence[str], parts: Sequence[Block]) -> GroupedMoments:
     """Return the moments of the photos of some splits that are in no part.
 
     They are empty if that cannot be said exactly: then the parts alone say how good a fit is.
     """
     empty = GroupedMoments(moments.width)
     own = {split: moments.splits[split] for split in splits}
-    labels = {key: label for key, label in (moments.labels or {}).items() if key[0] in splits}
-    held_out = reduce(GroupedMoments.merge, parts, empty)
+    labels = {key: label for key, label in moments.labels.items() if key[0] in splits}
+    held_out = reduce(GroupedMoments.merge, (part.moments for part in parts), empty)
     return GroupedMoments(moments.width, own, labels).subtract(held_out) or empty

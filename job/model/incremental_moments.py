@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from job.maths.grouped_moments import GroupedAccumulator, GroupedMoments, LabelSum
+from job.maths.grouped_moments import GroupedMoments, LabelSum, TableAccumulator, TableMoments
 from job.maths.moments import Moments
 from job.network.backbone import FEATURES
 from job.storage import store
@@ -22,20 +22,20 @@ from job.table.layout import DataFile
 
 MOMENTS_FILE: Final = "moments.npz"
 
-ComputeMoments = Callable[[Sequence[DataFile]], GroupedMoments]
+ComputeMoments = Callable[[Sequence[DataFile]], TableMoments]
 
 
 @dataclass(frozen=True, slots=True)
 class SavedMoments:
     """Moments, and the number of rows of each file that they cover, by its path."""
 
-    moments: GroupedMoments
+    moments: TableMoments
     files: dict[str, int]
 
 
 def update(
     output: str, featurized: Sequence[DataFile], compute_moments: ComputeMoments
-) -> tuple[GroupedMoments, bool]:
+) -> tuple[TableMoments, bool]:
     """Bring the saved moments up to date with the table's featurized files, save them, and return them.
 
     `compute_moments` returns the moments of one or more files. The second result tells whether saved moments
@@ -46,7 +46,7 @@ def update(
     if saved is not None and saved.files == rows:
         return saved.moments, False
     moments = _updated(output, featurized, saved, compute_moments) if saved is not None else None
-    is_recomputed = moments is None or moments.n != sum(rows.values())
+    is_recomputed = moments is None or moments.features.n != sum(rows.values())
     if moments is None or is_recomputed:
         moments = compute_moments(featurized)
     save(output, SavedMoments(moments, rows))
@@ -65,9 +65,9 @@ def rename_files(output: str, names: Mapping[str, str], merged: Sequence[DataFil
     save(output, SavedMoments(saved.moments, {**unchanged, **{file.path: file.rows for file in merged}}))
 
 
-def file_moments(output: str, featurized: Sequence[DataFile]) -> GroupedMoments:
+def file_moments(output: str, featurized: Sequence[DataFile]) -> TableMoments:
     """Return the moments of files of featurized photos, computed in this process."""
-    accumulator = GroupedAccumulator(FEATURES)
+    accumulator = TableAccumulator(FEATURES)
     locations = (files.location(output, file.path) for file in featurized)
     for batch in files.batches(locations, ["features", "split", "label"]):
         rows = files.matrix(batch.column("features"), FEATURES)
@@ -81,42 +81,51 @@ def load(output: str) -> SavedMoments | None:
         data = store.read_bytes(store.join(output, layout.MOMENTS, MOMENTS_FILE))
         with np.load(io.BytesIO(data)) as arrays:
             index = json.loads(arrays["index"].tobytes())
-            splits = {
-                split: Moments(n, arrays[f"mean_{number}"], _symmetric(arrays[f"scatter_{number}"]))
-                for number, (split, n) in enumerate(index["splits"])
-            }
-            labels = None
-            if index["labels"] is not None:
-                labels = {
-                    (split, label): LabelSum(n, total)
-                    for (split, label, n), total in zip(index["labels"], arrays["totals"], strict=True)
-                }
-            return SavedMoments(GroupedMoments(index["width"], splits, labels), dict(index["files"]))
+            parts = {name: _grouped(name, index["groups"][name], arrays) for name in index["groups"]}
+            moments = TableMoments(parts["features"], parts.get("roots"))
+            return SavedMoments(moments, dict(index["files"]))
     except (FileNotFoundError, *store.DAMAGED_FILE_ERRORS):
         return None
 
 
 def save(output: str, saved: SavedMoments) -> None:
-    """Save moments and their files; half of each symmetric scatter is written, 6.6 MB for 1280 features."""
-    moments = saved.moments
+    """Save moments and their files.
+
+    Half of each symmetric scatter is written: for 1280 features 13 MB a split, and 10 kB a label.
+    """
     arrays: dict[str, Any] = {}
-    for number, of_split in enumerate(moments.splits.values()):
-        arrays[f"mean_{number}"] = of_split.mean
-        arrays[f"scatter_{number}"] = of_split.scatter[np.tril_indices(moments.width)]
-    labels = None
-    if moments.labels is not None:
-        labels = [[*key, label.n] for key, label in moments.labels.items()]
-        totals = [label.total for label in moments.labels.values()]
-        arrays["totals"] = np.array(totals).reshape(len(totals), moments.width)
-    index = {
-        "width": moments.width,
-        "splits": [[split, of_split.n] for split, of_split in moments.splits.items()],
-        "labels": labels,
-        "files": saved.files,
-    }
+    groups = {}
+    for name, moments in (("features", saved.moments.features), ("roots", saved.moments.roots)):
+        if moments is not None:
+            groups[name] = _index(name, moments, arrays)
+    index = json.dumps({"groups": groups, "files": saved.files}).encode()
     sink = io.BytesIO()
-    np.savez(sink, index=np.frombuffer(json.dumps(index).encode(), np.uint8), **arrays)
+    np.savez(sink, index=np.frombuffer(index, np.uint8), **arrays)
     store.write_bytes(store.join(output, layout.MOMENTS, MOMENTS_FILE), sink.getvalue())
+
+
+def _index(name: str, moments: GroupedMoments, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Add the arrays of grouped moments to `arrays`, and return what else :func:`_grouped` needs."""
+    for number, part in enumerate(moments.splits.values()):
+        arrays[f"{name}_mean_{number}"] = part.mean
+        arrays[f"{name}_scatter_{number}"] = part.scatter[np.tril_indices(moments.width)]
+    sums = [label.total for label in moments.labels.values()]
+    arrays[f"{name}_sums"] = np.array(sums).reshape(len(sums), moments.width)
+    return {
+        "width": moments.width,
+        "splits": [[split, part.n] for split, part in moments.splits.items()],
+        "labels": [[*key, label.n] for key, label in moments.labels.items()],
+    }
+
+
+def _grouped(name: str, index: Mapping[str, Any], arrays: Mapping[str, Any]) -> GroupedMoments:
+    splits = {
+        split: Moments(n, arrays[f"{name}_mean_{number}"], _symmetric(arrays[f"{name}_scatter_{number}"]))
+        for number, (split, n) in enumerate(index["splits"])
+    }
+    sums = zip(index["labels"], arrays[f"{name}_sums"], strict=True)
+    labels = {(split, label): LabelSum(n, total) for (split, label, n), total in sums}
+    return GroupedMoments(index["width"], splits, labels)
 
 
 def _symmetric(half: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,7 +138,7 @@ def _symmetric(half: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _updated(
     output: str, featurized: Sequence[DataFile], saved: SavedMoments, compute_moments: ComputeMoments
-) -> GroupedMoments | None:
+) -> TableMoments | None:
     """Return the moments with new files merged and deleted ones subtracted; None if all must be read."""
     paths = {file.path for file in featurized}
     new = [file for file in featurized if file.path not in saved.files]

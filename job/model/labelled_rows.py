@@ -34,6 +34,9 @@ class LabelledRows:
     rows: NDArray[np.float32]
 
 
+NONE: Final = LabelledRows([], [], [], np.empty((0, FEATURES), np.float32))
+
+
 def read(
     output: str, featurized: Sequence[DataFile], groups: Sequence[Collection[str]]
 ) -> list[LabelledRows]:
@@ -64,7 +67,7 @@ def _tables(output: str, featurized: Sequence[DataFile]) -> Iterator[pa.Table]:
 
 def _rows(tables: list[pa.Table]) -> LabelledRows:
     if not sum(map(len, tables)):
-        return LabelledRows([], [], [], np.empty((0, FEATURES), np.float32))
+        return NONE
     table = pa.concat_tables(tables)
     table = table.take(pc.sort_indices(table["path"])).combine_chunks()
     matrix = files.matrix(table["features"].combine_chunks(), FEATURES)

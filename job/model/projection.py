@@ -61,9 +61,14 @@ def project_file(output: str, path: str, model: Pca) -> int:
     components = {f"pc_{number}": column for number, column in enumerate(np.ascontiguousarray(rows.T), 1)}
     csv = io.BytesIO()
     columns = {**dict(zip(KEY_COLUMNS, key_table.columns, strict=True)), **components}
-    columns["label"] = pc.replace_substring_regex(columns["label"], FORMULA, r"'\1")
+    columns["label"] = without_formulas(columns["label"])
     pyarrow.csv.write_csv(pa.table(columns), csv)
     parquet = files.parquet_bytes(key_table.append_column("pca", files.vectors(rows)).cast(schema.PCA))
     for name, data in zip(layout.matrix_paths(path, model.model_id), (parquet, csv.getvalue()), strict=True):
         store.write_bytes(store.join(output, name), data)
     return len(rows)
+
+
+def without_formulas(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return labels for a CSV file: those that a spreadsheet would compute begin with an apostrophe."""
+    return pc.replace_substring_regex(labels, FORMULA, r"'\1")

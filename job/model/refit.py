@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from job.cli.settings import Settings
-from job.errors import UsageError
+from job.errors import DataError, UsageError
 from job.maths import pca
+from job.maths.grouped_moments import TableMoments
 from job.maths.moments import Moments
 from job.maths.pca import Pca
 from job.model import saved_model
+from job.model.classifier import TRAINING
 from job.network import backbone
 
 
@@ -26,8 +28,23 @@ class ChosenModel:
 
 def model_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that make a model, as ``model.json`` has them: network, components, scaling."""
-    options = {name: getattr(settings, name) for name in ("components", "variance", "standardize")}
+    options = {name: getattr(settings, name) for name in ("components", "variance", "standardize", "fit_on")}
     return {"backbone": backbone.name(settings.engine), "wanted": options}
+
+
+def fitted_moments(settings: Settings, moments: TableMoments) -> Moments:
+    """Return the moments of the photos to which the PCA is fitted: all, or those of Training.
+
+    Raises
+    ------
+    DataError
+        If Training is asked for, and there is no photo of it.
+    """
+    if settings.fit_on == "all":
+        return moments.features.of(moments.features.splits)
+    if TRAINING not in moments.features.splits:
+        raise DataError(f"--fit-on training: no photo is in a folder {TRAINING}; use --fit-on all")
+    return moments.features.of([TRAINING])
 
 
 def check_settings(settings: Settings, model_id: str) -> None:
@@ -73,11 +90,15 @@ def choose_model(settings: Settings, model_id: str, moments: Moments) -> ChosenM
     return ChosenModel(model, float(model.explained_variance_ratio.sum()), is_new)
 
 
-def model_record(chosen: ChosenModel, projected: int) -> dict[str, Any]:
-    """Return the model's part of a run's record; `projected` is the number of rows projected in this run."""
+def model_record(chosen: ChosenModel, projected: int, fit_on: str) -> dict[str, Any]:
+    """Return the model's part of a run's record.
+
+    `projected` is the number of rows projected in this run, `fit_on` the setting ``--fit-on``.
+    """
     return {
         "model_id": chosen.pca.model_id,
         "components": chosen.pca.k,
+        "fitted_on": fit_on,
         "variance_kept": chosen.variance_kept,
         "variance_kept_when_fitted": float(chosen.pca.explained_variance_ratio.sum()),
         "rank": chosen.pca.rank,

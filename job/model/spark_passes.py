@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from job.inventory import tasks
 from job.inventory.tasks import Tasks
-from job.maths.grouped_moments import GroupedMoments
+from job.maths.grouped_moments import TableMoments
 from job.maths.pca import Pca
-from job.model import incremental_moments, projection
+from job.model import incremental_moments, predictions, projection
+from job.model.classifier import Classifier
 from job.network import backbone
 from job.table import files, layout
 from job.table.layout import DataFile, Report
@@ -62,23 +63,23 @@ def outcome_counts(
     return counts
 
 
-def moments(spark: "SparkSession", output: str, featurized: Sequence[DataFile]) -> GroupedMoments:
+def moments(spark: "SparkSession", output: str, featurized: Sequence[DataFile]) -> TableMoments:
     """Return the moments of files of featurized photos, in one pass.
 
     Each task computes those of its share. Few parts are merged on the driver, in order; many are merged in a
     tree on the executors, whose order changes only the last digits.
     """
 
-    def summarise(share: list[DataFile]) -> GroupedMoments:
+    def summarise(share: list[DataFile]) -> TableMoments:
         backbone.clear_networks()  # the moments need that memory
         return incremental_moments.file_moments(output, share)
 
     shares = _share_count(spark, len(featurized), FILES_PER_SUM)
     parts = _map_shares(spark, featurized, shares, summarise)
     if shares > MERGED_ON_DRIVER:
-        merged: GroupedMoments = parts.treeReduce(GroupedMoments.merge)
+        merged: TableMoments = parts.treeReduce(TableMoments.merge)
         return merged
-    return reduce(GroupedMoments.merge, parts.collect())
+    return reduce(TableMoments.merge, parts.collect())
 
 
 def project_files(spark: "SparkSession", output: str, featurized: Sequence[DataFile], model: Pca) -> int:
@@ -90,6 +91,20 @@ def project_files(spark: "SparkSession", output: str, featurized: Sequence[DataF
 
     shares = _share_count(spark, len(featurized), FILES_PER_MATRIX)
     return sum(_map_shares(spark, featurized, shares, write).collect())
+
+
+def classify_files(
+    spark: "SparkSession", output: str, featurized: Sequence[DataFile], classifier: Classifier, photos: str
+) -> None:
+    """Write the predictions of files of featurized photos, of ``all`` or ``unlabelled`` ones."""
+    broadcast = spark.sparkContext.broadcast(classifier)
+
+    def write(share: list[DataFile]) -> None:
+        for file in share:
+            predictions.write_file(output, file.path, broadcast.value, photos)
+
+    shares = _share_count(spark, len(featurized), FILES_PER_MATRIX)
+    _map_shares(spark, featurized, shares, write).collect()
 
 
 def _share_count(spark: "SparkSession", file_count: int, max_files: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import JobError
-from job.network import weights
+from job.network import litert, weights
 from job.network.keras_files import Weights
 from job.network.quiet_stderr import quiet_stderr
 from job.network.weights import FINGERPRINT
@@ -183,20 +183,9 @@ def _compare(program: bytes, model: Any) -> None:
 
 
 def _litert_network(payload: bytes | Weights) -> Network:
-    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 (where the work happens)
-
-    interpreter = Interpreter(model_content=payload, num_threads=1)
-    interpreter.allocate_tensors()
-    input_index = interpreter.get_input_details()[0]["index"]
-    output_index = interpreter.get_output_details()[0]["index"]
-
-    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        interpreter.set_tensor(input_index, pixels[np.newaxis])
-        interpreter.invoke()
-        features: NDArray[np.float32] = interpreter.get_tensor(output_index)[0]
-        return features
-
-    return run
+    assert isinstance(payload, bytes)
+    run = litert.build(payload)
+    return lambda pixels: run(pixels)[0]
 
 
 def _keras_network(payload: bytes | Weights) -> Network:

@@ -14,8 +14,18 @@ from job.cli.progress import Progress
 from job.cli.settings import Settings
 from job.inventory import listing
 from job.inventory.listing import Inventory, Source
-from job.maths.moments import Moments
-from job.model import incremental_moments, projection, refit, saved_model, spark_passes
+from job.maths.grouped_moments import TableMoments
+from job.model import (
+    classifier_refit,
+    incremental_moments,
+    predictions,
+    projection,
+    refit,
+    saved_classifier,
+    saved_model,
+    spark_passes,
+)
+from job.model.classifier import Classifier
 from job.model.refit import ChosenModel
 from job.network import backbone
 from job.photos.decode import Limits
@@ -23,6 +33,7 @@ from job.run import checks, featurize, run_record
 from job.storage import residency, store
 from job.table import layout, provenance, sweep
 from job.table.commits import Action, Snapshot
+from job.table.layout import DataFile
 from job.table.writer import Writer, exclusive_writer
 
 if TYPE_CHECKING:
@@ -76,17 +87,19 @@ class Pipeline:
             model = self.choose_model(moments, current_model_id)
             self.save_model(model)
             rows, projected = self.project(writer, model)
-            checks.check_coverage(counts, moments.n, rows)
+            checks.check_coverage(counts, moments.features.n, rows)
+            name = self.record_name(writer)
+            classifier = self.classify(writer, moments, name)
             writer.commit()  # makes sure that the table is still this run's
             self.seconds["total"] = round(time.monotonic() - start, 3)
-            name = self.record_name(writer)
             record = run_record.record(
                 settings,
                 name,
                 writer.snapshot.version,
                 inventory,
                 counts,
-                refit.model_record(model, projected),
+                refit.model_record(model, projected, settings.fit_on),
+                classifier,
                 self.seconds,
                 self.spark,
                 self.first_photo,
@@ -202,7 +215,7 @@ class Pipeline:
         self.log.info("photos_featurized", text, **asdict(counts))
         checks.check_rejected(counts, self.settings.max_rejected, self.settings.output)
 
-    def update_moments(self, writer: Writer) -> Moments:
+    def update_moments(self, writer: Writer) -> TableMoments:
         """Merge the moments of the new rows with the saved moments."""
         output = self.settings.output
         with self._step("moments"):
@@ -215,10 +228,11 @@ class Pipeline:
             self.log.info("moments_anew", "the moments were summed up anew: the kept ones were of other rows")
         return moments
 
-    def choose_model(self, moments: Moments, current_model_id: str) -> ChosenModel:
+    def choose_model(self, moments: TableMoments, current_model_id: str) -> ChosenModel:
         """Keep the current model, or fit a new one."""
         with self._step("pca"):
-            model = refit.choose_model(self.settings, current_model_id, moments)
+            fitted = refit.fitted_moments(self.settings, moments)
+            model = refit.choose_model(self.settings, current_model_id, fitted)
         text = f"{model.pca.k} components keep {model.variance_kept:.2%} of the variance"
         self.log.info(
             "pca_fitted" if model.is_new else "pca_kept",
@@ -247,6 +261,39 @@ class Pipeline:
                 model.pca,
                 lambda files: spark_passes.project_files(self.start(), output, files, model.pca),
             )
+
+    def classify(self, writer: Writer, moments: TableMoments, record_name: str) -> dict[str, Any]:
+        """Keep or make the classifier, write its predictions, and return its part of the run's record."""
+        output, settings = self.settings.output, self.settings
+        featurized = writer.snapshot.files_of(layout.FEATURIZED)
+        with self._step("classifier"):
+            chosen = classifier_refit.choose_classifier(
+                output,
+                featurized,
+                moments,
+                backbone.name(settings.engine),
+                f"{record_name.removesuffix('.json')}.confusion.csv",
+                lambda: backbone.load("litert", settings.weights, settings.cache),
+            )
+        self.log.info("classifier", run_record.classifier_text(chosen.record), **chosen.record)
+        photos = settings.classify if settings.classify and chosen.classifier else ""
+        if photos and chosen.classifier:
+            with self._step("predictions"):
+                self._predict(featurized, chosen.classifier, photos)
+        saved_classifier.set_current(output, chosen.record.get("model_id", ""), photos)
+        return {**chosen.record, "predictions": photos or None}
+
+    def _predict(self, featurized: list[DataFile], classifier: Classifier, photos: str) -> None:
+        """Write the predictions of files that have none of this classifier."""
+        output = self.settings.output
+        count = predictions.update(
+            output,
+            featurized,
+            classifier.model_id,
+            photos,
+            lambda files: spark_passes.classify_files(self.start(), output, files, classifier, photos),
+        )
+        self.log.info("predictions", f"predictions for files of {count:,} photos", photos=count)
 
     def record_name(self, writer: Writer) -> str:
         """Return a free file name: Kubernetes may restart a driver under the same run id."""

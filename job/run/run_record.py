@@ -82,6 +82,7 @@ def record(
     inventory: Inventory,
     counts: Counts,
     model: dict[str, Any],
+    classifier: dict[str, Any],
     seconds: dict[str, float],
     spark: "SparkSession | None",
     first_photo: float | None,
@@ -109,6 +110,7 @@ def record(
         "counts": asdict(counts),
         "bytes_listed": inventory.bytes,
         "model": model,
+        "classifier": classifier,
         "seconds": seconds,
         "finished_at": datetime.now(UTC).isoformat(),
         "photos_per_second": round(processed / seconds["featurize"], 1) if processed else None,
@@ -133,6 +135,7 @@ def write(output: str, name: str, record: dict[str, Any]) -> None:
 def summary(record: dict[str, Any]) -> str:
     """Return the closing text of a run."""
     counts, model, output = record["counts"], record["model"], record["output"]
+    classifier = record["classifier"]
     rejected = f"{counts['rejected']:,}"
     if counts["rejected"] or counts["rejected_before"]:
         rejected += f"  ({reasons_text(counts['reasons'], counts['rejected_before'])})"
@@ -146,15 +149,38 @@ def summary(record: dict[str, Any]) -> str:
         ("removed", f"{counts['removed']:,}  ({counts['pruned']:,} of them taken out)"),
         ("photos per second", f"{rate:,.0f}  (on {record['cores']} cores)" if rate else "none was read"),
         ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance, {fitted})"),
+        ("classifier", classifier_text(classifier)),
         ("total time", f"{record['seconds']['total']:.1f} s"),
         ("output", output),
         ("  table", f"{layout.PHOTOS}/  (Delta Lake, version {record['table_version']})"),
         ("  matrix", f"{layout.PCA}/  {layout.PCA_CSV}/"),
         ("  model", f"{layout.MODELS}/{model['model_id']}/"),
+        ("  classifier", f"{layout.MODELS}/{classifier.get('model_id')}/"),
+        ("  confusion", classifier.get("confusion")),
+        ("  predictions", f"{layout.PREDICTIONS}/photos={classifier['predictions']}/"),
         ("  record", record["record"]),
     ]
-    left_out = ("unchanged", "removed") if not counts["unchanged"] + counts["removed"] else ()
-    return "\n".join(f"{name:<18} {value}" for name, value in lines if name not in left_out)
+    left_out = {
+        "unchanged": not counts["unchanged"] + counts["removed"],
+        "removed": not counts["unchanged"] + counts["removed"],
+        "  classifier": "model_id" not in classifier,
+        "  confusion": not classifier.get("confusion"),
+        "  predictions": not classifier["predictions"],
+    }
+    return "\n".join(f"{name:<18} {value}" for name, value in lines if not left_out.get(name))
+
+
+def classifier_text(classifier: dict[str, Any]) -> str:
+    """Return how many labels a classifier knows and how often it is right, as text, or why there is none."""
+    if "reason" in classifier:
+        return f"none: {classifier['reason']}"
+    text = f"{classifier['labels']:,} labels of {classifier['species']:,} species"
+    if test := classifier["test"]:
+        text += (
+            f"; of {test['photos']:,} Test photos, {test['label_accuracy']:.1%} get their label and "
+            f"{test['species_accuracy']:.1%} their species"
+        )
+    return text
 
 
 def skipped_text(kinds: dict[str, int]) -> str:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 PHOTOS: Final = "photos"  # the Delta table
 PCA: Final = "pca"
 PCA_CSV: Final = "pca_csv"
+PREDICTIONS: Final = "predictions"
 MOMENTS: Final = "moments"
 MODELS: Final = "models"
 RUNS: Final = "runs"
@@ -18,15 +19,22 @@ TASKS: Final = "_tasks"  # only while a run lasts
 MISSING: Final = "missing"  # photos of the table that the last run did not list
 SKIPPED: Final = "skipped"  # files that the last run did not take for photos
 LISTS: Final = (MISSING, SKIPPED)
-FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, MOMENTS, MODELS, RUNS, ERASURES, *LISTS, TASKS)
+FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, PREDICTIONS, MOMENTS, MODELS, RUNS, ERASURES, *LISTS, TASKS)
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
-ADDED_WITH_DELTA: Final = (PHOTOS, *LISTS, TASKS)
+CURRENT_CLASSIFIER: Final = f"{MODELS}/current_classifier.json"
+ADDED_WITH_DELTA: Final = (PHOTOS, PREDICTIONS, *LISTS, TASKS)
 # Names in outputs from before the Delta table.
 EARLIER_PROVENANCE: Final = "_input.json"
 EARLIER: Final = (
     *("features", "rejected", "inventory", "_replaced", "_compact"),
     *("_lock.json", EARLIER_PROVENANCE),
 )
+
+# The photos that have predictions, as a part of their paths.
+ALL: Final = "all"
+UNLABELLED: Final = "unlabelled"
+# Folders with one file for each data file.
+DERIVED: Final = (PCA, PCA_CSV, *(f"{PREDICTIONS}/photos={photos}" for photos in (ALL, UNLABELLED)))
 
 FEATURIZED: Final = "featurized"
 REJECTED: Final = "rejected"
@@ -92,3 +100,8 @@ def matrix_paths(data_path: str, model_id: str) -> tuple[str, str]:
     """Return the paths of a data file's matrix rows under a model: Parquet and CSV."""
     name = stem(data_path)
     return f"{PCA}/model_id={model_id}/{name}.parquet", f"{PCA_CSV}/model_id={model_id}/{name}.csv"
+
+
+def predictions_path(data_path: str, model_id: str, photos: str) -> str:
+    """Return the path of a data file's predictions by a classifier, of ``all`` or ``unlabelled`` photos."""
+    return f"{PREDICTIONS}/photos={photos}/classifier_id={model_id}/{stem(data_path)}.parquet"

@@ -120,7 +120,7 @@ def has_earlier_layout(output: str) -> bool:
 
 def delete_overwritten_outputs(output: str) -> None:
     """Delete the models, run records and matrices of other inputs, and tables of the earlier layout."""
-    names = [layout.MOMENTS, layout.PCA, layout.PCA_CSV, layout.MODELS, layout.RUNS, *layout.LISTS]
+    names = [layout.MOMENTS, *layout.DERIVED, layout.MODELS, layout.RUNS, *layout.LISTS]
     if has_earlier_layout(output):
         names += layout.EARLIER  # the provenance last, so that an interrupted deletion is repeated
     for name in names:

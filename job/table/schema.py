@@ -35,6 +35,24 @@ PHOTOS: Final = pa.schema(
 PARTITION: Final = pa.field("outcome", pa.string(), nullable=False)
 # A row of the matrix. Its model stands in the path: ``model_id=…``.
 PCA: Final = pa.schema([*list(LISTED)[:3], pa.field("pca", pa.list_(pa.float32()))])
+# A row of the predictions. Their classifier stands in the path: ``classifier_id=…``.
+PREDICTIONS: Final = pa.schema(
+    [
+        *list(LISTED)[:3],
+        pa.field("state", pa.string()),
+        pa.field("species", pa.string()),
+        pa.field("species_probability", pa.float32()),
+        *(
+            field
+            for place in (1, 2, 3)
+            for field in (
+                pa.field(f"label_{place}", pa.string()),
+                pa.field(f"probability_{place}", pa.float32()),
+            )
+        ),
+        pa.field("distance", pa.float32()),
+    ]
+)
 # Rows of the lists beside the table, by the names of their folders.
 _PATH: Final = pa.field("path", pa.string(), nullable=False)
 LISTS: Final = {

@@ -1,7 +1,7 @@
 """Deletion of unreferenced files at the end of a command.
 
-These are data files that were replaced or never committed; matrices of such files and of models that are not
-current; older lists of paths; tasks; and unfinished files of killed processes.
+These are data files that were replaced or never committed; matrices and predictions of such files and of
+models that are not current; older lists of paths; tasks; and unfinished files of killed processes.
 """
 
 import json
@@ -14,13 +14,12 @@ from job.storage import store
 from job.table import commits, layout
 from job.table.commits import Snapshot
 
-DERIVED: Final = (layout.PCA, layout.PCA_CSV)
 LIST_FILE: Final = re.compile(r"/\d{9}\.parquet")
 
 
 def candidates(output: str) -> list[str]:
     """Return the locations of all files that might have to be deleted."""
-    folders = (layout.PHOTOS, *DERIVED, layout.TASKS)
+    folders = (layout.PHOTOS, *layout.DERIVED, layout.TASKS)
     stored = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
     lists = chain.from_iterable(_lists(output, name) for name in layout.LISTS)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
@@ -40,8 +39,12 @@ def unreferenced(
     referenced = {store.join(output, layout.PHOTOS, path) for path in paths}
     referenced |= {newest_list(output, name) for name in layout.LISTS}
     model_id = current_model_id(output)
+    classifier_id, classified = current_classifier(output)
     for file in snapshot.files_of(layout.FEATURIZED):
-        referenced |= {store.join(output, path) for path in layout.matrix_paths(file.path, model_id)}
+        derived = [*layout.matrix_paths(file.path, model_id)]
+        if classified:
+            derived.append(layout.predictions_path(file.path, classifier_id, classified))
+        referenced |= {store.join(output, path) for path in derived}
     return [location for location in locations if location not in referenced]
 
 
@@ -58,7 +61,9 @@ def overtaken_files(output: str, newest: Snapshot, seen: Snapshot, command: int)
         stem = layout.stem(location)
         if layout.command_of(stem) == command and stem not in committed:
             leftovers.append(location)
-    for location, _ in chain.from_iterable(store.list_files(store.join(output, name)) for name in DERIVED):
+    for location, _ in chain.from_iterable(
+        store.list_files(store.join(output, name)) for name in layout.DERIVED
+    ):
         stem = layout.stem(location)
         if layout.command_of(stem) <= command and stem not in current:
             leftovers.append(location)
@@ -87,10 +92,27 @@ def newest_list(output: str, name: str) -> str:
 
 def current_model_id(output: str) -> str:
     """Return the id of the matrix's model; ``""`` if there is none."""
+    return _pointer(output, layout.CURRENT_MODEL).get("model_id", "")
+
+
+def current_classifier_id(output: str) -> str:
+    """Return the id of the classifier; ``""`` if there is none."""
+    return current_classifier(output)[0]
+
+
+def current_classifier(output: str) -> tuple[str, str]:
+    """Return the id of the classifier, and which photos have its predictions; ``""`` for none."""
+    pointer = _pointer(output, layout.CURRENT_CLASSIFIER)
+    return pointer.get("classifier_id", ""), pointer.get("classified", "")
+
+
+def _pointer(output: str, name: str) -> dict[str, str]:
+    """Return the content of a file that names what is current; empty if it is missing or damaged."""
     try:
-        return str(json.loads(store.read_bytes(store.join(output, layout.CURRENT_MODEL)))["model_id"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return ""
+        content = json.loads(store.read_bytes(store.join(output, name)))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _lists(output: str, name: str) -> list[str]:
