@@ -1,6 +1,6 @@
-"""The command lines of ``job erase``, ``job show`` and ``job compact``: options, summaries and exit codes.
+"""The command lines of ``job report``, ``erase``, ``show``, ``compact``: options, summaries and exit codes.
 
-None of the three starts Spark.
+None of them starts Spark.
 """
 
 import argparse
@@ -11,12 +11,14 @@ from typing import Any, Final
 from job.cli import exits
 from job.cli.parser import JobParser, count, hours, location, regions, sha256
 from job.cli.settings import new_run_id
-from job.commands import compact, erase, show
+from job.commands import compact, erase, report, show
 from job.commands.selection import Selection
 from job.errors import UsageError
+from job.report.words import LANGUAGES
 from job.storage import store
 from job.storage.locations import LOCATION_FORMS, object_location
 
+SELECTING: Final = ("erase", "show")  # the commands on some photos
 MAX_REQUESTER: Final = 200  # characters
 EXITS: Final = """
 Every option can also be set in the environment: --requested-by is FRUITS_REQUESTED_BY. Flags win.
@@ -36,6 +38,13 @@ class Command:
 
 
 COMMANDS: Final = {
+    "report": Command(
+        "Make the page report.html of an output anew.",
+        "python -m job report --output build/out --language fr",
+        report.run,
+        report.summary,
+        "the report stays as it was; say the same again",
+    ),
     "erase": Command(
         "Remove every trace of photos from an output.",
         "python -m job erase --output s3://my-results/2026 --path s3://my-photos/a.jpg "
@@ -82,10 +91,12 @@ def _parser(name: str) -> JobParser:
     parser = JobParser(f"job {name}", command.description, f"example:\n  {command.example}\n{EXITS}")
     add = parser.add_argument
     add("--output", type=location, metavar="URI", help=f"{LOCATION_FORMS}, of the tables")
-    if name != "compact":
+    if name in SELECTING:
         content = "photos of this content, 64 hexadecimal digits; repeatable"
         add("--path", action="append", type=_path, metavar="P", help="a photo; repeatable")
         add("--sha256", action="append", type=sha256, metavar="H", help=content)
+    if name == "report":
+        add("--language", choices=LANGUAGES, help="of the page (default en)")
     if name == "erase":
         begin = "photos whose path begins so, letter by letter as in S3: end a folder with /; repeatable"
         add("--prefix", action="append", type=_prefix, metavar="P", help=begin)
@@ -103,7 +114,7 @@ def _run_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Check that no option is missing, and replace those that select photos by one Selection."""
     if "output" not in options:
         raise UsageError(f"--output is missing: give a {LOCATION_FORMS}; --help shows an example")
-    if name != "compact":
+    if name in SELECTING:
         paths, prefixes, hashes = (options.pop(option, []) for option in ("path", "prefix", "sha256"))
         if not paths + prefixes + hashes:
             flags = "--path, --prefix or --sha256" if name == "erase" else "--path or --sha256"

@@ -109,7 +109,7 @@ _READERS: Final[dict[formats.Format, Callable[[BytesIO], ImageFile.ImageFile]]] 
 
 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, side: int = SIDE) -> Photo:
-    """Decode one photo, turn it upright, put it on white and resize it as ``Image.resize((side, side))`` does.
+    """Decode one photo, turn it upright, put it on white and resize it as ``resize((side, side))`` does.
 
     The format is told by the content, and limits are checked before any pixel is decoded. Animations and MPO
     files give their first picture. A JPEG without its end marker or with a gap in its scans, a PNG without

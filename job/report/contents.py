@@ -1,4 +1,4 @@
-"""Everything that a report says about an output, gathered once: photos, pairs, confusions, pictures, spectrum."""
+"""Gathers what a report says about an output: its photos, pairs, confusions, pictures and spectrum."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import JobError
+from job.maths.grouped_moments import TableMoments
 from job.maths.moments import Moments
-from job.model import incremental_moments, saved_model
-from job.model.classifier import STATES, TEST, Classifier, species_of
+from job.maths.pca import Pca
+from job.model import incremental_moments, saved_classifier, saved_model
+from job.model.classifier import STATES, TEST, TRAINING, Classifier, species_of
 from job.photos.decode import DEFAULT_LIMITS, Limits
 from job.report import duplicates, photos, thumbnails
 from job.report.duplicates import Copies, Kind, Pairs
@@ -56,8 +58,8 @@ class Contents:
         Photos with features in the table, and those whose features were read.
     labels : list of str
         Of the photos and of the classifier.
-    counts : mapping or None
-        Photos in the table by split and label, or None with too many labels.
+    counts : mapping
+        Photos in the table by split and label; empty with too many labels.
     ratios : array (rank,) float64
         Shares of the variance, of all components.
     species_confusion : counter
@@ -69,7 +71,7 @@ class Contents:
     total: int
     read: int
     labels: list[str]
-    counts: Mapping[tuple[str, str], int] | None
+    counts: Mapping[tuple[str, str], int]
     predicted: list[str] | None
     ratios: NDArray[np.float64]
     k: int
@@ -84,9 +86,7 @@ class Contents:
     sheets: Sheets
 
 
-def gather(
-    output: str, record: Mapping[str, Any], snapshot: Snapshot, classifier: Classifier | None, most_bytes: int
-) -> Contents:
+def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot, most_bytes: int) -> Contents:
     """Return the contents of an output's report; the pictures take at most so many bytes of its page.
 
     Raises
@@ -100,6 +100,7 @@ def gather(
     if loaded is None:
         raise JobError(f"output {output} has no model yet: the report needs a run that has ended")
     model, _ = loaded
+    classifier = saved_classifier.load(output)
     read = photos.read(output, snapshot, model, classifier)
     unusual = _outliers(read)
     name_bytes = sum(len(path.encode()) for path in read.paths)
@@ -112,8 +113,6 @@ def gather(
     pictured = photos.choose(shown, thumbnails.MOST_PICTURES, [*outliers, *examples])
     pairs = duplicates.find_pairs(shown.take(pictured))
     saved = incremental_moments.load(output)
-    moments = saved.moments if saved else None
-    counts = {key: label.n for key, label in moments.labels.items()} if moments and moments.labels else None
     settings = record.get("settings", {})
     limits = Limits(
         settings.get("max_photo_bytes", DEFAULT_LIMITS.max_bytes),
@@ -126,13 +125,9 @@ def gather(
         total=snapshot.rows(layout.FEATURIZED),
         read=len(read),
         labels=sorted({*shown.labels, *(classifier.labels if classifier else ())}),
-        counts=counts,
+        counts=_label_counts(saved.moments) if saved else {},
         predicted=predicted,
-        ratios=(
-            spectrum(moments.all(), model.standardized, model.rank)
-            if moments
-            else model.explained_variance_ratio
-        ),
+        ratios=_ratios(saved.moments, record, model) if saved else model.explained_variance_ratio,
         k=model.k,
         shares=(float(shares[0]), float(shares[1])),
         outliers=outliers[:OUTLIERS_SHOWN],
@@ -156,6 +151,19 @@ def spectrum(moments: Moments, standardized: bool, rank: int) -> NDArray[np.floa
     values = np.linalg.eigvalsh(covariance)[::-1].clip(min=0.0)
     ratios: NDArray[np.float64] = values / values.sum()
     return ratios[:rank]
+
+
+def _ratios(moments: TableMoments, record: Mapping[str, Any], model: Pca) -> NDArray[np.float64]:
+    """Return the :func:`spectrum` of the photos to which a model is fitted."""
+    of_splits = moments.features
+    is_on_training = record["model"].get("fitted_on") == "training" and TRAINING in of_splits.splits
+    fitted = of_splits.of([TRAINING] if is_on_training else of_splits.splits)
+    return spectrum(fitted, model.standardized, model.rank)
+
+
+def _label_counts(moments: TableMoments) -> dict[tuple[str, str], int]:
+    """Return the photos of the table by split and label; empty with too many labels."""
+    return {key: label.n for key, label in moments.roots.labels.items()} if moments.roots else {}
 
 
 def _outliers(shown: Photos) -> list[int]:
@@ -182,7 +190,7 @@ def _confusions(shown: Photos, predicted: Sequence[str]) -> list[Confusion]:
     totals = Counter(shown.labels[number] for number in tested)
     mistakes = [(shown.labels[number], predicted[number]) for number in tested]
     counts = Counter(pair for pair in mistakes if pair[0] != pair[1])
-    confusions = []
+    confusions: list[Confusion] = []
     for (actual, wrong), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if len(confusions) == CONFUSIONS_SHOWN:
             break

@@ -1,7 +1,7 @@
-"""Photos that are nearly the same: exact copies, and the closest pairs across splits, across labels and within.
+"""Finds photos that are nearly the same: exact copies, and the closest pairs.
 
-Close frames of one object are normal within a label. A photo of Test that is nearly one of Training is a leak,
-and nearly the same photo under two labels may be an error of labelling.
+Within a label, frames of one object are close, as they should be. A photo of Test that is nearly one of
+Training is a leak, and nearly the same photo under two labels may be an error of labelling.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ KINDS: Final[tuple[Kind, ...]] = ("between_splits", "between_labels", "within")
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Photos with the same bytes as another: how many, in how many groups, and which groups cross a border."""
+    """Numbers of photos with the same bytes as another, of their groups, and of groups across a border."""
 
     photos: int
     groups: int
@@ -33,7 +33,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The closest pairs of a kind, as positions of photos with their similarity, and how many photos have one.
+    """The closest pairs of a kind: positions of two photos and their similarity.
 
     `near` counts the photos with a partner of similarity `NEAR` or more.
     """

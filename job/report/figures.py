@@ -26,7 +26,7 @@ def map_of_photos(words: Words) -> dict[str, Any]:
     from bokeh.models import Range1d  # noqa: PLC0415 (loading Bokeh takes 0.7 s)
 
     plot = _figure("map", TOOLS, "webgl")
-    plot.x_range, plot.y_range = Range1d(0, 1), Range1d(0, 1)
+    plot.x_range, plot.y_range = Range1d(start=0, end=1), Range1d(start=0, end=1)
     plot.match_aspect = False
     columns: dict[str, list[float]] = {"x": [], "y": [], "color": []}
     plot.scatter(
@@ -50,35 +50,32 @@ def scree(ratios: NDArray[np.float64], k: int, words: Words) -> list[dict[str, A
     k : int
         The number of components that the model keeps.
     """
-    from bokeh.models import HoverTool, NumeralTickFormatter, Span  # noqa: PLC0415 (as above)
+    from bokeh.models import BasicTickFormatter, HoverTool, LogTickFormatter  # noqa: PLC0415 (as above)
 
     numbers = np.arange(1, len(ratios) + 1)
     sums = np.cumsum(ratios)
-    columns = {"number": numbers.tolist(), "share": _rounded(ratios), "sum": _rounded(sums)}
+    columns = {"number": numbers.tolist(), "share": _rounded(100 * ratios), "sum": _rounded(100 * sums)}
     documents = []
     for name, column, title in (("share", "share", "scree_share"), ("sum", "sum", "scree_sum")):
         axis = "log" if name == "share" else "linear"
-        plot = _figure(f"scree_{name}", "pan,wheel_zoom,box_zoom,reset", "canvas", y_axis_type=axis)
-        plot.toolbar.active_scroll = None
+        plot = _figure(f"scree_{name}", TOOLS, "canvas", None, y_axis_type=axis)
         source = _source(f"scree_{name}", columns)
-        plot.line("number", column, source=source, line_width=2, name="line")
-        plot.scatter("number", column, source=source, size=4, name="line")
-        plot.add_layout(Span(location=k, dimension="height", line_dash="dashed", line_width=2, name="k"))
-        percent = "0.[000]%" if name == "share" else "0%"
-        plot.yaxis.formatter = NumeralTickFormatter(format=percent)
+        line = plot.line("number", column, source=source, line_width=2, name="line")
+        plot.vspan(x=k, line_dash="dashed", line_width=2, name="k")
+        plot.yaxis.formatter = LogTickFormatter() if name == "share" else BasicTickFormatter()
         plot.xaxis.axis_label, plot.yaxis.axis_label = words("component"), words(title)
         tips = [
             (words("component"), "@number"),
-            (words("scree_share"), "@share{0.[000]%}"),
-            (words("scree_sum"), "@sum{0.[00]%}"),
+            (words("scree_share"), "@share{0.0000}"),
+            (words("scree_sum"), "@sum{0.00}"),
         ]
-        plot.add_tools(HoverTool(tooltips=tips, mode="vline", attachment="horizontal"))
+        plot.add_tools(HoverTool(tooltips=tips, mode="vline", attachment="horizontal", renderers=[line]))
         documents.append(_document(plot))
     return documents
 
 
 def _rounded(values: NDArray[np.float64]) -> list[float]:
-    return [float(f"{value:.4g}") for value in values]
+    return [float(f"{value:.5g}") for value in values]
 
 
 def _source(name: str, columns: dict[str, Any]) -> Any:
@@ -87,14 +84,14 @@ def _source(name: str, columns: dict[str, Any]) -> Any:
     return ColumnDataSource(columns, name=name)
 
 
-def _figure(name: str, tools: str, backend: Any, **options: Any) -> "figure":
+def _figure(name: str, tools: str, backend: Any, scroll: Any = "wheel_zoom", **options: Any) -> "figure":
     """Return a plot without a colour of its own: the page sets them."""
     from bokeh.plotting import figure  # noqa: PLC0415 (as above)
 
     plot = figure(
         name=name,
         tools=tools,
-        active_scroll="wheel_zoom",
+        active_scroll=scroll,
         output_backend=backend,
         sizing_mode="stretch_both",
         background_fill_alpha=0,

@@ -1,4 +1,4 @@
-"""HTML, escaped: tables, pictures and lists of facts. Every text that comes from outside goes through here."""
+"""HTML elements with escaped texts: tables, pictures and lists of facts."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -48,7 +48,9 @@ def table(caption: str, head: Row, rows: Iterable[Row], numbers_from: int = 1) -
 
 def facts(pairs: Iterable[tuple[str, object]]) -> Html:
     """Return a list of names and values."""
-    return element("dl", *(join((element("dt", name), element("dd", value))) for name, value in pairs))
+    return element(
+        "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs)
+    )
 
 
 def picture(number: int, path: str, caption: object) -> Html:

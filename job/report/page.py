@@ -7,7 +7,7 @@ cannot become a script even if one slipped through the escaping.
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job import __version__
-from job.model.classifier import Classifier, species_of
+from job.model.classifier import species_of
 from job.report import contents, figures, sections, thumbnails
 from job.report.contents import Contents
-from job.report.markup import Html, element, html, join, json_script
+from job.report.markup import Html, element, join, json_script
 from job.report.words import Language, Words
 from job.storage import store
 from job.table import layout, sweep
@@ -42,7 +42,7 @@ def write(
     record: Mapping[str, Any],
     snapshot: Snapshot,
     language: Language,
-    classifier: Classifier | None = None,
+    confirm: Callable[[], object],
 ) -> int:
     """Write an output's report, and return its size in bytes.
 
@@ -52,6 +52,9 @@ def write(
         The run's record, from :mod:`job.run.run_record`.
     snapshot : Snapshot
         The table as the run has left it.
+    confirm : callable
+        Called before the page is written; raises if another command has taken the output over, since that
+        may have erased photos whose pictures are on the page.
 
     Raises
     ------
@@ -61,11 +64,10 @@ def write(
         If the table cannot be read or the report cannot be written. A photo that cannot be read has no
         picture.
     """
-    budget = MOST_BYTES - OTHER_BYTES
-    gathered = contents.gather(output, record, snapshot, classifier, budget)
-    data = page(gathered, language, state(output, record, snapshot, language)).encode(
-        errors="backslashreplace"
-    )
+    gathered = contents.gather(output, record, snapshot, MOST_BYTES - OTHER_BYTES)
+    text = page(gathered, language, state(output, record, snapshot, language))
+    data = text.encode(errors="backslashreplace")
+    confirm()
     store.write_bytes(store.join(output, layout.REPORT), data)
     return len(data)
 
@@ -130,7 +132,8 @@ def page(gathered: Contents, language: Language, state_hash: str) -> str:
         ]
     )
     inline = join(Html(f"<script>{script}</script>") for script in scripts)
-    return f'<!doctype html>\n<html lang="{html(language)}"><head>{head}</head><body>{body}{inline}</body></html>\n'
+    parts = element("head", head), element("body", body, inline)
+    return f"<!doctype html>\n{element('html', *parts, lang=language)}\n"
 
 
 def policy(scripts: Sequence[str]) -> str:

@@ -6,8 +6,8 @@ It stands first in the making of a report, and gives plain arrays to the other m
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, fields
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,15 @@ from job.table import files, layout
 from job.table.commits import Snapshot
 from job.table.layout import DataFile
 
+T = TypeVar("T")
+
 MOST_READ: Final = 100_000  # photos whose features are read: 0.5 GB of the table
 MOST_REJECTS: Final = 2_000
 SCORES: Final = 128  # principal components that are kept of each photo, to find near duplicates
 COLUMNS: Final = ("path", "label", "split", "bytes", "sha256", "features")
 REJECT_COLUMNS: Final = ("path", "label", "split", "reason", "detail")
+
+ANSWERS: Final = tuple(field.name for field in fields(Predictions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +66,21 @@ class Photos:
 
     def take(self, numbers: NDArray[np.int64]) -> "Photos":
         """Return some of the photos, by their positions ``(m,)``."""
-        texts: list[list[Any]] = [
-            [column[number] for number in numbers]
-            for column in (self.paths, self.labels, self.splits, self.sha256, self.bytes)
-        ]
+
+        def chosen(column: list[T]) -> list[T]:
+            return [column[number] for number in numbers]
+
         answers = self.predictions
         return Photos(
-            *texts,
+            paths=chosen(self.paths),
+            labels=chosen(self.labels),
+            splits=chosen(self.splits),
+            sha256=chosen(self.sha256),
+            bytes=chosen(self.bytes),
             scores=self.scores[numbers],
             distance=self.distance[numbers],
             plane=None if self.plane is None else self.plane[numbers],
-            predictions=answers and _chosen_answers(answers, numbers),
+            predictions=answers and Predictions(*(getattr(answers, name)[numbers] for name in ANSWERS)),
         )
 
 
@@ -109,7 +117,10 @@ def read(output: str, snapshot: Snapshot, model: Pca, classifier: Classifier | N
         kept[:, : model.k] = scores[:, : kept.shape[1]]
         parts.append(
             Photos(
-                *(_texts(batch, name) for name in ("path", "label", "split", "sha256")),
+                paths=_texts(batch, "path"),
+                labels=_texts(batch, "label"),
+                splits=_texts(batch, "split"),
+                sha256=_texts(batch, "sha256"),
                 bytes=batch.column("bytes").to_pylist(),
                 scores=kept,
                 distance=answers.distance if answers else np.sqrt(((scores / spread) ** 2).mean(axis=1)),
@@ -173,14 +184,14 @@ def _texts(batch: pa.RecordBatch, name: str) -> list[str]:
 
 def _joined(parts: Sequence[Photos]) -> Photos:
     """Return the photos of all parts."""
-    columns: list[list[Any]] = [
-        [value for part in parts for value in getattr(part, name)]
-        for name in ("paths", "labels", "splits", "sha256", "bytes")
-    ]
     planes = [part.plane for part in parts if part.plane is not None]
     answers = [part.predictions for part in parts if part.predictions is not None]
     return Photos(
-        *columns,
+        paths=[path for part in parts for path in part.paths],
+        labels=[label for part in parts for label in part.labels],
+        splits=[split for part in parts for split in part.splits],
+        sha256=[digest for part in parts for digest in part.sha256],
+        bytes=[size for part in parts for size in part.bytes],
         scores=np.concatenate([part.scores for part in parts]),
         distance=np.concatenate([part.distance for part in parts]),
         plane=np.concatenate(planes) if planes else None,
@@ -188,12 +199,5 @@ def _joined(parts: Sequence[Photos]) -> Photos:
     )
 
 
-ANSWERS: Final = ("labels", "probabilities", "species", "species_probability", "distance", "state")
-
-
 def _joined_answers(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in ANSWERS))
-
-
-def _chosen_answers(answers: Predictions, numbers: NDArray[np.int64]) -> Predictions:
-    return Predictions(*(getattr(answers, name)[numbers] for name in ANSWERS))

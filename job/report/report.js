@@ -358,13 +358,12 @@
       }
       for (const part of model.center) {
         if (part.type === "Grid") part.grid_line_color = colour("grid");
-        if (part.type === "Span") part.line_color = colour("accent");
       }
       for (const renderer of model.renderers) {
         if (renderer.name === "line") {
           renderer.glyph.line_color = { value: colour("series") };
-          if (renderer.glyph.fill_color) renderer.glyph.fill_color = { value: colour("series") };
         }
+        if (renderer.name === "k") renderer.glyph.line_color = { value: colour("accent") };
         if (renderer.name === "ring") renderer.glyph.line_color = { value: colour("text") };
       }
     }

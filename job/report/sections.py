@@ -113,7 +113,7 @@ def accuracy(contents: Contents, words: Words) -> Html:
     if "labels" not in record:
         reason = record.get("reason")
         return element("p", words("no_classifier", reason=reason) if reason else words("no_classifier_yet"))
-    count = {name: words.number(_size(record[name])) for name in ("labels", "species", "photos")}
+    count = {name: words.number(record[name]) for name in ("labels", "species", "photos")}
     parts: list[Html] = [element("p", words("fitted_on", **count))]
     test = _test(contents.record)
     if not test:
@@ -142,9 +142,11 @@ def confused(contents: Contents, words: Words) -> Html:
 
 def outliers(contents: Contents, words: Words) -> Html:
     """Return the pictures of the most unusual photos."""
-    distance = contents.photos.distance
+    distance, digits = contents.photos.distance, 0 if contents.predicted else 1
     pictures = [
-        _picture(contents, number, words, words("distance", value=words.number(float(distance[number]), 1)))
+        _picture(
+            contents, number, words, words("distance", value=words.number(float(distance[number]), digits))
+        )
         for number in contents.outliers
     ]
     about = words("outliers_relative" if contents.predicted else "outliers_about")
@@ -194,7 +196,7 @@ def rejects(contents: Contents, words: Words) -> Html:
         (reason, words.or_key(reason), words.number(count)) for reason, count in rejected.reasons.items()
     ]
     head = (words("reason"), words("meaning"), words("count"))
-    parts: list[Html] = [table(words("rejects"), head, reasons, numbers_from=2)]
+    parts: list[Html] = [table(words("reasons"), head, reasons, numbers_from=2)]
     if len(rejected.rows) < rejected.total:
         count, total = words.number(len(rejected.rows)), words.number(rejected.total)
         parts.append(element("p", words("rejects_listed", count=count, total=total)))
@@ -209,14 +211,13 @@ def counts(contents: Contents, words: Words) -> Html:
     record = contents.record["counts"]
     number = {name: words.number(record[name]) for name in record if isinstance(record[name], int)}
     names = (
-        ("listed", "listed"), ("featurized", "featurized"), ("rejected_now", "rejected"), ("unchanged", "unchanged"),
-        ("rejected_before", "rejected_before"), ("removed", "removed"), ("pruned", "pruned"),
-        ("skipped", "skipped"), ("rows", "rows"),
-    )  # fmt: skip
-    rows = [(words(text), number[name]) for text, name in names]
+        *("listed", "featurized", "rejected", "unchanged", "rejected_before"),
+        *("removed", "pruned", "skipped", "rows"),
+    )
+    rows = [(words(f"count_{name}"), number[name]) for name in names]
     parts: list[Html] = [
         element("p", words("counts_add_up", **number)),
-        table(words("counts"), (words("counts"), words("count")), rows),
+        table(words("counts_of_run"), ("", words("count")), rows),
     ]
     if contents.counts:
         parts.append(_label_table(contents.counts, words))
@@ -240,6 +241,8 @@ def time_and_cost(contents: Contents, words: Words) -> Html:
     head = (words("step"), words("seconds"), words("share"))
     rate, hourly = record["photos_per_second"], record.get("settings", {}).get("hourly_cost")
     sentences = []
+    if record.get("timed_run", record["run_id"]) != record["run_id"]:
+        sentences.append(words("timed_run", run=record["timed_run"]))
     if rate:
         hours = words.number(MILLION / rate / 3600, 1)
         sentences.append(words("rate", rate=words.number(rate), cores=record["cores"], hours=hours))
@@ -252,7 +255,7 @@ def time_and_cost(contents: Contents, words: Words) -> Html:
         sentences.append(words("cost_run", hourly=words.number(hourly, 2), run=cost))
         if rate:
             sentences.append(words("cost_million", cost=words.number(MILLION / rate / 3600 * hourly, 2)))
-    return join([element("p", " ".join(sentences)), table(words("cost"), head, rows)])
+    return join([element("p", " ".join(sentences)), table(words("steps"), head, rows)])
 
 
 def provenance(contents: Contents, words: Words) -> Html:
@@ -269,7 +272,7 @@ def provenance(contents: Contents, words: Words) -> Html:
         (words("table_version"), str(record["table_version"])),
     ]
     head = words("name"), words("value")
-    parts: list[Html] = [table(words("provenance"), head, rows, numbers_from=2)]
+    parts: list[Html] = [table(words("origins"), head, rows, numbers_from=2)]
     for name in ("settings", "versions"):
         lines = [(key, _value(value, words)) for key, value in record[name].items()]
         content = table(words(name), head, lines, numbers_from=2)
@@ -295,11 +298,6 @@ def _test(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the classifier's figures on photos of Test, if it was tested."""
     test: Mapping[str, Any] | None = (record.get("classifier") or {}).get("test")
     return test
-
-
-def _size(value: Any) -> int:
-    """Return a number, or the length of a list in its place."""
-    return value if isinstance(value, int) else len(value)
 
 
 def _value(value: object, words: Words) -> str:
@@ -353,7 +351,8 @@ def _species_table(contents: Contents, words: Words) -> Html:
             cells.append(element("span", count or "", style=style, class_=f"cell {name}") if count else "")
         rows.append(cells)
     tested = words("confusion_of", count=words.number(sum(totals.values())))
-    return join([element("p", tested), table(words("confusion_species"), ["", *names], rows)])
+    matrix = table(words("confusion_species"), ["", *names], rows)
+    return join([element("p", tested), element("div", matrix, class_="matrix")])
 
 
 def _worst_labels(contents: Contents, words: Words) -> Html:
@@ -383,5 +382,5 @@ def _label_table(counts_by_key: Mapping[tuple[str, str], int], words: Words) -> 
     rows.append([words("total"), *map(words.number, sums)])
     head = [words("label"), *(split or words("none") for split in splits)]
     species = len({species_of(label) for label in labels})
-    summary_text = f"{words('by_label')} ({words.number(len(labels))} / {words.number(species)})"
-    return element("details", element("summary", summary_text), table(words("by_label"), head, rows))
+    text = words("label_count", labels=words.number(len(labels)), species=words.number(species))
+    return element("details", element("summary", text), table(words("by_label"), head, rows))

@@ -75,7 +75,9 @@ def _pictures(photos: Photos, numbers: Sequence[int], side: int, limits: Limits)
     If the store fails, the rest of the photos have no picture either.
     """
     digests = {photos.paths[number]: photos.sha256[number] for number in numbers}
-    rows = [{"path": photos.paths[number], "bytes": photos.bytes[number]} for number in numbers]
+    rows: list[fetch.Row] = [
+        {"path": photos.paths[number], "bytes": photos.bytes[number]} for number in numbers
+    ]
 
     def picture(path: str) -> bytes:
         data = store.read_bytes(path)
@@ -86,7 +88,7 @@ def _pictures(photos: Photos, numbers: Sequence[int], side: int, limits: Limits)
         except Rejected:
             return b""
 
-    in_s3 = any(store.is_s3(row["path"]) for row in rows)
+    in_s3 = any(store.is_s3(path) for path in digests)
     requests = fetch.REQUESTS_S3 if in_s3 else max(os.cpu_count() or 1, fetch.REQUESTS_FOLDER)
     with ThreadPoolExecutor(requests) as pool, suppress(OSError):
         for _, pixels in fetch.fetch(rows, pool, requests, limits.max_bytes, read=picture):

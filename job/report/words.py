@@ -19,9 +19,9 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "contents": ("Contents", "Sommaire"),
     "personal": (
-        "This page holds small pictures of the photos. Photos may be personal data: an erasure deletes this "
-        "page, but not the copies that people made of it.",
-        "Cette page contient de petites images des photos. Des photos peuvent être des données personnelles : "
+        "This page holds small pictures of the photos. Photos may be personal data: an erasure deletes "
+        "this page, but not the copies that people made of it.",
+        "Cette page contient de petites images des photos, qui peuvent être des données personnelles : "
         "un effacement supprime cette page, mais pas les copies qui en ont été faites.",
     ),
     # The figures at the top.
@@ -38,10 +38,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     # The map.
     "map": ("Map of the photos", "Carte des photos"),
     "map_about": (
-        "Each point is a photo; close points have similar features. Hover or tap for the photo, use the wheel "
-        "to zoom, and drag to move.",
-        "Chaque point est une photo ; des points proches ont des descripteurs semblables. Survolez ou touchez "
-        "pour voir la photo, zoomez avec la molette, déplacez en glissant.",
+        "Each point is a photo; close points have similar features. Hover or tap for the photo, use the "
+        "wheel to zoom, and drag to move.",
+        "Chaque point est une photo ; des points proches ont des descripteurs semblables. Survolez ou "
+        "touchez pour voir la photo, zoomez avec la molette, déplacez en glissant.",
     ),
     "all_shown": ("All {count} photos with features are on it.", "Toutes les {count} photos y figurent."),
     "sampled": (
@@ -58,8 +58,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "pictures_sampled": (
         "Pictures are of {count} of them: a sample by label and split with every outlier.",
-        "Il y a des images de {count} d'entre elles : un échantillon par étiquette et par partie, avec chaque "
-        "photo atypique.",
+        "Il y a des images de {count} d'entre elles : un échantillon par étiquette et par partie, avec "
+        "chaque photo atypique.",
     ),
     "without_picture": (
         "{count} of the photos shown have no picture here: their files are missing, have changed since or "
@@ -70,7 +70,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "plane": ("Plane", "Plan"),
     "plane_pca": ("First two principal components", "Deux premières composantes principales"),
     "plane_discriminant": ("Discriminant: separates the labels", "Discriminant : sépare les étiquettes"),
-    "component_axis": ("component {number} ({share} of the variance)", "composante {number} ({share} de la variance)"),
+    "component_axis": (
+        "component {number} ({share} of the variance)",
+        "composante {number} ({share} de la variance)",
+    ),
     "discriminant_axis": ("discriminant {number}", "discriminant {number}"),
     "search": ("Search in paths", "Chercher dans les chemins"),
     "label": ("Label", "Étiquette"),
@@ -102,8 +105,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "The model keeps {k} components, and {kept} of the variance; all {rank} together make 100%.",
         "Le modèle garde {k} composantes et {kept} de la variance ; les {rank} ensemble en font 100 %.",
     ),
-    "scree_share": ("share of the variance", "part de la variance"),
-    "scree_sum": ("share of the first components together", "part cumulée"),
+    "scree_share": ("share of the variance, %", "part de la variance, %"),
+    "scree_sum": ("share of the first components, %", "part cumulée, %"),
     "component": ("component", "composante"),
     "scree_label": ("Scree plot: share of each component", "Éboulis : part de chaque composante"),
     "scree_sum_label": ("Cumulated share of the components", "Part cumulée des composantes"),
@@ -124,16 +127,16 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     # Near duplicates.
     "duplicates": ("Near duplicates", "Quasi-doublons"),
     "duplicates_about": (
-        "Pairs whose features point the same way: a similarity of 1 is the same picture. A photo of Test that "
-        "is nearly one of Training makes accuracy look better than it is.",
-        "Paires dont les descripteurs ont la même direction : 1 est la même image. Une photo de Test presque "
-        "égale à une photo de Training fait paraître la précision meilleure qu'elle n'est.",
+        "Pairs whose features point the same way: a similarity of 1 is the same picture. A photo of Test "
+        "that is nearly one of Training makes accuracy look better than it is.",
+        "Paires dont les descripteurs ont la même direction : 1 est la même image. Une photo de Test "
+        "presque égale à une photo de Training fait paraître la précision meilleure qu'elle n'est.",
     ),
     "duplicates_exact": (
-        "{photos} photos have the same bytes as another one, in {groups} groups; {splits} groups cross splits "
-        "and {labels} cross labels.",
-        "{photos} photos ont les mêmes octets qu'une autre, en {groups} groupes ; {splits} groupes traversent "
-        "les parties et {labels} les étiquettes.",
+        "{photos} photos have the same bytes as another one, in {groups} groups; {splits} groups cross "
+        "splits and {labels} cross labels.",
+        "{photos} photos ont les mêmes octets qu'une autre, en {groups} groupes ; {splits} groupes "
+        "traversent les parties et {labels} les étiquettes.",
     ),
     "duplicates_between_splits": ("Between two splits", "Entre deux parties"),
     "duplicates_between_labels": ("Between two labels", "Entre deux étiquettes"),
@@ -178,7 +181,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "for_comparison": ("{label}, for comparison", "{label}, pour comparer"),
     "none_confused": ("No Test photo is taken for another label.", "Aucune photo de Test n'est confondue."),
-    "no_test_confused": ("Without Test photos, this is not known.", "Sans photos de Test, cela n'est pas connu."),
+    "no_test_confused": (
+        "Without Test photos, this is not known.",
+        "Sans photos de Test, cela n'est pas connu.",
+    ),
     "worst": ("Labels recognized least", "Étiquettes les moins reconnues"),
     "recognized": ("Recognized", "Reconnues"),
     # Rejected photos.
@@ -187,7 +193,10 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "reason": ("Reason", "Raison"),
     "meaning": ("Meaning", "Sens"),
     "detail": ("Detail", "Détail"),
-    "rejects_listed": ("The first {count} of {total} are listed.", "Les {count} premières sur {total} sont listées."),
+    "rejects_listed": (
+        "The first {count} of {total} are listed.",
+        "Les {count} premières sur {total} sont listées.",
+    ),
     "empty": ("The file holds no bytes.", "Le fichier ne contient aucun octet."),
     "truncated": ("The file or its pixels end early.", "Le fichier ou ses pixels finissent trop tôt."),
     "not_an_image": (
@@ -213,16 +222,20 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Every listed photo is accounted for: {listed} = {featurized} + {rejected} + {unchanged}.",
         "Chaque photo listée est comptée : {listed} = {featurized} + {rejected} + {unchanged}.",
     ),
-    "listed": ("Listed", "Listées"),
-    "featurized": ("Featurized in this run", "Traitées par ce calcul"),
-    "rejected_now": ("Rejected in this run", "Rejetées par ce calcul"),
-    "unchanged": ("Unchanged since an earlier run", "Inchangées depuis un calcul précédent"),
-    "rejected_before": ("Of these, rejected earlier", "Dont rejetées auparavant"),
-    "removed": ("In the table, but not listed any more", "Dans la table, mais plus listées"),
-    "pruned": ("Of these, taken out of the table", "Dont retirées de la table"),
-    "skipped": ("Other files skipped", "Autres fichiers ignorés"),
-    "rows": ("Rows with features in the table", "Lignes avec descripteurs dans la table"),
+    "count_listed": ("Listed", "Listées"),
+    "count_featurized": ("Featurized in this run", "Traitées par ce calcul"),
+    "count_rejected": ("Rejected in this run", "Rejetées par ce calcul"),
+    "count_unchanged": ("Unchanged since an earlier run", "Inchangées depuis un calcul précédent"),
+    "count_rejected_before": ("Of these, rejected earlier", "Dont rejetées auparavant"),
+    "count_removed": ("In the table, but not listed any more", "Dans la table, mais plus listées"),
+    "count_pruned": ("Of these, taken out of the table", "Dont retirées de la table"),
+    "count_skipped": ("Other files skipped", "Autres fichiers ignorés"),
+    "count_rows": ("Rows with features in the table", "Lignes avec descripteurs dans la table"),
     "by_label": ("Photos by label and split", "Photos par étiquette et par partie"),
+    "label_count": (
+        "Photos by label and split ({labels} labels, {species} species)",
+        "Photos par étiquette et par partie ({labels} étiquettes, {species} espèces)",
+    ),
     "total": ("Total", "Total"),
     "count": ("Photos", "Photos"),
     # Time and cost.
@@ -230,11 +243,16 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "step": ("Step", "Étape"),
     "seconds": ("Seconds", "Secondes"),
     "share": ("Share", "Part"),
+    "timed_run": ("These are the times of run {run}.", "Ce sont les temps du calcul {run}."),
     "until_report": ("Total, without this report", "Total, sans ce rapport"),
     "rate": (
         "{rate} photos a second on {cores} cores: a million photos take {hours} hours on as many.",
         "{rate} photos par seconde sur {cores} cœurs : un million de photos y prend {hours} heures.",
     ),
+    "counts_of_run": ("Photos of this run", "Photos de ce calcul"),
+    "reasons": ("Reasons for rejection", "Raisons du rejet"),
+    "steps": ("Steps of the run", "Étapes du calcul"),
+    "origins": ("Data and models", "Données et modèles"),
     "no_photo_read": ("This run read no photo.", "Ce calcul n'a lu aucune photo."),
     "cost_run": (
         "The machines cost ${hourly} an hour, so this run cost ${run}.",
@@ -242,19 +260,27 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "cost_million": ("A million photos would cost ${cost}.", "Un million de photos coûterait {cost} $."),
     "cost_unknown": (
-        "The price of these machines is not known here: runs in the cloud know it, and --hourly-cost gives it.",
+        "The price of these machines is not known here: runs in the cloud know it, and --hourly-cost gives "
+        "it.",
         "Le prix de ces machines n'est pas connu ici : un calcul dans le nuage le connaît, et --hourly-cost "
         "le donne.",
     ),
     "step_inventory": ("list the photos, compare with the table", "lister les photos, comparer à la table"),
     "step_backbone": ("load the network", "charger le réseau"),
     "step_spark": ("start Spark", "démarrer Spark"),
-    "step_featurize": ("read the photos, compute their features", "lire les photos, calculer les descripteurs"),
-    "step_reconcile": ("look for each photo in the written files", "retrouver chaque photo dans les fichiers"),
+    "step_featurize": (
+        "read the photos, compute their features",
+        "lire les photos, calculer les descripteurs",
+    ),
+    "step_reconcile": (
+        "look for each photo in the written files",
+        "retrouver chaque photo dans les fichiers",
+    ),
     "step_moments": ("sum up the features", "sommer les descripteurs"),
     "step_pca": ("choose the components", "choisir les composantes"),
     "step_model": ("save the model", "enregistrer le modèle"),
     "step_classifier": ("fit and test the classifier", "ajuster et tester le classifieur"),
+    "step_predictions": ("write predictions", "écrire les prédictions"),
     "step_project": ("write the matrix", "écrire la matrice"),
     # Provenance.
     "provenance": ("What it was made from", "De quoi il est fait"),
@@ -270,7 +296,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "not_set": ("not set", "non réglé"),
     "name": ("Name", "Nom"),
     "value": ("Value", "Valeur"),
-}  # fmt: skip
+}
 
 
 class Words:

@@ -39,6 +39,7 @@ NEW_ENTRIES: Final = (
     "missing",
     "skipped",
     "_tasks",
+    "report.html",
 )  # earlier versions of the job did not write these
 OUTPUT_ENTRIES: Final = (*NEW_ENTRIES, "pca", "pca_csv", "moments", "models", "runs", "erasures")
 # Entries of an earlier version of the job, which has left its provenance; --overwrite replaces them.
