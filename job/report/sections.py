@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from job.model.classifier import species_of
+from job.model.classifier import TEST, species_of
 from job.network import weights
 from job.report import duplicates
 from job.report.contents import Confusion, Contents
@@ -348,7 +348,9 @@ def _species_table(contents: Contents, words: Words) -> Html:
             share = round(100 * count / totals[actual])
             style = f"--share: {share}%"
             name = "hit" if actual == predicted else "miss"
-            cells.append(element("span", count or "", style=style, class_=f"cell {name}") if count else "")
+            cells.append(
+                element("span", words.number(count), style=style, class_=f"cell {name}") if count else ""
+            )
         rows.append(cells)
     tested = words("confusion_of", count=words.number(sum(totals.values())))
     matrix = table(words("confusion_species"), ["", *names], rows)
@@ -360,15 +362,16 @@ def _worst_labels(contents: Contents, words: Words) -> Html:
     tested, right = Counter[str](), Counter[str]()
     rows = zip(contents.photos.labels, contents.photos.splits, contents.predicted or [], strict=False)
     for label, split, predicted in rows:
-        if split == "Test" and label:
+        if split == TEST and label:
             tested[label] += 1
             right[label] += label == predicted
-    worst = sorted(tested, key=lambda label: (right[label] / tested[label], label))[:WORST_SHOWN]
+    missed = [label for label in tested if right[label] < tested[label]]
+    worst = sorted(missed, key=lambda label: (right[label] / tested[label], label))[:WORST_SHOWN]
     lines = [
         (label, words.number(tested[label]), words.percent(right[label] / tested[label])) for label in worst
     ]
     head = words("label"), words("test_photos"), words("recognized")
-    return table(words("worst"), head, lines)
+    return table(words("worst"), head, lines) if lines else Html()
 
 
 def _label_table(counts_by_key: Mapping[tuple[str, str], int], words: Words) -> Html:
