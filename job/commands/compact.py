@@ -1,10 +1,11 @@
 """``job compact``: merges the many small files that daily runs leave into few; no row changes.
 
 Each group of neighbouring small files, in path order, becomes one file by one commit. A merged file of
-features is projected by the current model before its commit; the moments only record the new file names.
+features is projected and classified by the current models before its commit; the moments only record the new
+file names.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from typing import Any, Final
@@ -14,8 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from job.cli.log import Log
-from job.maths.pca import Pca
-from job.model import incremental_moments, projection, saved_model
+from job.model import incremental_moments, predictions, projection, saved_classifier, saved_model
 from job.storage import residency, store
 from job.storage.residency import EU_REGIONS
 from job.table import files, layout, sweep, writer
@@ -51,9 +51,8 @@ def run(
         keep_versions,
     ) as writing:
         before = _file_counts(writing.snapshot)
-        saved = saved_model.load(output, sweep.current_model_id(output))
         for outcome in OUTCOMES:
-            _merge_small_files(writing, outcome, rows, saved[0] if saved else None)
+            _merge_small_files(writing, outcome, rows, _derive(output))
         after = _file_counts(writing.snapshot)
     return {"output": output, "files_before": before, "files_after": after}
 
@@ -86,7 +85,22 @@ def groups_to_merge(keyed_files: Iterable[tuple[str, DataFile]], most: int) -> I
         yield group
 
 
-def _merge_small_files(writing: Writer, outcome: str, most: int, model: Pca | None) -> None:
+def _derive(output: str) -> Callable[[str], None]:
+    """Return a function that writes the matrix and the predictions of a file of features."""
+    saved = saved_model.load(output, sweep.current_model_id(output))
+    classified = sweep.current_classifier(output)[1]
+    classifier = saved_classifier.load(output) if classified else None
+
+    def derive(path: str) -> None:
+        if saved:
+            projection.project_file(output, path, saved[0])
+        if classifier:
+            predictions.write_file(output, path, classifier, classified)
+
+    return derive
+
+
+def _merge_small_files(writing: Writer, outcome: str, most: int, derive: Callable[[str], None]) -> None:
     output = writing.output
     data_files = writing.snapshot.files_of(outcome)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
@@ -97,8 +111,8 @@ def _merge_small_files(writing: Writer, outcome: str, most: int, model: Pca | No
         parts = [files.read(files.location(output, file.path)) for file in group]
         path = layout.data_path(outcome, writing.number, number, 0)
         file = files.write(output, path, pa.concat_tables(parts))
-        if outcome == layout.FEATURIZED and model is not None:
-            projection.project_file(output, file.path, model)
+        if outcome == layout.FEATURIZED:
+            derive(file.path)
         writing.commit(add=[file], remove=[old.path for old in group], data_change=False)
         names |= {old.path: file.path for old in group}
         merged.append(file)

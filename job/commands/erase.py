@@ -1,9 +1,8 @@
 """``job erase``: removes every trace of the selected photos from an output, and updates moments and matrix.
 
-The report goes first, because it shows photos; the lists of paths are rewritten next, and one commit then
-removes the rows. In this order an
-interrupted erasure can be repeated by hash, which only the rows hold. The next command deletes the replaced
-files that an interrupted erasure left on disk.
+The report and the classifier are deleted and the lists of paths are rewritten first; one commit then removes
+the rows. In this order an interrupted erasure can be repeated by hash, which only the rows hold. The next
+command deletes the replaced files that an interrupted erasure left on disk.
 """
 
 import json
@@ -19,7 +18,7 @@ from job import __version__
 from job.cli.log import Log
 from job.commands import leftovers
 from job.commands.selection import Matches, Selection, find_photos
-from job.model import incremental_moments, projection, saved_model
+from job.model import incremental_moments, projection, saved_classifier, saved_model
 from job.storage import residency, store
 from job.storage.residency import EU_REGIONS
 from job.table import files, layout, path_lists, provenance, removal, sweep, writer
@@ -54,6 +53,7 @@ def run(
         matches = find_photos(output, writing.snapshot, selection)
         rows = _photo_counts(output, matches, selection)
         had_report = _delete_report(output)
+        _delete_classifier(output, matches)
         _erase_from_lists(writing, selection, matches)
         replaced = removal.remove_photos(writing, matches.paths_by_file)
         moments, projected = _update_derived(writing)
@@ -115,6 +115,10 @@ def summary(result: Mapping[str, Any]) -> str:
             f"records: {result['records_naming']:,} of runs and of the table name a selected place as their "
             "input: they stay as they are"
         )
+    if rows.get(layout.FEATURIZED):
+        lines.append(
+            "classifier: deleted with its predictions, because it holds means of rows; the next run makes one"
+        )
     if result["models"] and rows.get(layout.FEATURIZED):
         lines.append(
             "models: they hold no row, but were fitted with these: a run with --refit always fits anew"
@@ -154,6 +158,14 @@ def _erase_from_lists(writing: Writer, selection: Selection, matches: Matches) -
         remaining = listed.filter(pc.invert(_list_mask(listed, selection, matches)))
         if len(remaining) < len(listed):
             path_lists.write(writing, name, remaining.to_batches())
+
+
+def _delete_classifier(output: str, matches: Matches) -> None:
+    """Delete the classifier and its predictions, because the mean of a label can be one photo's features."""
+    if matches.rows(layout.FEATURIZED):
+        saved_classifier.set_current(output, "", "")
+        for name in layout.PREDICTIONS_FOLDERS:
+            store.delete_tree(store.join(output, name))
 
 
 def _update_derived(writing: Writer) -> tuple[str, int]:

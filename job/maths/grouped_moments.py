@@ -59,6 +59,11 @@ class GroupedMoments:
         empty = Moments(0, np.zeros(self.width), np.zeros((self.width, self.width)))
         return reduce(Moments.merge, parts, empty)
 
+    @property
+    def total(self) -> Moments:
+        """The moments of all rows."""
+        return self.of(self.splits)
+
     def merge(self, other: "GroupedMoments") -> "GroupedMoments":
         """Return the moments and sums of both sets of rows."""
         splits, labels = dict(self.splits), dict(self.labels)

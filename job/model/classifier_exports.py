@@ -1,7 +1,11 @@
 """A classifier for others: a ``PipelineModel`` that plain PySpark loads, and one LiteRT file for apps.
 
-Both are made whenever a classifier is saved, on the driver. The pipeline reads features, the vector column
-``features``, and adds ``probability``, ``prediction`` and ``predicted_label``. The file reads pixels.
+Both are made whenever a classifier is saved, on the driver. The pipeline reads the vector column
+``root_features``, square roots of features, and adds ``probability``, ``prediction`` and ``predicted_label``.
+The file reads pixels.
+
+No stage of Spark's takes square roots; a ``Normalizer`` divides them by their Euclidean length, which is the
+square root of the features' sum. That makes them :func:`job.maths.root_features.root_features`.
 """
 
 from typing import Any, Final
@@ -14,12 +18,13 @@ from job.model.classifier import Classifier, species_of
 from job.model.spark_pipeline import Stage
 from job.network import classifier_program
 
+NORMALIZER: Final = "org.apache.spark.ml.feature.Normalizer"
 LOGISTIC: Final = "org.apache.spark.ml.classification.LogisticRegressionModel"
 INDEX_TO_STRING: Final = "org.apache.spark.ml.feature.IndexToString"
 
 
 def linear_logits(classifier: Classifier) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the coefficients ``(c, d)`` and intercepts ``(c,)`` of logits, for features as they are.
+    """Return the coefficients ``(c, d)`` and intercepts ``(c,)`` of logits that are linear in root features.
 
     In ``-d² / (2·temperature)`` the square of the coordinates is common to all labels: the rest is linear.
     """
@@ -41,10 +46,12 @@ def spark_files(classifier: Classifier) -> dict[str, bytes]:
         "coefficientMatrix": coefficients.T,
         "isMultinomial": True,
     }
+    scaling = {"inputCol": "root_features", "outputCol": "normalized", "p": 2.0}
+    normalization = Stage(NORMALIZER, f"{uid}_normalizer", scaling)
     regression = Stage(
         LOGISTIC,
         f"{uid}_logistic",
-        {"featuresCol": "features", "family": "multinomial"},
+        {"featuresCol": "normalized", "family": "multinomial"},
         {"predictionCol": "prediction", "probabilityCol": "probability", "rawPredictionCol": "rawPrediction"},
         learned,
     )
@@ -53,7 +60,7 @@ def spark_files(classifier: Classifier) -> dict[str, bytes]:
         f"{uid}_label",
         {"inputCol": "prediction", "outputCol": "predicted_label", "labels": list(classifier.labels)},
     )
-    return spark_pipeline.files(uid, [regression, naming])
+    return spark_pipeline.files(uid, [normalization, regression, naming])
 
 
 def litert_program(classifier: Classifier, program: bytes, backbone: str) -> bytes:

@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv
@@ -16,6 +16,12 @@ from job.model.classifier import TEST, Classifier
 from job.network.backbone import Backbone
 from job.storage import store
 from job.table.layout import DataFile
+
+LIMITS: Final = (
+    "It knows the labels above and no others; a photo that is unlike all of them is to be refused.",
+    "Its probabilities hold for photos like those it was fitted on: same backgrounds, light and distance.",
+    "The species of a label is its first word.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ def choose_classifier(
         summary["test"], confusions = classifier.score(fitted, test[0])
         summary["confusion"] = confusion_file
         store.write_bytes(store.join(output, confusion_file), confusion_csv(confusions))
-    facts = {"backbone": backbone_name, "made_from": made_from, "summary": summary}
+    facts = {"backbone": backbone_name, "made_from": made_from, "summary": summary, "limits": LIMITS}
     program = load_network().payload
     assert isinstance(program, bytes), "a LiteRT program"
     saved_classifier.save(fitted, output, facts, program)

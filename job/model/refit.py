@@ -41,7 +41,7 @@ def fitted_moments(settings: Settings, moments: TableMoments) -> Moments:
         If Training is asked for, and there is no photo of it.
     """
     if settings.fit_on == "all":
-        return moments.features.of(moments.features.splits)
+        return moments.features.total
     if TRAINING not in moments.features.splits:
         raise DataError(f"--fit-on training: no photo is in a folder {TRAINING}; use --fit-on all")
     return moments.features.of([TRAINING])

@@ -23,14 +23,18 @@ SIGNATURE: Final = "serving_default"  # the name that TensorFlow gives a model's
 ALIGNMENT: Final = 16  # bytes, of each buffer: force_align in TensorFlow Lite's schema
 # The operators that are appended, all of version 1, with the kinds of their options.
 OPTIONS: Final = {
+    "DIV": "DivOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
     "MUL": "MulOptions",
     "REDUCE_MIN": "ReducerOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "SQRT": "",
     "SQUARED_DIFFERENCE": "SquaredDifferenceOptions",
     "SUB": "SubOptions",
     "SUM": "ReducerOptions",
 }
+TINY: Final = 1e-30  # a divisor of features that are all 0
 NO_BIAS: Final = -1  # an optional input that is left out
 
 Answers = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], float]]
@@ -49,9 +53,9 @@ def append(
 ) -> bytes:
     """Return a program with two outputs, from one whose output is features ``(1, d)`` float32.
 
-    With ``z = axes @ (features - mean)`` and ``d² = |z - centroids|²``, ``probabilities`` ``(1, c)`` are
-    ``softmax(-d² / (2·temperature))``, and ``distance`` ``(1, 1)`` is ``min(d²) - sum(z² / spread)``.
-    The same arguments give the same bytes.
+    With ``roots = sqrt(features / sum(features))``, ``z = axes @ (roots - mean)`` and
+    ``d² = |z - centroids|²``, ``probabilities`` ``(1, c)`` are ``softmax(-d² / (2·temperature))``, and
+    ``distance`` ``(1, 1)`` is ``min(d²) - sum(z² / spread)``. The same arguments give the same bytes.
 
     Parameters
     ----------
@@ -71,7 +75,11 @@ def append(
     origin, rows = graph.constant("mean", mean), graph.constant("axes", axes)
     means = graph.constant("centroids", centroids[np.newaxis])
     second, last = (graph.constant(f"axis_{number}", np.array([number])) for number in (1, 2))
-    centred = graph.add("SUB", [graph.features, origin], (1, len(mean)), "centred")
+    total = graph.add("SUM", [graph.features, second], (1, 1), "total", keepDims=True)
+    divisor = graph.add("MAXIMUM", [total, graph.constant("least_total", np.array(TINY))], (1, 1), "divisor")
+    shares = graph.add("DIV", [graph.features, divisor], (1, len(mean)), "shares")
+    roots = graph.add("SQRT", [shares], (1, len(mean)), "roots")
+    centred = graph.add("SUB", [roots, origin], (1, len(mean)), "centred")
     z = graph.add("FULLY_CONNECTED", [centred, rows, NO_BIAS], (1, width), "coordinates")
 
     squares = graph.add("SQUARED_DIFFERENCE", [means, z], (1, labels, width), "squares")
@@ -136,8 +144,8 @@ class _Graph:
             opcodeIndex=self._code(getattr(self._schema.BuiltinOperator, operator)),
             inputs=inputs,
             outputs=[output],
-            builtinOptionsType=getattr(self._schema.BuiltinOptions, kind),
-            builtinOptions=getattr(self._schema, f"{kind}T")(**options),
+            builtinOptionsType=getattr(self._schema.BuiltinOptions, kind or "NONE"),
+            builtinOptions=getattr(self._schema, f"{kind}T")(**options) if kind else None,
         )
         self._part.operators.append(step)
         return output

@@ -283,6 +283,7 @@ class Pipeline:
         if photos and chosen.classifier:
             with self._step("predictions"):
                 self._predict(featurized, chosen.classifier, photos)
+        writer.check_ownership()  # because the classifiers of others are deleted
         saved_classifier.set_current(output, chosen.record.get("model_id", ""), photos)
         return {**chosen.record, "predictions": photos or None}
 

@@ -34,8 +34,9 @@ EARLIER: Final = (
 # The photos that have predictions, as a part of their paths.
 ALL: Final = "all"
 UNLABELLED: Final = "unlabelled"
+PREDICTIONS_FOLDERS: Final = (f"{PREDICTIONS}/photos={ALL}", f"{PREDICTIONS}/photos={UNLABELLED}")
 # Folders with one file for each data file.
-DERIVED: Final = (PCA, PCA_CSV, *(f"{PREDICTIONS}/photos={photos}" for photos in (ALL, UNLABELLED)))
+DERIVED: Final = (PCA, PCA_CSV, *PREDICTIONS_FOLDERS)
 
 FEATURIZED: Final = "featurized"
 REJECTED: Final = "rejected"

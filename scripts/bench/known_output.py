@@ -85,7 +85,7 @@ def write_output(output: str, photos: Sequence[ListedFile], count: int, real: ND
             output, featurized, partial(incremental_moments.file_moments, output)
         )
         defaults = settings.parse_settings(["--input", "-", "--output", output], {})
-        model = refit.choose_model(defaults, "", moments).pca
+        model = refit.choose_model(defaults, "", moments.features.total).pca
         facts = {**refit.model_settings(defaults), "run_id": RUN_ID}
         saved_model.save(model, store.join(output, layout.MODELS, model.model_id), facts)
         projection.update(

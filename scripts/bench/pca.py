@@ -48,7 +48,8 @@ def fit_job(
     spark: "SparkSession", output: str, data_files: Sequence[DataFile], k: int
 ) -> NDArray[np.float64]:
     """Fit as the job does and return the explained variance ratios ``(k,)``."""
-    return pca.fit(spark_passes.moments(spark, output, data_files), k, 0.95, False).explained_variance_ratio
+    moments = spark_passes.moments(spark, output, data_files).features.total
+    return pca.fit(moments, k, 0.95, False).explained_variance_ratio
 
 
 def fit_spark_ml(spark: "SparkSession", output: str, k: int) -> NDArray[np.float64]:

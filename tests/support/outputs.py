@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from job.cli.log import Log
 from job.cli.settings import parse_settings
-from job.maths.moments import Moments
-from job.model import incremental_moments, projection
+from job.maths.grouped_moments import TableMoments
+from job.model import classifier_exports, incremental_moments, labelled_rows, predictions, projection
 from job.network import backbone
 from job.network.backbone import FEATURES, Backbone
 from job.run import checks, featurize
@@ -72,8 +72,17 @@ class Output:
 def quick(patch: pytest.MonkeyPatch) -> None:
     """For speed, give photos 32 features instead of 1280, and wait for no disk."""
     patch.setattr(os, "fsync", lambda _: None)
-    for module in (checks, projection, incremental_moments, sys.modules[__name__]):
+    for module in (
+        checks,
+        projection,
+        predictions,
+        labelled_rows,
+        incremental_moments,
+        sys.modules[__name__],
+    ):
         patch.setattr(module, "FEATURES", FEW)
+    # No network, so nothing to append the classifier to.
+    patch.setattr(classifier_exports, "litert_program", lambda *_: b"a program")
 
 
 def photos(folder: Path, count: int) -> str:
@@ -159,7 +168,8 @@ def run(output: Output, *options: str, cores: int = 2, gone: Collection[str] = (
 def add_file(location: str, number: int, rows: int = 6) -> DataFile:
     """Write a file of invented photos ``/number/row``, which no commit names."""
     paths = [f"/{number}/{row}" for row in range(rows)]
-    photo_rows = [{"path": path, "features": features_of(path)} for path in paths]
+    of_group = {"split": "Training" if number % 3 else "Test", "label": f"Fruit {number % 2}"}
+    photo_rows = [{"path": path, "features": features_of(path), **of_group} for path in paths]
     name = layout.data_path(layout.FEATURIZED, 1, number, 0)
     return files.write(location, name, pa.Table.from_pylist(photo_rows, schema.PHOTOS))
 
@@ -168,11 +178,29 @@ def features_of(path: str) -> NDArray[np.float32]:
     """Return the features that a photo has in every output."""
     rng = np.random.default_rng(int(_digest(path), 16))
     signal = rng.normal(size=len(DIRECTIONS)) @ DIRECTIONS[:, :FEATURES]
-    features: NDArray[np.float32] = (signal + rng.normal(size=FEATURES) * 0.1 + 3.0).astype(np.float32)
+    features: NDArray[np.float32] = np.abs(signal + rng.normal(size=FEATURES) * 0.1 + 3.0).astype(np.float32)
     return features
 
 
-def moments_of(location: str) -> Moments:
+def assert_same_moments(actual: TableMoments, expected: TableMoments) -> None:
+    """Check that moments are equal to 1e-9, by split and by label."""
+    for part, other in ((actual.features, expected.features), (actual.roots, expected.roots)):
+        assert part is not None
+        assert other is not None
+        assert set(part.splits) == set(other.splits)
+        for split, moments in part.splits.items():
+            assert moments.n == other.splits[split].n
+            np.testing.assert_allclose(moments.mean, other.splits[split].mean, rtol=1e-9, atol=1e-12)
+            scatter = other.splits[split].scatter
+            np.testing.assert_allclose(moments.scatter, scatter, rtol=1e-9, atol=1e-9 * np.abs(scatter).max())
+        assert {key: label.n for key, label in part.labels.items()} == {
+            key: label.n for key, label in other.labels.items()
+        }
+        for key, label in part.labels.items():
+            np.testing.assert_allclose(label.total, other.labels[key].total, rtol=1e-9, atol=1e-9)
+
+
+def moments_of(location: str) -> TableMoments:
     """Return the moments of the featurized photos, in order of the files."""
     return incremental_moments.file_moments(location, snapshot(location).files_of(layout.FEATURIZED))
 

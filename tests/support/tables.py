@@ -167,11 +167,12 @@ def assert_whole(output: Path) -> None:
     assert {str(file.relative_to(output)) for file in existing} == named
     saved = incremental_moments.load(str(output))
     assert saved is not None
+    moments = saved.moments.features.total
     rows = vectors(features).astype(np.float64)
     centred = rows - rows.mean(axis=0)
-    assert saved.moments.n == len(rows)
-    np.testing.assert_allclose(saved.moments.mean, rows.mean(axis=0), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(saved.moments.scatter, centred.T @ centred, rtol=1e-9, atol=1e-9)
+    assert moments.n == len(rows)
+    np.testing.assert_allclose(moments.mean, rows.mean(axis=0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(moments.scatter, centred.T @ centred, rtol=1e-9, atol=1e-9)
 
 
 def erase_photos(output: Path | str, paths: Iterable[object]) -> dict[str, Any]:

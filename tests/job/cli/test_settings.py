@@ -24,6 +24,8 @@ OPTIONS: Final[dict[str, tuple[str, str, Any, str, str]]] = {
     "--output": ("output", "/elsewhere", "/elsewhere", "", LOCATION_FORMS),
     "--components": ("components", "12", 12, "0", COUNT_FORM),
     "--variance": ("variance", "0.5", 0.5, "95", "a number from 0 to 1"),
+    "--fit-on": ("fit_on", "training", "training", "test", "choose from 'all', 'training'"),
+    "--classify": ("classify", "all", "all", "some", "choose from 'unlabelled', 'all'"),
     "--engine": ("engine", "tensorflow", "tensorflow", "cuda", "choose from 'litert', 'tensorflow'"),
     "--weights": ("weights", "/w.h5", Path("/w.h5"), "s3://bucket/w.h5", "give a path"),
     "--max-rejected": ("max_rejected", "0", 0.0, "5%", "a number from 0 to 1"),
@@ -87,7 +89,7 @@ def test_defaults_are_those_in_the_help(capsys: pytest.CaptureFixture[str]) -> N
     options = {section.split()[0].replace("-", "_"): section for section in help_text.split("\n  --")[1:]}
     help_defaults = {name: re.search(r"\(default ([\w.]+)", section) for name, section in options.items()}
     expected = {name: match[1] for name, match in help_defaults.items() if match and hasattr(parsed, name)}
-    assert len(expected) == 11
+    assert len(expected) == 12
     assert expected == {name: str(getattr(parsed, name)) for name in expected}
     assert parsed.regions == EU_REGIONS
 

@@ -34,7 +34,8 @@ def rows_in(output: str) -> list[Any]:
 def moments_of(output: str) -> bytes:
     saved = incremental_moments.load(output)
     assert saved is not None
-    return saved.moments.mean.tobytes() + saved.moments.scatter.tobytes()
+    total = saved.moments.features.total
+    return total.mean.tobytes() + total.scatter.tobytes()
 
 
 def test_files_are_merged_into_one_per_outcome_and_rows_stay(output: Output) -> None:

@@ -22,7 +22,7 @@ from job.model import incremental_moments, saved_model
 from job.storage import s3, store
 from job.table import layout, path_lists, schema, sweep
 from tests.support import outputs, tables
-from tests.support.outputs import Output, make, matrix_of, moments_of, photos, rows_of
+from tests.support.outputs import Output, assert_same_moments, make, matrix_of, moments_of, photos, rows_of
 from tests.support.tables import tree
 
 LOG = Log("erasure-1", out=io.StringIO(), err=io.StringIO())
@@ -75,13 +75,11 @@ def assert_derived(location: str) -> None:
     saved, moments = incremental_moments.load(location), moments_of(location)
     assert saved is not None
     assert saved.files == {file.path: file.rows for file in featurized}
-    assert saved.moments.n == moments.n
-    np.testing.assert_allclose(saved.moments.mean, moments.mean, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(saved.moments.scatter, moments.scatter, rtol=1e-9, atol=1e-9)
+    assert_same_moments(saved.moments, moments)
     model_id = sweep.current_model_id(location)
     expected_files = {name for file in featurized for name in layout.matrix_paths(file.path, model_id)}
     existing = [
-        name for folder in sweep.DERIVED for name, _ in store.list_files(store.join(location, folder))
+        name for folder in layout.DERIVED for name, _ in store.list_files(store.join(location, folder))
     ]
     assert {name.removeprefix(f"{location}/") for name in existing} == expected_files
     model, _ = saved_model.load(location, model_id) or pytest.fail("the model is gone")

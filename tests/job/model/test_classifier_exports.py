@@ -15,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from job.maths import discriminant
 from job.maths.calibration import Calibration
 from job.maths.grouped_moments import GroupedAccumulator
+from job.maths.root_features import root_features
 from job.model import classifier_exports
 from job.model.classifier import Classifier
 from job.storage import store
@@ -26,14 +27,14 @@ def fruit(labels: int, width: int = 60) -> tuple[NDArray[np.float32], list[str]]
     """Return features of photos of several labels, which overlap."""
     generator = np.random.default_rng(labels)
     names = [f"Fruit {'é' * (number % 2)}{number}" for number in range(labels)]
-    means = generator.normal(size=(labels, width)) * 0.5 + 3
+    means = generator.normal(size=(labels, width)) * 4 / width**0.5 + 3
     rows = generator.normal(size=(30 * labels, width)) + np.repeat(means, 30, axis=0)
-    return rows.astype(np.float32), list(np.repeat(names, 30))
+    return np.abs(rows).astype(np.float32), list(np.repeat(names, 30))
 
 
 def fitted(rows: NDArray[np.float32], labels: list[str]) -> Classifier:
     accumulator = GroupedAccumulator(rows.shape[1])
-    accumulator.add(rows, ["Training"] * len(rows), labels)
+    accumulator.add(root_features(rows), ["Training"] * len(rows), labels)
     model = discriminant.fit(accumulator.moments(), ["Training"], 0.1)
     assert model is not None
     return Classifier(model, BOUNDS)
@@ -49,11 +50,11 @@ def test_logits_are_linear_in_the_features() -> None:
     rows, labels = fruit(7)
     classifier = fitted(rows, labels)
     coefficients, intercepts = classifier_exports.linear_logits(classifier)
-    logits = rows @ coefficients.T + intercepts
+    logits = root_features(rows) @ coefficients.T + intercepts
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = weights / weights.sum(axis=1, keepdims=True)
     model = classifier.discriminant
-    expected = BOUNDS.probabilities(model.distances(model.coordinates(rows)))
+    expected = BOUNDS.probabilities(model.distances(model.coordinates(root_features(rows))))
     assert np.median(expected.max(axis=1)) < 0.99, "a sensitive test"
     np.testing.assert_allclose(probabilities, expected, atol=1e-12)
 
@@ -65,13 +66,14 @@ def test_plain_pyspark_loads_the_classifier_and_answers_alike(
     rows, names = fruit(labels, width)
     classifier = fitted(rows, names)
     model: Any = PipelineModel.load(saved(classifier, tmp_path / "a model é"))
-    logistic, naming = model.stages
+    _, logistic, naming = model.stages
     assert (logistic.numClasses, logistic.numFeatures) == (labels, width)
     assert naming.getLabels() == list(classifier.labels)
     asked = rows[::labels]
     frame = spark.createDataFrame(list(enumerate(asked.tolist())), "row int, features array<double>")
+    roots = array_to_vector(F.transform("features", F.sqrt))
     answers = (
-        model.transform(frame.withColumn("features", array_to_vector(F.col("features"))))
+        model.transform(frame.withColumn("root_features", roots))
         .orderBy("row")
         .select("probability", "predicted_label")
         .collect()
@@ -93,7 +95,7 @@ def test_spark_saves_the_same_and_a_new_save_overwrites_it(spark: SparkSession, 
     assert list((tmp_path / "metadata").glob(".part-*.crc")), "Spark saved it, with checksums"
     saved(classifier, tmp_path)
     model: Any = PipelineModel.load(location)
-    assert model.stages[1].getLabels() == list(classifier.labels)
+    assert model.stages[2].getLabels() == list(classifier.labels)
 
 
 def test_the_same_classifier_has_the_same_files() -> None:

@@ -2,19 +2,20 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from job.maths.moments import Moments, accumulate
+from job.maths.grouped_moments import TableMoments
 from job.model import incremental_moments
 from job.model.incremental_moments import SavedMoments, update
 from job.table import files
 from job.table.layout import DataFile
 from tests.support import outputs
-from tests.support.outputs import FEW, add_file
+from tests.support.outputs import FEW, add_file, assert_same_moments
 
 
 class Table:
@@ -39,21 +40,15 @@ class Table:
         """Update the moments, check them against one full pass, and tell whether all files were recounted."""
         self.read = []
         moments, is_recount = update(self.location, self.files, self._file_moments)
-        columns = [files.read(files.location(self.location, file.path))["features"] for file in self.files]
-        rows = np.vstack([np.asarray(column.to_pylist(), np.float64) for column in columns])
-        expected = accumulate([rows], FEW)
+        expected = incremental_moments.file_moments(self.location, self.files)
         saved = incremental_moments.load(self.location)
         assert saved is not None
         assert saved.files == {file.path: file.rows for file in self.files}
-        assert moments.n == saved.moments.n == expected.n
         for actual in (moments, saved.moments):
-            np.testing.assert_allclose(actual.mean, expected.mean, rtol=1e-9)
-            np.testing.assert_allclose(
-                actual.scatter, expected.scatter, rtol=1e-9, atol=1e-9 * np.abs(expected.scatter).max()
-            )
+            assert_same_moments(actual, expected)
         return is_recount
 
-    def _file_moments(self, data_files: Sequence[DataFile]) -> Moments:
+    def _file_moments(self, data_files: Sequence[DataFile]) -> TableMoments:
         self.read += data_files
         return incremental_moments.file_moments(self.location, data_files)
 
@@ -133,7 +128,9 @@ def test_torn_or_missing_moments_are_counted_anew(table: Table, torn: bytes | No
 def test_moments_whose_count_differs_from_the_files_are_recounted(table: Table) -> None:
     saved = incremental_moments.load(table.location)
     assert saved is not None
-    moments = Moments(saved.moments.n - 1, saved.moments.mean, saved.moments.scatter)
+    (split, part), *others = saved.moments.features.splits.items()
+    splits = {split: replace(part, n=part.n - 1), **dict(others)}
+    moments = replace(saved.moments, features=replace(saved.moments.features, splits=splits))
     incremental_moments.save(table.location, SavedMoments(moments, saved.files))
     table.add()
     assert table.update()
@@ -165,7 +162,7 @@ def test_merged_files_are_renamed_in_the_moments_without_being_read(table: Table
     assert before is not None
     assert after is not None
     assert after.files == {unmerged.path: 6, new.path: 12}
-    assert after.moments.scatter.tobytes() == before.moments.scatter.tobytes()
+    assert_same_moments(after.moments, before.moments)
 
 
 def test_merged_files_outside_the_saved_moments_force_a_recount(table: Table) -> None:

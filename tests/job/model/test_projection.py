@@ -60,7 +60,7 @@ class Table:
 
     def names(self) -> set[str]:
         """Return the files of both kinds of matrix."""
-        found = [name for folder in sweep.DERIVED for name, _ in store.list_files(f"{self.place}/{folder}")]
+        found = [name for folder in layout.DERIVED for name, _ in store.list_files(f"{self.place}/{folder}")]
         return {name.removeprefix(f"{self.place}/") for name in found}
 
 

@@ -17,7 +17,7 @@ def test_moments_of_many_files_are_those_of_all_rows(
     monkeypatch.setattr(spark_passes, "FILES_PER_SUM", 1)
     data_files = [add_file(str(tmp_path), number, 5) for number in range(count)]
     assert (count > spark_passes.MERGED_ON_DRIVER) is (count == 20)
-    moments = spark_passes.moments(spark, str(tmp_path), data_files)
+    moments = spark_passes.moments(spark, str(tmp_path), data_files).features.total
     rows = np.vstack([features_of(f"/{number}/{row}") for number in range(count) for row in range(5)])
     rows = rows.astype(np.float64)
     centred = rows - rows.mean(axis=0)

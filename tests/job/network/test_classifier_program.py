@@ -49,25 +49,26 @@ def photos(sample: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def features(program: bytes, photos: NDArray[np.uint8]) -> NDArray[np.float64]:
+def roots(program: bytes, photos: NDArray[np.uint8]) -> NDArray[np.float64]:
     run = litert.build(program)
-    return np.stack([run(photo)[0] for photo in photos]).astype(np.float64)
+    features = np.stack([run(photo)[0] for photo in photos]).astype(np.float64)
+    return np.sqrt(features / features.sum(axis=1, keepdims=True))
 
 
 Arrays = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def arrays(features: NDArray[np.float64]) -> Arrays:
+def arrays(roots: NDArray[np.float64]) -> Arrays:
     """Return a function that makes up a discriminant between some of the photos, which are hard to tell."""
 
     def make(labels: int, width: int) -> dict[str, Any]:
         generator = np.random.default_rng(labels)
-        mean = features.mean(axis=0)
-        axes = generator.normal(size=(width, features.shape[1]))
-        axes *= 3 / ((features - mean) @ axes.T).std(axis=0)[:, np.newaxis]
-        coordinates = (features - mean) @ axes.T
-        centroids = coordinates[generator.choice(len(features) - 1, labels, replace=False)]
+        mean = roots.mean(axis=0)
+        axes = generator.normal(size=(width, roots.shape[1]))
+        axes *= 3 / ((roots - mean) @ axes.T).std(axis=0)[:, np.newaxis]
+        coordinates = (roots - mean) @ axes.T
+        centroids = coordinates[generator.choice(len(roots) - 1, labels, replace=False)]
         spread = coordinates.var(axis=0)
         return {
             "mean": mean,
@@ -81,10 +82,10 @@ def arrays(features: NDArray[np.float64]) -> Arrays:
 
 
 def expected_answers(
-    features: NDArray[np.float64], model: dict[str, Any]
+    roots: NDArray[np.float64], model: dict[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return probabilities and relative distances as NumPy computes them, in float64."""
-    z = (features - model["mean"]) @ model["axes"].T
+    z = (roots - model["mean"]) @ model["axes"].T
     squares = ((z[:, np.newaxis] - model["centroids"]) ** 2).sum(axis=2)
     weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * model["temperature"]))
     distance = squares.min(axis=1) - (z**2 / model["spread"]).sum(axis=1)
@@ -93,7 +94,7 @@ def expected_answers(
 
 @pytest.mark.parametrize(("labels", "width"), [(131, 130), (2, 1)])
 def test_a_process_with_the_runtime_alone_gets_the_same_answers(
-    program: bytes, photos: NDArray[np.uint8], features: NDArray[np.float64], arrays: Arrays,
+    program: bytes, photos: NDArray[np.uint8], roots: NDArray[np.float64], arrays: Arrays,
     labels: int, width: int, tmp_path: Path,
 ) -> None:  # fmt: skip
     model = arrays(labels, width)
@@ -106,7 +107,7 @@ def test_a_process_with_the_runtime_alone_gets_the_same_answers(
     answers = np.load(tmp_path / "answers.npz")
     assert answers["probabilities"].shape == (len(photos), labels)
     assert answers["distance"].shape == (len(photos), 1)
-    probabilities, distance = expected_answers(features, model)
+    probabilities, distance = expected_answers(roots, model)
     assert 0.1 < np.median(probabilities.max(axis=1)) < 0.99, "a sensitive test"
     error = np.abs(answers["probabilities"] - probabilities).max()
     relative = np.abs(answers["distance"][:, 0] - distance) / np.maximum(np.abs(distance), 1)
@@ -116,14 +117,14 @@ def test_a_process_with_the_runtime_alone_gets_the_same_answers(
 
 
 def test_load_runs_the_program_and_reads_its_description(
-    program: bytes, photos: NDArray[np.uint8], features: NDArray[np.float64], arrays: Arrays
+    program: bytes, photos: NDArray[np.uint8], roots: NDArray[np.float64], arrays: Arrays
 ) -> None:
     model = arrays(5, 4)
     answers, description = classifier_program.load(
         classifier_program.append(program, **model, description=DESCRIPTION)
     )
     assert description == DESCRIPTION
-    expected = expected_answers(features, model)
+    expected = expected_answers(roots, model)
     for photo, probabilities, distance in zip(photos[:20], *expected, strict=False):
         results = answers(photo)
         np.testing.assert_allclose(results[0], probabilities, atol=1e-5)
