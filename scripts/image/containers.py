@@ -39,6 +39,7 @@ NEW_ENTRIES: Final = (
     "missing",
     "skipped",
     "_tasks",
+    "predictions",
     "report.html",
 )  # earlier versions of the job did not write these
 OUTPUT_ENTRIES: Final = (*NEW_ENTRIES, "pca", "pca_csv", "moments", "models", "runs", "erasures")

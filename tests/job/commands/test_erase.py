@@ -227,13 +227,15 @@ def test_the_record_holds_requester_time_and_counts_but_no_photo(output: Output)
     }
 
 
-def test_a_selection_without_photos_is_recorded_and_changes_nothing_else(output: Output) -> None:
+def test_a_selection_without_photos_deletes_the_report_and_changes_nothing_else(output: Output) -> None:
     before = tree(output.location)
+    assert b"photo-00" in (before.pop(layout.REPORT) or b""), "it shows photos"
     summary = run_erase(output, paths=["/nowhere/at-all.jpg"], sha256=["0" * 64])
     assert erase.summary(summary).startswith("nothing found: no photo was erased\nmoments: unchanged\n")
     after = tree(output.location)
     added = {name for name in after.keys() - before.keys() if "_delta_log" not in name}
     assert added == {layout.ERASURES, RECORD}
+    assert layout.REPORT not in after
     assert before.items() <= after.items()
 
 
