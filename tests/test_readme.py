@@ -23,7 +23,7 @@ def blocks(language: str) -> list[str]:
 def test_the_examples_run_as_they_stand(run: Run, sample: Path, tmp_path: Path) -> None:
     run("--input", sample, "--output", tmp_path / "build" / "output", "--limit", 60)
     examples = blocks("python")
-    assert len(examples) == 4
+    assert len(examples) == 6
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK")}
     for example in examples:
         process = subprocess.run(

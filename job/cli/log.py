@@ -39,6 +39,13 @@ class Log:
         """Log why the command fails."""
         self._write("error", event, text, fields)
 
+    def result(self, event: str, text: str, /, **fields: object) -> None:
+        """Write one of many results: `text` as a line on stdout, or the event with its fields."""
+        if self.as_json:
+            self._write("info", event, "", fields)
+        else:
+            self._print(self.out, _printable(text))
+
     def summary(self, text: str, /, **fields: object) -> None:
         """Write the closing summary: `text` on stdout, or the event ``summary`` with its fields."""
         if self.as_json:

@@ -54,6 +54,8 @@ class JobParser(SentenceParser):
         if command_line & {"--components", "--variance"}:
             command_line |= {"--components", "--variance"}
         for action in self._actions:
+            if not action.option_strings:  # the photos of ``predict``
+                continue
             flag = action.option_strings[-1]
             variable = "FRUITS_" + flag[2:].replace("-", "_").upper()
             value = environment.get(variable, "")
@@ -109,6 +111,9 @@ def _converter(pattern: str, convert: Callable[[str], T], meaning: str) -> Calla
 
 count = _converter("0*[1-9][0-9]{0,14}", int, "a whole number of at least 1 and at most 15 digits")
 hours = _converter(r"[0-9]{1,5}(\.[0-9]{1,3})?", float, "a number of hours, as 0 or 168")
+dollars = _converter(
+    r"[0-9]{1,6}(\.[0-9]{1,6})?", float, "a number of US dollars, as 0.54, up to 6 digits before the point"
+)
 run_id = _converter(
     "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", str, "a letter or digit and up to 63 more, or . or _ or -"
 )

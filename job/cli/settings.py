@@ -17,6 +17,7 @@ from job import __version__
 from job.cli.parser import (
     JobParser,
     count,
+    dollars,
     fraction,
     hours,
     location,
@@ -35,7 +36,7 @@ example:
   spark-submit job/main.py --input s3://my-photos/2026/ --output s3://my-results/2026 --components 200
 
 A second run on an output makes only the photos that are new or changed. Other commands on an output:
-  job report, job erase, job show, job compact; each has its own --help
+  job report, job predict, job show, job erase, job compact; each has its own --help
 Every option can also be set in the environment: --max-rejected is FRUITS_MAX_REJECTED. Flags win.
 exit codes: 0 done, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU, 130 interrupted
 """
@@ -70,6 +71,7 @@ class Settings:
     overwrite: bool = False
     no_report: bool = False
     language: Literal["en", "fr"] = "en"
+    hourly_cost: float | None = None
     log_format: str = "text"
     regions: tuple[str, ...] = EU_REGIONS
     max_photo_bytes: int = 64 * 2**20
@@ -147,6 +149,12 @@ def _parser() -> JobParser:
     add("--overwrite", action="store_true", help="replace the tables of another input in --output")
     add("--no-report", action="store_true", help="write no report.html, and leave no older one")
     add("--language", choices=("en", "fr"), help="of report.html (default en)")
+    add(
+        "--hourly-cost",
+        type=dollars,
+        metavar="USD",
+        help="price of the run's machines in USD an hour, for the report",
+    )
     add("--log-format", choices=("text", "json"), help="json: one object a line on stdout (default text)")
     add("--run-id", type=run_id, metavar="ID", help="name of this run (default: time and a random part)")
     add("--cache", type=path, metavar="FOLDER", help="for weights and network (default ~/.cache/fruits)")

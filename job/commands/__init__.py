@@ -1,1 +1,1 @@
-"""The commands on the output of earlier runs: erase, show and compact."""
+"""The commands on the output of earlier runs: erase, show, compact and predict."""

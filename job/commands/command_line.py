@@ -1,4 +1,4 @@
-"""The command lines of ``job report``, ``erase``, ``show``, ``compact``: options, summaries and exit codes.
+"""The command lines of erase, show, compact, predict and report: options, summaries and exit codes.
 
 None of them starts Spark.
 """
@@ -11,19 +11,20 @@ from typing import Any, Final
 from job.cli import exits
 from job.cli.parser import JobParser, count, hours, location, regions, sha256
 from job.cli.settings import new_run_id
-from job.commands import compact, erase, report, show
+from job.commands import compact, erase, predict, report, show
 from job.commands.selection import Selection
 from job.errors import UsageError
 from job.report.words import LANGUAGES
 from job.storage import store
 from job.storage.locations import LOCATION_FORMS, object_location
 
-SELECTING: Final = ("erase", "show")  # the commands on some photos
 MAX_REQUESTER: Final = 200  # characters
 EXITS: Final = """
 Every option can also be set in the environment: --requested-by is FRUITS_REQUESTED_BY. Flags win.
-exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing is known (show), 4 outside the EU, 130 interrupted
+exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing is known (show) or a photo was rejected (predict),
+4 outside the EU, 130 interrupted
 """
+WITHOUT_SELECTION: Final = ("compact", "predict", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,13 @@ COMMANDS: Final = {
         compact.summary,
         "what was merged stays; say the same again to go on",
     ),
+    "predict": Command(
+        "Name the fruit on photos, by the classifier of an output.",
+        "python -m job predict --output build/out photos/new.jpg s3://my-photos/2026/today",
+        predict.run,
+        predict.summary,
+        "the photos without a line are not answered; say the same again",
+    ),
 }
 
 
@@ -81,7 +89,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         log.as_json = options.pop("log_format", "text") == "json"
         exits.interrupt_on_signals()
         result = command.run(log=log, **options)
-        log.summary(command.summary(result), **result)
+        if (text := command.summary(result)) or log.as_json:
+            log.summary(text, **result)
 
     return exits.run_command(log, name, work, f"interrupted: {command.interruption}")
 
@@ -91,7 +100,7 @@ def _parser(name: str) -> JobParser:
     parser = JobParser(f"job {name}", command.description, f"example:\n  {command.example}\n{EXITS}")
     add = parser.add_argument
     add("--output", type=location, metavar="URI", help=f"{LOCATION_FORMS}, of the tables")
-    if name in SELECTING:
+    if name not in WITHOUT_SELECTION:
         content = "photos of this content, 64 hexadecimal digits; repeatable"
         add("--path", action="append", type=_path, metavar="P", help="a photo; repeatable")
         add("--sha256", action="append", type=sha256, metavar="H", help=content)
@@ -105,6 +114,15 @@ def _parser(name: str) -> JobParser:
     if name == "compact":
         add("--rows", type=count, metavar="N", help=f"most rows of a file (default {compact.ROWS})")
         add("--keep-versions", type=hours, metavar="HOURS", help="keep replaced files so long (default 0)")
+    if name == "predict":
+        add(
+            "photos",
+            nargs="*",
+            type=location,
+            metavar="PHOTO",
+            help=f"a file, an object or a {LOCATION_FORMS}",
+        )
+        add("--json", action="store_true", dest="as_json", help="one JSON object a photo on stdout")
     add("--log-format", choices=("text", "json"), help="json: one object a line on stdout")
     add("--regions", type=regions, metavar="R,R", help="where data may be (default: the EU's)")
     return parser
@@ -114,12 +132,14 @@ def _run_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Check that no option is missing, and replace those that select photos by one Selection."""
     if "output" not in options:
         raise UsageError(f"--output is missing: give a {LOCATION_FORMS}; --help shows an example")
-    if name in SELECTING:
+    if name not in WITHOUT_SELECTION:
         paths, prefixes, hashes = (options.pop(option, []) for option in ("path", "prefix", "sha256"))
         if not paths + prefixes + hashes:
             flags = "--path, --prefix or --sha256" if name == "erase" else "--path or --sha256"
             raise UsageError(f"nothing is selected: give {flags}; --help shows an example")
         options["selection"] = Selection(frozenset(paths), tuple(sorted(set(prefixes))), frozenset(hashes))
+    if name == "predict" and not options.get("photos"):
+        raise UsageError("no photo is given: name files, folders or s3:// objects; --help shows an example")
     if name == "erase" and "requested_by" not in options:
         raise UsageError(
             "--requested-by is missing: say who asked for it; the record of the erasure names them"

@@ -100,8 +100,7 @@ def _exists(path: str) -> bool | None:
     try:
         if not store.is_s3(path):
             return Path(store.original_path(path)).exists()
-        bucket, key = s3.split(path)
-        retries.retry(partial(s3.client(bucket, 0).head_object, Bucket=bucket, Key=key), path)
+        s3.size(path)
     except FileNotFoundError:
         return False
     except (OSError, JobError):

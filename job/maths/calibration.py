@@ -24,6 +24,7 @@ RIGHT_WHEN_KNOWN: Final = 0.99
 KNOWN_QUANTILE: Final = 0.95
 ANSWERED_QUANTILE: Final = 0.98
 LEAST_CONFIDENCE: Final = 0.5
+NEVER: Final = 2.0  # a confidence that no probability reaches
 BINS: Final = 15  # of the expected calibration error
 # Below 1, answers would be surer than the fit itself allows: held-out photos without an error ask for that.
 TEMPERATURES: Final = (1.0, 1e6)
@@ -173,12 +174,19 @@ def fit_temperature(distances: NDArray[np.float64], truth: NDArray[np.int64]) ->
 def confidence(probabilities: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
     """Return the smallest probability from which on 99 % of the answers are right; at least 0.5.
 
-    `probabilities` ``(n,)`` are those of the most probable labels. The result is 1 if there is none.
+    `probabilities` ``(n,)`` are those of the most probable labels. Among 20 answers or more, one may be wrong
+    in any case. The result is 2 if there is no such probability, and at most 0.99 if it is that of all
+    answers: easy photos do not tell how low it may be.
     """
     order = np.argsort(-probabilities, kind="stable")
-    accuracy = np.cumsum(is_right[order]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(accuracy >= RIGHT_WHEN_KNOWN)
-    return max(float(probabilities[order[enough[-1]]]), LEAST_CONFIDENCE) if len(enough) else 1.0
+    answers, wrong = np.arange(1, len(order) + 1), np.cumsum(~is_right[order])
+    is_one_allowed = (wrong == 1) & (answers >= MIN_HELD_OUT)
+    enough = np.flatnonzero((wrong <= (1 - RIGHT_WHEN_KNOWN) * answers) | is_one_allowed)
+    if not len(enough):
+        return NEVER
+    least = float(probabilities[order[enough[-1]]])
+    most = RIGHT_WHEN_KNOWN if enough[-1] == len(order) - 1 else 1.0
+    return min(max(least, LEAST_CONFIDENCE), most)
 
 
 def calibration_error(probabilities: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:

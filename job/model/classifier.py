@@ -105,25 +105,29 @@ class Classifier:
         coordinates = self.discriminant.coordinates(root_features(rows))
         distances = self.discriminant.distances(coordinates)
         relative = distances.min(axis=1) - self.discriminant.background(coordinates)
-        return self.answers(self.calibration.probabilities(distances), relative)
+        return self.answers(distances, relative)
 
-    def answers(self, probabilities: NDArray[np.float64], distance: NDArray[np.float64]) -> Predictions:
-        """Return the answers from probabilities of labels ``(n, c)`` and relative distances ``(n,)``."""
+    def answers(self, distances: NDArray[np.float64], relative: NDArray[np.float64]) -> Predictions:
+        """Return the answers from squared distances ``(n, c)`` and relative distances ``(n,)``.
+
+        Labels are in order of their distances, because very small probabilities are 0.
+        """
+        probabilities = self.calibration.probabilities(distances)
         numbers = {name: number for number, name in enumerate(self.species)}
         species_of_label = np.array([numbers[species_of(label)] for label in self.labels])
-        top = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+        top = np.argsort(distances, axis=1, kind="stable")[:, :TOP]
         species = species_of_label[top[:, 0]]
         is_of_species = species_of_label[np.newaxis, :] == species[:, np.newaxis]
         species_probability = (probabilities * is_of_species).sum(axis=1)
         bounds = self.calibration
-        is_known = (probabilities.max(axis=1) >= bounds.confidence) & (distance <= bounds.known_distance)
-        is_answered = (species_probability >= bounds.confidence) & (distance <= bounds.answered_distance)
+        is_known = (probabilities.max(axis=1) >= bounds.confidence) & (relative <= bounds.known_distance)
+        is_answered = (species_probability >= bounds.confidence) & (relative <= bounds.answered_distance)
         return Predictions(
             labels=top,
             probabilities=np.take_along_axis(probabilities, top, axis=1),
             species=species,
             species_probability=species_probability,
-            distance=distance,
+            distance=relative,
             state=np.where(is_known, 0, np.where(is_answered, 1, 2)),
         )
 

@@ -34,7 +34,9 @@ class LabelledRows:
     rows: NDArray[np.float32]
 
 
-NONE: Final = LabelledRows([], [], [], np.empty((0, FEATURES), np.float32))
+def none() -> LabelledRows:
+    """Return no photos."""
+    return LabelledRows([], [], [], np.empty((0, FEATURES), np.float32))
 
 
 def read(
@@ -67,7 +69,7 @@ def _tables(output: str, featurized: Sequence[DataFile]) -> Iterator[pa.Table]:
 
 def _rows(tables: list[pa.Table]) -> LabelledRows:
     if not sum(map(len, tables)):
-        return NONE
+        return none()
     table = pa.concat_tables(tables)
     table = table.take(pc.sort_indices(table["path"])).combine_chunks()
     matrix = files.matrix(table["features"].combine_chunks(), FEATURES)

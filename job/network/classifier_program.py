@@ -18,7 +18,7 @@ from job.network import litert
 
 DESCRIPTION: Final = "classifier.json"
 INPUT: Final = "pixels"
-OUTPUTS: Final = ("probabilities", "distance")
+OUTPUTS: Final = ("probabilities", "distance", "squared_distances")
 SIGNATURE: Final = "serving_default"  # the name that TensorFlow gives a model's only function
 ALIGNMENT: Final = 16  # bytes, of each buffer: force_align in TensorFlow Lite's schema
 # The operators that are appended, all of version 1, with the kinds of their options.
@@ -37,8 +37,8 @@ OPTIONS: Final = {
 TINY: Final = 1e-30  # a divisor of features that are all 0
 NO_BIAS: Final = -1  # an optional input that is left out
 
-Answers = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], float]]
-"""Pixels ``(224, 224, 3)`` uint8 → probabilities ``(c,)`` float32 and the relative distance."""
+Distances = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float64], float]]
+"""Pixels ``(224, 224, 3)`` uint8 → squared distances from labels ``(c,)``, and the relative distance."""
 
 
 def append(
@@ -51,11 +51,12 @@ def append(
     temperature: float,
     description: Mapping[str, object],
 ) -> bytes:
-    """Return a program with two outputs, from one whose output is features ``(1, d)`` float32.
+    """Return a program with three outputs, from one whose output is features ``(1, d)`` float32.
 
-    With ``roots = sqrt(features / sum(features))``, ``z = axes @ (roots - mean)`` and
-    ``d² = |z - centroids|²``, ``probabilities`` ``(1, c)`` are ``softmax(-d² / (2·temperature))``, and
-    ``distance`` ``(1, 1)`` is ``min(d²) - sum(z² / spread)``. The same arguments give the same bytes.
+    With ``roots = sqrt(features / sum(features))`` and ``z = axes @ (roots - mean)``, the outputs are
+    ``squared_distances`` ``d² = |z - centroids|²`` ``(1, c)``; ``probabilities`` ``(1, c)``,
+    ``softmax(-d² / (2·temperature))``; and ``distance`` ``(1, 1)``, ``min(d²) - sum(z² / spread)``. The same
+    arguments give the same bytes.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def append(
     z = graph.add("FULLY_CONNECTED", [centred, rows, NO_BIAS], (1, width), "coordinates")
 
     squares = graph.add("SQUARED_DIFFERENCE", [means, z], (1, labels, width), "squares")
-    distances = graph.add("SUM", [squares, last], (1, labels), "squared_distances")
+    distances = graph.add("SUM", [squares, last], (1, labels), OUTPUTS[2])
     factor = graph.constant("factor", np.array(-0.5 / temperature))
     logits = graph.add("MUL", [distances, factor], (1, labels), "logits")
     probabilities = graph.add("SOFTMAX", [logits], (1, labels), OUTPUTS[0], beta=1.0)
@@ -93,12 +94,14 @@ def append(
     scaled_squares = graph.add("MUL", [scaled, scaled], (1, width), "scaled_squares")
     background = graph.add("SUM", [scaled_squares, second], (1, 1), "background", keepDims=True)
     distance = graph.add("SUB", [nearest, background], (1, 1), OUTPUTS[1])
-    graph.finish([probabilities, distance])
+    graph.finish([probabilities, distance, distances])
     return _with_description(_packed(model), description)
 
 
-def load(program: bytes) -> tuple[Answers, dict[str, Any]]:
+def load(program: bytes) -> tuple[Distances, dict[str, Any]]:
     """Return the function of a program that :func:`append` made, and its description.
+
+    Small probabilities are 0 in float32, so a caller that needs their order has the distances.
 
     Raises
     ------
@@ -112,11 +115,11 @@ def load(program: bytes) -> tuple[Answers, dict[str, Any]]:
         raise ValueError(f"no {DESCRIPTION}: {error}") from None
     run = litert.build(program, OUTPUTS)
 
-    def answers(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
-        probabilities, distance = run(pixels)
-        return probabilities, float(distance[0])
+    def distances(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
+        _, distance, squares = run(pixels)
+        return squares.astype(np.float64), float(distance[0])
 
-    return answers, description
+    return distances, description
 
 
 class _Graph:

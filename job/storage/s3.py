@@ -96,6 +96,14 @@ def read(location: str) -> bytes:
     return retries.retry(lambda: boto3.get_object(Bucket=bucket, Key=key)["Body"].read(), location)  # noqa: PLW0108
 
 
+def size(location: str) -> int:
+    """Return the size of an object in bytes. Raises as :func:`read`."""
+    bucket, key = split(location)
+    with _opening_lock:
+        boto3 = client(bucket, 0)
+    return retries.retry(lambda: boto3.head_object(Bucket=bucket, Key=key)["ContentLength"], location)
+
+
 def read_start(location: str, length: int) -> bytes:
     """Return the first bytes of an object, at most `length`. Raises as :func:`read`."""
     bucket, key = split(location)

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -64,6 +64,8 @@ class Measurement:
         None if there is no target, or nothing was measured.
     unit, detail : str
         `detail` holds the sizes and each run's figures, or the reason for a missing figure.
+    figures : dict
+        Further figures, for the JSON alone.
     failed : bool
         Whether the measure broke down; `met` is then None.
     """
@@ -78,6 +80,7 @@ class Measurement:
     unit: str
     detail: str
     failed: bool = False
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 def seconds_text(runs: Sequence[float]) -> str:
@@ -86,7 +89,7 @@ def seconds_text(runs: Sequence[float]) -> str:
 
 
 def table(measurements: Sequence[Measurement]) -> str:
-    """Return the measurements as a text table; a line of details follows each row."""
+    """Return the measurements as a text table; each row is followed by its details."""
     header = ("", "measure", "ours", "other", "unit", "ratio", "target", "met")
     rows = [header, *(_cells(measurement) for measurement in measurements)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
@@ -98,7 +101,7 @@ def table(measurements: Sequence[Measurement]) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
         if number and measurements[number - 1].detail:
-            lines.append(f"   {measurements[number - 1].detail}")
+            lines += [f"   {line}" for line in measurements[number - 1].detail.splitlines()]
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from scripts.bench.daily import comparison, increment, long_comparison, nothing_new, opening, s3_latency
 from scripts.bench.figures import Measurement, seconds_text
 from scripts.bench.process import BenchError
+from scripts.bench.recognition import recognition
 from scripts.bench.runs import Bench, JobRun
 from scripts.bench.sizes import SMALL
 from scripts.bench.targets import measurement
@@ -172,7 +173,7 @@ def start(bench: Bench) -> Measurement:
     return measurement("g", "s", ours=statistics.median(recorded), detail=detail)
 
 
-# In the order in which they run: (a), (e), (g), (i) and (j) reuse runs of the measures before them.
+# In the order in which they run: (a), (e), (g), (i), (j) and (n) reuse runs of the measures before them.
 MEASURE_FUNCTIONS: Final[dict[str, Callable[[Bench], Measurement]]] = {
     "b": throughput,
     "a": ceiling,
@@ -185,6 +186,7 @@ MEASURE_FUNCTIONS: Final[dict[str, Callable[[Bench], Measurement]]] = {
     "k": comparison,
     "l": long_comparison,
     "m": opening,
+    "n": recognition,
     "e": memory,
     "g": start,
 }

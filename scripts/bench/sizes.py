@@ -25,6 +25,8 @@ class Sizes:
     comparison_rows: int  # (k)
     long_comparison_rows: int  # (l)
     opening_rows: int  # (m), ten in a file
+    changed_photos: int  # of Test, for each change of (n)
+    varieties: int  # that (n) leaves out in turn, at most
 
 
 # A published run of the textbook's notebook had 2,000 photos in 24 partitions.
@@ -46,6 +48,8 @@ FULL: Final = Sizes(
     comparison_rows=1_000_000,
     long_comparison_rows=10_000_000,
     opening_rows=1_000_000,
+    changed_photos=600,
+    varieties=24,
 )
 QUICK: Final = Sizes(
     photos=300,
@@ -65,5 +69,7 @@ QUICK: Final = Sizes(
     comparison_rows=50_000,
     long_comparison_rows=200_000,
     opening_rows=20_000,
+    changed_photos=30,
+    varieties=2,
 )
 SMALL: Final = 32  # photos of a run whose throughput does not matter

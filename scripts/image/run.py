@@ -42,6 +42,7 @@ SPARK_SUBMIT: Final = (
     MAIN,
 )
 READ_CREDENTIALS: Final = 'while IFS= read -r line && [ -n "$line" ]; do export "$line"; done; exec "$@"'
+REPORT: Final = "report.html"
 LOCATIONS: Final = ("input", "output", "weights")
 AWS_SETTINGS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 # A folder mounted at one of these paths would hide the image's own.
@@ -90,7 +91,11 @@ def _run_image(arguments: Sequence[str]) -> int:
             if signals.received:
                 return INTERRUPTED
             mounts += mount_options(output, read_only=False)
-            return _run_command(options, mounts, command, signals)
+            exit_code = _run_command(options, mounts, command, signals)
+        report = output / REPORT  # a run with --no-report leaves none
+        if exit_code == 0 and report.exists():
+            print(f"report: {report.as_uri()}, to open in a browser", file=sys.stderr)
+        return exit_code
 
 
 def _run_command(

@@ -1,10 +1,11 @@
-"""Start a run on EMR on EKS, follow, cancel or list runs: see ``--help``."""
+"""Start a run on EMR on EKS, follow, cancel or list runs, fetch a report: see ``--help``."""
 
 import argparse
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from job.cli.exits import INTERRUPTED
@@ -17,7 +18,7 @@ from scripts.cloud.aws_session import CancelledError
 from scripts.cloud.exits import Hangup, exit_code_of
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import STAGES, default_stage
-from scripts.submit import run_report
+from scripts.submit import ending, report
 from scripts.submit.submitter import Submitter
 
 EXAMPLE: Final = """\
@@ -26,6 +27,7 @@ examples:
   ./scripts/submit.sh --size medium -- --variance 0.9    what follows -- goes to the job
   ./scripts/submit.sh --run-id monday --detach           the same name again is the same run
   ./scripts/submit.sh follow monday                      also after a lost connection
+  ./scripts/submit.sh report monday                      its report, into report-monday.html here
 the job needs nothing more for its Delta table; a Spark job on EMR that reads the table needs this:
   --jars local:///usr/share/aws/delta/lib/delta-spark.jar,local:///usr/share/aws/delta/lib/delta-storage.jar
   --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension
@@ -33,7 +35,8 @@ the job needs nothing more for its Delta table; a Spark job on EMR that reads th
 exit codes: 0 completed, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU,
             5 cancelled, 6 AWS refused or did not answer, 130 no longer watched
 """
-COMMANDS: Final = ("follow", "cancel", "list")
+COMMANDS_ON_A_RUN: Final = ("follow", "cancel", "report")
+COMMANDS: Final = (*COMMANDS_ON_A_RUN, "list")
 
 
 def main(arguments: Sequence[str] | None = None, wait: Callable[[float], None] = time.sleep) -> int:
@@ -61,6 +64,9 @@ def _run_command(command_line: list[str], wait: Callable[[float], None]) -> int:
     run = submitter.find_run(options.run)
     if options.command == "follow":
         return watch(submitter, run)
+    if options.command == "report":
+        report.fetch(submitter, run, options.to)
+        return 0
     submitter.cancel(run)
     try:
         return watch(submitter, run)
@@ -86,7 +92,7 @@ def watch(submitter: Submitter, run: dict[str, Any]) -> int:
         except BaseException:
             print(f"the run goes on: {submitter.follow_command(run)}", file=sys.stderr)
             raise
-    return run_report.print_outcome(submitter, outcome)
+    return ending.print_outcome(submitter, outcome)
 
 
 def _is_cancel_wanted(name: str) -> bool:
@@ -106,15 +112,18 @@ def _options(command_line: list[str]) -> argparse.Namespace:
     own_arguments, job_arguments = _split_at_dashes(command_line[1:] if command in COMMANDS else command_line)
     parser = SentenceParser(
         prog="./scripts/submit.sh",
-        usage="%(prog)s [options] [-- job options]\n       %(prog)s follow RUN | cancel RUN | list [options]",
-        description="Start the featurization and PCA run on EMR on EKS, and follow it.",
+        usage="%(prog)s [options] [-- job options]\n"
+        "       %(prog)s follow RUN | cancel RUN | report RUN | list [options]",
+        description="Start the featurization and PCA run on EMR on EKS, follow it, and fetch its report.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    if command in ("follow", "cancel"):
+    if command in COMMANDS_ON_A_RUN:
         parser.add_argument("run", metavar="RUN", type=_run_name, help="a run's name, or EMR's id of it")
     _add_stage_options(parser)
+    if command == "report":
+        parser.add_argument("--to", metavar="FILE", type=Path, help="default report-RUN.html in this folder")
     if command == "submit":
         _add_run_options(parser)
     options = parser.parse_args(own_arguments)

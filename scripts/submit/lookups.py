@@ -3,7 +3,7 @@
 import json
 import re
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,6 +128,11 @@ def check_residency(
             raise ResidencyError(f"the {resource} is in {region}, which is not among {', '.join(EU_REGIONS)}")
     s3: S3Client = session.client("s3", config=RETRIES)
     buckets = sorted({split(location)[0] for location in locations} | {plan.stack_outputs["LogsBucket"]})
+    check_buckets(s3, buckets, regions)
+
+
+def check_buckets(s3: "S3Client", buckets: Sequence[str], regions: Sequence[str]) -> None:
+    """Refuse buckets outside the accepted regions: raises ResidencyError."""
     residency.check_buckets(buckets, regions, lambda bucket: _bucket_region(s3, bucket))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from job.cli.settings import Settings, parse_settings
 from job.errors import UsageError
-from scripts.cloud import manifests, request_check, sizes
+from scripts.cloud import manifests, request_check, run_cost, sizes
 from scripts.cloud.aws_session import release_value
 from scripts.cloud.sizes import Size
 
@@ -77,6 +77,7 @@ class Plan:
             "ExecutorOverhead": sizes.EXECUTOR_OVERHEAD,
             "ExecutorLogging": "ENABLED" if size.logs_executors else "DISABLED",
             "Attempts": size.attempts,
+            "HourlyCost": f"{run_cost.hourly(size)[0]:.3f}",
         }
 
 

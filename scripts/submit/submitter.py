@@ -173,7 +173,11 @@ class Submitter:
 
     def follow_command(self, run: dict[str, Any]) -> str:
         """Return the command that follows a run."""
-        options, command = self.options, ["./scripts/submit.sh", "follow", self.name(run)]
+        return self.command_line("follow", run)
+
+    def command_line(self, name: str, run: dict[str, Any]) -> str:
+        """Return a command of submit.sh on a run, with the options that find the run."""
+        options, command = self.options, ["./scripts/submit.sh", name, self.name(run)]
         command += [] if options.stage == stage.default_stage() == "dev" else ["--stage", options.stage]
         command += (
             [] if options.region == aws_session.release_value("AWS_REGION") else ["--region", options.region]

@@ -88,6 +88,7 @@ submitter s3:PutObject        photos/photos/Apple/1.jpg         denied
 submitter s3:ListBucket       results                           allowed
 submitter s3:GetBucketLocation results                          allowed
 submitter s3:GetObject        results/results/runs/1.json       allowed
+submitter s3:GetObject        results/results/fruits/report.html allowed
 submitter s3:PutObject        results/results/runs/1.json       denied
 submitter s3:DeleteObject     results/results/runs/1.json       denied
 submitter s3:PutObject        results/submissions/run/pod.yaml  allowed

@@ -1,4 +1,4 @@
-"""The command lines of erase, show and compact: options, messages and exit codes, without Spark."""
+"""The command lines of erase, show, compact and predict: options, messages and exit codes, without Spark."""
 
 import json
 import shlex
@@ -23,7 +23,13 @@ from tests.support.s3_servers import make_bucket
 from tests.support.tables import tree
 
 ROOT = Path(__file__).parents[3]
-ARGUMENTS = {"erase": ["--path", "/a", "--requested-by", "me"], "show": ["--path", "/a"]}
+ARGUMENTS = {
+    "erase": ["--path", "/a", "--requested-by", "me"],
+    "show": ["--path", "/a"],
+    "compact": [],
+    "predict": ["/a"],
+    "report": [],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +96,7 @@ def test_a_second_writer_is_refused_but_show_and_dry_runs_are_not(
     with writer.exclusive_writer(output.location, "night", "run", first_actions=lambda _: []) as other:
         monkeypatch.setattr(time, "sleep", lambda _: other.commit())  # as a living command does
         before = tree(f"{output.location}/{layout.PHOTOS}/outcome=featurized")
-        assert main.main([name, "--output", output.location, *ARGUMENTS.get(name, [])]) == 1
+        assert main.main([name, "--output", output.location, *ARGUMENTS[name]]) == 1
         streams = capsys.readouterr()
         assert streams.out == ""
         waiting, refused = streams.err.splitlines()
@@ -115,6 +121,9 @@ def test_a_second_writer_is_refused_but_show_and_dry_runs_are_not(
         ("erase --output /o --keep-versions 1", "unknown argument"),
         ("show --output /o", "nothing is selected: give --path or --sha256"),
         ("show --output /o --prefix /a", "unknown argument"),
+        ("predict --output /o", "no photo is given: name files, folders or s3:// objects"),
+        ("predict --output /o --rows 1 /a.jpg", "unknown argument"),
+        ("predict --output /o gs://bucket/a.jpg", "is no location"),
         ("compact --output /o --rows 0", "--rows: '0' is not a whole number"),
         ("compact --output /o --keep-versions week", "'week' is not a number of hours, as 0 or 168"),
     ],
@@ -131,7 +140,7 @@ def test_wrong_arguments_are_refused_in_one_sentence(
 def test_a_foreign_folder_is_refused_and_unchanged(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, message = refusal(capsys, name, "--output", tmp_path / "foreign", *ARGUMENTS.get(name, []))
+    code, message = refusal(capsys, name, "--output", tmp_path / "foreign", *ARGUMENTS[name])
     assert code == 2
     assert "foreign is no output of this job (it has no table photos)" in message
     assert not (tmp_path / "foreign").exists()
@@ -168,7 +177,7 @@ def test_an_output_outside_the_eu_ends_with_4(
 ) -> None:
     assert s3_server
     location = f"s3://{make_bucket('us-east-1')}/out"
-    code, message = refusal(capsys, name, "--output", location, *ARGUMENTS.get(name, []))
+    code, message = refusal(capsys, name, "--output", location, *ARGUMENTS[name])
     assert code == 4
     assert "us-east-1" in message
 
@@ -182,7 +191,7 @@ def test_an_interruption_prints_one_sentence_and_ends_with_130(
     name: str, output: Output, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(residency, "check", interrupt)
-    code, message = refusal(capsys, name, "--output", output.location, *ARGUMENTS.get(name, []))
+    code, message = refusal(capsys, name, "--output", output.location, *ARGUMENTS[name])
     assert code == 130
     assert "interrupted: " in message
 

@@ -19,7 +19,8 @@ def photos(count: int = 40, seed: int = 0, shift: float = 0.0) -> tuple[NDArray[
     noise = np.eye(WIDTH) + np.random.default_rng(2).normal(size=(WIDTH, WIDTH)) / 4
     rng = np.random.default_rng(seed)
     rows = np.vstack([centre + rng.normal(size=(count, WIDTH)) @ noise for centre in centres])
-    return rows + shift, [label for label in LABELS for _ in range(count)]
+    shifted: NDArray[np.float64] = rows + shift
+    return shifted, [label for label in LABELS for _ in range(count)]
 
 
 def moments_of(rows: NDArray[np.float64], labels: list[str], split: str = "Training") -> GroupedMoments:
@@ -37,7 +38,8 @@ def fitted(moments: GroupedMoments, shrinkage: float = 1e-9) -> Discriminant:
 def within_covariance(rows: NDArray[np.float64], labels: list[str]) -> NDArray[np.float64]:
     own = np.array(labels)
     centred = np.vstack([rows[own == label] - rows[own == label].mean(axis=0) for label in LABELS])
-    return centred.T @ centred / (len(rows) - len(LABELS))
+    covariance: NDArray[np.float64] = centred.T @ centred / (len(rows) - len(LABELS))
+    return covariance
 
 
 def test_distances_are_those_of_mahalanobis() -> None:

@@ -1,8 +1,5 @@
 """The exported program: a process with the runtime alone gets from one file what NumPy computes."""
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,22 +12,10 @@ from numpy.typing import NDArray
 
 from job.network import backbone, classifier_program, litert
 from job.photos.decode import decode
+from tests.support import litert_app
 from tests.support.keras_network import some
 
 DESCRIPTION: Final = {"labels": ["Pomme é", "a\nb"], "confidence": 0.9}
-APP: Final = """
-import importlib.util, json, sys, zipfile
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-
-program, photos, answers = sys.argv[1:]
-run = Interpreter(program).get_signature_runner("serving_default")
-results = [run(pixels=photo[np.newaxis]) for photo in np.load(photos)]
-np.savez(answers, **{name: np.concatenate([result[name] for result in results]) for name in results[0]})
-description = json.loads(zipfile.ZipFile(program).read("classifier.json"))
-loaded = {name.partition(".")[0] for name in sys.modules} & {"tensorflow", "pyarrow", "PIL", "pyspark"}
-print(json.dumps([description, importlib.util.find_spec("job") is not None, sorted(loaded)]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +37,8 @@ def photos(sample: Path) -> NDArray[np.uint8]:
 def roots(program: bytes, photos: NDArray[np.uint8]) -> NDArray[np.float64]:
     run = litert.build(program)
     features = np.stack([run(photo)[0] for photo in photos]).astype(np.float64)
-    return np.sqrt(features / features.sum(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = features / features.sum(axis=1, keepdims=True)
+    return np.sqrt(shares)
 
 
 Arrays = Callable[..., dict[str, Any]]
@@ -99,14 +85,11 @@ def test_a_process_with_the_runtime_alone_gets_the_same_answers(
 ) -> None:  # fmt: skip
     model = arrays(labels, width)
     exported = classifier_program.append(program, **model, description=DESCRIPTION)
-    (tmp_path / "classifier.tflite").write_bytes(exported)
-    np.save(tmp_path / "photos.npy", photos)
-    command = [sys.executable, "-I", "-c", APP, "classifier.tflite", "photos.npy", "answers.npz"]
-    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert json.loads(process.stdout) == [DESCRIPTION, False, []]
-    answers = np.load(tmp_path / "answers.npz")
+    answers, description = litert_app.answers(exported, photos, tmp_path)
+    assert description == DESCRIPTION
     assert answers["probabilities"].shape == (len(photos), labels)
     assert answers["distance"].shape == (len(photos), 1)
+    assert answers["squared_distances"].shape == (len(photos), labels)
     probabilities, distance = expected_answers(roots, model)
     assert 0.1 < np.median(probabilities.max(axis=1)) < 0.99, "a sensitive test"
     error = np.abs(answers["probabilities"] - probabilities).max()
@@ -120,15 +103,15 @@ def test_load_runs_the_program_and_reads_its_description(
     program: bytes, photos: NDArray[np.uint8], roots: NDArray[np.float64], arrays: Arrays
 ) -> None:
     model = arrays(5, 4)
-    answers, description = classifier_program.load(
-        classifier_program.append(program, **model, description=DESCRIPTION)
-    )
+    exported = classifier_program.append(program, **model, description=DESCRIPTION)
+    distances, description = classifier_program.load(exported)
     assert description == DESCRIPTION
     expected = expected_answers(roots, model)
     for photo, probabilities, distance in zip(photos[:20], *expected, strict=False):
-        results = answers(photo)
-        np.testing.assert_allclose(results[0], probabilities, atol=1e-5)
-        assert results[1] == pytest.approx(distance, rel=1e-4, abs=1e-4)
+        squares, relative = distances(photo)
+        weights = np.exp((squares.min() - squares) / (2 * model["temperature"]))
+        np.testing.assert_allclose(weights / weights.sum(), probabilities, atol=1e-5)
+        assert relative == pytest.approx(distance, rel=1e-4, abs=1e-4)
 
 
 def test_the_same_classifier_has_the_same_bytes_and_is_made_within_a_second(

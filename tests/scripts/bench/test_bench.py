@@ -24,10 +24,10 @@ from scripts.bench.sizes import QUICK
 from scripts.bench.targets import MEASURES, measurement
 from tests.support.spark_session import Run
 
-LETTERS: Final = "abdegjklm"  # the others run the job many times each, for minutes
+LETTERS: Final = "abdegjklmn"  # the others run the job many times each, for minutes
 SMALL: Final = replace(
     QUICK,
-    photos=40,
+    photos=60,
     pca_rows=1500,
     comparison_rows=20_000,
     long_comparison_rows=30_000,
@@ -57,7 +57,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Quick:
         patch.setattr(bench, "QUICK", SMALL)
         patch.setattr(bench, "PHOTOS", folder / "none")
         patch.setattr(bench, "DRAWN", folder)
-        patch.setattr(bench, "DRAWN_PER_KIND", {True: 1})
+        patch.setattr(bench, "DRAWN_PER_KIND", {True: 6})
         patch.setattr(bench, "OUTPUT", folder / "build" / "bench.json")
         patch.setattr(tempfile, "tempdir", str(folder))
         patch.setenv("FRUITS_LIMIT", "5")
@@ -65,6 +65,11 @@ def quick(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Quick:
     report = json.loads((folder / "build" / "bench.json").read_text())
     figures = {measure["letter"]: measure for measure in report["measurements"]}
     return Quick(printed.getvalue(), report, figures, folder)
+
+
+def indented(detail: str) -> str:
+    """Return the details of a measurement as they are printed below its row."""
+    return "".join(f"\n   {line}" for line in detail.splitlines())
 
 
 def running(word: object) -> list[str]:
@@ -82,7 +87,7 @@ def test_a_quick_run_prints_and_writes_a_figure_for_each_letter(quick: Quick) ->
         if measure := quick.figures.get(letter):
             assert (measure["other"] if letter == "a" else measure["ours"]) > 0, measure
             (line,) = (line for line in quick.printed.splitlines() if line.startswith(f"{letter}  {name}"))
-            assert (measure["target"] or "-") in line and f"\n   {measure['detail']}\n" in quick.printed
+            assert (measure["target"] or "-") in line and indented(measure["detail"]) in quick.printed
     for letter, faster, slower in ("b", "ours", "other"), ("d", "other", "ours"), ("m", "other", "ours"):
         measure = quick.figures[letter]
         assert measure["ratio"] == pytest.approx(measure[faster] / measure[slower])
@@ -91,14 +96,14 @@ def test_a_quick_run_prints_and_writes_a_figure_for_each_letter(quick: Quick) ->
 @pytest.mark.spark
 def test_a_quick_run_is_correct_and_leaves_no_process_and_no_file(quick: Quick) -> None:
     details = {letter: measure["detail"] for letter, measure in quick.figures.items()}
-    assert "16 drawn photos are used instead, repeatedly" in quick.printed
-    assert details["b"].startswith("40 photos") and "which is more than" not in details["d"]
+    assert "96 drawn photos are used instead, repeatedly" in quick.printed
+    assert details["b"].startswith("60 photos") and "which is more than" not in details["d"]
     assert details["j"].endswith("neither Spark nor the network was started")
     for letter in "klm":
         assert "2,000 new or changed, 1,000 missing, exactly the right ones" in details[letter]
     if sys.platform == "linux":
         assert 50 < quick.figures["e"]["ours"] < 400, "a Python worker, and not Java"
-    assert list(quick.scratch.glob("bench-*/")) == [quick.scratch / "bench-photos-1"]
+    assert list(quick.scratch.glob("bench-*/")) == [quick.scratch / "bench-photos-6"]
     assert running(quick.scratch) == []
 
 

@@ -36,6 +36,30 @@ def test_missing_credentials_are_explained_as_for_the_other_commands(
 
 
 @pytest.mark.parametrize(
+    ("job", "code", "is_said"), [("touch", 0, True), ("rm", 0, False), ("false", 1, False)]
+)
+def test_a_run_ends_with_the_address_of_its_report_if_it_made_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    job: str,
+    code: int,
+    is_said: bool,
+) -> None:
+    report = tmp_path / "my output" / "report.html"
+    report.parent.mkdir()
+    report.touch()  # an earlier run's
+    script = f'case "$*" in *spark-submit*) {job} "{report}" ;; esac'
+    (tmp_path / "docker").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (report.parent / "photos" / "_delta_log").mkdir(parents=True)
+    assert run.main(["--input", str(tmp_path), "--output", str(report.parent)]) == code
+    address = f"report: file://{tmp_path}/my%20output/report.html, to open in a browser\n"
+    assert capsys.readouterr().err == (address if is_said else "")
+
+
+@pytest.mark.parametrize(
     ("text", "location"),
     [
         ("/data/photos", Path("/data/photos")),

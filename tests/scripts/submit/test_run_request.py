@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from job.cli.settings import parse_settings
 from job.errors import UsageError
 from scripts.cloud import manifests, request_check, run_cost, sizes
 from scripts.cloud.sizes import SIZES, Size
@@ -48,6 +49,16 @@ def test_every_size_makes_a_request_that_emr_takes(size: Size) -> None:
     assert settings["spark.driver.memory"] == f"{size.driver_heap}g"
     assert settings["spark.kubernetes.executor.request.cores"] == "3600m"
     assert settings["spark.executor.cores"] == "4"
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=lambda size: size.name)
+def test_the_job_is_told_the_price_of_an_hour_on_spot_unless_the_user_names_one(size: Size) -> None:
+    price = spark(run_request.request(plan(size)))["spark.kubernetes.driverEnv.FRUITS_HOURLY_COST"]
+    environment, arguments = {"FRUITS_HOURLY_COST": price}, list(plan(size).arguments)
+    assert parse_settings(arguments, environment).hourly_cost == pytest.approx(
+        run_cost.hourly(size)[0], abs=5e-4
+    )
+    assert parse_settings([*arguments, "--hourly-cost", "7"], environment).hourly_cost == 7
 
 
 def test_sizes_grow_and_each_does_its_photos_within_a_working_day() -> None:

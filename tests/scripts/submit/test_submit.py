@@ -77,6 +77,18 @@ def test_a_run_with_nothing_new_ends_like_any_other(
     assert "photos/second  none was read" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("report", ["report.html", None])
+def test_a_run_says_where_its_report_is_if_it_made_one(
+    dev_stage: CloudStage, capsys: pytest.CaptureFixture[str], report: str | None
+) -> None:
+    summary = {**line("summary", ""), **SUMMARY, "report": report}
+    dev_stage.cloud.states.append({"state": "COMPLETED", "then": lambda: dev_stage.log("monday", summary)})
+    assert dev_stage.submit("--run-id", "monday") == 0
+    shown = capsys.readouterr().out
+    place = "report         s3://results/fruits/report.html  (./scripts/submit.sh report monday fetches it)\n"
+    assert shown.endswith(place) if report else "report" not in shown
+
+
 def test_what_is_sent_is_what_was_asked_for(dev_stage: CloudStage, tmp_path: Path) -> None:
     job_arguments = ("--input", f"s3://{dev_stage.outputs['PhotosBucket']}/photos/2026", "--variance", "0.9")
     assert dev_stage.submit("--run-id", "monday", "--size", "medium", "--detach", "--", *job_arguments) == 0
@@ -206,10 +218,10 @@ def test_acks_resource_is_printed_and_its_pod_templates_are_uploaded(
     assert not dev_stage.cloud.runs()
 
 
-def test_the_shell_command_answers(dev_stage: CloudStage) -> None:
+def test_the_shell_command_answers_in_any_folder(dev_stage: CloudStage, tmp_path: Path) -> None:
     process = subprocess.run(
         [ROOT / "scripts" / "submit.sh", "--run-id", "monday", "--detach"],
-        capture_output=True, text=True, check=False, env=dict(os.environ),
+        capture_output=True, text=True, check=False, env=dict(os.environ), cwd=tmp_path,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert process.stdout == "started: ./scripts/submit.sh follow monday\n"

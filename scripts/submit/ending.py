@@ -58,7 +58,7 @@ def _print_results(submitter: "Submitter", outcome: RunOutcome) -> None:
     size = SIZES.get(outcome.run.get("tags", {}).get("size", ""))
     cost = run_cost.estimate_text(size, outcome.seconds) if size else "unknown"
     if submitter.options.json:
-        _print_json(outcome, cost=cost, output=summary.get("output"))
+        _print_json(outcome, cost=cost, output=summary.get("output"), report=summary.get("report"))
         return
     duration = f"{outcome.seconds / 60:.1f} minutes"
     lines = [("run", submitter.name(outcome.run)), ("took", duration), ("cost", cost)]
@@ -74,6 +74,9 @@ def _print_results(submitter: "Submitter", outcome: RunOutcome) -> None:
             ("output", output),
             ("record", record),
         ]  # fmt: skip
+        if report := summary.get("report"):
+            command = submitter.command_line("report", outcome.run)
+            lines.append(("report", f"{store.join(output, report)}  ({command} fetches it)"))
     else:
         lines.append(("summary", "the job's last line did not reach CloudWatch; its record is in runs/"))
     for name, value in lines:
