@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from job.model.classifier import STATES, TEST, TRAINING, Classifier, species_of
 from job.photos.decode import DEFAULT_LIMITS, Limits
 from job.report import duplicates, photos, thumbnails
 from job.report.duplicates import Copies, Kind, Pairs
+from job.report.markup import json_text
 from job.report.photos import Photos, Rejects
 from job.report.thumbnails import Sheets
 from job.table import layout, sweep
@@ -26,7 +27,7 @@ OUTLIERS_SHOWN: Final = 24
 MOST_OUTLIERS: Final = 5_000  # that are kept in a sample
 CONFUSIONS_SHOWN: Final = 10
 EXAMPLES: Final = 4  # pictures of each confusion
-MOST_NAME_BYTES: Final = 3_000_000  # of the paths on a page
+MOST_NAME_BYTES: Final = 3_000_000  # of the photos' names on a page
 UNLIKE: Final = STATES.index("unlike")
 
 
@@ -60,6 +61,8 @@ class Contents:
         Of the photos and of the classifier.
     counts : mapping
         Photos in the table by split and label; empty with too many labels.
+    pictured : list of int
+        Positions of the photos that are to have a picture, and that were searched for near duplicates.
     ratios : array (rank,) float64
         Shares of the variance, of all components.
     species_confusion : counter
@@ -79,15 +82,15 @@ class Contents:
     outliers: list[int]
     copies: Copies
     pairs: dict[Kind, Pairs]
-    compared: int
+    pictured: list[int]
     confusions: list[Confusion]
     species_confusion: Counter[tuple[str, str]]
     rejects: Rejects
     sheets: Sheets
 
 
-def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot, most_bytes: int) -> Contents:
-    """Return the contents of an output's report; the pictures take at most so many bytes of its page.
+def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot) -> Contents:
+    """Return the contents of an output's report, without pictures: :func:`with_pictures` adds them.
 
     Raises
     ------
@@ -103,7 +106,8 @@ def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot, most_byte
     classifier = saved_classifier.load(output)
     read = photos.read(output, snapshot, model, classifier)
     unusual = _outliers(read)
-    name_bytes = sum(len(path.encode()) for path in read.paths)
+    names = [path.rpartition("/")[2] for path in read.paths]
+    name_bytes = len(json_text(names).encode(errors="backslashreplace"))
     most = len(read) * MOST_NAME_BYTES // max(name_bytes, MOST_NAME_BYTES)
     shown = read.take(photos.choose(read, most, unusual))
     outliers = _outliers(shown)
@@ -113,11 +117,6 @@ def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot, most_byte
     pictured = photos.choose(shown, thumbnails.MOST_PICTURES, [*outliers, *examples])
     pairs = duplicates.find_pairs(shown.take(pictured))
     saved = incremental_moments.load(output)
-    settings = record.get("settings", {})
-    limits = Limits(
-        settings.get("max_photo_bytes", DEFAULT_LIMITS.max_bytes),
-        settings.get("max_photo_pixels", DEFAULT_LIMITS.max_pixels),
-    )
     shares = [*model.explained_variance_ratio[:2], 0.0]
     return Contents(
         record=record,
@@ -133,12 +132,22 @@ def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot, most_byte
         outliers=outliers[:OUTLIERS_SHOWN],
         copies=duplicates.find_copies(shown),
         pairs={kind: _renumbered(found, pictured) for kind, found in pairs.items()},
-        compared=len(pictured),
+        pictured=pictured.tolist(),
         confusions=confusions,
         species_confusion=_species_confusion(shown, classifier),
         rejects=photos.read_rejects(output, snapshot),
-        sheets=thumbnails.draw(shown, pictured.tolist(), limits, most_bytes),
+        sheets=thumbnails.no_pictures(len(shown)),
     )
+
+
+def with_pictures(contents: Contents, most_bytes: int) -> Contents:
+    """Return contents with pictures that take at most so many bytes of the page."""
+    settings = contents.record.get("settings", {})
+    limits = Limits(
+        settings.get("max_photo_bytes", DEFAULT_LIMITS.max_bytes),
+        settings.get("max_photo_pixels", DEFAULT_LIMITS.max_pixels),
+    )
+    return replace(contents, sheets=thumbnails.draw(contents.photos, contents.pictured, limits, most_bytes))
 
 
 def spectrum(moments: Moments, standardized: bool, rank: int) -> NDArray[np.float64]:

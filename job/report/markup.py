@@ -65,7 +65,12 @@ def picture(number: int, path: str, caption: object) -> Html:
 
 def json_script(name: str, value: Any) -> Html:
     """Return a block of JSON for the page's script; no text in it can end the block."""
+    return Html(f'<script type="application/json" id="{escape(name)}">{json_text(value)}</script>')
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON without a character that has a meaning in HTML or ends a line of a script."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Html(f'<script type="application/json" id="{escape(name)}">{text}</script>')
+    return text

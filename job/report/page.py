@@ -25,9 +25,9 @@ from job.table import layout, sweep
 from job.table.commits import Snapshot
 
 MOST_BYTES: Final = 12_000_000
-# Of the page without pictures: 1.5 MB of scripts, and what 100,000 photos with their paths take.
-OTHER_BYTES: Final = 4_500_000
+SENTENCE_BYTES: Final = 10_000  # of what the pictures add to the texts, and of where they are
 BOKEH: Final = ("bokeh.min.js", "bokeh-gl.min.js")  # the second draws with the graphics card, if there is one
+STEPS: Final = 65_535  # of a coordinate: a point moves by less than a pixel, unless one zooms in sixtyfold
 STATE: Final = "fruits-state"
 # The texts that the page's script uses.
 SCRIPT_WORDS: Final = (
@@ -64,9 +64,10 @@ def write(
         If the table cannot be read or the report cannot be written. A photo that cannot be read has no
         picture.
     """
-    gathered = contents.gather(output, record, snapshot, MOST_BYTES - OTHER_BYTES)
-    text = page(gathered, language, state(output, record, snapshot, language))
-    data = text.encode(errors="backslashreplace")
+    gathered = contents.gather(output, record, snapshot)
+    state_hash = state(output, record, snapshot, language)
+    room = MOST_BYTES - len(_encoded(page(gathered, language, state_hash))) - SENTENCE_BYTES
+    data = _encoded(page(contents.with_pictures(gathered, room), language, state_hash))
     confirm()
     store.write_bytes(store.join(output, layout.REPORT), data)
     return len(data)
@@ -150,7 +151,7 @@ def policy(scripts: Sequence[str]) -> str:
 
 
 def _data(gathered: Contents, words: Words) -> dict[str, Any]:
-    """Return what the page's script knows of the photos, in columns; numbers are base64 of little endians."""
+    """Return what the page's script knows of the photos, in columns."""
     photos, sheets = gathered.photos, gathered.sheets
     number_of = {label: number for number, label in enumerate(gathered.labels)}
     splits = sorted(set(photos.splits))
@@ -165,23 +166,23 @@ def _data(gathered: Contents, words: Words) -> dict[str, Any]:
     return {
         "words": {name: words(name) for name in SCRIPT_WORDS},
         "folders": sorted(folders),
-        "folder": _column([folder_of[folder] for folder, *_ in parts], "<u4"),
+        "folder": _column([folder_of[folder] for folder, *_ in parts]),
         "names": [name for *_, name in parts],
         "labels": gathered.labels,
         "species": [species_of(label) for label in gathered.labels],
-        "label": _column([number_of[label] for label in photos.labels], "<u4"),
+        "label": _column([number_of[label] for label in photos.labels]),
         "splits": splits,
-        "split": _column([splits.index(split) for split in photos.splits], "u1"),
+        "split": _column([splits.index(split) for split in photos.splits]),
         "pca": _plane(photos.scores[:, :2]),
         "discriminant": None if photos.plane is None else _plane(photos.plane),
         "axes": {"pca": axes, "discriminant": [words("discriminant_axis", number=one) for one in (1, 2)]},
-        "predicted": _column([number_of[label] for label in predicted], "<u4") if predicted else None,
-        "probability": _column(np.round(100 * answers.probabilities[:, 0]), "u1") if answers else None,
-        "state": _column(answers.state, "u1") if answers else None,
+        "predicted": _column([number_of[label] for label in predicted]) if predicted else None,
+        "probability": _column(np.round(100 * answers.probabilities[:, 0])) if answers else None,
+        "state": _column(answers.state) if answers else None,
         "rejects": [
             [row["path"], row["label"], row["split"], row["reason"]] for row in gathered.rejects.rows
         ],
-        "place": _column(sheets.places, "<i4"),
+        "pictures": _column(np.flatnonzero(sheets.places >= 0)),  # in the order of their places
         "side": sheets.side,
         "columns": thumbnails.COLUMNS,
         "perSheet": thumbnails.PER_SHEET,
@@ -189,17 +190,31 @@ def _data(gathered: Contents, words: Words) -> dict[str, Any]:
     }
 
 
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")  # the path of an input may be no Unicode
+
+
 def _charts(gathered: Contents, words: Words) -> dict[str, Any]:
     share, total = figures.scree(gathered.ratios, gathered.k, words)
     return {"map": figures.map_of_photos(words), "scree-share": share, "scree-sum": total}
 
 
-def _plane(points: NDArray[Any]) -> list[str]:
-    return [_column(points[:, 0], "<f4"), _column(points[:, 1], "<f4")]
+def _plane(points: NDArray[Any]) -> list[dict[str, Any]]:
+    """Return coordinates ``(n, 2)`` as two columns of 65,536 steps from the lowest to the highest."""
+    columns = []
+    for values in points.T.astype(np.float64):
+        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+        step = (high - low) / STEPS or 1.0
+        columns.append({"low": low, "step": step, **_column(np.round((values - low) / step))})
+    return columns
 
 
-def _column(values: Sequence[int] | NDArray[Any], kind: str) -> str:
-    return base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
+def _column(values: Sequence[int] | NDArray[Any]) -> dict[str, Any]:
+    """Return whole numbers in as few bytes as hold the largest, base64 of little endians."""
+    numbers = np.asarray(values, np.int64)
+    largest = int(numbers.max()) if len(numbers) else 0
+    size = next(size for size in (1, 2, 4) if largest < 256**size)
+    return {"bytes": size, "data": base64.b64encode(numbers.astype(f"<u{size}").tobytes()).decode()}
 
 
 def _own(name: str) -> str:

@@ -15,21 +15,19 @@
   ];
   const OTHERS = "#8d8d8d";
 
-  const numbers = (text, Kind) => {
-    const raw = atob(text);
+  const numbers = (packed) => {
+    const raw = atob(packed.data);
     const bytes = new Uint8Array(raw.length);
     for (let at = 0; at < raw.length; at++) bytes[at] = raw.charCodeAt(at);
-    return new Kind(bytes.buffer);
+    return new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[packed.bytes](bytes.buffer);
   };
-  const column = (name, Kind) => data[name] && numbers(data[name], Kind);
-  const plane = (name) => data[name] && data[name].map((text) => numbers(text, Float32Array));
-  const folder = column("folder", Uint32Array);
-  const label = column("label", Uint32Array);
-  const split = column("split", Uint8Array);
-  const predicted = column("predicted", Uint32Array);
-  const probability = column("probability", Uint8Array);
-  const state = column("state", Uint8Array);
-  const place = column("place", Int32Array);
+  const column = (name) => data[name] && numbers(data[name]);
+  const coordinates = (packed) => Float32Array.from(numbers(packed), (steps) => packed.low + steps * packed.step);
+  const plane = (name) => data[name] && data[name].map(coordinates);
+  const [folder, label, split] = ["folder", "label", "split"].map(column);
+  const [predicted, probability, state] = ["predicted", "probability", "state"].map(column);
+  const place = new Int32Array(count).fill(-1);
+  column("pictures").forEach((photo, at) => { place[photo] = at; });
   const planes = { pca: plane("pca"), discriminant: plane("discriminant") };
 
   const format = new Intl.NumberFormat(document.documentElement.lang);
@@ -43,7 +41,8 @@
 
   // Species and their colours: the most frequent have one of their own.
   const speciesNames = [...new Set(data.species)];
-  const speciesOf = Uint32Array.from(label, (number) => speciesNames.indexOf(data.species[number]));
+  const speciesNumber = data.species.map((name) => speciesNames.indexOf(name));
+  const speciesOf = Uint32Array.from(label, (number) => speciesNumber[number]);
   const frequency = new Array(speciesNames.length).fill(0);
   for (const number of speciesOf) frequency[number]++;
   const ranked = speciesNames.map((_, number) => number).filter((number) => frequency[number]);

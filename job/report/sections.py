@@ -54,9 +54,9 @@ def photo_map(contents: Contents, words: Words) -> Html:
         about.append(words("sampled", shown=number(shown), total=number(contents.total)))
     if contents.read < contents.total:
         about.append(words("partly_read", read=number(contents.read), total=number(contents.total)))
-    if contents.compared < shown:
-        about.append(words("pictures_sampled", count=number(contents.compared), total=number(shown)))
-    missing = int((contents.sheets.places < 0).sum()) - (shown - contents.compared)
+    if len(contents.pictured) < shown:
+        about.append(words("pictures_sampled", count=number(len(contents.pictured))))
+    missing = int((contents.sheets.places < 0).sum()) - (shown - len(contents.pictured))
     if missing > 0:
         about.append(words("without_picture", count=number(missing)))
     plane = [element("option", words("plane_pca"), value="pca")]
@@ -167,7 +167,10 @@ def near_duplicates(contents: Contents, words: Words) -> Html:
     for kind, found in contents.pairs.items():
         threshold = words.number(duplicates.NEAR, 2)
         near = words(
-            "duplicates_near", count=number(found.near), total=number(contents.compared), threshold=threshold
+            "duplicates_near",
+            count=number(found.near),
+            total=number(len(contents.pictured)),
+            threshold=threshold,
         )
         pairs = [
             element(

@@ -66,7 +66,12 @@ def draw(photos: Photos, numbers: Sequence[int], limits: Limits, most_bytes: int
             uris = list(pool.map(sheet, parts))
             if sum(map(len, uris)) <= most_bytes:
                 return Sheets(int(side * scale), uris, places)
-    return Sheets(side, [], np.full(len(photos), -1, np.int32))
+    return no_pictures(len(photos))
+
+
+def no_pictures(count: int) -> Sheets:
+    """Return no sheet, for a number of photos."""
+    return Sheets(1, [], np.full(count, -1, np.int32))
 
 
 def _pictures(photos: Photos, numbers: Sequence[int], side: int, limits: Limits) -> Iterator[bytes]:

@@ -55,7 +55,8 @@ class Elements(HTMLParser):
 
 def gathered(output: Output) -> contents.Contents:
     record = json.loads((Path(output.location) / "runs").joinpath(f"{RUN}.json").read_text())
-    return contents.gather(output.location, record, tables.snapshot(output.location), 7_000_000)
+    shown = contents.gather(output.location, record, tables.snapshot(output.location))
+    return contents.with_pictures(shown, 7_000_000)
 
 
 def test_every_text_has_the_same_fields_in_both_languages() -> None:
