@@ -115,13 +115,8 @@ def _parser(name: str) -> JobParser:
         add("--rows", type=count, metavar="N", help=f"most rows of a file (default {compact.ROWS})")
         add("--keep-versions", type=hours, metavar="HOURS", help="keep replaced files so long (default 0)")
     if name == "predict":
-        add(
-            "photos",
-            nargs="*",
-            type=location,
-            metavar="PHOTO",
-            help=f"a file, an object or a {LOCATION_FORMS}",
-        )
+        place = "a file, a folder, s3://bucket/key or s3://bucket/prefix"
+        add("photos", nargs="*", type=location, metavar="PHOTO", help=place)
         add("--json", action="store_true", dest="as_json", help="one JSON object a photo on stdout")
     add("--log-format", choices=("text", "json"), help="json: one object a line on stdout")
     add("--regions", type=regions, metavar="R,R", help="where data may be (default: the EU's)")

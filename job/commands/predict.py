@@ -6,8 +6,9 @@ does; each gets its line as soon as it is answered. Nothing is written to the ou
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import numpy as np
 from job.cli.log import Log
 from job.errors import DataError, UsageError
 from job.inventory import listing
+from job.inventory.folder_listing import ListedFile
 from job.inventory.listing import Listing, Source
 from job.model import saved_classifier
 from job.model.classifier import STATES, Classifier
@@ -82,7 +84,10 @@ def _classifier(output: str) -> Classifier:
     model_id = sweep.current_classifier_id(output)
     if not model_id:
         provenance.existing_table(output)
-        raise UsageError(f"output {output} has no classifier: the record of its last run says why")
+        raise UsageError(
+            f"output {output} has no classifier: run the job on it once more, or read in the record of its last "
+            "run why there can be none"
+        )
     classifier, record = saved_classifier.load(output), saved_classifier.load_record(output)
     if classifier is None or "backbone" not in record:
         raise _damage(output, model_id)
@@ -100,8 +105,8 @@ def _answers(output: str, classifier: Classifier) -> Callable[[bytes], Answer]:
     try:
         program = store.read_bytes(store.join(output, layout.MODELS, model_id, saved_classifier.LITERT_FILE))
         with quiet_stderr():
-            distances, _ = classifier_program.load(program)
-    except (FileNotFoundError, ValueError):
+            distances = classifier_program.load(program)
+    except (FileNotFoundError, ValueError, RuntimeError):
         raise _damage(output, model_id) from None
 
     def answer(data: bytes) -> Answer:
@@ -140,19 +145,15 @@ def _rows(locations: Sequence[str], output: str) -> Iterator[Row]:
     """Return the photos: first those that are named, then those that are listed, in order of their paths."""
     sizes = {location: _size(location) for location in locations}
     folders = tuple(sorted({location for location, size in sizes.items() if size is None}))
-    source = Source(folders, output)
+    listed: Iterable[ListedFile] = ()
     if folders:
+        source = Source(folders, output)
         listing.check_inputs(source)
-    named = (
-        {"path": store.printable(path), "bytes": size} for path, size in sizes.items() if size is not None
+        listed = Listing(source)
+    return chain(
+        ({"path": store.printable(path), "bytes": size} for path, size in sizes.items() if size is not None),
+        ({"path": file.path, "bytes": file.bytes} for file in listed),
     )
-
-    def rows() -> Iterator[Row]:
-        yield from named
-        if folders:
-            yield from ({"path": listed.path, "bytes": listed.bytes} for listed in Listing(source))
-
-    return rows()
 
 
 def _size(location: str) -> int | None:

@@ -98,28 +98,23 @@ def append(
     return _with_description(_packed(model), description)
 
 
-def load(program: bytes) -> tuple[Distances, dict[str, Any]]:
-    """Return the function of a program that :func:`append` made, and its description.
+def load(program: bytes) -> Distances:
+    """Return the function of a program that :func:`append` made.
 
-    Small probabilities are 0 in float32, so a caller that needs their order has the distances.
+    It returns no probabilities, because small ones are 0 in float32, and the order of their labels is lost.
 
     Raises
     ------
-    ValueError
+    ValueError, RuntimeError
         If the program is damaged or of another kind.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(program)) as archive:
-            description = json.loads(archive.read(DESCRIPTION))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"no {DESCRIPTION}: {error}") from None
-    run = litert.build(program, OUTPUTS)
+    run = litert.build(program, OUTPUTS[1:])
 
     def distances(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], float]:
-        _, distance, squares = run(pixels)
+        distance, squares = run(pixels)
         return squares.astype(np.float64), float(distance[0])
 
-    return distances, description
+    return distances
 
 
 class _Graph:

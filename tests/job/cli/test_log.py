@@ -55,6 +55,18 @@ def test_text_messages_go_to_stderr_and_the_summary_to_stdout() -> None:
     assert (out.getvalue(), err.getvalue()) == ("first\nsecond\n", "one\nwarning: two\nerror: three\n")
 
 
+def test_a_result_is_a_line_on_stdout_or_an_event() -> None:
+    log, out, err = new_log(as_json=False)
+    log.result("photo", NASTY, state="known")
+    assert out.getvalue().count("\n") == 1
+    assert (out.getvalue().isascii(), err.getvalue()) == (False, "")
+    log, out, err = new_log(as_json=True)
+    log.result("photo", "for people", state="known")
+    (event,) = lines(out)
+    assert (event["event"], event["state"], err.getvalue()) == ("photo", "known", "")
+    assert "message" not in event
+
+
 def test_the_summary_in_json_is_an_event_with_the_figures() -> None:
     log, out, err = new_log(as_json=True)
     log.summary("for people", run_id="run-1", counts={"listed": 3})

@@ -99,13 +99,12 @@ def test_a_process_with_the_runtime_alone_gets_the_same_answers(
     assert relative.max() < 1e-4
 
 
-def test_load_runs_the_program_and_reads_its_description(
+def test_load_gives_the_distances(
     program: bytes, photos: NDArray[np.uint8], roots: NDArray[np.float64], arrays: Arrays
 ) -> None:
     model = arrays(5, 4)
     exported = classifier_program.append(program, **model, description=DESCRIPTION)
-    distances, description = classifier_program.load(exported)
-    assert description == DESCRIPTION
+    distances = classifier_program.load(exported)
     expected = expected_answers(roots, model)
     for photo, probabilities, distance in zip(photos[:20], *expected, strict=False):
         squares, relative = distances(photo)
@@ -140,6 +139,6 @@ def test_a_damaged_program_or_one_without_a_classifier_is_refused(program: bytes
     exported = classifier_program.append(program, **arrays(3, 2), description=DESCRIPTION)
     described = classifier_program._with_description(program, DESCRIPTION)
     headless = classifier_program._with_description(b"no program", DESCRIPTION)
-    for damaged in (b"", program, exported[:-100], described, headless):
+    for damaged in (b"", program, exported[:-100_000], described, headless):
         with pytest.raises(ValueError, match=r"\w"):
             classifier_program.load(damaged)
