@@ -193,7 +193,9 @@ def test_stray_files_that_hold_the_photo_are_deleted(output: Output) -> None:
     unnamed = f"{layout.PHOTOS}/outcome=featurized/part-000009-000000-000-0123456789abcdef.parquet"
     others = [f"{layout.TASKS}/9/part-00000.parquet", f"{layout.PCA}/model_id=pca-9-other/part.parquet"]
     others += [f"{layout.PCA_CSV}/model_id=pca-9-other/part.csv"]
-    drafts = [f"{name}/.0123456789abcdef.draft" for name in (*layout.FOLDERS, f"{layout.PHOTOS}/_delta_log")]
+    drafts = [
+        f"{name}/.0123456789abcdef.draft" for name in (".", *layout.FOLDERS, f"{layout.PHOTOS}/_delta_log")
+    ]
     for name in (unnamed, *others, *drafts):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_text(erased)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,35 @@ def test_the_page_says_what_the_record_says(reported: Output) -> None:
     assert "cost $0.36 an hour, so this run cost $0.0100" in seen.text
     assert "100 photos a second on 2 cores: a million photos take 2.8 hours" in seen.text
     assert "A million photos would cost $1.00." in seen.text
+
+
+def test_a_page_is_no_larger_than_it_may_be(reported: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = gathered(reported).record
+    write = partial(
+        page.write, reported.location, record, tables.snapshot(reported.location), "en", lambda: None
+    )
+    whole = write()
+    assert whole < page.MOST_BYTES
+    for most in (whole - 1, whole - 10_000, 1_000):
+        monkeypatch.setattr(page, "MOST_BYTES", most)
+        size = write()
+        assert size < max(most, whole - 5_000)
+        assert size == (Path(reported.location) / layout.REPORT).stat().st_size
+    assert "have no picture here" in reports.html(reported)
+
+
+def test_with_longer_names_the_map_shows_fewer_photos(
+    reported: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [Path(path).name for path in reported.good]
+    monkeypatch.setattr(contents, "MOST_NAME_BYTES", sum(len(name) + 3 for name in names) // 2)
+    shown = gathered(reported)
+    assert 0.3 < len(shown.photos) / len(names) < 0.6
+    seen = Elements(page.page(shown, "en", "0"))
+    assert (
+        f"It shows {len(shown.photos)} of {len(names)} photos with features: a sample by label" in seen.text
+    )
+    assert {"Apple Red", "Apple Green", "Banana", "Plum"} <= set(shown.photos.labels)
 
 
 def test_no_metadata_of_a_photo_reaches_the_page(reported: Output) -> None:

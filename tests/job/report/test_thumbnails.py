@@ -16,6 +16,7 @@ from job.photos.decode import Limits
 from job.report import thumbnails
 from job.report.photos import Photos
 from job.report.thumbnails import Sheets
+from job.storage import store
 from tests.job.report.test_photos import invented
 from tests.support import reports
 
@@ -76,6 +77,20 @@ def test_a_photo_that_is_not_there_as_it_was_has_no_picture(
     np.testing.assert_allclose(
         tile(sheets, 4).mean(axis=(0, 1)), reports.colour_of(pictured.paths[4]), atol=6
     )
+
+
+def test_once_s3_fails_the_pictures_so_far_are_all(pictured: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = {f"s3://photos{path}": path for path in pictured.paths}
+    fails = list(local)[30]
+
+    def read(location: str) -> bytes:
+        if location == fails:
+            raise OSError("503 for a minute")
+        return Path(local[location]).read_bytes()
+
+    monkeypatch.setattr(store, "read_bytes", read)
+    sheets = thumbnails.draw(replace(pictured, paths=list(local)), range(40), Limits(), ENOUGH)
+    assert sheets.places.tolist() == [*range(30), *[-1] * 10]
 
 
 def test_a_photo_that_was_rejected_for_its_size_is_not_decoded(pictured: Photos) -> None:
