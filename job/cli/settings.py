@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from job import __version__
 from job.cli.parser import (
@@ -36,7 +36,7 @@ example:
   spark-submit job/main.py --input s3://my-photos/2026/ --output s3://my-results/2026 --components 200
 
 A second run on an output makes only the photos that are new or changed. Other commands on an output:
-  job erase, job show, job compact, job predict; each has its own --help
+  job report, job predict, job show, job erase, job compact; each has its own --help
 Every option can also be set in the environment: --max-rejected is FRUITS_MAX_REJECTED. Flags win.
 exit codes: 0 done, 1 failed, 2 wrong arguments, 3 data not acceptable, 4 would leave the EU, 130 interrupted
 """
@@ -69,6 +69,8 @@ class Settings:
     refit: str = "auto"
     max_variance_loss: float = 0.01
     overwrite: bool = False
+    no_report: bool = False
+    language: Literal["en", "fr"] = "en"
     hourly_cost: float | None = None
     log_format: str = "text"
     regions: tuple[str, ...] = EU_REGIONS
@@ -145,6 +147,8 @@ def _parser() -> JobParser:
     )
     add("--max-variance-loss", type=fraction, metavar="F", help="what auto allows (default 0.01)")
     add("--overwrite", action="store_true", help="replace the tables of another input in --output")
+    add("--no-report", action="store_true", help="write no report.html, and leave no older one")
+    add("--language", choices=("en", "fr"), help="of report.html (default en)")
     add(
         "--hourly-cost",
         type=dollars,

@@ -1,4 +1,4 @@
-"""The command lines of erase, show, compact and predict: options, summaries and exit codes.
+"""The command lines of erase, show, compact, predict and report: options, summaries and exit codes.
 
 None of them starts Spark.
 """
@@ -11,9 +11,10 @@ from typing import Any, Final
 from job.cli import exits
 from job.cli.parser import JobParser, count, hours, location, regions, sha256
 from job.cli.settings import new_run_id
-from job.commands import compact, erase, predict, show
+from job.commands import compact, erase, predict, report, show
 from job.commands.selection import Selection
 from job.errors import UsageError
+from job.report.words import LANGUAGES
 from job.storage import store
 from job.storage.locations import LOCATION_FORMS, object_location
 
@@ -23,7 +24,7 @@ Every option can also be set in the environment: --requested-by is FRUITS_REQUES
 exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing is known (show) or a photo was rejected (predict),
 4 outside the EU, 130 interrupted
 """
-WITHOUT_SELECTION: Final = ("compact", "predict")
+WITHOUT_SELECTION: Final = ("compact", "predict", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,13 @@ class Command:
 
 
 COMMANDS: Final = {
+    "report": Command(
+        "Make the page report.html of an output anew.",
+        "python -m job report --output build/out --language fr",
+        report.run,
+        report.summary,
+        "the report stays as it was; say the same again",
+    ),
     "erase": Command(
         "Remove every trace of photos from an output.",
         "python -m job erase --output s3://my-results/2026 --path s3://my-photos/a.jpg "
@@ -96,6 +104,8 @@ def _parser(name: str) -> JobParser:
         content = "photos of this content, 64 hexadecimal digits; repeatable"
         add("--path", action="append", type=_path, metavar="P", help="a photo; repeatable")
         add("--sha256", action="append", type=sha256, metavar="H", help=content)
+    if name == "report":
+        add("--language", choices=LANGUAGES, help="of the page (default en)")
     if name == "erase":
         begin = "photos whose path begins so, letter by letter as in S3: end a folder with /; repeatable"
         add("--prefix", action="append", type=_prefix, metavar="P", help=begin)

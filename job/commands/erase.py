@@ -1,8 +1,8 @@
 """``job erase``: removes every trace of the selected photos from an output, and updates moments and matrix.
 
-The classifier is deleted and the lists of paths are rewritten first; one commit then removes the rows. In
-this order an interrupted erasure can be repeated by hash, which only the rows hold. The next command deletes
-the replaced files that an interrupted erasure left on disk.
+The report and the classifier are deleted and the lists of paths are rewritten first; one commit then removes
+the rows. In this order an interrupted erasure can be repeated by hash, which only the rows hold. The next
+command deletes the replaced files that an interrupted erasure left on disk.
 """
 
 import json
@@ -52,6 +52,7 @@ def run(
     ) as writing:
         matches = find_photos(output, writing.snapshot, selection)
         rows = _photo_counts(output, matches, selection)
+        had_report = _delete_report(output)
         _delete_classifier(output, matches)
         _erase_from_lists(writing, selection, matches)
         replaced = removal.remove_photos(writing, matches.paths_by_file)
@@ -77,6 +78,7 @@ def run(
         **record,
         "output": output,
         "dry_run": False,
+        "report_deleted": had_report,
         "same_content_left": len(copies.paths()),
         "records_naming": leftovers.records_naming(output, writing.snapshot, selection),
         "photos": asdict(leftovers.source_photos(paths, regions)),
@@ -98,6 +100,8 @@ def summary(result: Mapping[str, Any]) -> str:
         lines.append(
             "classifier: deleted with its predictions, because it holds means of rows; the next run makes one"
         )
+    if result["report_deleted"]:
+        lines.append(f"report: {layout.REPORT} was deleted; job report makes it anew, without these photos")
     lines.append(f"older versions: {result['older_versions']}")
     if photos["there"]:
         lines.append(
@@ -135,6 +139,17 @@ def _photo_counts(output: str, matches: Matches, selection: Selection) -> dict[s
 def _list_mask(listed: pa.Table, selection: Selection, matches: Matches) -> pa.ChunkedArray:
     """Return, for each row of a list, whether it is selected by path or is among the matches."""
     return pc.or_(selection.path_mask(listed["path"]), files.photo_mask(listed, matches.paths()))
+
+
+def _delete_report(output: str) -> bool:
+    """Delete the page that shows photos, and tell whether there was one.
+
+    It also goes if nothing is selected: it may still show a photo that has left the table.
+    """
+    report = store.join(output, layout.REPORT)
+    had_report = store.is_file(report)
+    store.delete_files([report])
+    return had_report
 
 
 def _erase_from_lists(writing: Writer, selection: Selection, matches: Matches) -> None:

@@ -43,7 +43,7 @@ MAX_SIDE: Final = 65_535
 # take 50 to 90 ms of CPU, not 260 to 340. With twice the pixels the mosaics differ by up to 0.8 and 22, with
 # once by 4.1 and 43. `reducing_gap` would save nothing more; without the box in `decode` they differ by 6.9
 # and 68.
-_DRAFT_SIDE: Final = 3 * SIDE
+_DRAFT_FACTOR: Final = 3
 
 # Each scan of a JPEG may visit every block, whatever its bytes. A photo has up to 15 scans. The largest may
 # have 20 here, and one of 2 megapixels 500, where ``jpeg`` stops to count.
@@ -108,8 +108,8 @@ _READERS: Final[dict[formats.Format, Callable[[BytesIO], ImageFile.ImageFile]]] 
 }
 
 
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
-    """Decode one photo, turn it upright, put it on white and resize it as ``Image.resize((224, 224))`` does.
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, side: int = SIDE) -> Photo:
+    """Decode one photo, turn it upright, put it on white and resize it as ``resize((side, side))`` does.
 
     The format is told by the content, and limits are checked before any pixel is decoded. Animations and MPO
     files give their first picture. A JPEG without its end marker or with a gap in its scans, a PNG without
@@ -138,11 +138,11 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
         raise Rejected("format_not_allowed", f"the content is {name}; only JPEG, PNG and WebP are read")
     with _refusals(kind):
         if kind == "JPEG":
-            rgb, box, (width, height), metadata = _decode_jpeg(data, limits)
+            rgb, box, (width, height), metadata = _decode_jpeg(data, limits, side)
         else:
             rgb, box, (width, height), metadata = _decode_with_pillow(kind, data, limits)
         orientation = formats.orientation(metadata)
-        square = _upright_square(rgb, _UPRIGHT.get(orientation), box)
+        square = _upright_square(rgb, _UPRIGHT.get(orientation), box, side)
         with suppress(Exception):  # whatever a damaged profile raises, it is ignored
             to_srgb = _to_srgb(metadata.profile)
             if to_srgb is not None:
@@ -152,7 +152,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Photo:
     return Photo(np.asarray(square), width, height)
 
 
-def _decode_jpeg(data: bytes, limits: Limits) -> _Decoded:
+def _decode_jpeg(data: bytes, limits: Limits, side: int) -> _Decoded:
     """Decode a JPEG, at reduced size if it is large."""
     header = jpeg.read(data)
     width, height = size = header.width, header.height
@@ -161,7 +161,7 @@ def _decode_jpeg(data: bytes, limits: Limits) -> _Decoded:
         raise Rejected("too_large", f"{width} x {height} pixels in more scans than a photo needs")
     if not header.is_complete:
         raise Rejected("truncated", "the JPEG ends before its last scan")
-    scale = next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(size) >= scale * _DRAFT_SIDE)
+    scale = next(scale for scale in (8, 4, 2, 1) if scale == 1 or min(size) >= scale * _DRAFT_FACTOR * side)
     image = jpeg.decode(header, scale)
     box = (0, 0, width / scale, height / scale) if scale > 1 else None
     return _rgb_on_white(image), box, size, header.metadata
@@ -246,18 +246,20 @@ def _rgb_on_white(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _upright_square(image: Image.Image, turn: Image.Transpose | None, box: _Box | None) -> Image.Image:
-    """Turn a picture upright and resize it to 224 x 224 with Pillow's default filter, bicubic.
+def _upright_square(
+    image: Image.Image, turn: Image.Transpose | None, box: _Box | None, side: int
+) -> Image.Image:
+    """Turn a picture upright and resize it to a square of `side` with Pillow's default filter, bicubic.
 
     A JPEG decoded at reduced size has a box, in stored orientation, since its last row and column may be
     partial: it is turned after resizing. Others are turned first, as ``ImageOps.exif_transpose`` and
     ``resize`` would.
     """
     if box is not None:
-        image = image.resize((SIDE, SIDE), box=box)
+        image = image.resize((side, side), box=box)
     if turn is not None:
         image = image.transpose(turn)
-    return image.resize((SIDE, SIDE)) if box is None else image
+    return image.resize((side, side)) if box is None else image
 
 
 @lru_cache(maxsize=16)  # building it takes 2.5 ms and applying it 0.7; the photos of one camera share it

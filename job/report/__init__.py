@@ -1,1 +1,1 @@
-"""The report of an output: one page of charts and photos, for people."""
+"""The report: one HTML page of an output, for people, which opens without a network."""

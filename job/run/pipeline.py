@@ -29,6 +29,7 @@ from job.model.classifier import Classifier
 from job.model.refit import ChosenModel
 from job.network import backbone
 from job.photos.decode import Limits
+from job.report import page
 from job.run import checks, featurize, run_record
 from job.storage import residency, store
 from job.table import layout, provenance, sweep
@@ -104,6 +105,8 @@ class Pipeline:
                 self.spark,
                 self.first_photo,
             )
+            self.write_report(writer, record)
+            self.seconds["total"] = round(time.monotonic() - start, 3)
             run_record.write(settings.output, name, record)
         return record
 
@@ -295,6 +298,17 @@ class Pipeline:
             lambda files: spark_passes.classify_files(self.start(), output, files, classifier, photos),
         )
         self.log.info("predictions", f"predictions for files of {count:,} photos", photos=count)
+
+    def write_report(self, writer: Writer, record: dict[str, Any]) -> None:
+        """Write the page for people, unless it shows this state already; without one, leave no older page."""
+        output, language = self.settings.output, self.settings.language
+        record["report"] = None if self.settings.no_report else layout.REPORT
+        if self.settings.no_report:
+            store.delete_files([self._at(layout.REPORT)])
+        elif not page.is_current(output, record, writer.snapshot, language):
+            with self._step("report"):
+                size = page.write(output, record, writer.snapshot, language, writer.commit)
+            self.log.info("report", f"{layout.REPORT} of {size / 1e6:.1f} MB", bytes=size)
 
     def record_name(self, writer: Writer) -> str:
         """Return a free file name: Kubernetes may restart a driver under the same run id."""

@@ -159,6 +159,7 @@ def summary(record: dict[str, Any]) -> str:
         ("  confusion", classifier.get("confusion")),
         ("  predictions", f"{layout.PREDICTIONS}/photos={classifier['predictions']}/"),
         ("  record", record["record"]),
+        ("  report", record["report"]),
     ]
     left_out = {
         "unchanged": not counts["unchanged"] + counts["removed"],
@@ -166,6 +167,7 @@ def summary(record: dict[str, Any]) -> str:
         "  classifier": "model_id" not in classifier,
         "  confusion": not classifier.get("confusion"),
         "  predictions": not classifier["predictions"],
+        "  report": not record["report"],
     }
     return "\n".join(f"{name:<18} {value}" for name, value in lines if not left_out.get(name))
 

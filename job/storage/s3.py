@@ -116,6 +116,16 @@ def read_start(location: str, length: int) -> bytes:
     )
 
 
+def exists(location: str) -> bool:
+    """Tell whether there is an object at a location. Raises as :func:`read`, but for a missing object."""
+    bucket, key = split(location)
+    try:
+        retries.retry(partial(client(bucket, 0).head_object, Bucket=bucket, Key=key), location)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def read_range(location: str, start: int, length: int) -> bytes:
     """Return a part of an object that the job wrote (obstore accepts its key). Raises as :func:`read`."""
     bucket, key = split(location)

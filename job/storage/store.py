@@ -87,6 +87,13 @@ def read_start(location: str, length: int) -> bytes:
         return file.read(length)
 
 
+def is_file(location: str) -> bool:
+    """Tell whether there is an object or a file, or a link to anything, at a location."""
+    if is_s3(location):
+        return s3.exists(location)
+    return Path(location).is_symlink() or Path(location).is_file()
+
+
 def open_input(location: str) -> BinaryIO:
     """Open a file for seekable reading, as PyArrow needs it for Parquet.
 
@@ -133,12 +140,14 @@ def list_files(location: str, suffix: str = "", after: str = "") -> Iterator[tup
             yield path, size
 
 
-def list_drafts(location: str) -> Iterator[str]:
-    """Yield the unfinished files that killed processes left below a folder; S3 has none."""
+def list_drafts(location: str, is_deep: bool = True) -> Iterator[str]:
+    """Yield the unfinished files that killed processes left in a folder and, if deep, below; S3 has none."""
     if is_s3(location):
         return
-    for folder, _, names in os.walk(location):
+    for folder, below, names in os.walk(location):
         yield from (f"{folder}/{name}" for name in names if name.startswith(".") and name.endswith(DRAFT))
+        if not is_deep:
+            below.clear()
 
 
 def delete_files(locations: Sequence[str]) -> None:

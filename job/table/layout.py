@@ -14,14 +14,16 @@ MOMENTS: Final = "moments"
 MODELS: Final = "models"
 RUNS: Final = "runs"
 ERASURES: Final = "erasures"
+REPORT: Final = "report.html"  # what people look at
 TASKS: Final = "_tasks"  # only while a run lasts
 MISSING: Final = "missing"  # photos of the table that the last run did not list
 SKIPPED: Final = "skipped"  # files that the last run did not take for photos
 LISTS: Final = (MISSING, SKIPPED)
 FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, PREDICTIONS, MOMENTS, MODELS, RUNS, ERASURES, *LISTS, TASKS)
+ENTRIES: Final = (*FOLDERS, REPORT)
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
 CURRENT_CLASSIFIER: Final = f"{MODELS}/current_classifier.json"
-ADDED_WITH_DELTA: Final = (PHOTOS, PREDICTIONS, *LISTS, TASKS)
+ADDED_WITH_DELTA: Final = (PHOTOS, PREDICTIONS, *LISTS, TASKS, REPORT)
 # Names in outputs from before the Delta table.
 EARLIER_PROVENANCE: Final = "_input.json"
 EARLIER: Final = (

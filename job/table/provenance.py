@@ -8,7 +8,6 @@ import contextlib
 import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from job.errors import JobError, UsageError
@@ -119,8 +118,8 @@ def has_earlier_layout(output: str) -> bool:
 
 
 def delete_overwritten_outputs(output: str) -> None:
-    """Delete the models, run records and matrices of other inputs, and tables of the earlier layout."""
-    names = [layout.MOMENTS, *layout.DERIVED, layout.MODELS, layout.RUNS, *layout.LISTS]
+    """Delete what was derived from other inputs, their runs' records, and tables of the earlier layout."""
+    names = [layout.MOMENTS, *layout.DERIVED, layout.MODELS, layout.RUNS, layout.REPORT, *layout.LISTS]
     if has_earlier_layout(output):
         names += layout.EARLIER  # the provenance last, so that an interrupted deletion is repeated
     for name in names:
@@ -149,15 +148,13 @@ def write_errors(output: str) -> Iterator[None]:
 
 
 def _refuse_foreign_files(output: str, overwrite: bool) -> None:
-    """Refuse an output without a table of this job if other files lie where its folders would go."""
+    """Refuse an output without a table of this job if other files lie where its own would go."""
     is_earlier = has_earlier_layout(output)
     if is_earlier and not overwrite:
         raise UsageError(f"output {output} {EARLIER_LAYOUT}")
-    for name in layout.ADDED_WITH_DELTA if is_earlier else layout.FOLDERS:
-        folder = store.join(output, name)
-        local = Path(folder)
-        is_file = not store.is_s3(folder) and (local.is_symlink() or local.is_file())
-        if is_file or next(store.list_files(folder), None) is not None:
+    for name in layout.ADDED_WITH_DELTA if is_earlier else layout.ENTRIES:
+        location = store.join(output, name)
+        if store.is_file(location) or next(store.list_files(location), None) is not None:
             raise UsageError(
                 f"output {output} has a {name} that this job did not write (it has no Delta table "
                 f"{layout.PHOTOS}): choose another --output"

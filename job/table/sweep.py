@@ -23,7 +23,8 @@ def candidates(output: str) -> list[str]:
     stored = chain.from_iterable(store.list_files(store.join(output, folder)) for folder in folders)
     lists = chain.from_iterable(_lists(output, name) for name in layout.LISTS)
     drafts = chain.from_iterable(store.list_drafts(store.join(output, folder)) for folder in layout.FOLDERS)
-    return [*(location for location, _ in stored), *lists, *drafts]
+    beside = store.list_drafts(output, is_deep=False)  # of the report
+    return [*(location for location, _ in stored), *lists, *drafts, *beside]
 
 
 def unreferenced(

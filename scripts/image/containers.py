@@ -36,10 +36,11 @@ RESTRICTIONS: Final = (
 TABLE_LOG: Final = "photos/_delta_log"
 NEW_ENTRIES: Final = (
     "photos",
-    "predictions",
     "missing",
     "skipped",
     "_tasks",
+    "predictions",
+    "report.html",
 )  # earlier versions of the job did not write these
 OUTPUT_ENTRIES: Final = (*NEW_ENTRIES, "pca", "pca_csv", "moments", "models", "runs", "erasures")
 # Entries of an earlier version of the job, which has left its provenance; --overwrite replaces them.

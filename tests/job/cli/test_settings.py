@@ -36,6 +36,7 @@ OPTIONS: Final[dict[str, tuple[str, str, Any, str, str]]] = {
     "--max-variance-loss": ("max_variance_loss", "0.5", 0.5, "1.5", "a number from 0 to 1"),
     "--max-pruned": ("max_pruned", "0.25", 0.25, "-1", "a number from 0 to 1"),
     "--keep-versions": ("keep_versions", "0.5", 0.5, "1e3", "a number of hours, as 0 or 168"),
+    "--language": ("language", "fr", "fr", "de", "choose from 'en', 'fr'"),
     "--hourly-cost": ("hourly_cost", "0.54", 0.54, "-1", "a number of US dollars, as 0.54"),
     "--log-format": ("log_format", "json", "json", "xml", "choose from 'text', 'json'"),
     "--run-id": ("run_id", "night-1", "night-1", "a/b", "or . or _ or -"),
@@ -50,6 +51,7 @@ SWITCHES: Final = {
     "--prune": "prune",
     "--retry-rejected": "retry_rejected",
     "--overwrite": "overwrite",
+    "--no-report": "no_report",
 }
 WRONG_ARGUMENTS: Final = [
     ("--limit", "٣", COUNT_FORM),
@@ -91,7 +93,7 @@ def test_defaults_are_those_in_the_help(capsys: pytest.CaptureFixture[str]) -> N
     options = {section.split()[0].replace("-", "_"): section for section in help_text.split("\n  --")[1:]}
     help_defaults = {name: re.search(r"\(default ([\w.]+)", section) for name, section in options.items()}
     expected = {name: match[1] for name, match in help_defaults.items() if match and hasattr(parsed, name)}
-    assert len(expected) == 12
+    assert len(expected) == 13
     assert expected == {name: str(getattr(parsed, name)) for name in expected}
     assert parsed.regions == EU_REGIONS
 

@@ -28,6 +28,7 @@ ARGUMENTS = {
     "show": ["--path", "/a"],
     "compact": [],
     "predict": ["/a"],
+    "report": [],
 }
 
 
@@ -88,7 +89,7 @@ def test_compact_keeps_replaced_files_for_the_given_hours(output: Output) -> Non
     assert not any(file.exists() for file in old)
 
 
-@pytest.mark.parametrize("name", ["erase", "compact"])
+@pytest.mark.parametrize("name", ["erase", "compact", "report"])
 def test_a_second_writer_is_refused_but_show_and_dry_runs_are_not(
     name: str, output: Output, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -193,7 +193,9 @@ def test_stray_files_that_hold_the_photo_are_deleted(output: Output) -> None:
     unnamed = f"{layout.PHOTOS}/outcome=featurized/part-000009-000000-000-0123456789abcdef.parquet"
     others = [f"{layout.TASKS}/9/part-00000.parquet", f"{layout.PCA}/model_id=pca-9-other/part.parquet"]
     others += [f"{layout.PCA_CSV}/model_id=pca-9-other/part.csv"]
-    drafts = [f"{name}/.0123456789abcdef.draft" for name in (*layout.FOLDERS, f"{layout.PHOTOS}/_delta_log")]
+    drafts = [
+        f"{name}/.0123456789abcdef.draft" for name in (".", *layout.FOLDERS, f"{layout.PHOTOS}/_delta_log")
+    ]
     for name in (unnamed, *others, *drafts):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_text(erased)
@@ -227,13 +229,15 @@ def test_the_record_holds_requester_time_and_counts_but_no_photo(output: Output)
     }
 
 
-def test_a_selection_without_photos_is_recorded_and_changes_nothing_else(output: Output) -> None:
+def test_a_selection_without_photos_deletes_the_report_and_changes_nothing_else(output: Output) -> None:
     before = tree(output.location)
+    assert b"photo-00" in (before.pop(layout.REPORT) or b""), "it shows photos"
     summary = run_erase(output, paths=["/nowhere/at-all.jpg"], sha256=["0" * 64])
     assert erase.summary(summary).startswith("nothing found: no photo was erased\nmoments: unchanged\n")
     after = tree(output.location)
     added = {name for name in after.keys() - before.keys() if "_delta_log" not in name}
     assert added == {layout.ERASURES, RECORD}
+    assert layout.REPORT not in after
     assert before.items() <= after.items()
 
 

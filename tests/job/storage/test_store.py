@@ -185,6 +185,24 @@ def test_only_unfinished_writes_are_listed_as_drafts(location: str, tmp_path: Pa
         store.write_bytes(file, b"x")
     assert list(store.list_drafts(location)) == ([] if store.is_s3(location) else [draft])
     assert list(store.list_drafts(str(tmp_path / "none"))) == []
+    beside = store.join(location, "a", f".0{store.DRAFT}")
+    store.write_bytes(beside, b"x")
+    shallow = list(store.list_drafts(store.join(location, "a"), is_deep=False))
+    assert shallow == ([] if store.is_s3(location) else [beside])
+
+
+def test_a_file_is_told_from_a_folder_and_from_nothing(location: str) -> None:
+    store.write_bytes(store.join(location, "a", "b.html"), b"")
+    store.write_bytes(store.join(location, "a", "b.htm", "x"), b"x")
+    names = {
+        "a/b.html": True,
+        "a/b.htm/x": True,
+        "a/b.htm": False,
+        "a": False,
+        "a/b": False,
+        "a/b.html/x": False,
+    }
+    assert {name: store.is_file(store.join(location, *name.split("/"))) for name in names} == names
 
 
 def test_empty_folders_are_removed_up_to_the_given_one(tmp_path: Path) -> None:

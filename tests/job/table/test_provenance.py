@@ -125,8 +125,10 @@ def test_overwriting_removes_all_rows_in_the_first_commit_and_the_derived_files(
 ) -> None:
     version, old = make(output, A, "/photos/Pear/bad.jpg").version, snapshot(output).files
     fill(output, *DERIVED)
+    store.write_bytes(f"{output}/{layout.REPORT}", b"a page of other photos")
     user_files = fill(output, layout.ERASURES, "holiday")
     with run(output, *PLUMS, overwrite=True) as writer:
+        assert not store.is_file(f"{output}/{layout.REPORT}")
         assert (writer.snapshot.version, writer.snapshot.files) == (version + 1, {})
         removed = {action["remove"]["path"] for action in actions(output, version + 1) if "remove" in action}
         assert removed == old.keys()
@@ -154,6 +156,14 @@ def test_foreign_files_under_the_jobs_names_are_never_claimed(
     before = contents(output)
     assert f"has a {name} that this job did not write" in refusal(output, overwrite=overwrite)
     assert contents(output) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"a page of somebody's"])
+def test_a_foreign_report_is_never_claimed(output: str, content: bytes) -> None:
+    store.write_bytes(f"{output}/{layout.REPORT}", content)
+    store.write_bytes(f"{output}/{layout.REPORT}.old", b"x")
+    assert f"has a {layout.REPORT} that this job did not write" in refusal(output, overwrite=True)
+    assert contents(output) == {layout.REPORT: content, f"{layout.REPORT}.old": b"x"}
 
 
 @pytest.mark.parametrize("create", [Path.touch, lambda path: path.symlink_to("nowhere")])

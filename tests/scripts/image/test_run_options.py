@@ -101,7 +101,7 @@ def test_a_folder_with_a_comma_or_a_quote_is_one_field_of_a_mount() -> None:
 
 
 def test_the_job_writes_exactly_the_entries_that_change_their_owner() -> None:
-    assert sorted(containers.OUTPUT_ENTRIES) == sorted(layout.FOLDERS)
+    assert sorted(containers.OUTPUT_ENTRIES) == sorted(layout.ENTRIES)
     assert sorted(containers.EARLIER_ENTRIES) == sorted(layout.EARLIER)
     assert f"{layout.PHOTOS}/{commits.LOG}" == containers.TABLE_LOG
     assert layout.EARLIER_PROVENANCE == containers.EARLIER_PROVENANCE

@@ -1,0 +1,328 @@
+"""The texts of the report in English and French, and numbers as each language writes them.
+
+The table holds both languages side by side, so that neither can lack a text. A text may have named fields.
+"""
+
+from typing import Final, Literal
+
+Language = Literal["en", "fr"]
+LANGUAGES: Final[tuple[Language, ...]] = ("en", "fr")
+
+NARROW_SPACE: Final = "\u202f"
+
+TEXTS: Final[dict[str, tuple[str, str]]] = {
+    "title": ("Fruits: report of a run", "Fruits : rapport d'un calcul"),
+    "made": ("Run {run} on {input}, finished on {time}", "Calcul {run} sur {input}, achevé le {time}"),
+    "no_script": (
+        "The map and the pictures need JavaScript; the tables do not.",
+        "La carte et les images ont besoin de JavaScript ; les tableaux, non.",
+    ),
+    "contents": ("Contents", "Sommaire"),
+    "personal": (
+        "This page holds small pictures of the photos. Photos may be personal data: an erasure deletes "
+        "this page, but not the copies that people made of it.",
+        "Cette page contient de petites images des photos, qui peuvent être des données personnelles : "
+        "un effacement supprime cette page, mais pas les copies qui en ont été faites.",
+    ),
+    # The figures at the top.
+    "photos": ("photos", "photos"),
+    "with_features": ("with features", "avec descripteurs"),
+    "rejected": ("rejected", "rejetées"),
+    "components": ("components", "composantes"),
+    "variance_of": ("{share} of the variance", "{share} de la variance"),
+    "label_accuracy": ("labels recognized", "étiquettes reconnues"),
+    "species_accuracy": ("species recognized", "espèces reconnues"),
+    "of_test": ("of {count} Test photos", "sur {count} photos de Test"),
+    "photos_per_second": ("photos a second", "photos par seconde"),
+    "on_cores": ("on {cores} cores", "sur {cores} cœurs"),
+    # The map.
+    "map": ("Map of the photos", "Carte des photos"),
+    "map_about": (
+        "Each point is a photo; close points have similar features. Hover or tap for the photo, use the "
+        "wheel to zoom, and drag to move.",
+        "Chaque point est une photo ; des points proches ont des descripteurs semblables. Survolez ou "
+        "touchez pour voir la photo, zoomez avec la molette, déplacez en glissant.",
+    ),
+    "all_shown": ("All {count} photos with features are on it.", "Toutes les {count} photos y figurent."),
+    "sampled": (
+        "It shows {shown} of {total} photos with features: a sample by label and split, in which every "
+        "outlier is kept. Which photos are in it depends on their paths, not on chance.",
+        "Elle montre {shown} photos sur {total} : un échantillon par étiquette et par partie, où chaque "
+        "photo atypique est gardée. Il dépend des chemins des photos, pas du hasard.",
+    ),
+    "partly_read": (
+        "Features of {read} of {total} photos were read, from whole files of the table; outliers, near "
+        "duplicates and confusions are those among them.",
+        "Les descripteurs de {read} photos sur {total} ont été lus, par fichiers entiers de la table ; "
+        "atypiques, quasi-doublons et confusions sont cherchés parmi elles.",
+    ),
+    "pictures_sampled": (
+        "Pictures are of {count} of them: a sample by label and split with every outlier.",
+        "Il y a des images de {count} d'entre elles : un échantillon par étiquette et par partie, avec "
+        "chaque photo atypique.",
+    ),
+    "without_picture": (
+        "{count} of the photos shown have no picture here: their files are missing, have changed since or "
+        "cannot be read now, or there was no room.",
+        "{count} des photos montrées sont ici sans image : leur fichier manque, a changé depuis ou n'est "
+        "plus lisible, ou la place manquait.",
+    ),
+    "plane": ("Plane", "Plan"),
+    "plane_pca": ("First two principal components", "Deux premières composantes principales"),
+    "plane_discriminant": ("Discriminant: separates the labels", "Discriminant : sépare les étiquettes"),
+    "component_axis": (
+        "component {number} ({share} of the variance)",
+        "composante {number} ({share} de la variance)",
+    ),
+    "discriminant_axis": ("discriminant {number}", "discriminant {number}"),
+    "search": ("Search in paths", "Chercher dans les chemins"),
+    "label": ("Label", "Étiquette"),
+    "split": ("Split", "Partie"),
+    "outcome": ("Outcome", "Résultat"),
+    "all": ("all", "toutes"),
+    "none": ("none", "aucune"),
+    "outcome_right": ("recognized", "reconnue"),
+    "outcome_wrong": ("taken for another label", "prise pour une autre"),
+    "outcome_unsure": ("recognized, but unsure", "reconnue, mais incertaine"),
+    "outcome_unlike": ("unlike all labels", "ne ressemble à aucune étiquette"),
+    "outcome_featurized": ("featurized", "avec descripteurs"),
+    "outcome_rejected": ("rejected", "rejetée"),
+    "clear": ("Clear filters", "Effacer les filtres"),
+    "whole_map": ("Whole map", "Carte entière"),
+    "species": ("Species", "Espèces"),
+    "other_species": ("{count} other species", "{count} autres espèces"),
+    "matching": ("{count} of {total} photos match", "{count} photos sur {total} correspondent"),
+    "first_of": ("the first {count} are listed", "les {count} premières sont listées"),
+    "list": ("Photos that match", "Photos qui correspondent"),
+    "show": ("Show", "Voir"),
+    "no_picture": ("no picture", "pas d'image"),
+    "taken_for": ("taken for {label} ({share})", "prise pour {label} ({share})"),
+    "path": ("Path", "Chemin"),
+    "map_label": ("Scatter plot of the photos", "Nuage de points des photos"),
+    # The scree plot.
+    "scree": ("Components and what they keep", "Les composantes et ce qu'elles gardent"),
+    "scree_kept": (
+        "The model keeps {k} components, and {kept} of the variance; all {rank} together make 100%.",
+        "Le modèle garde {k} composantes et {kept} de la variance ; les {rank} ensemble en font 100 %.",
+    ),
+    "scree_share": ("share of the variance, %", "part de la variance, %"),
+    "scree_sum": ("share of the first components, %", "part cumulée, %"),
+    "component": ("component", "composante"),
+    "scree_label": ("Scree plot: share of each component", "Éboulis : part de chaque composante"),
+    "scree_sum_label": ("Cumulated share of the components", "Part cumulée des composantes"),
+    "half_at": ("{count} components keep {share}", "{count} composantes gardent {share}"),
+    # Outliers.
+    "outliers": ("Outliers", "Photos atypiques"),
+    "outliers_about": (
+        "The photos that are furthest from all others of their kind. A distance of 1 is typical.",
+        "Les photos les plus éloignées des autres. Une distance de 1 est ordinaire.",
+    ),
+    "outliers_relative": (
+        "The photos that are least like any label, relative to how unusual they are at all: the larger the "
+        "distance, the less.",
+        "Les photos qui ressemblent le moins à une étiquette, compte tenu de ce qu'elles ont d'inhabituel : "
+        "plus la distance est grande, moins elles ressemblent.",
+    ),
+    "distance": ("distance {value}", "distance {value}"),
+    # Near duplicates.
+    "duplicates": ("Near duplicates", "Quasi-doublons"),
+    "duplicates_about": (
+        "Pairs whose features point the same way: a similarity of 1 is the same picture. A photo of Test "
+        "that is nearly one of Training makes accuracy look better than it is.",
+        "Paires dont les descripteurs ont la même direction : 1 est la même image. Une photo de Test "
+        "presque égale à une photo de Training fait paraître la précision meilleure qu'elle n'est.",
+    ),
+    "duplicates_exact": (
+        "{photos} photos have the same bytes as another one, in {groups} groups; {splits} groups cross "
+        "splits and {labels} cross labels.",
+        "{photos} photos ont les mêmes octets qu'une autre, en {groups} groupes ; {splits} groupes "
+        "traversent les parties et {labels} les étiquettes.",
+    ),
+    "duplicates_between_splits": ("Between two splits", "Entre deux parties"),
+    "duplicates_between_labels": ("Between two labels", "Entre deux étiquettes"),
+    "duplicates_within": ("Within a label and split", "Dans une étiquette et une partie"),
+    "duplicates_near": (
+        "{count} of {total} photos have one of similarity {threshold} or more.",
+        "{count} photos sur {total} en ont une de similarité {threshold} ou plus.",
+    ),
+    "no_pairs": ("There are no such pairs.", "Il n'y a pas de telle paire."),
+    "similarity": ("similarity {value}", "similarité {value}"),
+    # Classification.
+    "accuracy": ("Accuracy and confusion", "Précision et confusions"),
+    "no_classifier": ("There is no classifier: {reason}", "Il n'y a pas de classifieur : {reason}"),
+    "no_classifier_yet": (
+        "There is no classifier of these photos.",
+        "Il n'y a pas de classifieur de ces photos.",
+    ),
+    "no_test": (
+        "The classifier was fitted on all photos, since there is no split to test it on: its accuracy is not "
+        "known.",
+        "Le classifieur a été ajusté sur toutes les photos, faute de partie de test : sa précision n'est pas "
+        "connue.",
+    ),
+    "fitted_on": (
+        "A linear discriminant of {labels} labels and {species} species, fitted on {photos} photos.",
+        "Un discriminant linéaire de {labels} étiquettes et {species} espèces, ajusté sur {photos} photos.",
+    ),
+    "test_photos": ("Test photos", "Photos de Test"),
+    "calibration_error": ("Calibration error", "Erreur de calibration"),
+    "state_known": ("Known", "Connues"),
+    "state_unsure": ("Unsure", "Incertaines"),
+    "state_unlike": ("Unlike all labels", "Sans ressemblance"),
+    "confusion_species": (
+        "Species of the photos (rows) and the species they are taken for (columns)",
+        "Espèces des photos (lignes) et espèces pour lesquelles elles sont prises (colonnes)",
+    ),
+    "confusion_of": ("Of {count} Test photos that were read.", "Sur {count} photos de Test lues."),
+    "confused": ("Labels that are confused", "Étiquettes confondues"),
+    "confused_pair": (
+        "{actual} taken for {predicted}: {count} of {total}",
+        "{actual} prise pour {predicted} : {count} sur {total}",
+    ),
+    "for_comparison": ("{label}, for comparison", "{label}, pour comparer"),
+    "none_confused": ("No Test photo is taken for another label.", "Aucune photo de Test n'est confondue."),
+    "no_test_confused": (
+        "Without Test photos, this is not known.",
+        "Sans photos de Test, cela n'est pas connu.",
+    ),
+    "worst": ("Labels recognized least", "Étiquettes les moins reconnues"),
+    "recognized": ("Recognized", "Reconnues"),
+    # Rejected photos.
+    "rejects": ("Rejected photos", "Photos rejetées"),
+    "no_rejects": ("No photo was rejected.", "Aucune photo n'a été rejetée."),
+    "reason": ("Reason", "Raison"),
+    "meaning": ("Meaning", "Sens"),
+    "detail": ("Detail", "Détail"),
+    "rejects_listed": (
+        "The first {count} of {total} are listed.",
+        "Les {count} premières sur {total} sont listées.",
+    ),
+    "empty": ("The file holds no bytes.", "Le fichier ne contient aucun octet."),
+    "truncated": ("The file or its pixels end early.", "Le fichier ou ses pixels finissent trop tôt."),
+    "not_an_image": (
+        "The content is no picture: text, an archive, noise.",
+        "Le contenu n'est pas une image : du texte, une archive, du bruit.",
+    ),
+    "format_not_allowed": (
+        "A picture of another format than JPEG, PNG or WebP, whatever the name says.",
+        "Une image d'un autre format que JPEG, PNG ou WebP, quel que soit son nom.",
+    ),
+    "too_large": (
+        "More bytes or pixels than allowed, or more scans than a photo needs.",
+        "Plus d'octets ou de pixels que permis, ou plus de passes qu'il n'en faut.",
+    ),
+    "unreadable": (
+        "Damaged in another way, or forbidden to read.",
+        "Abîmée d'une autre façon, ou interdite de lecture.",
+    ),
+    "gone": ("Listed, but not found when it was read.", "Listée, mais introuvable à la lecture."),
+    # Counts.
+    "counts": ("Counts", "Comptes"),
+    "counts_add_up": (
+        "Every listed photo is accounted for: {listed} = {featurized} + {rejected} + {unchanged}.",
+        "Chaque photo listée est comptée : {listed} = {featurized} + {rejected} + {unchanged}.",
+    ),
+    "count_listed": ("Listed", "Listées"),
+    "count_featurized": ("Featurized in this run", "Traitées par ce calcul"),
+    "count_rejected": ("Rejected in this run", "Rejetées par ce calcul"),
+    "count_unchanged": ("Unchanged since an earlier run", "Inchangées depuis un calcul précédent"),
+    "count_rejected_before": ("Of these, rejected earlier", "Dont rejetées auparavant"),
+    "count_removed": ("In the table, but not listed any more", "Dans la table, mais plus listées"),
+    "count_pruned": ("Of these, taken out of the table", "Dont retirées de la table"),
+    "count_skipped": ("Other files skipped", "Autres fichiers ignorés"),
+    "count_rows": ("Rows with features in the table", "Lignes avec descripteurs dans la table"),
+    "by_label": ("Photos by label and split", "Photos par étiquette et par partie"),
+    "label_count": (
+        "Photos by label and split ({labels} labels, {species} species)",
+        "Photos par étiquette et par partie ({labels} étiquettes, {species} espèces)",
+    ),
+    "total": ("Total", "Total"),
+    "count": ("Photos", "Photos"),
+    # Time and cost.
+    "cost": ("Time and cost", "Temps et coût"),
+    "step": ("Step", "Étape"),
+    "seconds": ("Seconds", "Secondes"),
+    "share": ("Share", "Part"),
+    "timed_run": ("These are the times of run {run}.", "Ce sont les temps du calcul {run}."),
+    "until_report": ("Total, without this report", "Total, sans ce rapport"),
+    "rate": (
+        "{rate} photos a second on {cores} cores: a million photos take {hours} hours on as many.",
+        "{rate} photos par seconde sur {cores} cœurs : un million de photos y prend {hours} heures.",
+    ),
+    "counts_of_run": ("Photos of this run", "Photos de ce calcul"),
+    "reasons": ("Reasons for rejection", "Raisons du rejet"),
+    "steps": ("Steps of the run", "Étapes du calcul"),
+    "origins": ("Data and models", "Données et modèles"),
+    "no_photo_read": ("This run read no photo.", "Ce calcul n'a lu aucune photo."),
+    "cost_run": (
+        "The machines cost ${hourly} an hour, so this run cost ${run}.",
+        "Les machines coûtent {hourly} $ l'heure ; ce calcul a donc coûté {run} $.",
+    ),
+    "cost_million": ("A million photos would cost ${cost}.", "Un million de photos coûterait {cost} $."),
+    "cost_unknown": (
+        "The price of these machines is not known here: runs in the cloud know it, and --hourly-cost gives "
+        "it.",
+        "Le prix de ces machines n'est pas connu ici : un calcul dans le nuage le connaît, et --hourly-cost "
+        "le donne.",
+    ),
+    "step_inventory": ("list the photos, compare with the table", "lister les photos, comparer à la table"),
+    "step_backbone": ("load the network", "charger le réseau"),
+    "step_spark": ("start Spark", "démarrer Spark"),
+    "step_featurize": (
+        "read the photos, compute their features",
+        "lire les photos, calculer les descripteurs",
+    ),
+    "step_reconcile": (
+        "look for each photo in the written files",
+        "retrouver chaque photo dans les fichiers",
+    ),
+    "step_moments": ("sum up the features", "sommer les descripteurs"),
+    "step_pca": ("choose the components", "choisir les composantes"),
+    "step_model": ("save the model", "enregistrer le modèle"),
+    "step_classifier": ("fit and test the classifier", "ajuster et tester le classifieur"),
+    "step_predictions": ("write predictions", "écrire les prédictions"),
+    "step_project": ("write the matrix", "écrire la matrice"),
+    # Provenance.
+    "provenance": ("What it was made from", "De quoi il est fait"),
+    "weights": ("Weights of the network (SHA-256)", "Poids du réseau (SHA-256)"),
+    "network": ("Network", "Réseau"),
+    "model": ("Model", "Modèle"),
+    "table_version": ("Version of the table", "Version de la table"),
+    "run": ("Run", "Calcul"),
+    "input": ("Input", "Entrée"),
+    "output": ("Output", "Sortie"),
+    "settings": ("Settings", "Réglages"),
+    "versions": ("Versions", "Versions"),
+    "not_set": ("not set", "non réglé"),
+    "name": ("Name", "Nom"),
+    "value": ("Value", "Valeur"),
+}
+
+
+class Words:
+    """The texts and number formats of one language."""
+
+    def __init__(self, language: Language) -> None:
+        self.language: Language = language
+        self._column = LANGUAGES.index(language)
+
+    def __call__(self, key: str, /, **fields: object) -> str:
+        """Return a text, with its fields filled in. Raises KeyError for an unknown key."""
+        text = TEXTS[key][self._column]
+        return text.format(**fields) if fields else text
+
+    def or_key(self, key: str, prefix: str = "") -> str:
+        """Return the text of ``prefix + key``, or the key itself if there is none."""
+        texts = TEXTS.get(prefix + key)
+        return texts[self._column] if texts else key
+
+    def number(self, value: float, digits: int = 0) -> str:
+        """Return a number with `digits` decimals: 1,234.5 in English, 1 234,5 in French."""
+        text = f"{value:,.{digits}f}"
+        if self.language == "fr":
+            text = text.replace(",", NARROW_SPACE).replace(".", ",")
+        return text
+
+    def percent(self, share: float, digits: int = 1) -> str:
+        """Return a share from 0 to 1 as a percentage."""
+        return self.number(100 * share, digits) + ("%" if self.language == "en" else f"{NARROW_SPACE}%")

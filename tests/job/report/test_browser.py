@@ -1,0 +1,248 @@
+"""The report in a real Chromium, from a file: real mouse events, pixels, and no request and no error."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, ViewportSize
+
+from tests.support import outputs, reports
+from tests.support.outputs import Output
+
+pytestmark = pytest.mark.browser
+
+DESKTOP = (1280, 800)
+PHONE = (390, 844)
+# The map as BokehJS has it, and where a photo's point is on the screen.
+MAP = """
+    const plot = Bokeh.documents.map((one) => one.get_model_by_name("map")).find((model) => model);
+    const source = plot.document.get_model_by_name("points");
+    const view = Bokeh.index.get_by_id(plot.id);
+"""
+POINT = f"""(number) => {{ {MAP}
+    const box = view.el.getBoundingClientRect();
+    return [box.left + view.frame.x_scale.compute(source.data.x[number]),
+            box.top + view.frame.y_scale.compute(source.data.y[number])];
+}}"""
+COUNT = f"() => {{ {MAP} return source.data.x.length; }}"
+RANGE = f"() => {{ {MAP} return [plot.x_range.start, plot.x_range.end]; }}"
+AXIS = f"() => {{ {MAP} return [plot.below[0].axis_label, plot.below[0].axis_label_text_color]; }}"
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Open]:
+    """Return a function that opens an output's report; at the end, check for requests and complaints."""
+    pages: list[tuple[Page, list[str]]] = []
+
+    def opened(location: str, size: tuple[int, int] = DESKTOP, **options: Any) -> Page:
+        shown = chromium.new_page(viewport=ViewportSize(width=size[0], height=size[1]), **options)
+        seen: list[str] = []
+
+        def hear(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                seen.append(message.text)
+
+        def dismiss(dialog: Dialog) -> None:
+            seen.append(dialog.message)
+            dialog.dismiss()
+
+        shown.on("console", hear)
+        shown.on("dialog", dismiss)
+        shown.on("pageerror", lambda error: seen.append(str(error)))
+        shown.on("request", lambda request: seen.append(request.url))
+        shown.goto(f"file://{location}/report.html")
+        shown.wait_for_selector("body[data-ready]")
+        pages.append((shown, seen))
+        return shown
+
+    yield opened
+    for shown, seen in pages:
+        # A picture's own bytes count as a request, too.
+        assert [text for text in seen if not text.startswith("data:image/webp;base64,")] == [shown.url]
+        shown.close()
+
+
+def pixels(shown: Page | Locator) -> NDArray[np.int64]:
+    """Return what is on the screen ``(height, width, 3)``."""
+    return np.asarray(Image.open(io.BytesIO(shown.screenshot())).convert("RGB"), np.int64)
+
+
+def hover(shown: Page, number: int) -> None:
+    """Move the mouse to the point of a photo, in two steps as a hand does."""
+    shown.locator("#stage").scroll_into_view_if_needed()
+    x, y = shown.evaluate(POINT, number)
+    shown.mouse.move(x + 3, y + 2)
+    shown.mouse.move(x, y)
+    shown.wait_for_selector("#card:not([hidden])")
+
+
+def coloured(shown: Page) -> int:
+    """Return the number of pixels of the map that are neither grey nor near grey."""
+    part = pixels(shown.locator("#map-chart"))
+    return int((part.max(axis=2) - part.min(axis=2) > 60).sum())
+
+
+def test_the_photo_under_the_mouse_is_shown_with_its_name(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location)
+    for number in (0, 20, len(reported.good) - 1):
+        path = sorted(reported.good)[number]
+        hover(shown, number)
+        shown.wait_for_selector(f'#card-picture[data-drawn="{number}"]')
+        middle = pixels(shown.locator("#card-picture"))[40:-40, 40:-40].mean(axis=(0, 1))
+        np.testing.assert_allclose(middle, reports.colour_of(path), atol=8)
+        assert path in (shown.locator("#card-text").text_content() or "")
+    shown.mouse.move(5, 5)
+    shown.wait_for_selector("#card", state="hidden")
+
+
+def test_the_wheel_zooms_a_drag_moves_and_a_button_shows_all_again(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location)
+    shown.locator("#stage").scroll_into_view_if_needed()
+    before = shown.evaluate(RANGE)
+    x, y = shown.evaluate(POINT, 10)
+    shown.mouse.move(x, y)
+    shown.mouse.wheel(0, -300)
+    width = "plot.x_range.end - plot.x_range.start"
+    shown.wait_for_function(f"([low, high]) => {{ {MAP} return {width} < high - low; }}", arg=before)
+    zoomed = shown.evaluate(RANGE)
+    shown.mouse.down()
+    shown.mouse.move(x + 80, y + 40, steps=5)
+    shown.mouse.up()
+    moved = shown.evaluate(RANGE)
+    assert moved[0] < zoomed[0]
+    assert moved[1] - moved[0] == pytest.approx(zoomed[1] - zoomed[0])
+    shown.click("#whole")
+    assert shown.evaluate(RANGE) == pytest.approx(before)
+
+
+def test_filters_hide_points_and_list_the_photos_that_match(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location)
+    count = shown.evaluate(COUNT)
+    assert count == len(reported.good)
+    all_pixels = coloured(shown)
+    of_test = [path for path in reported.good if "/Test/" in path]
+    shown.select_option("#split", label="Test")
+    assert shown.evaluate(COUNT) == len(of_test)
+    assert 0 < coloured(shown) < all_pixels / 2
+    shown.select_option("#label", label="Banana")
+    bananas = [path for path in of_test if "/Banana/" in path]
+    assert shown.evaluate(COUNT) == len(bananas)
+    shown.click("#clear")
+    assert shown.evaluate(COUNT) == count
+    shown.locator("#search").press_sequentially("banana/3.jpg")
+    shown.wait_for_function("() => document.getElementById('matching').textContent.startsWith('2 of')")
+    shown.click("summary:has-text('Photos that match')")
+    rows = shown.locator("#matches tbody tr")
+    assert [path for path in sorted(reported.good) if path.endswith("/Banana/3.jpg")] == [
+        row.locator("td").first.text_content() for row in rows.all()
+    ]
+    shown.click("#clear")
+    shown.select_option("#outcome", label="rejected")
+    assert shown.evaluate(COUNT) == 0
+    assert reported.bad[1] in (rows.first.text_content() or "") + (rows.last.text_content() or "")
+
+
+def test_species_are_filtered_with_the_keyboard_and_have_colours_of_their_own(
+    reported: Output, open_page: Open
+) -> None:
+    shown = open_page(reported.location)
+    buttons = shown.locator("#species button")
+    colour = "(node) => getComputedStyle(node).backgroundColor"
+    dots = {dot.evaluate(colour) for dot in buttons.locator("i").all()}
+    assert len(dots) == buttons.count() >= 3
+    banana = shown.locator("#species button", has_text="Banana")
+    banana.focus()
+    shown.keyboard.press("Enter")
+    assert banana.get_attribute("aria-pressed") == "true"
+    assert shown.evaluate(COUNT) == sum("/Banana/" in path for path in reported.good)
+    shown.keyboard.press("Enter")
+    assert shown.evaluate(COUNT) == len(reported.good)
+
+
+def test_a_picture_below_is_drawn_and_leads_to_its_point(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location)
+    picture = shown.locator("#outliers-section canvas").first
+    picture.scroll_into_view_if_needed()
+    number = int(picture.get_attribute("data-photo") or "-1")
+    shown.wait_for_selector(f'#outliers-section canvas[data-drawn="{number}"]')
+    path = sorted(reported.good)[number]
+    assert picture.get_attribute("aria-label") == path
+    middle = pixels(picture)[30:-30, 30:-30].mean(axis=(0, 1))
+    np.testing.assert_allclose(middle, reports.colour_of(path), atol=8)
+    picture.click()
+    shown.wait_for_selector("#card:not([hidden])")
+    assert path in (shown.locator("#card-text").text_content() or "")
+
+
+def test_the_discriminants_plane_is_the_other_map(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location)
+    first = shown.evaluate(POINT, 0)
+    assert shown.evaluate(AXIS)[0].startswith("component 1 (")
+    shown.select_option("#plane", "discriminant")
+    assert shown.evaluate(AXIS)[0] == "discriminant 1"
+    assert shown.evaluate(POINT, 0) != first
+    hover(shown, 5)
+    assert sorted(reported.good)[5] in (shown.locator("#card-text").text_content() or "")
+
+
+def test_light_and_dark_follow_the_system_and_change_the_charts(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location, color_scheme="light")
+    light, light_axis = pixels(shown).mean(), shown.evaluate(AXIS)[1]
+    shown.emulate_media(color_scheme="dark")
+    is_new = f"(old) => {{ {MAP} return plot.below[0].axis_label_text_color !== old; }}"
+    shown.wait_for_function(is_new, arg=light_axis)
+    assert light > 200
+    assert pixels(shown).mean() < 80
+
+
+def test_a_phone_shows_all_without_scrolling_sideways_and_a_tap_shows_a_photo(
+    reported: Output, open_page: Open
+) -> None:
+    shown = open_page(reported.location, PHONE, has_touch=True, is_mobile=True)
+    assert shown.evaluate("[document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+    shown.locator("#stage").scroll_into_view_if_needed()
+    x, y = shown.evaluate(POINT, 7)
+    shown.touchscreen.tap(x, y)
+    shown.wait_for_selector("#card:not([hidden])")
+    card, stage = shown.locator("#card").bounding_box(), shown.locator("#stage").bounding_box()
+    assert card is not None
+    assert stage is not None
+    assert stage["x"] <= card["x"]
+    assert card["x"] + card["width"] <= stage["x"] + stage["width"]
+
+
+def test_a_name_that_is_a_script_runs_nowhere(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location)
+    shown.locator("#search").press_sequentially("document.title")
+    shown.wait_for_function("() => document.getElementById('matching').textContent.startsWith('3 of')")
+    shown.click("summary:has-text('Photos that match')")
+    shown.click("summary:has-text('Rejected photos')")
+    assert shown.locator("#matches img, #matches script, #matches b").count() == 0
+    assert shown.locator("#rejects-section img, #rejects-section script").count() == 0
+    shown.click("#clear")
+    for number, path in enumerate(sorted(reported.good)):
+        if "document.title" in path:
+            hover(shown, number)
+            assert path in (shown.locator("#card-text").text_content() or "")
+    assert shown.title() == "Fruits: report of a run"
+
+
+def test_without_a_classifier_and_without_photos_on_disk_the_page_still_works(
+    reported: Output, open_page: Open, tmp_path: Path
+) -> None:
+    output = outputs.copied(reported, str(tmp_path / "other"))
+    (Path(output.location) / "report.html").unlink()
+    (Path(output.location) / "models/current_classifier.json").unlink()
+    page_of = reports.report_without_photos(output, tmp_path / "away")
+    assert "There is no classifier" in page_of
+    shown = open_page(output.location)
+    assert shown.locator("#plane option").count() == 1
+    hover(shown, 3)
+    shown.wait_for_selector('#card-picture[data-drawn="3"]')
