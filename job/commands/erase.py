@@ -95,9 +95,14 @@ def summary(result: Mapping[str, Any]) -> str:
         return f"would erase photos: {text}" if rows else "nothing found: there is no photo to erase"
     photos = result["photos"]
     lines = [f"erased photos: {text}" if rows else "nothing found: no photo was erased"]
-    lines += [f"moments: {result['moments']}", f"older versions: {result['older_versions']}"]
+    lines.append(f"moments: {result['moments']}")
+    if rows.get(layout.FEATURIZED):
+        lines.append(
+            "classifier: deleted with its predictions, because it holds means of rows; the next run makes one"
+        )
     if result["report_deleted"]:
         lines.append(f"report: {layout.REPORT} was deleted; job report makes it anew, without these photos")
+    lines.append(f"older versions: {result['older_versions']}")
     if photos["there"]:
         lines.append(
             f"photos: {photos['there']:,} are still where they were read: delete them, or the next run reads "
@@ -114,10 +119,6 @@ def summary(result: Mapping[str, Any]) -> str:
         lines.append(
             f"records: {result['records_naming']:,} of runs and of the table name a selected place as their "
             "input: they stay as they are"
-        )
-    if rows.get(layout.FEATURIZED):
-        lines.append(
-            "classifier: deleted with its predictions, because it holds means of rows; the next run makes one"
         )
     if result["models"] and rows.get(layout.FEATURIZED):
         lines.append(

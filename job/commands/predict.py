@@ -85,8 +85,8 @@ def _classifier(output: str) -> Classifier:
     if not model_id:
         provenance.existing_table(output)
         raise UsageError(
-            f"output {output} has no classifier: run the job on it once more, or read in the record of its last "
-            "run why there can be none"
+            f"output {output} has no classifier: run the job on it once more, or read in the record of its "
+            "last run why there can be none"
         )
     classifier, record = saved_classifier.load(output), saved_classifier.load_record(output)
     if classifier is None or "backbone" not in record:

@@ -28,6 +28,7 @@ from job.table import layout
 from tests.support import litert_app
 from tests.support.keras_network import some
 from tests.support.outputs import Output
+from tests.support.s3_servers import make_bucket
 from tests.support.spark_session import ROOT
 
 BOUNDS: Final = Calibration(100.0, confidence=0.5, known_distance=1e9, answered_distance=1e9, photos=500)
@@ -250,7 +251,7 @@ def test_without_a_photo_the_answer_is_one_sentence(ask: Ask, saved: Path, tmp_p
 
 
 def test_a_missing_photo_is_found_before_the_first_is_answered(ask: Ask, photos: list[Path]) -> None:
-    assert refused(ask, photos[0], "/missing.jpg")[0] == 2
+    assert refused(ask, *photos[:9], "/missing.jpg")[0] == 2
 
 
 def test_an_output_without_a_classifier_is_refused(ask: Ask, output: Output) -> None:
@@ -325,6 +326,13 @@ def test_objects_and_prefixes_are_read_from_s3(
     code, sentence = refused(ask, f"s3://{bucket}/missing.jpg", output=output)
     assert code == 3
     assert f"nothing in s3://{bucket}/missing.jpg: check the bucket and the prefix" in sentence
+
+
+def test_a_photo_outside_the_eu_is_not_read(s3_server: str, ask: Ask) -> None:
+    assert s3_server
+    code, sentence = refused(ask, f"s3://{make_bucket('us-east-1')}/a.jpg")
+    assert code == 4
+    assert "us-east-1" in sentence
 
 
 def test_a_photo_takes_less_than_three_seconds_of_cpu_and_no_spark(saved: Path, photos: list[Path]) -> None:

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from job.errors import DataError
-from job.model import saved_model
+from job.model import saved_classifier, saved_model
 from tests.job.maths.test_pca import assert_equals_numpy
+from tests.support.fruit_tables import assert_same_classifiers
 from tests.support.tables import (
     FEATURIZED,
     MATRIX,
@@ -71,6 +72,7 @@ def test_ten_increments_with_changes_and_an_erasure_equal_one_run(
     model, _ = saved_model.load(str(out), record["model"]["model_id"]) or pytest.fail("the model is gone")
     assert model.n == len(expected)
     assert_equals_numpy(model, vectors(expected).astype(np.float64))
+    assert_same_classifiers(saved_classifier.load(str(out)), saved_classifier.load(str(whole)))
 
 
 def test_new_changed_removed_and_bad_photos_are_counted_and_processed_once(
