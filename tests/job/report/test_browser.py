@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, ViewportSize
 
+from job.photos.decode import decode
 from tests.support import outputs, reports
 from tests.support.outputs import Output
 
@@ -57,7 +58,7 @@ def open_page(chromium: Browser) -> Iterator[Open]:
         shown.on("dialog", dismiss)
         shown.on("pageerror", lambda error: seen.append(str(error)))
         shown.on("request", lambda request: seen.append(request.url))
-        shown.goto(f"file://{location}/report.html")
+        shown.goto(Path(location, "report.html").as_uri())
         shown.wait_for_selector("body[data-ready]")
         pages.append((shown, seen))
         return shown
@@ -246,3 +247,38 @@ def test_without_a_classifier_and_without_photos_on_disk_the_page_still_works(
     assert shown.locator("#plane option").count() == 1
     hover(shown, 3)
     shown.wait_for_selector('#card-picture[data-drawn="3"]')
+
+
+@pytest.mark.spark
+def test_the_report_of_a_run_on_real_photos_shows_them(whole: Path, sample: Path, open_page: Open) -> None:
+    shown = open_page(str(whole))
+    photos = sorted(str(file) for file in sample.rglob("*.jpg"))
+    assert shown.evaluate(COUNT) == len(photos)
+    shown.select_option("#label", index=1)
+    label = shown.input_value("#label").removeprefix("=")
+    of_label = [path for path in photos if Path(path).parent.name == label]
+    assert shown.evaluate(COUNT) == len(of_label)
+    for place in (0, len(of_label) // 2):
+        path = of_label[place]
+        hover(shown, place)
+        number = shown.locator("#card").get_attribute("data-photo") or ""
+        shown.wait_for_selector(f'#card-picture[data-drawn="{number}"]')
+        near = photos[int(number)]  # it may hide the one that was aimed at
+        assert near in (shown.locator("#card-text").text_content() or "")
+        expected = quarters(decode(Path(near).read_bytes()).pixels)
+        np.testing.assert_allclose(
+            quarters(pixels(shown.locator("#card-picture"))), expected, atol=12, err_msg=path
+        )
+    sections = [section.get_attribute("id") for section in shown.locator("section").all()]
+    assert len(sections) == 10
+    assert shown.locator("#duplicates-section .duplicate").count() >= 10
+    assert "photos a second on 2 cores: a million photos take" in (shown.text_content("#cost-section") or "")
+
+
+def quarters(picture: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean colours of a picture's four quarters ``(2, 2, 3)``."""
+    height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+    means: NDArray[np.float64] = (
+        picture[:height, :width].reshape(2, height // 2, 2, width // 2, 3).mean(axis=(1, 3))
+    )
+    return means
