@@ -114,9 +114,12 @@ def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot) -> Conten
     predicted = _predicted_labels(shown, classifier)
     confusions = _confusions(shown, predicted) if predicted else []
     examples = [number for confusion in confusions for number in confusion.examples]
+    examples += [confusion.comparison for confusion in confusions if confusion.comparison is not None]
     pictured = photos.choose(shown, thumbnails.MOST_PICTURES, [*outliers, *examples])
     pairs = duplicates.find_pairs(shown.take(pictured))
     saved = incremental_moments.load(output)
+    if classifier is None:  # an erasure may have deleted it since the run
+        record = {**record, "classifier": {"reason": (record.get("classifier") or {}).get("reason")}}
     shares = [*model.explained_variance_ratio[:2], 0.0]
     return Contents(
         record=record,

@@ -15,7 +15,7 @@ from job.report.photos import Photos
 
 NEAR: Final = 0.95  # a similarity that two pictures of one object reach when it has turned by a little
 PAIRS_SHOWN: Final = 8
-ROWS_PER_BLOCK: Final = 1_000
+ROWS_PER_BLOCK: Final = 500  # 100 MB at a time for 20,000 photos
 
 Kind = str
 KINDS: Final[tuple[Kind, ...]] = ("between_splits", "between_labels", "within")

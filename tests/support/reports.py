@@ -90,7 +90,6 @@ def report_without_photos(output: Output, away: Path) -> str:
     source.rename(away)
     try:
         record = report.newest_record(output.location)
-        del record["classifier"]
         page.write(output.location, record, tables.snapshot(output.location), "en", lambda: None)
     finally:
         away.rename(source)

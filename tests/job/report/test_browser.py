@@ -241,8 +241,9 @@ def test_without_a_classifier_and_without_photos_on_disk_the_page_still_works(
     output = outputs.copied(reported, str(tmp_path / "other"))
     (Path(output.location) / "report.html").unlink()
     (Path(output.location) / "models/current_classifier.json").unlink()
-    page_of = reports.report_without_photos(output, tmp_path / "away")
-    assert "There is no classifier" in page_of
+    text = reports.report_without_photos(output, tmp_path / "away")
+    assert "There is no classifier" in text
+    assert "labels recognized" not in text
     shown = open_page(output.location)
     assert shown.locator("#plane option").count() == 1
     hover(shown, 3)
