@@ -6,12 +6,15 @@ stdout, because Spark writes its own lines to stderr.
 
 import json
 import math
+import os
 import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Final, TextIO
+
+BROKEN_PIPE: Final = 141  # a shell's exit code after SIGPIPE
 
 
 @dataclass(slots=True)
@@ -40,11 +43,21 @@ class Log:
         self._write("error", event, text, fields)
 
     def result(self, event: str, text: str, /, **fields: object) -> None:
-        """Write one of many results: `text` as a line on stdout, or the event with its fields."""
-        if self.as_json:
-            self._write("info", event, "", fields)
-        else:
-            self._print(self.out, _printable(text))
+        """Write one of many results: `text` as a line on stdout, or the event with its fields.
+
+        Raises
+        ------
+        SystemExit
+            If nobody reads stdout any more, as after ``| head``.
+        """
+        try:
+            if self.as_json:
+                self._write("info", event, "", fields)
+            else:
+                self._print(self.out, _printable(text))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.fileno())  # or Python complains when it ends
+            raise SystemExit(BROKEN_PIPE) from None
 
     def summary(self, text: str, /, **fields: object) -> None:
         """Write the closing summary: `text` on stdout, or the event ``summary`` with its fields."""

@@ -42,7 +42,7 @@ class JobParser(SentenceParser):
 
     def parse_options(self, argv: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
         """Return the options set on the command line or in the environment, by name; flags win."""
-        return vars(self.parse_args([*self._environment_flags(argv, environment), *argv]))
+        return vars(self.parse_intermixed_args([*self._environment_flags(argv, environment), *argv]))
 
     def _environment_flags(self, argv: Sequence[str], environment: Mapping[str, str]) -> list[str]:
         """Turn ``FRUITS_*`` variables into flags, except those that the command line already sets."""

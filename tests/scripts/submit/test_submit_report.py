@@ -7,6 +7,8 @@ from pathlib import Path
 import boto3
 import pytest
 
+from job.table import layout
+from scripts.image import run as image_run
 from scripts.submit.report import REPORT
 from tests.support.aws_emulator import Answer
 from tests.support.checked.requests import calls
@@ -172,3 +174,7 @@ def test_a_file_that_cannot_be_written_is_refused_with_2(
     put_report(dev_stage.outputs["ResultsBucket"])
     sentence = refusal(dev_stage, capsys, 2, "monday", "--to", "none/such.html")
     assert sentence == f"error: {folder}/none/such.html cannot be written: No such file or directory\n"
+
+
+def test_the_name_of_the_report_is_the_jobs_own() -> None:
+    assert {REPORT, image_run.REPORT} == {layout.REPORT}
