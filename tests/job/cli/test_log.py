@@ -136,7 +136,7 @@ def test_every_line_is_flushed_at_once_in_any_encoding(encoding: str) -> None:
 
 
 def test_a_reader_that_has_read_enough_ends_the_command_without_a_word() -> None:
-    code = "from job.cli.log import Log; log = Log('a run'); [log.result('photo', 'x' * 999) for _ in range(999)]"
+    code = "from job.cli.log import Log; log = Log('a'); [log.result('b', 'x' * 999) for _ in range(999)]"
     command = f'set -o pipefail; "{sys.executable}" -c "{code}" | head -1'
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (141, "x" * 999 + "\n", "")
