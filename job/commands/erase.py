@@ -52,8 +52,7 @@ def run(
     ) as writing:
         matches = find_photos(output, writing.snapshot, selection)
         rows = _photo_counts(output, matches, selection)
-        had_report = _delete_report(output)
-        _delete_classifier(output, matches)
+        deleted = _delete_traces(output)
         _erase_from_lists(writing, selection, matches)
         replaced = removal.remove_photos(writing, matches.paths_by_file)
         moments, projected = _update_derived(writing)
@@ -78,7 +77,7 @@ def run(
         **record,
         "output": output,
         "dry_run": False,
-        "report_deleted": had_report,
+        "deleted": deleted,
         "same_content_left": len(copies.paths()),
         "records_naming": leftovers.records_naming(output, writing.snapshot, selection),
         "photos": asdict(leftovers.source_photos(paths, regions)),
@@ -96,11 +95,11 @@ def summary(result: Mapping[str, Any]) -> str:
     photos = result["photos"]
     lines = [f"erased photos: {text}" if rows else "nothing found: no photo was erased"]
     lines.append(f"moments: {result['moments']}")
-    if rows.get(layout.FEATURIZED):
+    if "classifier" in result["deleted"]:
         lines.append(
             "classifier: deleted with its predictions, because it holds means of rows; the next run makes one"
         )
-    if result["report_deleted"]:
+    if "report" in result["deleted"]:
         lines.append(f"report: {layout.REPORT} was deleted; job report makes it anew, without these photos")
     lines.append(f"older versions: {result['older_versions']}")
     if photos["there"]:
@@ -141,17 +140,6 @@ def _list_mask(listed: pa.Table, selection: Selection, matches: Matches) -> pa.C
     return pc.or_(selection.path_mask(listed["path"]), files.photo_mask(listed, matches.paths()))
 
 
-def _delete_report(output: str) -> bool:
-    """Delete the page that shows photos, and tell whether there was one.
-
-    It also goes if nothing is selected: it may still show a photo that has left the table.
-    """
-    report = store.join(output, layout.REPORT)
-    had_report = store.is_file(report)
-    store.delete_files([report])
-    return had_report
-
-
 def _erase_from_lists(writing: Writer, selection: Selection, matches: Matches) -> None:
     """Remove photos from the lists of missing photos and skipped files."""
     for name in layout.LISTS:
@@ -161,12 +149,24 @@ def _erase_from_lists(writing: Writer, selection: Selection, matches: Matches) -
             path_lists.write(writing, name, remaining.to_batches())
 
 
-def _delete_classifier(output: str, matches: Matches) -> None:
-    """Delete the classifier and its predictions, because the mean of a label can be one photo's features."""
-    if matches.rows(layout.FEATURIZED):
-        saved_classifier.set_current(output, "", "")
-        for name in layout.PREDICTIONS_FOLDERS:
-            store.delete_tree(store.join(output, name))
+def _delete_traces(output: str) -> list[str]:
+    """Delete what may show or hold a single photo and can be made anew; return which of it there was.
+
+    The report has pictures, the mean of a label can be the features of one photo, and a table of confusions
+    can tell how one photo was classified.
+    """
+    deleted = []
+    if store.is_file(store.join(output, layout.REPORT)):
+        deleted.append("report")
+    store.delete_files([store.join(output, layout.REPORT)])
+    if sweep.current_classifier_id(output):
+        deleted.append("classifier")
+    saved_classifier.set_current(output, "", "")
+    for name in layout.PREDICTIONS_FOLDERS:
+        store.delete_tree(store.join(output, name))
+    confusions = store.list_files(store.join(output, layout.RUNS), layout.CONFUSION)
+    store.delete_files([location for location, _ in confusions])
+    return deleted
 
 
 def _update_derived(writing: Writer) -> tuple[str, int]:
@@ -174,7 +174,8 @@ def _update_derived(writing: Writer) -> tuple[str, int]:
     output, featurized = writing.output, writing.snapshot.files_of(layout.FEATURIZED)
     before = incremental_moments.load(output)
     if before is None:
-        text = "none were kept"
+        store.delete_tree(store.join(output, layout.MOMENTS))  # of another version, or damaged
+        text = "none are kept: the next run sums them up"
     elif before.files == {file.path: file.rows for file in featurized}:
         text = "unchanged"
     else:

@@ -4,10 +4,12 @@ The classifier's LiteRT file holds the network too. Photos are fetched ahead, an
 does; each gets its line as soon as it is answered. Nothing is written to the output.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -58,8 +60,8 @@ def run(
         If there is no photo, or at the end, if some were rejected.
     """
     residency.check([output, *photos], regions)
-    classifier = _classifier(output)
-    answer = _answers(output, classifier)
+    classifier, program = _load(output)
+    answer = _answers(classifier, program)
     columns = _Columns(classifier)
     requests = REQUESTS_S3 if any(store.is_s3(location) for location in photos) else REQUESTS_FOLDER
     counts: Counter[str] = Counter()
@@ -79,8 +81,8 @@ def summary(result: Mapping[str, Any]) -> str:
     return ""
 
 
-def _classifier(output: str) -> Classifier:
-    """Return the classifier of an output, if its features are those of this version's network."""
+def _load(output: str) -> tuple[Classifier, bytes]:
+    """Return the classifier of an output and its program, if they are of this version's network."""
     model_id = sweep.current_classifier_id(output)
     if not model_id:
         provenance.existing_table(output)
@@ -88,26 +90,29 @@ def _classifier(output: str) -> Classifier:
             f"output {output} has no classifier: run the job on it once more, or read in the record of its "
             "last run why there can be none"
         )
-    classifier, record = saved_classifier.load(output), saved_classifier.load_record(output)
-    if classifier is None or "backbone" not in record:
-        raise _damage(output, model_id)
+    classifier = saved_classifier.load(output, model_id)
+    record = saved_classifier.load_record(output, model_id)
+    program = b""
+    with suppress(FileNotFoundError):
+        program = store.read_bytes(store.join(output, layout.MODELS, model_id, saved_classifier.LITERT_FILE))
+    is_whole = hashlib.sha256(program).hexdigest() == record.get("litert_sha256")
+    if classifier is None or not is_whole:
+        if sweep.current_classifier_id(output) != model_id:  # a run has replaced it meanwhile
+            return _load(output)
+        folder = store.join(output, layout.MODELS, model_id)
+        raise UsageError(f"the classifier {folder} is damaged: delete that folder and run the job once more")
     if record["backbone"] not in {backbone.name(engine) for engine in ENGINES}:
         raise UsageError(
             f"the classifier of output {output} was fitted to features of another network or decoder, "
             f"{record['backbone']}: run the job on that output once more"
         )
-    return classifier
+    return classifier, program
 
 
-def _answers(output: str, classifier: Classifier) -> Callable[[bytes], Answer]:
+def _answers(classifier: Classifier, program: bytes) -> Callable[[bytes], Answer]:
     """Return a function from a photo's bytes to its answer, which raises Rejected."""
-    model_id = classifier.model_id
-    try:
-        program = store.read_bytes(store.join(output, layout.MODELS, model_id, saved_classifier.LITERT_FILE))
-        with quiet_stderr():
-            distances = classifier_program.load(program)
-    except (FileNotFoundError, ValueError, RuntimeError):
-        raise _damage(output, model_id) from None
+    with quiet_stderr():
+        distances = classifier_program.load(program)
 
     def answer(data: bytes) -> Answer:
         squares, distance = distances(decode(data).pixels)
@@ -125,11 +130,6 @@ def _answers(output: str, classifier: Classifier) -> Callable[[bytes], Answer]:
         }
 
     return answer
-
-
-def _damage(output: str, model_id: str) -> UsageError:
-    folder = store.join(output, layout.MODELS, model_id)
-    return UsageError(f"the classifier {folder} is damaged: delete that folder and run the job once more")
 
 
 def _answer_or_reason(answer: Callable[[bytes], Answer], data: bytes | Rejected) -> Answer:

@@ -96,10 +96,9 @@ class HeldOut:
 def blocks(paths: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
     """Divide photos into ten blocks, and return the positions of each block's photos.
 
-    Each block has a tenth of each label's photos, neighbours by name. Names are compared as people do,
-    ``9.jpg`` before ``10.jpg``.
+    Each block has a tenth of each label's photos, neighbours by name.
     """
-    order = sorted(range(len(paths)), key=lambda number: (labels[number], _natural_key(paths[number])))
+    order = sorted(range(len(paths)), key=lambda number: (labels[number], natural_key(paths[number])))
     counts, starts = Counter(labels), dict[str, int]()
     numbers_by_block: list[list[int]] = [[] for _ in range(BLOCKS)]
     for rank, number in enumerate(order):
@@ -113,9 +112,11 @@ def cross_validate(sample: Sample, total: GroupedMoments, splits: Collection[str
     """Hold out each block in turn, and return the shrinkage to fit with, and the photos as held out with it.
 
     It is the largest shrinkage whose errors on some blocks are within one standard error of the least.
-    `total` are the moments of all photos of some splits, the sample's and more.
+    `total` are the moments of all photos of some splits. If the sample is only a part of these, it is held
+    out at once, because it has a share of neighbouring frames of each label already.
     """
-    parts = blocks(sample.paths, sample.labels)
+    is_all = len(sample.paths) == total.n
+    parts = blocks(sample.paths, sample.labels) if is_all else [list(range(len(sample.paths)))]
     first, rest = parts[:BLOCKS_FOR_SHRINKAGE], parts[BLOCKS_FOR_SHRINKAGE:]
     folds = [_hold_out(sample, numbers, total, splits, SHRINKAGES) for numbers in first]
     photos = sum(map(len, first))
@@ -200,8 +201,8 @@ def calibration_error(probabilities: NDArray[np.float64], is_right: NDArray[np.b
     return float(np.abs(gaps).sum() / max(len(probabilities), 1))
 
 
-def _natural_key(path: str) -> list[str | int]:
-    """Return a key by which names sort with their numbers as numbers."""
+def natural_key(path: str) -> list[str | int]:
+    """Return a key by which names sort with their numbers as numbers, ``9.jpg`` before ``10.jpg``."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", path))]
 
 

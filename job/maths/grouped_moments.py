@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from job.maths.moments import Accumulator, Moments
 from job.maths.root_features import root_features
 
-MOST_LABELS: Final = 2_000  # pairs of split and label, of 10 kB each
+MOST_LABELS: Final = 1_000  # with 10 kB each for every split
 
 LabelKey = tuple[str, str]
 """A split, ``""`` for none, and a label."""
@@ -108,8 +108,8 @@ class TableMoments:
     features : GroupedMoments
         Of the features, by split, for the PCA; without sums of labels.
     roots : GroupedMoments or None
-        Of the root features of labelled photos, by split and label, for the classifier. None if there were
-        ever more than 2,000 labels, because then a label is hardly the name of a fruit.
+        Of the root features of labelled photos, by split and label, for the classifier. None with more than
+        1,000 labels, which are hardly the names of fruit, until all moments are computed again.
     """
 
     features: GroupedMoments
@@ -140,8 +140,8 @@ class GroupedAccumulator:
 
     @property
     def label_count(self) -> int:
-        """The number of pairs of split and label so far."""
-        return len(self._labels)
+        """The number of different labels so far."""
+        return len({label for _, label in self._labels})
 
     def add(self, rows: NDArray[Any], splits: Sequence[str], labels: Sequence[str] | None = None) -> None:
         """Add a batch of rows, with the split of each, and with its label if sums of labels are wanted."""
@@ -184,4 +184,4 @@ class TableAccumulator:
 
 
 def _if_few_labels(roots: GroupedMoments | None) -> GroupedMoments | None:
-    return roots if roots and len(roots.labels) <= MOST_LABELS else None
+    return roots if roots and len({label for _, label in roots.labels}) <= MOST_LABELS else None

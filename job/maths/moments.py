@@ -39,6 +39,15 @@ class Moments:
         """The number of features, d."""
         return len(self.mean)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle half of the symmetric scatter, since Spark bounds what workers may send."""
+        return from_half, (self.n, self.mean, self.half())
+
+    def half(self) -> NDArray[np.float64]:
+        """Return the lower half of the scatter, row by row."""
+        lower: NDArray[np.float64] = self.scatter[np.tril_indices(self.width)]
+        return lower
+
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows: ``M = Mₐ + M_b + δδᵀ·nₐn_b/n``, ``δ = mean_b - meanₐ``."""
         if not self.n or not other.n:
@@ -79,6 +88,13 @@ class Moments:
         if np.any(remaining.scatter.diagonal() < MIN_REMAINING_SCATTER * self.scatter.diagonal()):
             return None
         return remaining
+
+
+def from_half(n: int, mean: NDArray[np.float64], half: NDArray[np.float64]) -> Moments:
+    """Return moments from the lower half of their scatter, see :meth:`Moments.half`."""
+    lower = np.zeros((len(mean), len(mean)))
+    lower[np.tril_indices(len(mean))] = half
+    return Moments(n, mean, lower + np.tril(lower, -1).T)
 
 
 class Accumulator:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from job.maths import calibration, discriminant
 from job.maths.calibration import Calibration, Sample
 from job.maths.discriminant import Discriminant
-from job.maths.grouped_moments import GroupedMoments, TableMoments
+from job.maths.grouped_moments import MOST_LABELS, GroupedMoments, TableMoments
 from job.maths.root_features import root_features
 from job.model.labelled_rows import LabelledRows
 
@@ -32,8 +32,18 @@ def species_of(label: str) -> str:
 
 
 def fitted_splits(moments: GroupedMoments) -> list[str]:
-    """Return the splits on which a classifier is fitted: Training, or all if there is no such split."""
-    return [TRAINING] if TRAINING in moments.splits else sorted(moments.splits)
+    """Return the splits to fit a classifier on: Training; without it, all but Test; without others, Test."""
+    if TRAINING in moments.splits:
+        return [TRAINING]
+    return sorted(set(moments.splits) - {TEST}) or sorted(moments.splits)
+
+
+def obstacle(moments: TableMoments) -> str | None:
+    """Return why there can be no classifier of these photos, as far as their moments tell."""
+    if moments.roots is None:
+        return f"there are more than {MOST_LABELS:,} labels"
+    labels = discriminant.label_sums(moments.roots, fitted_splits(moments.roots))
+    return None if len(labels) > 1 else f"a classifier needs two labels, and there are {len(labels)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,37 +141,31 @@ class Classifier:
         )
 
 
-def fit(moments: TableMoments, training: LabelledRows) -> Classifier | str:
+def fit(moments: TableMoments, training: LabelledRows) -> Classifier | None:
     """Fit and calibrate a classifier.
 
     Parameters
     ----------
     moments : TableMoments
-        Of all photos.
+        Of all photos, without an :func:`obstacle`.
     training : LabelledRows
         Photos of :func:`fitted_splits`, all or many, to be held out in turn.
 
     Returns
     -------
-    Classifier or str
-        The reason if there can be none.
+    Classifier or None
+        None if there are too few photos of each label.
     """
-    if moments.roots is None:
-        return "there are too many labels"
+    assert moments.roots is not None
     splits = fitted_splits(moments.roots)
-    labels = discriminant.label_sums(moments.roots, splits)
-    if len(labels) < 2:
-        return f"a classifier needs two labels, and there are {len(labels)}"
     own = {split: moments.roots.splits[split] for split in splits}
     sums = {key: label for key, label in moments.roots.labels.items() if key[0] in splits}
     sample = Sample(training.paths, training.labels, training.splits, root_features(training.rows))
     total = GroupedMoments(moments.roots.width, own, sums)
     shrinkage, held_out = calibration.cross_validate(sample, total, splits)
     bounds = calibration.calibrate(held_out)
-    fitted = discriminant.fit(moments.roots, splits, shrinkage)
-    if bounds is None or fitted is None:
-        return "there are too few photos of each label to calibrate a classifier"
-    return Classifier(fitted, bounds)
+    fitted = discriminant.fit(total, splits, shrinkage)
+    return Classifier(fitted, bounds) if bounds is not None and fitted is not None else None
 
 
 def score(classifier: Classifier, photos: LabelledRows) -> tuple[dict[str, Any], Counter[tuple[str, str]]]:

@@ -10,9 +10,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.csv
 
-from job.maths.grouped_moments import TableMoments
+from job.maths.grouped_moments import GroupedMoments, TableMoments
 from job.model import classifier, labelled_rows, projection, saved_classifier
-from job.model.classifier import TEST, Classifier
+from job.model.classifier import TEST, TRAINING, Classifier
 from job.network.backbone import Backbone
 from job.storage import store
 from job.table.layout import DataFile
@@ -57,24 +57,30 @@ def choose_classifier(
     current, record = saved_classifier.load(output), saved_classifier.load_record(output)
     if current is not None and record.get("made_from") == made_from:
         return ChosenClassifier(current, {**record["summary"], "fitted_now": False})
-    splits = classifier.fitted_splits(moments.roots) if moments.roots else []
-    groups = [splits, [TEST]] if moments.roots and TEST in moments.roots.splits else [splits]
-    training, *test = labelled_rows.read(output, featurized if splits else [], groups)
+    if reason := classifier.obstacle(moments):
+        return ChosenClassifier(None, {"reason": reason})
+    assert moments.roots is not None
+    splits = classifier.fitted_splits(moments.roots)
+    groups = [splits] if splits == [TEST] else [splits, [TEST]]
+    sizes = [moments.roots.of(group).n for group in groups]
+    training, *test = labelled_rows.read(output, featurized, groups, sizes)
     fitted = classifier.fit(moments, training)
-    if isinstance(fitted, str):
-        return ChosenClassifier(None, {"reason": fitted})
+    if fitted is None:
+        return ChosenClassifier(
+            None, {"reason": "there are too few photos of each label to calibrate a classifier"}
+        )
     summary: dict[str, Any] = {
         "model_id": fitted.model_id,
         "labels": len(fitted.labels),
         "species": len(fitted.species),
-        "fitted_on": splits[0] if len(splits) == 1 and splits[0] else "all",
+        "fitted_on": _name_of(splits, moments.roots),
         "photos": int(fitted.discriminant.counts.sum()),
         "shrinkage": fitted.discriminant.shrinkage,
         "temperature": fitted.calibration.temperature,
         "test": None,
         "confusion": None,
     }
-    if test and splits != [TEST]:
+    if test and test[0].paths:
         summary["test"], confusions = classifier.score(fitted, test[0])
         summary["confusion"] = confusion_file
         store.write_bytes(store.join(output, confusion_file), confusion_csv(confusions))
@@ -95,6 +101,13 @@ def confusion_csv(confusions: Counter[tuple[str, str]]) -> bytes:
     sink = io.BytesIO()
     pyarrow.csv.write_csv(table, sink)
     return sink.getvalue()
+
+
+def _name_of(splits: Sequence[str], moments: GroupedMoments) -> str:
+    """Return what a classifier was fitted on: ``Training``, ``all`` or ``all but Test``."""
+    if list(splits) == [TRAINING]:
+        return TRAINING
+    return "all" if len(splits) == len(moments.splits) else f"all but {TEST}"
 
 
 def _made_from(moments: TableMoments, backbone: str) -> str:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from job.maths.grouped_moments import GroupedMoments, LabelSum, TableAccumulator, TableMoments
-from job.maths.moments import Moments
+from job.maths.moments import from_half
 from job.network.backbone import FEATURES
 from job.storage import store
 from job.table import files, layout
@@ -108,7 +107,7 @@ def _index(name: str, moments: GroupedMoments, arrays: dict[str, Any]) -> dict[s
     """Add the arrays of grouped moments to `arrays`, and return what else :func:`_grouped` needs."""
     for number, part in enumerate(moments.splits.values()):
         arrays[f"{name}_mean_{number}"] = part.mean
-        arrays[f"{name}_scatter_{number}"] = part.scatter[np.tril_indices(moments.width)]
+        arrays[f"{name}_scatter_{number}"] = part.half()
     sums = [label.total for label in moments.labels.values()]
     arrays[f"{name}_sums"] = np.array(sums).reshape(len(sums), moments.width)
     return {
@@ -120,20 +119,12 @@ def _index(name: str, moments: GroupedMoments, arrays: dict[str, Any]) -> dict[s
 
 def _grouped(name: str, index: Mapping[str, Any], arrays: Mapping[str, Any]) -> GroupedMoments:
     splits = {
-        split: Moments(n, arrays[f"{name}_mean_{number}"], _symmetric(arrays[f"{name}_scatter_{number}"]))
+        split: from_half(n, arrays[f"{name}_mean_{number}"], arrays[f"{name}_scatter_{number}"])
         for number, (split, n) in enumerate(index["splits"])
     }
     sums = zip(index["labels"], arrays[f"{name}_sums"], strict=True)
     labels = {(split, label): LabelSum(n, total) for (split, label, n), total in sums}
     return GroupedMoments(index["width"], splits, labels)
-
-
-def _symmetric(half: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the symmetric matrix ``(d, d)`` of which this is the lower half, row by row."""
-    width = int((8 * len(half) + 1) ** 0.5) // 2
-    lower = np.zeros((width, width))
-    lower[np.tril_indices(width)] = half
-    return lower + np.tril(lower, -1).T
 
 
 def _updated(

@@ -1,9 +1,12 @@
 """Reads features of labelled photos by split: those that calibrate the classifier, and those that score it.
 
-Up to 10,000 photos of a split, all are read. Of more, whole files are read in the order of the random part of
-their names until there are enough, so that a hundred million photos cost no more than a hundred thousand.
+Of a group of at most 10,000 photos, all are read. Of a larger one, each label in each file gives the same
+share of neighbouring frames. Of more than 100 files, 100 are read in random order, and their first row group
+alone: so a hundred million photos cost no more than some hundred thousand.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,14 +15,17 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from job.maths.calibration import natural_key
 from job.network.backbone import FEATURES
+from job.storage import store
 from job.table import files, layout
 from job.table.layout import DataFile
 
-MOST_PHOTOS: Final = 10_000  # of a group of splits
-MOST_READ: Final = 100_000  # photos of all splits
+MOST_PHOTOS: Final = 10_000  # of a group of splits, about
+MOST_FILES: Final = 100
 FILES_AT_ONCE: Final = 4
 COLUMNS: Final = ["path", "label", "split", "features"]
 
@@ -35,31 +41,53 @@ class LabelledRows:
 
 
 def read(
-    output: str, featurized: Sequence[DataFile], groups: Sequence[Collection[str]]
+    output: str, featurized: Sequence[DataFile], groups: Sequence[Collection[str]], sizes: Sequence[int]
 ) -> list[LabelledRows]:
-    """Return the photos of each group of splits; ``""`` is the split of photos outside of splits."""
+    """Return photos of each group of splits; ``""`` is the split of photos outside of splits.
+
+    `sizes` are the numbers of labelled photos of the groups in the table.
+    """
+    chosen = sorted(featurized, key=lambda file: layout.random_part(file.path))[:MOST_FILES]
+    is_whole = len(chosen) == len(featurized)
+    rows_read = sum(file.rows if is_whole else min(file.rows, files.ROWS_PER_GROUP) for file in chosen)
+    share_read = rows_read / max(sum(file.rows for file in featurized), 1)
+    shares = [min(1.0, MOST_PHOTOS / max(size * share_read, 1)) for size in sizes]
     tables: list[list[pa.Table]] = [[] for _ in groups]
-    counts = [0] * len(groups)
-    read_photos = 0
-    for table in _tables(output, sorted(featurized, key=lambda file: layout.random_part(file.path))):
+    for table in _tables(output, chosen, is_whole):
         splits = pc.fill_null(table["split"], "")
-        for number, group in enumerate(groups):
+        for part, group, share in zip(tables, groups, shares, strict=True):
             is_of_group = pc.and_(pc.is_in(splits, pa.array(sorted(group))), pc.is_valid(table["label"]))
-            if counts[number] < MOST_PHOTOS:
-                tables[number].append(table.filter(is_of_group))
-                counts[number] += len(tables[number][-1])
-        read_photos += len(table)
-        if read_photos >= MOST_READ or min(counts) >= MOST_PHOTOS:
-            break
-    return [_rows(parts) for parts in tables]
+            part.append(_share_of(table.filter(is_of_group), share))
+    return [_rows(part) for part in tables]
 
 
-def _tables(output: str, featurized: Sequence[DataFile]) -> Iterator[pa.Table]:
-    """Yield the columns of files in order, a few files ahead."""
+def _tables(output: str, chosen: Sequence[DataFile], is_whole: bool) -> Iterator[pa.Table]:
+    """Yield the columns of files in order, a few files ahead; their first row groups alone if not whole."""
+
+    def table(file: DataFile) -> pa.Table:
+        with store.open_columns(files.location(output, file.path), file.bytes) as source:
+            parquet = pq.ParquetFile(source)
+            numbers = range(parquet.num_row_groups) if is_whole else range(min(parquet.num_row_groups, 1))
+            return parquet.read_row_groups(list(numbers), COLUMNS, use_threads=False)
+
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        for start in range(0, len(featurized), FILES_AT_ONCE):
-            some = featurized[start : start + FILES_AT_ONCE]
-            yield from pool.map(lambda file: files.read(files.location(output, file.path), COLUMNS), some)
+        for start in range(0, len(chosen), FILES_AT_ONCE):
+            yield from pool.map(table, chosen[start : start + FILES_AT_ONCE])
+
+
+def _share_of(table: pa.Table, share: float) -> pa.Table:
+    """Return a share of the photos of each label and split, those that come first by name."""
+    if share == 1:
+        return table
+    paths = table["path"].to_pylist()
+    numbers_by_key = defaultdict[tuple[str | None, str], list[int]](list)
+    for number, key in enumerate(zip(table["split"].to_pylist(), table["label"].to_pylist(), strict=True)):
+        numbers_by_key[key].append(number)
+    kept: list[int] = []
+    for numbers in numbers_by_key.values():
+        numbers.sort(key=lambda number: natural_key(paths[number]))
+        kept += numbers[: math.ceil(share * len(numbers))]
+    return table.take(pa.array(sorted(kept), pa.int64()))
 
 
 def _rows(tables: list[pa.Table]) -> LabelledRows:

@@ -123,6 +123,6 @@ def variance_kept(model: Pca, moments: Moments) -> float:
 
 def _differences(record: Mapping[str, Any], settings: Settings) -> list[str]:
     """Return the settings in which the saved model with this ``model.json`` differs."""
-    expected, options = model_settings(settings), record.get("wanted", {})
+    expected, options = model_settings(settings), {"fit_on": "all", **record.get("wanted", {})}
     names = [name for name, value in expected["wanted"].items() if value != options.get(name)]
     return [*names, "backbone"] if record.get("backbone") != expected["backbone"] else names

@@ -4,6 +4,7 @@ A classifier has its own folder in ``models/``, and ``models/current_classifier.
 Older ones are deleted, because the mean of a label with one photo is that photo's features.
 """
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -40,14 +41,19 @@ def save(classifier: Classifier, output: str, facts: Mapping[str, object], progr
         store.write_bytes(store.join(location, "spark", name), content)
     exported = classifier_exports.litert_program(classifier, program, str(facts["backbone"]))
     store.write_bytes(store.join(location, LITERT_FILE), exported)
-    record = {"model_id": classifier.model_id, "labels": classifier.labels, "species": classifier.species}
+    record = {
+        "model_id": classifier.model_id,
+        "labels": classifier.labels,
+        "species": classifier.species,
+        "litert_sha256": hashlib.sha256(exported).hexdigest(),
+    }
     data = json.dumps({**record, **facts}, indent=2, ensure_ascii=False).encode()
     store.write_bytes(store.join(location, "model.json"), data)
 
 
-def load(output: str) -> Classifier | None:
-    """Return the current classifier of an output; None if there is none, or if it is damaged."""
-    model_id = sweep.current_classifier_id(output)
+def load(output: str, model_id: str = "") -> Classifier | None:
+    """Return a classifier of an output, by default the current one; None if it is missing or damaged."""
+    model_id = model_id or sweep.current_classifier_id(output)
     if not model_id:
         return None
     try:
@@ -59,9 +65,9 @@ def load(output: str) -> Classifier | None:
     return classifier if classifier.model_id == model_id else None
 
 
-def load_record(output: str) -> dict[str, Any]:
-    """Return the ``model.json`` of the current classifier; empty if there is none, or if it is damaged."""
-    model_id = sweep.current_classifier_id(output)
+def load_record(output: str, model_id: str = "") -> dict[str, Any]:
+    """Return the ``model.json`` of a classifier, by default the current one; empty if missing or damaged."""
+    model_id = model_id or sweep.current_classifier_id(output)
     try:
         record = json.loads(store.read_bytes(store.join(output, layout.MODELS, model_id, "model.json")))
     except (FileNotFoundError, ValueError):

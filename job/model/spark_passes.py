@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 
-MERGED_ON_DRIVER: Final = 16  # moments of 13 MB each; more are merged on the executors first
+# Moments of 13 MB a split and 10 kB a label; more are merged on the executors first, down to about a dozen.
+MERGED_ON_DRIVER: Final = 8
+MERGE_DEPTH: Final = 3
 FILES_PER_SUM: Final = 50  # of a thousand photos each: ten seconds
 FILES_PER_MATRIX: Final = 20
 MISPLACED: Final = "wrong"  # the key, among the reasons, of photos missing, duplicated or in the wrong file
@@ -77,7 +79,7 @@ def moments(spark: "SparkSession", output: str, featurized: Sequence[DataFile]) 
     shares = _share_count(spark, len(featurized), FILES_PER_SUM)
     parts = _map_shares(spark, featurized, shares, summarise)
     if shares > MERGED_ON_DRIVER:
-        merged: TableMoments = parts.treeReduce(TableMoments.merge)
+        merged: TableMoments = parts.treeReduce(TableMoments.merge, MERGE_DEPTH)
         return merged
     return reduce(TableMoments.merge, parts.collect())
 

@@ -166,7 +166,7 @@ class Pipeline:
         figures = ("photos", "skipped", "bytes", "unchanged", "missing", "todo")
         self.log.info("photos_listed", text, **{name: getattr(inventory, name) for name in figures})
         if not inventory.todo:
-            self.log.info("nothing_new", "nothing new: no photo is read, and no network loaded")
+            self.log.info("nothing_new", "nothing new: no photo is read")
         checks.check_components(settings.components, inventory.photos + inventory.missing - inventory.pruned)
         return inventory
 
@@ -275,11 +275,13 @@ class Pipeline:
                 featurized,
                 moments,
                 backbone.name(settings.engine),
-                f"{record_name.removesuffix('.json')}.confusion.csv",
+                record_name.removesuffix(".json") + layout.CONFUSION,
                 lambda: backbone.load("litert", settings.weights, settings.cache),
             )
         self.log.info("classifier", run_record.classifier_text(chosen.record), **chosen.record)
         photos = settings.classify if settings.classify and chosen.classifier else ""
+        if sweep.current_classifier(output)[1] and not photos:
+            self.log.info("predictions_deleted", "the predictions are deleted: --classify keeps them")
         if photos and chosen.classifier:
             with self._step("predictions"):
                 self._predict(featurized, chosen.classifier, photos)

@@ -199,7 +199,7 @@ def reasons_text(counts: dict[str, int], before: int) -> str:
 
 
 def _version(package: str) -> str | None:
-    """Return a package's version, or None without it: ``--engine tensorflow`` needs no LiteRT."""
+    """Return a package's version, or None without it."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -21,6 +21,7 @@ SKIPPED: Final = "skipped"  # files that the last run did not take for photos
 LISTS: Final = (MISSING, SKIPPED)
 FOLDERS: Final = (PHOTOS, PCA, PCA_CSV, PREDICTIONS, MOMENTS, MODELS, RUNS, ERASURES, *LISTS, TASKS)
 ENTRIES: Final = (*FOLDERS, REPORT)
+CONFUSION: Final = ".confusion.csv"  # the end of a name in `RUNS`
 CURRENT_MODEL: Final = f"{MODELS}/current.json"
 CURRENT_CLASSIFIER: Final = f"{MODELS}/current_classifier.json"
 ADDED_WITH_DELTA: Final = (PHOTOS, PREDICTIONS, *LISTS, TASKS, REPORT)

@@ -111,9 +111,9 @@ def _pointer(output: str, name: str) -> dict[str, str]:
     """Return the content of a file that names what is current; empty if it is missing or damaged."""
     try:
         content = json.loads(store.read_bytes(store.join(output, name)))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return {key: str(value) for key, value in content.items()} if isinstance(content, dict) else {}
 
 
 def _lists(output: str, name: str) -> list[str]:

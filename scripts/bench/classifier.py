@@ -18,7 +18,7 @@ from PIL import Image
 
 from job.errors import UsageError
 from job.maths.grouped_moments import TableAccumulator
-from job.model import classifier, labelled_rows, saved_classifier
+from job.model import classifier, incremental_moments, labelled_rows, saved_classifier
 from job.model.classifier import STATES, TEST, TRAINING, Classifier, species_of
 from job.model.labelled_rows import LabelledRows
 from job.network import backbone
@@ -44,8 +44,8 @@ def fit(training: LabelledRows) -> Classifier:
     accumulator = TableAccumulator(training.rows.shape[1])
     accumulator.add(training.rows, training.splits, training.labels)
     fitted = classifier.fit(accumulator.moments(), training)
-    if isinstance(fitted, str):
-        raise UsageError(f"no classifier: {fitted}")
+    if fitted is None:
+        raise UsageError("no classifier: there are too few photos of each label")
     return fitted
 
 
@@ -152,7 +152,10 @@ def measure(output: str, network: Network, photos: int, varieties: int) -> dict[
     """Return all figures of an output's classifier."""
     table = commits.load(output)
     featurized = table.files_of(layout.FEATURIZED) if table else []
-    training, test = labelled_rows.read(output, featurized, [[TRAINING], [TEST]])
+    groups = [TRAINING], [TEST]
+    roots = incremental_moments.file_moments(output, featurized).roots
+    sizes = [roots.of(group).n if roots else 0 for group in groups]
+    training, test = labelled_rows.read(output, featurized, groups, sizes)
     if not test.labels:
         raise UsageError("there is no photo of Test")
     start = time.perf_counter()

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from job.maths.grouped_moments import TableMoments
-from job.model import incremental_moments
+from job.model import classifier, incremental_moments, labelled_rows
 from job.model.classifier import Classifier
 from job.table import files, layout, schema
 from job.table.layout import DataFile
@@ -47,6 +47,15 @@ def add_photos(
 def moments_of(output: str, data_files: Sequence[DataFile]) -> TableMoments:
     """Return the moments of some files."""
     return incremental_moments.file_moments(output, data_files)
+
+
+def fit(output: str, data_files: Sequence[DataFile]) -> Classifier | None:
+    """Fit a classifier to the photos of some files."""
+    moments = moments_of(output, data_files)
+    assert moments.roots is not None
+    group = classifier.fitted_splits(moments.roots)
+    rows = labelled_rows.read(output, data_files, [group], [moments.roots.of(group).n])
+    return classifier.fit(moments, rows[0])
 
 
 def assert_same_classifiers(actual: Classifier | None, expected: Classifier | None) -> None:

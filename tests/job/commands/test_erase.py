@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -229,16 +230,23 @@ def test_the_record_holds_requester_time_and_counts_but_no_photo(output: Output)
     }
 
 
-def test_a_selection_without_photos_deletes_the_report_and_changes_nothing_else(output: Output) -> None:
+def test_a_selection_without_photos_deletes_what_may_tell_of_one_and_changes_nothing_else(
+    output: Output,
+) -> None:
     before = tree(output.location)
-    assert b"photo-00" in (before.pop(layout.REPORT) or b""), "it shows photos"
     summary = run_erase(output, paths=["/nowhere/at-all.jpg"], sha256=["0" * 64])
+    assert summary["deleted"] == ["report", "classifier"]
     assert erase.summary(summary).startswith("nothing found: no photo was erased\nmoments: unchanged\n")
     after = tree(output.location)
     added = {name for name in after.keys() - before.keys() if "_delta_log" not in name}
     assert added == {layout.ERASURES, RECORD}
-    assert layout.REPORT not in after
-    assert before.items() <= after.items()
+    gone = before.keys() - after.keys()
+    assert {layout.REPORT, layout.CURRENT_CLASSIFIER} < gone
+    assert all(
+        re.match("report.html|models/(current_classifier|lda-)|runs/.*[.]confusion[.]csv", name)
+        for name in gone
+    )
+    assert {name: data for name, data in before.items() if name not in gone}.items() <= after.items()
 
 
 def test_photos_of_other_paths_with_the_same_content_are_counted(

@@ -1,5 +1,6 @@
 """The classifier: known labels, species of which the variety is unsure, and what is unlike anything seen."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs.quick(monkeypatch)
 
 
-def fit(output: str, splits: list[str] | None = None, count: int = 12) -> Classifier | str:
-    data_files = [
-        add_photos(output, number, split, count=count) for number, split in enumerate(splits or ["Training"])
-    ]
-    moments = moments_of(output, data_files)
-    assert moments.roots is not None
-    groups = [classifier.fitted_splits(moments.roots)]
-    return classifier.fit(moments, labelled_rows.read(output, data_files, groups)[0])
+def fit(output: str, splits: Sequence[str] = ("Training",), count: int = 12) -> Classifier | None:
+    data_files = [add_photos(output, number, split, count=count) for number, split in enumerate(splits)]
+    return fruit_tables.fit(output, data_files)
 
 
 @pytest.fixture
@@ -78,39 +74,43 @@ def test_both_gates_must_be_passed(fitted: Classifier) -> None:
     assert states(fitted.answers(sure, between)) == ["unsure"]
 
 
-def test_it_is_fitted_on_training_or_on_all_without_such_a_split(tmp_path: Path) -> None:
-    alone = fit(str(tmp_path / "a"), ["Training"])
-    with_test = fit(str(tmp_path / "b"), ["Training", "Test"])
-    assert isinstance(alone, Classifier)
-    assert isinstance(with_test, Classifier)
+def test_it_is_fitted_on_training_or_on_all_but_test(tmp_path: Path) -> None:
+    alone, with_test, without, test_alone = (
+        fit(str(tmp_path / str(number)), splits)
+        for number, splits in enumerate(
+            [["Training"], ["Training", "Test"], ["Validation", "Test"], ["Test"]]
+        )
+    )
+    assert alone
+    assert with_test
     assert with_test.model_id == alone.model_id
-    everything = fit(str(tmp_path / "c"), ["Validation", "Test"])
-    assert isinstance(everything, Classifier)
+    assert without
+    assert without.discriminant.counts.tolist() == [12] * len(LABELS)
+    assert test_alone
+    everything = fit(str(tmp_path / "all"), ["Validation", ""])
+    assert everything
     assert everything.discriminant.counts.tolist() == [24] * len(LABELS)
 
 
-def test_a_reason_is_given_if_there_can_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fit(str(tmp_path / "few"), count=1) == (
-        "there are too few photos of each label to calibrate a classifier"
-    )
-    monkeypatch.setattr(fruit_tables, "LABELS", LABELS[:1])
-    output = str(tmp_path / "one")
-    data_file = add_photos(output, 0, labels=LABELS[:1])
-    rows = labelled_rows.read(output, [data_file], [["Training"]])[0]
-    moments = moments_of(output, [data_file])
-    assert classifier.fit(moments, rows) == "a classifier needs two labels, and there are 1"
-    assert classifier.fit(replace(moments, roots=None), rows) == "there are too many labels"
+def test_too_few_photos_are_not_calibrated(tmp_path: Path) -> None:
+    assert fit(str(tmp_path), count=1) is None
+
+
+def test_the_moments_tell_why_there_can_be_none(tmp_path: Path) -> None:
+    output = str(tmp_path)
+    one = moments_of(output, [add_photos(output, 0, labels=LABELS[:1])])
+    assert classifier.obstacle(one) == "a classifier needs two labels, and there are 1"
+    assert classifier.obstacle(replace(one, roots=None)) == "there are more than 1,000 labels"
+    assert classifier.obstacle(moments_of(output, [add_photos(output, 1)])) is None
 
 
 def test_two_labels_are_enough(tmp_path: Path) -> None:
     output = str(tmp_path)
-    data_file = add_photos(output, 0, labels=LABELS[2:])
-    rows = labelled_rows.read(output, [data_file], [["Training"]])[0]
-    model = classifier.fit(moments_of(output, [data_file]), rows)
-    assert isinstance(model, Classifier)
-    predictions = model.predict(fruit_tables.features("Lemon", 5, 3))
-    assert predictions.labels.shape == (5, 2)
-    assert model.plane(rows.rows).shape == (len(rows.paths), 2)
+    model = fruit_tables.fit(output, [add_photos(output, 0, labels=LABELS[2:])])
+    assert model
+    rows = fruit_tables.features("Lemon", 5, 3)
+    assert model.predict(rows).labels.shape == (5, 2)
+    assert model.plane(rows).shape == (5, 2)
 
 
 def test_of_more_photos_than_are_held_out_all_are_fitted(
@@ -136,6 +136,8 @@ def test_scores_are_shares_of_right_answers(fitted: Classifier) -> None:
     assert figures["photos"] == 3
     assert figures["label_accuracy"] == pytest.approx(1 / 3)
     assert figures["species_accuracy"] == 1
+    is_known = fitted.predict(photos.rows).state == 0
+    assert figures["known_accuracy"] == pytest.approx(np.array([True, False, False])[is_known].mean())
     assert sum(figures["states"].values()) == 3
     assert confusions == {
         ("Kiwi", "Kiwi"): 1,

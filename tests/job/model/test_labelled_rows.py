@@ -1,11 +1,13 @@
 """Labelled rows: all photos of small tables, whole files of large ones, each group of splits apart."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from job.model import labelled_rows
+from job.table import files, layout
 from tests.support import fruit_tables, outputs
 from tests.support.fruit_tables import LABELS, add_photos
 
@@ -20,7 +22,7 @@ def test_the_photos_of_each_group_come_in_order_of_their_paths(tmp_path: Path) -
     data_files = [
         add_photos(output, number, split) for number, split in enumerate(["Test", "Training", None])
     ]
-    training, others = labelled_rows.read(output, data_files, [["Training"], ["", "Test"]])
+    training, others = labelled_rows.read(output, data_files, [["Training"], ["", "Test"]], [48, 96])
     assert training.paths == sorted(training.paths)
     assert (len(training.paths), len(others.paths)) == (48, 96)
     assert set(training.splits) == {"Training"}
@@ -33,26 +35,41 @@ def test_the_photos_of_each_group_come_in_order_of_their_paths(tmp_path: Path) -
 
 def test_photos_without_a_label_are_left_out(tmp_path: Path) -> None:
     data_files = [add_photos(str(tmp_path), 0, None, [*LABELS, None])]
-    (rows,) = labelled_rows.read(str(tmp_path), data_files, [[""]])
+    (rows,) = labelled_rows.read(str(tmp_path), data_files, [[""]], [48])
     assert sorted(set(rows.labels)) == list(LABELS)
 
 
-def test_of_many_photos_whole_files_are_read_until_there_are_enough(
+def test_of_many_photos_each_label_gives_a_share_of_neighbouring_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = str(tmp_path)
     data_files = [add_photos(output, number) for number in range(8)]
-    monkeypatch.setattr(labelled_rows, "MOST_PHOTOS", 100)
-    (rows,) = labelled_rows.read(output, data_files, [["Training"]])
-    assert len(rows.paths) == 3 * 48
-    (again,) = labelled_rows.read(output, data_files[::-1], [["Training"]])
-    assert again.paths == rows.paths
-    monkeypatch.setattr(labelled_rows, "MOST_READ", 48)
-    (few,) = labelled_rows.read(output, data_files, [["Training"]])
-    assert len(few.paths) == 48
+    data_files.append(add_photos(output, 8, "Test"))
+    monkeypatch.setattr(labelled_rows, "MOST_PHOTOS", 96)
+    training, test = labelled_rows.read(output, data_files, [["Training"], ["Test"]], [8 * 48, 48])
+    assert Counter(training.labels) == dict.fromkeys(LABELS, 8 * 3)
+    frames = {path.rpartition("-")[2] for path in training.paths}
+    assert frames == {"0.jpg", "1.jpg", "2.jpg"}, "the first by number, not by letter"
+    assert len(test.paths) == 48, "a small group is whole"
+    again, _ = labelled_rows.read(output, data_files[::-1], [["Training"], ["Test"]], [8 * 48, 48])
+    assert again.paths == training.paths
+
+
+def test_of_many_files_some_are_read_in_random_order_and_their_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = str(tmp_path)
+    monkeypatch.setattr(files, "ROWS_PER_GROUP", 30)
+    data_files = [add_photos(output, number) for number in range(8)]
+    monkeypatch.setattr(labelled_rows, "MOST_FILES", 3)
+    (rows,) = labelled_rows.read(output, data_files, [["Training"]], [8 * 48])
+    assert len(rows.paths) == 3 * 30
+    first = sorted(data_files, key=lambda file: layout.random_part(file.path))[:3]
+    numbers = {str(data_files.index(file)) for file in first}
+    assert {path.split("/")[-1].split("-")[0] for path in rows.paths} == numbers
 
 
 def test_a_group_without_photos_has_no_rows(tmp_path: Path) -> None:
-    (rows,) = labelled_rows.read(str(tmp_path), [add_photos(str(tmp_path), 0)], [["Test"]])
+    (rows,) = labelled_rows.read(str(tmp_path), [add_photos(str(tmp_path), 0)], [["Test"]], [0])
     assert rows.paths == []
     assert rows.rows.shape == (0, outputs.FEW)

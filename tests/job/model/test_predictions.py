@@ -6,22 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from job.model import classifier, labelled_rows, predictions
+from job.model import predictions
 from job.model.classifier import Classifier
 from job.storage import store
 from job.table import files, layout, schema
 from job.table.layout import DataFile
 from tests.support import outputs
-from tests.support.fruit_tables import LABELS, add_photos, features, moments_of
+from tests.support.fruit_tables import LABELS, add_photos, features, fit
 
 
 @pytest.fixture
 def fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Classifier:
     outputs.quick(monkeypatch)
     data_files = [add_photos(str(tmp_path / "fit"), number) for number in range(2)]
-    rows = labelled_rows.read(str(tmp_path / "fit"), data_files, [["Training"]])[0]
-    model = classifier.fit(moments_of(str(tmp_path / "fit"), data_files), rows)
-    assert isinstance(model, Classifier)
+    model = fit(str(tmp_path / "fit"), data_files)
+    assert model
     return model
 
 
@@ -75,8 +74,8 @@ def test_with_two_labels_there_is_no_third(tmp_path: Path, monkeypatch: pytest.M
     outputs.quick(monkeypatch)
     output, labels = str(tmp_path), LABELS[2:]
     file = add_photos(output, 0, labels=labels)
-    model = classifier.fit(moments_of(output, [file]), labelled_rows.read(output, [file], [["Training"]])[0])
-    assert isinstance(model, Classifier)
+    model = fit(output, [file])
+    assert model
     predictions.write_file(output, file.path, model, "all")
     rows = read(output, file, model, "all")
     assert {row["label_3"] for row in rows} == {row["probability_3"] for row in rows} == {None}

@@ -12,7 +12,7 @@ from job.cli.log import Log
 from job.commands import compact, erase
 from job.commands.selection import Selection
 from job.errors import DataError
-from job.model import saved_classifier
+from job.model import classifier_refit, saved_classifier
 from job.storage import store
 from job.table import files, layout, sweep
 from tests.support import outputs, tables
@@ -39,6 +39,10 @@ def records(output: Output) -> list[dict[str, Any]]:
 def erase_photos(output: Output, paths: list[str]) -> dict[str, Any]:
     log = Log("an erasure", out=io.StringIO(), err=io.StringIO())
     return erase.run(output.location, Selection(frozenset(paths)), "a letter", log)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_run_records_the_classifier_and_its_scores(output: Output) -> None:
@@ -96,10 +100,33 @@ def test_an_erasure_deletes_the_classifier_and_the_next_run_makes_that_of_the_re
     assert_same_classifiers(saved_classifier.load(output.location), saved_classifier.load(other.location))
 
 
-def test_an_erasure_of_rejected_photos_alone_leaves_the_classifier(output: Output) -> None:
-    before = saved_classifier.load_record(output.location)
+def test_every_erasure_deletes_what_may_tell_of_one_photo(output: Output) -> None:
+    run(output, "--classify", "all")
     erase_photos(output, output.bad[:1])
-    assert saved_classifier.load_record(output.location) == before
+    assert saved_classifier.load(output.location) is None
+    assert predicted_files(output) == set()
+    assert not list(Path(output.location, "runs").glob("*.csv")), "how photos were classified"
+
+
+def test_an_interrupted_run_before_an_erasure_leaves_no_classifier_of_erased_photos(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = output.good[3]
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier_refit, "choose_classifier", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(output, "--prune", gone=[gone])
+    assert saved_classifier.load(output.location) is not None
+    assert erase_photos(output, [gone])["rows"]["featurized"] == 0, "the run has taken it out"
+    assert saved_classifier.load(output.location) is None
+
+
+def test_moments_of_another_version_do_not_outlive_an_erasure(output: Output) -> None:
+    moments = Path(output.location, "moments", "moments.npz")
+    moments.write_bytes(b"of an earlier version")
+    result = erase_photos(output, output.good[:1])
+    assert "moments: none are kept: the next run sums them up" in erase.summary(result)
+    assert not moments.exists()
 
 
 def test_an_overwritten_output_has_no_old_classifier(output: Output, tmp_path: Path) -> None:

@@ -157,8 +157,8 @@ def test_an_idle_command_shows_by_commits_that_it_lives(tmp_path: Path, seconds:
 def test_a_command_commits_while_it_lists_files_to_delete(
     tmp_path: Path, seconds: pytest.MonkeyPatch, landed: threading.Semaphore
 ) -> None:
-    def list_slowly(_: str) -> Iterator[str]:
-        seconds.setattr(store, "list_drafts", lambda _: iter(()))
+    def list_slowly(*_: object, **__: object) -> Iterator[str]:
+        seconds.setattr(store, "list_drafts", lambda *_, **__: iter(()))
         seconds.setattr(writer, "HEARTBEAT_SECONDS", 0.02)
         assert landed.acquire(timeout=5), "no commit shows that it lives"
         return iter(())
