@@ -128,7 +128,7 @@ def _parser() -> JobParser:
     )
     add("--standardize", action="store_true", help="divide each feature by its standard deviation before PCA")
     add("--fit-on", choices=("all", "training"), help="photos to which the PCA is fitted (default all)")
-    add("--classify", choices=("unlabelled", "all"), help="write the table predictions of these photos")
+    add("--classify", choices=("unlabelled", "all"), help="write predictions of these photos (default: none)")
     add("--engine", choices=("litert", "tensorflow"), help="network runtime (default litert)")
     add("--weights", type=path, metavar="FILE", help="Keras HDF5 file of MobileNetV2's ImageNet weights")
     add("--max-rejected", type=fraction, metavar="F", help="largest share refused (default 0.05)")

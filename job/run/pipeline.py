@@ -236,7 +236,8 @@ class Pipeline:
         with self._step("pca"):
             fitted = refit.fitted_moments(self.settings, moments)
             model = refit.choose_model(self.settings, current_model_id, fitted)
-        text = f"{model.pca.k} components keep {model.variance_kept:.2%} of the variance"
+        of_training = " of Training" if self.settings.fit_on == "training" else ""
+        text = f"{model.pca.k} components keep {model.variance_kept:.2%} of the variance{of_training}"
         self.log.info(
             "pca_fitted" if model.is_new else "pca_kept",
             text if model.is_new else f"{text}: model {current_model_id} stays",

@@ -141,6 +141,10 @@ def summary(record: dict[str, Any]) -> str:
         rejected += f"  ({reasons_text(counts['reasons'], counts['rejected_before'])})"
     rate = record["photos_per_second"]
     fitted = "fitted now" if model["fitted_now"] else "kept"
+    of_training = " of Training" if model["fitted_on"] == "training" else ""
+    components = (
+        f"{model['components']}  ({model['variance_kept']:.2%} of the variance{of_training}, {fitted})"
+    )
     lines = [
         ("photos listed", f"{counts['listed']:,}  ({skipped_text(counts['skipped_kinds'])})"),
         ("unchanged", f"{counts['unchanged']:,}"),
@@ -148,7 +152,7 @@ def summary(record: dict[str, Any]) -> str:
         ("rejected", rejected),
         ("removed", f"{counts['removed']:,}  ({counts['pruned']:,} of them taken out)"),
         ("photos per second", f"{rate:,.0f}  (on {record['cores']} cores)" if rate else "none was read"),
-        ("components", f"{model['components']}  ({model['variance_kept']:.2%} of the variance, {fitted})"),
+        ("components", components),
         ("classifier", classifier_text(classifier)),
         ("total time", f"{record['seconds']['total']:.1f} s"),
         ("output", output),

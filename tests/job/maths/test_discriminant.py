@@ -72,6 +72,16 @@ def test_the_background_is_the_distance_from_all_photos() -> None:
     assert model.background(coordinates).mean() == pytest.approx(3, rel=0.01), "one for each axis"
 
 
+def test_labels_with_more_photos_weigh_more_in_the_spread() -> None:
+    rows, labels = photos(count=100)
+    few = [number for number in range(len(rows)) if number < 100 or number % 100 < 20]
+    own_labels = [labels[number] for number in few]
+    model = fitted(moments_of(rows[few], own_labels))
+    coordinates = model.coordinates(rows[few])
+    np.testing.assert_allclose(coordinates.var(axis=0), model.spread, rtol=0.05)
+    np.testing.assert_allclose(np.cov(coordinates.T, bias=True), np.diag(model.spread), atol=0.15)
+
+
 def test_axes_are_in_order_of_what_they_separate() -> None:
     model = fitted(moments_of(*photos()))
     assert (np.diff(model.spread) < 0).all()

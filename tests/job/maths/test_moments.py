@@ -1,5 +1,6 @@
 """Moments: exact, mergeable in any order, and stable under offsets."""
 
+import pickle
 from functools import reduce
 from typing import Any
 
@@ -105,3 +106,10 @@ def test_a_difference_that_would_lose_precision_is_none(offset: float, is_exact:
     assert (difference is not None) is is_exact
     if difference is not None:
         assert_same(difference, moments_of(rows), 1e-9)
+
+
+def test_pickled_moments_take_half_of_the_scatter() -> None:
+    moments = moments_of(features(40))
+    data = pickle.dumps(moments)
+    assert_same(pickle.loads(data), moments)
+    assert len(data) < 8 * WIDTH * (WIDTH + 1) / 2 + 8 * WIDTH + 1000

@@ -1,5 +1,6 @@
 """The sweep: rows and files that the table does not name any more are deleted from the disk."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -52,13 +53,18 @@ def names(output: str) -> set[str]:
 
 def test_files_that_the_table_does_not_name_are_deleted_and_others_stay(output: str) -> None:
     [good] = make(output, A).files_of(FEATURIZED)
+    pointers = json.dumps({"model_id": "pca-2", "classifier_id": "lda-2", "classified": "all"}).encode()
     kept = {layout.CURRENT_MODEL, f"photos/{good.path}", *layout.matrix_paths(good.path, "pca-2")}
     kept |= {f"{name}/x" for name in ("models/pca-1", "runs", "moments", "erasures", "foreign")} | {"x.csv"}
+    kept |= {layout.CURRENT_CLASSIFIER, layout.predictions_path(good.path, "lda-2", "all"), "predictions/x"}
     deleted = {f"photos/{layout.data_path(outcome, 9, 0, 0)}" for outcome in (FEATURIZED, REJECTED)}
     deleted |= {*layout.matrix_paths(good.path, "pca-1"), *layout.matrix_paths(f"{good.path}x", "pca-2")}
+    deleted |= {layout.predictions_path(good.path, "lda-1", "all")}
+    deleted |= {layout.predictions_path(good.path, "lda-2", "unlabelled")}
+    deleted |= {layout.predictions_path(f"{good.path}x", "lda-2", "all")}
     deleted |= {"pca/part-0.earlier.parquet", f"{layout.TASKS}/8/part-00000.parquet", "photos/of-nobody.txt"}
     for name in (kept | deleted) - {f"photos/{good.path}"}:
-        store.write_bytes(f"{output}/{name}", b'{"model_id": "pca-2"}')
+        store.write_bytes(f"{output}/{name}", pointers)
     assert names(output) == kept | deleted
     with writing(output):
         pass
