@@ -5,9 +5,9 @@ of one fruit are nearly equal: with its neighbours in the fit, a frame would loo
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
-from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -59,12 +59,13 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Photos that are held out together: features ``(n, d)``, labels, and grouped moments."""
+class Sample:
+    """Labelled photos to be held out in turn: n paths, labels and splits, and features ``(n, d)``."""
 
-    rows: NDArray[np.float32]
+    paths: Sequence[str]
     labels: Sequence[str]
-    moments: GroupedMoments
+    splits: Sequence[str]
+    rows: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,43 +93,42 @@ class HeldOut:
         return right
 
 
-def blocks(
-    paths: Sequence[str], labels: Sequence[str], splits: Sequence[str], rows: NDArray[np.float32]
-) -> list[Block]:
-    """Divide photos into ten blocks: each has a tenth of each label's photos, neighbours by name.
+def blocks(paths: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
+    """Divide photos into ten blocks, and return the positions of each block's photos.
 
-    Names are compared as people do, ``9.jpg`` before ``10.jpg``.
+    Each block has a tenth of each label's photos, neighbours by name. Names are compared as people do,
+    ``9.jpg`` before ``10.jpg``.
     """
     order = sorted(range(len(paths)), key=lambda number: (labels[number], _natural_key(paths[number])))
-    starts: dict[str, int] = {}
-    for rank, number in enumerate(order):
-        starts.setdefault(labels[number], rank)
-    counts = {label: labels.count(label) for label in starts}
+    counts, starts = Counter(labels), dict[str, int]()
     numbers_by_block: list[list[int]] = [[] for _ in range(BLOCKS)]
     for rank, number in enumerate(order):
         label = labels[number]
-        numbers_by_block[(rank - starts[label]) * BLOCKS // counts[label]].append(number)
-    return [_block(numbers, labels, splits, rows) for numbers in numbers_by_block if numbers]
+        place = rank - starts.setdefault(label, rank)
+        numbers_by_block[place * BLOCKS // counts[label]].append(number)
+    return [numbers for numbers in numbers_by_block if numbers]
 
 
-def cross_validate(
-    parts: Sequence[Block], rest: GroupedMoments, splits: Collection[str]
-) -> tuple[float, HeldOut]:
+def cross_validate(sample: Sample, total: GroupedMoments, splits: Collection[str]) -> tuple[float, HeldOut]:
     """Hold out each block in turn, and return the shrinkage to fit with, and the photos as held out with it.
 
     It is the largest shrinkage whose errors on some blocks are within one standard error of the least.
-    `rest` are the moments of further photos of these splits, which are never held out.
+    `total` are the moments of all photos of some splits, the sample's and more.
     """
-    total = reduce(GroupedMoments.merge, (part.moments for part in parts), rest)
-    some = parts[:BLOCKS_FOR_SHRINKAGE]
-    errors = []
-    for shrinkage in SHRINKAGES:
-        is_right = _held_out(some, total, splits, shrinkage).is_right
-        errors.append(1 - float(is_right.mean()) if len(is_right) else 1.0)
-    least, photos = min(errors), sum(len(part.labels) for part in some)
+    parts = blocks(sample.paths, sample.labels)
+    first, rest = parts[:BLOCKS_FOR_SHRINKAGE], parts[BLOCKS_FOR_SHRINKAGE:]
+    folds = [_hold_out(sample, numbers, total, splits, SHRINKAGES) for numbers in first]
+    photos = sum(map(len, first))
+    errors = [
+        1 - sum(int(fold[number].is_right.sum()) for fold in folds) / max(photos, 1)
+        for number in range(len(SHRINKAGES))
+    ]
+    least = min(errors)
     bound = least + (least * (1 - least) / max(photos, 1)) ** 0.5
-    chosen = max(value for value, error in zip(SHRINKAGES, errors, strict=True) if error <= bound)
-    return chosen, _held_out(parts, total, splits, chosen)
+    chosen = max(number for number, error in enumerate(errors) if error <= bound)
+    shrinkage = SHRINKAGES[chosen]
+    others = [_hold_out(sample, numbers, total, splits, [shrinkage])[0] for numbers in rest]
+    return shrinkage, _joined([fold[chosen] for fold in folds] + others, len(total.labels))
 
 
 def calibrate(held_out: HeldOut) -> Calibration | None:
@@ -162,12 +162,12 @@ def fit_temperature(distances: NDArray[np.float64], truth: NDArray[np.int64]) ->
     The likelihood is greatest where the distances expected by the probabilities equal the true ones.
     """
     finite = np.where(np.isfinite(distances), distances, 0.0)  # of no weight: their probability is 0
-    true_mean = finite[np.arange(len(truth)), truth].mean()
+    beyond = finite - finite[np.arange(len(truth)), truth][:, np.newaxis]  # exact, however small the mean
     low, high = np.log(TEMPERATURES)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        expected = (softmax(distances, float(np.exp(middle))) * finite).sum(axis=1).mean()
-        low, high = (low, middle) if expected > true_mean else (middle, high)
+        expected = (softmax(distances, float(np.exp(middle))) * beyond).sum(axis=1).mean()
+        low, high = (low, middle) if expected > 0 else (middle, high)
     return float(np.exp((low + high) / 2))
 
 
@@ -205,31 +205,39 @@ def _natural_key(path: str) -> list[str | int]:
     return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", path))]
 
 
-def _block(
-    numbers: list[int], labels: Sequence[str], splits: Sequence[str], rows: NDArray[np.float32]
-) -> Block:
-    own_labels, own_rows = [labels[number] for number in numbers], rows[numbers]
-    accumulator = GroupedAccumulator(rows.shape[1])
-    accumulator.add(own_rows, [splits[number] for number in numbers], own_labels)
-    return Block(own_rows, own_labels, accumulator.moments())
+def _hold_out(
+    sample: Sample,
+    numbers: Sequence[int],
+    total: GroupedMoments,
+    splits: Collection[str],
+    shrinkages: Sequence[float],
+) -> list[HeldOut]:
+    """Return a block as fits to all other photos see it, one for each shrinkage.
 
-
-def _held_out(
-    parts: Sequence[Block], total: GroupedMoments, splits: Collection[str], shrinkage: float
-) -> HeldOut:
-    """Return each block as a fit to all other photos sees it, without the labels that only this block has."""
+    Photos whose label only this block has are left out.
+    """
+    own_labels, rows = [sample.labels[number] for number in numbers], sample.rows[numbers]
+    accumulator = GroupedAccumulator(total.width)
+    accumulator.add(rows, [sample.splits[number] for number in numbers], own_labels)
+    others = total.without(accumulator.moments())
     names = list(discriminant.label_sums(total, splits))
     number_of = {label: number for number, label in enumerate(names)}
-    folds = [HeldOut(np.empty((0, len(names))), np.empty(0), np.empty(0, np.int64))]
-    for held_out in parts:
-        model = discriminant.fit(total.without(held_out.moments), splits, shrinkage)
-        if model is None:
-            continue
-        known = set(model.labels)
-        numbers = [number for number, label in enumerate(held_out.labels) if label in known]
-        coordinates = model.coordinates(held_out.rows[numbers])
-        distances = np.full((len(numbers), len(names)), np.inf)
-        distances[:, [number_of[label] for label in model.labels]] = model.distances(coordinates)
-        truth = np.array([number_of[held_out.labels[number]] for number in numbers], np.int64)
-        folds.append(HeldOut(distances, model.background(coordinates), truth))
+    held_out = []
+    for shrinkage in shrinkages:
+        model = discriminant.fit(others, splits, shrinkage)
+        known = [] if model is None else [at for at, label in enumerate(own_labels) if label in model.labels]
+        distances, background = np.full((len(known), len(names)), np.inf), np.empty(len(known))
+        if model is not None:
+            coordinates = model.coordinates(rows[known])
+            distances[:, [number_of[label] for label in model.labels]] = model.distances(coordinates)
+            background = model.background(coordinates)
+        truth = np.array([number_of[own_labels[at]] for at in known], np.int64)
+        held_out.append(HeldOut(distances, background, truth))
+    return held_out
+
+
+def _joined(folds: Sequence[HeldOut], labels: int) -> HeldOut:
+    """Return the photos of all folds; `labels` is the number of labels if there is no fold."""
+    if not folds:
+        return HeldOut(np.empty((0, labels)), np.empty(0), np.empty(0, np.int64))
     return HeldOut(*(np.concatenate(arrays) for arrays in zip(*map(astuple, folds), strict=True)))

@@ -14,5 +14,7 @@ from numpy.typing import NDArray
 def root_features(rows: NDArray[Any]) -> NDArray[np.float32]:
     """Return ``sqrt(x / sum(x))`` for features ``(n, d)``, which are at least 0; rows of zeros stay zeros."""
     sums = rows.sum(axis=1, keepdims=True, dtype=np.float64)
-    roots: NDArray[np.float32] = np.sqrt(rows / np.where(sums > 0, sums, 1.0)).astype(np.float32)
+    roots = rows.astype(np.float32)
+    roots /= np.where(sums > 0, sums, 1.0).astype(np.float32)
+    np.sqrt(roots, out=roots)
     return roots

@@ -6,16 +6,15 @@ are *known* (a label), *unsure* (a species, but not which variety) or *unlike* a
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.maths import calibration, discriminant
-from job.maths.calibration import Block, Calibration
+from job.maths.calibration import Calibration, Sample
 from job.maths.discriminant import Discriminant
 from job.maths.grouped_moments import GroupedMoments, TableMoments
 from job.maths.root_features import root_features
@@ -153,9 +152,11 @@ def fit(moments: TableMoments, training: LabelledRows) -> Classifier | str:
     labels = discriminant.label_sums(moments.roots, splits)
     if len(labels) < 2:
         return f"a classifier needs two labels, and there are {len(labels)}"
-    rows = root_features(training.rows)
-    parts = calibration.blocks(training.paths, training.labels, training.splits, rows)
-    shrinkage, held_out = calibration.cross_validate(parts, _rest(moments.roots, splits, parts), splits)
+    own = {split: moments.roots.splits[split] for split in splits}
+    sums = {key: label for key, label in moments.roots.labels.items() if key[0] in splits}
+    sample = Sample(training.paths, training.labels, training.splits, root_features(training.rows))
+    total = GroupedMoments(moments.roots.width, own, sums)
+    shrinkage, held_out = calibration.cross_validate(sample, total, splits)
     bounds = calibration.calibrate(held_out)
     fitted = discriminant.fit(moments.roots, splits, shrinkage)
     if bounds is None or fitted is None:
@@ -186,15 +187,3 @@ def score(classifier: Classifier, photos: LabelledRows) -> tuple[dict[str, Any],
         "states": dict(zip(STATES, states, strict=True)),
     }
     return figures, Counter(zip(photos.labels, named, strict=True))
-
-
-def _rest(moments: GroupedMoments, splits: Sequence[str], parts: Sequence[Block]) -> GroupedMoments:
-    """Return the moments of the photos of some splits that are in no part.
-
-    They are empty if that cannot be said exactly: then the parts alone say how good a fit is.
-    """
-    empty = GroupedMoments(moments.width)
-    own = {split: moments.splits[split] for split in splits}
-    labels = {key: label for key, label in moments.labels.items() if key[0] in splits}
-    held_out = reduce(GroupedMoments.merge, (part.moments for part in parts), empty)
-    return GroupedMoments(moments.width, own, labels).subtract(held_out) or empty

@@ -59,7 +59,7 @@ def choose_classifier(
         return ChosenClassifier(current, {**record["summary"], "fitted_now": False})
     splits = classifier.fitted_splits(moments.roots) if moments.roots else []
     groups = [splits, [TEST]] if moments.roots and TEST in moments.roots.splits else [splits]
-    training, *test = labelled_rows.read(output, featurized, groups) if splits else [labelled_rows.none()]
+    training, *test = labelled_rows.read(output, featurized if splits else [], groups)
     fitted = classifier.fit(moments, training)
     if isinstance(fitted, str):
         return ChosenClassifier(None, {"reason": fitted})

@@ -34,11 +34,6 @@ class LabelledRows:
     rows: NDArray[np.float32]
 
 
-def none() -> LabelledRows:
-    """Return no photos."""
-    return LabelledRows([], [], [], np.empty((0, FEATURES), np.float32))
-
-
 def read(
     output: str, featurized: Sequence[DataFile], groups: Sequence[Collection[str]]
 ) -> list[LabelledRows]:
@@ -68,10 +63,22 @@ def _tables(output: str, featurized: Sequence[DataFile]) -> Iterator[pa.Table]:
 
 
 def _rows(tables: list[pa.Table]) -> LabelledRows:
-    if not sum(map(len, tables)):
-        return none()
-    table = pa.concat_tables(tables)
-    table = table.take(pc.sort_indices(table["path"])).combine_chunks()
-    matrix = files.matrix(table["features"].combine_chunks(), FEATURES)
-    splits = pc.fill_null(table["split"], "").to_pylist()
-    return LabelledRows(table["path"].to_pylist(), table["label"].to_pylist(), splits, matrix)
+    """Return the rows of all tables in order of their paths; features are copied once."""
+    paths = [path for table in tables for path in table["path"].to_pylist()]
+    order = sorted(range(len(paths)), key=paths.__getitem__)
+    rank = np.empty(len(paths), np.int64)
+    rank[order] = np.arange(len(paths))
+    rows = np.empty((len(paths), FEATURES), np.float32)
+    start = 0
+    for table in tables:
+        matrix = files.matrix(table["features"].combine_chunks(), FEATURES)
+        rows[rank[start : start + len(table)]] = matrix
+        start += len(table)
+    labels = [label for table in tables for label in table["label"].to_pylist()]
+    splits = [split or "" for table in tables for split in table["split"].to_pylist()]
+    return LabelledRows(
+        [paths[number] for number in order],
+        [labels[number] for number in order],
+        [splits[number] for number in order],
+        rows,
+    )

@@ -8,8 +8,10 @@ log sidecars and the node's own pods share 8 vCPU; with 4 each, the second would
 
 The driver never holds the list of photos. Before the Spark tasks, it compares the list with the table: for
 ten million photos that takes 1.5 GB of memory (scripts/README.md), and for more photos the rest is on disk.
-After that it keeps Spark's record of each task and the names of its files, some kilobytes for a few hundred
-photos, and merges the executors' sums. So it grows slowly, mostly in its heap: reasoned, not measured.
+The classifier and the report take up to 0.7 GB in its Python, whatever the number of photos, so 2 GiB stand
+beside the heap. Otherwise it keeps Spark's record of each task and the names of its files, some kilobytes for
+a few hundred photos, and merges the executors' sums. So it grows slowly, mostly in its heap: reasoned, not
+measured.
 The driver's node is on demand, because a run cannot lose its driver: the larger the run, the more often EMR
 may start the driver again.
 """
@@ -76,8 +78,8 @@ class Size:
 SIZES: Final = {
     size.name: size
     for size in (
-        Size("small", 20_000, 2, 2, 2, 1, 1),
-        Size("medium", 1_000_000, 10, 2, 3, 1, 1),
+        Size("small", 20_000, 2, 2, 2, 2, 1),
+        Size("medium", 1_000_000, 10, 2, 3, 2, 1),
         Size("large", 10_000_000, 40, 4, 6, 2, 2),
         Size("xlarge", 100_000_000, 150, 4, 16, 4, 3),
     )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from job.maths import calibration
-from job.maths.calibration import Block, HeldOut, blocks, calibrate, cross_validate
+from job.maths import calibration, discriminant
+from job.maths.calibration import HeldOut, Sample, blocks, calibrate, cross_validate
 from job.maths.grouped_moments import GroupedAccumulator, GroupedMoments
 
 WIDTH = 12
@@ -24,8 +24,13 @@ def photos(
     return paths, names, rows.astype(np.float32)
 
 
-def parts_of(paths: list[str], labels: list[str], rows: NDArray[np.float32]) -> list[Block]:
-    return blocks(paths, labels, ["Training"] * len(paths), rows)
+def sample_of(
+    paths: list[str], labels: list[str], rows: NDArray[np.float32]
+) -> tuple[Sample, GroupedMoments]:
+    """Return photos of Training, and their moments."""
+    accumulator = GroupedAccumulator(WIDTH)
+    accumulator.add(rows, ["Training"] * len(rows), labels)
+    return Sample(paths, labels, ["Training"] * len(rows), rows), accumulator.moments()
 
 
 def logits(count: int, temperature: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -38,58 +43,67 @@ def logits(count: int, temperature: float) -> tuple[NDArray[np.float64], NDArray
 
 
 def test_a_block_is_a_tenth_of_each_label_with_neighbouring_numbers() -> None:
-    paths, labels, rows = photos(labels=2, count=30)
+    paths, labels, _ = photos(labels=2, count=30)
     order = np.random.default_rng(4).permutation(len(paths))
-    shuffled = ([paths[number] for number in order], [labels[number] for number in order], rows[order])
-    parts = parts_of(*shuffled)
+    parts = blocks([paths[number] for number in order], [labels[number] for number in order])
     assert len(parts) == 10
-    for number, part in enumerate(parts):
-        expected = [rows[start + 3 * number : start + 3 * number + 3] for start in (0, 30)]
-        np.testing.assert_array_equal(part.rows, np.vstack(expected))
-        assert part.labels == ["Fruit 0"] * 3 + ["Fruit 1"] * 3
-        assert part.moments.n == 6
+    for block, part in enumerate(parts):
+        expected = [start + 3 * block + step for start in (0, 30) for step in range(3)]
+        assert [order[number] for number in part] == expected
 
 
-def test_each_photo_is_held_out_once_even_of_labels_with_few() -> None:
-    paths, labels, rows = photos(labels=3, count=7)
-    parts = parts_of(paths, labels, rows)
-    assert sum(len(part.labels) for part in parts) == 21
-    assert {tuple(row) for part in parts for row in part.rows} == {tuple(row) for row in rows}
+def test_each_photo_is_in_one_block_even_of_labels_with_few() -> None:
+    paths, labels, _ = photos(labels=3, count=7)
+    parts = blocks(paths, labels)
+    assert sorted(number for part in parts for number in part) == list(range(21))
+    assert blocks([], []) == []
 
 
 def test_held_out_photos_are_seen_by_a_fit_without_them() -> None:
     paths, labels, rows = photos()
-    parts = parts_of(paths, labels, rows)
-    _, held_out = cross_validate(parts, GroupedMoments(WIDTH), TRAINING)
+    sample, total = sample_of(paths, labels, rows)
+    shrinkage, held_out = cross_validate(sample, total, TRAINING)
     assert len(held_out.truth) == len(rows)
-    accumulator = GroupedAccumulator(WIDTH)
-    for part in parts[1:]:
-        accumulator.add(part.rows, ["Training"] * len(part.rows), part.labels)
-    alone = calibration._held_out(parts[:1], accumulator.moments().merge(parts[0].moments), TRAINING, 0.02)
-    first = calibration._held_out(parts, _total(parts), TRAINING, 0.02)
-    np.testing.assert_allclose(first.distances[: len(parts[0].rows)], alone.distances, rtol=1e-9)
+    last = blocks(paths, labels)[-1]
+    others = [number for number in range(len(rows)) if number not in last]
+    _, moments = sample_of(paths, [labels[number] for number in others], rows[others])
+    model = discriminant.fit(moments, TRAINING, shrinkage)
+    assert model is not None
+    expected = model.distances(model.coordinates(rows[last]))
+    np.testing.assert_allclose(held_out.distances[-len(last) :], expected, rtol=1e-6, atol=1e-9)
 
 
-def _total(parts: list[Block]) -> GroupedMoments:
-    total = GroupedMoments(WIDTH)
-    for part in parts:
-        total = total.merge(part.moments)
-    return total
+def test_photos_beyond_the_sample_stay_in_every_fit() -> None:
+    paths, labels, rows = photos()
+    whole, total = sample_of(paths, labels, rows)
+    half = [number for number in range(len(rows)) if number % 2]
+    part = Sample([paths[n] for n in half], [labels[n] for n in half], ["Training"] * len(half), rows[half])
+    _, held_out = cross_validate(part, total, TRAINING)
+    assert len(held_out.truth) == len(half)
+    assert held_out.is_right.mean() >= cross_validate(whole, total, TRAINING)[1].is_right.mean() - 0.05
+    other_half = [number for number in range(len(rows)) if not number % 2]
+    block = [half[number] for number in blocks(part.paths, part.labels)[-1]]
+    kept = sorted({*other_half, *half} - set(block))
+    _, moments = sample_of(paths, [labels[n] for n in kept], rows[kept])
+    model = discriminant.fit(moments, TRAINING, cross_validate(part, total, TRAINING)[0])
+    assert model is not None
+    expected = model.distances(model.coordinates(rows[block]))
+    np.testing.assert_allclose(held_out.distances[-len(block) :], expected, rtol=1e-6, atol=1e-9)
 
 
 def test_a_label_of_one_block_alone_is_not_held_out() -> None:
     paths, labels, rows = photos()
     paths, labels = [*paths, "/Training/Rare/1.jpg"], [*labels, "Rare"]
-    parts = parts_of(paths, labels, np.vstack([rows, rows[:1] + 9]))
-    _, held_out = cross_validate(parts, GroupedMoments(WIDTH), TRAINING)
+    sample, total = sample_of(paths, labels, np.vstack([rows, rows[:1] + 9]))
+    _, held_out = cross_validate(sample, total, TRAINING)
     assert len(held_out.truth) == len(rows)
     assert np.isinf(held_out.distances).any(), "the fit without it does not know the label"
     assert calibrate(held_out) is not None
 
 
 def test_shrinkage_is_large_where_photos_are_few() -> None:
-    few = cross_validate(parts_of(*photos(count=6)), GroupedMoments(WIDTH), TRAINING)[0]
-    many = cross_validate(parts_of(*photos(labels=6, count=400, noise=2)), GroupedMoments(WIDTH), TRAINING)[0]
+    few = cross_validate(*sample_of(*photos(count=6)), TRAINING)[0]
+    many = cross_validate(*sample_of(*photos(labels=6, count=400, noise=2)), TRAINING)[0]
     assert few > 0.02
     assert many <= few
 

@@ -168,7 +168,7 @@ def test_the_volumes_that_are_paid_for_are_those_of_the_nodes() -> None:
 def test_what_a_run_costs_is_the_sum_of_its_parts() -> None:
     spot, on_demand = run_cost.hourly(SIZES["small"])
     executors, others = 2 * 3.6, 2 + 0.9  # the driver and the job-runner
-    emr = (executors + others) * 0.01012 + (2 * 4.5 + 3.5 + 0.7) * 0.00111125
+    emr = (executors + others) * 0.01012 + (2 * 4.5 + 4.5 + 0.7) * 0.00111125
     fee = 0.12 * (executors + others) * 0.04788
     volumes = 2 * (80 * 0.088 + 125 * 0.04) / 730  # one for driver and job-runner, one for two executors
     assert on_demand == pytest.approx(emr + fee + volumes + (executors + others) * 0.04788)
