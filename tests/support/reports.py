@@ -5,6 +5,7 @@ The names of some photos try to be scripts.
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from job.commands import report
-from job.report import page
+from job.report import contents, page, thumbnails
+from job.storage import store
 from tests.support import outputs, tables
 from tests.support.outputs import Output
 
@@ -94,3 +96,36 @@ def report_without_photos(output: Output, away: Path) -> str:
     finally:
         away.rename(source)
     return html(output)
+
+
+def enlarge(output: Output, count: int) -> int:
+    """Replace an output's report by one of so many invented photos, and return its size in bytes."""
+    record, snapshot = report.newest_record(output.location), tables.snapshot(output.location)
+    shown = contents.gather(output.location, record, snapshot)
+    origins = np.arange(count) % len(shown.photos)
+    noise = np.random.default_rng(0).normal(size=(count, shown.photos.scores.shape[1]))
+    photos = shown.photos.take(origins)
+    assert photos.plane is not None
+    assert shown.predicted is not None
+    many = replace(
+        photos,
+        paths=[f"/many/{number // 1000:03}/{number:06}_100.jpg" for number in range(count)],
+        scores=(photos.scores + noise).astype(np.float32),
+        plane=photos.plane + noise[:, :2],
+    )
+    predicted = [shown.predicted[origin] for origin in origins]
+    text = page.page(
+        replace(
+            shown,
+            photos=many,
+            predicted=predicted,
+            total=count,
+            read=count,
+            sheets=thumbnails.no_pictures(count),
+        ),
+        "en",
+        "0",
+    )
+    data = text.encode()
+    store.write_bytes(f"{output.location}/report.html", data)  # not in place: copies share their files
+    return len(data)

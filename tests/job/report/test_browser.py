@@ -1,6 +1,8 @@
 """The report in a real Chromium, from a file: real mouse events, pixels, and no request and no error."""
 
 import io
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, ViewportSize
 
 from job.photos.decode import decode
+from job.report import page
 from tests.support import outputs, reports
 from tests.support.outputs import Output
 
@@ -33,6 +36,23 @@ POINT = f"""(number) => {{ {MAP}
 COUNT = f"() => {{ {MAP} return source.data.x.length; }}"
 RANGE = f"() => {{ {MAP} return [plot.x_range.start, plot.x_range.end]; }}"
 AXIS = f"() => {{ {MAP} return [plot.below[0].axis_label, plot.below[0].axis_label_text_color]; }}"
+# The milliseconds between the frames that are drawn from now on.
+FRAMES = """() => {
+    window.frames_ms = [];
+    let last = performance.now();
+    const frame = (now) => { window.frames_ms.push(now - last); last = now; requestAnimationFrame(frame); };
+    requestAnimationFrame(frame);
+}"""
+# The milliseconds from the first movement of the mouse to the photo that is shown then, from now on.
+HOVERS = """() => {
+    window.hovers_ms = [];
+    let start = 0;
+    const moved = () => { start = start || performance.now(); };
+    document.getElementById("map-chart").addEventListener("pointermove", moved, { capture: true });
+    const shown = () => { window.hovers_ms.push(performance.now() - start); start = 0; };
+    const shows = new MutationObserver(shown);
+    shows.observe(document.getElementById("card"), { attributeFilter: ["data-photo"] });
+}"""
 
 Open = Callable[..., Page]
 
@@ -248,6 +268,35 @@ def test_without_a_classifier_and_without_photos_on_disk_the_page_still_works(
     assert shown.locator("#plane option").count() == 1
     hover(shown, 3)
     shown.wait_for_selector('#card-picture[data-drawn="3"]')
+
+
+def test_a_hundred_thousand_points_stay_usable(reported: Output, open_page: Open, tmp_path: Path) -> None:
+    output = outputs.copied(reported, str(tmp_path / "many"))
+    size = reports.enlarge(output, 100_000)
+    assert size < page.MOST_BYTES
+    start = time.monotonic()
+    shown = open_page(output.location)
+    load = time.monotonic() - start
+    assert shown.evaluate(COUNT) == 100_000
+    shown.locator("#stage").scroll_into_view_if_needed()
+    x, y = shown.evaluate(POINT, 50_000)
+    shown.mouse.move(x, y)
+    shown.evaluate(FRAMES)
+    shown.mouse.down()
+    for step in range(30):
+        shown.mouse.move(x + 3 * step, y + step)
+        shown.wait_for_timeout(16)
+    shown.mouse.up()
+    frame = statistics.median(shown.evaluate("window.frames_ms"))
+    shown.evaluate(HOVERS)
+    for number in range(1_000, 100_000, 5_000):
+        shown.mouse.move(*shown.evaluate(POINT, number))
+        shown.wait_for_timeout(100)
+    hover_time = statistics.median(shown.evaluate("window.hovers_ms"))
+    print(f"{size / 1e6:.1f} MB: load {load:.1f} s, frame {frame:.0f} ms, hover {hover_time:.0f} ms")
+    assert load < 30
+    assert frame < 150
+    assert hover_time < 300
 
 
 @pytest.mark.spark
