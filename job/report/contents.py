@@ -115,7 +115,7 @@ def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot) -> Conten
     confusions = _confusions(shown, predicted) if predicted else []
     examples = [number for confusion in confusions for number in confusion.examples]
     examples += [confusion.comparison for confusion in confusions if confusion.comparison is not None]
-    pictured = photos.choose(shown, thumbnails.MOST_PICTURES, [*outliers, *examples])
+    pictured = photos.choose(shown, thumbnails.most_pictures(shown.bytes), [*outliers, *examples])
     pairs = duplicates.find_pairs(shown.take(pictured))
     saved = incremental_moments.load(output)
     if classifier is None:  # an erasure may have deleted it since the run

@@ -25,6 +25,7 @@ from job.report.photos import Photos
 from job.storage import store
 
 MOST_PICTURES: Final = 20_000
+MOST_BYTES_READ: Final = 2 * 10**9  # of the photos: some 700 of a phone
 COLUMNS: Final = 32
 PER_SHEET: Final = 1_024
 # Largest number of pictures, and the side of each in pixels: 70 to 140 MB before they are compressed.
@@ -43,6 +44,11 @@ class Sheets:
     side: int
     uris: list[str]
     places: NDArray[np.int32]
+
+
+def most_pictures(sizes: Sequence[int]) -> int:
+    """Return how many of photos of these sizes in bytes get a picture: 20,000, or as many as have 2 GB."""
+    return min(MOST_PICTURES, MOST_BYTES_READ * len(sizes) // max(sum(sizes), 1))
 
 
 def draw(photos: Photos, numbers: Sequence[int], limits: Limits, most_bytes: int) -> Sheets:

@@ -106,3 +106,9 @@ def test_pictures_shrink_until_they_fit_and_are_left_out_if_none_do(pictured: Ph
     none = thumbnails.draw(pictured, range(40), Limits(), 10)
     assert none.uris == []
     assert (none.places == -1).all()
+
+
+def test_large_photos_get_fewer_pictures_so_that_little_is_read() -> None:
+    assert thumbnails.most_pictures([5_000] * 30_000) == 20_000
+    assert thumbnails.most_pictures([4_000_000] * 30_000) == 500
+    assert thumbnails.most_pictures([]) == 0
