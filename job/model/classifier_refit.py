@@ -15,6 +15,7 @@ from job.model import classifier, labelled_rows, projection, saved_classifier
 from job.model.classifier import TEST, TRAINING, Classifier
 from job.network.backbone import Backbone
 from job.storage import store
+from job.table import sweep
 from job.table.layout import DataFile
 
 LIMITS: Final = (
@@ -54,7 +55,9 @@ def choose_classifier(
         Returns the network as a LiteRT program; called only for a new classifier.
     """
     made_from = _made_from(moments, backbone_name)
-    current, record = saved_classifier.load(output), saved_classifier.load_record(output)
+    model_id = sweep.current_classifier_id(output)
+    record = saved_classifier.load_record(output, model_id) if model_id else {}
+    current = saved_classifier.load(output, model_id) if model_id else None
     if current is not None and record.get("made_from") == made_from:
         return ChosenClassifier(current, {**record["summary"], "fitted_now": False})
     if reason := classifier.obstacle(moments):

@@ -68,11 +68,13 @@ def load(output: str, model_id: str = "") -> Classifier | None:
 def load_record(output: str, model_id: str = "") -> dict[str, Any]:
     """Return the ``model.json`` of a classifier, by default the current one; empty if missing or damaged."""
     model_id = model_id or sweep.current_classifier_id(output)
+    if not model_id:
+        return {}
     try:
         record = json.loads(store.read_bytes(store.join(output, layout.MODELS, model_id, "model.json")))
     except (FileNotFoundError, ValueError):
         return {}
-    return record if model_id and isinstance(record, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def set_current(output: str, model_id: str, classified: str) -> None:
@@ -80,6 +82,8 @@ def set_current(output: str, model_id: str, classified: str) -> None:
 
     `classified` tells which photos have predictions, as :func:`layout.predictions_path` has it.
     """
+    if sweep.current_classifier(output) == (model_id, classified):
+        return
     pointer = {"classifier_id": model_id, "classified": classified}
     data = json.dumps(pointer).encode()
     location = store.join(output, layout.CURRENT_CLASSIFIER)

@@ -155,6 +155,8 @@ def _refuse_foreign_files(output: str, overwrite: bool) -> None:
     for name in layout.ADDED_WITH_DELTA if is_earlier else layout.ENTRIES:
         location = store.join(output, name)
         if store.is_file(location) or next(store.list_files(location), None) is not None:
+            if commits.load(output) is not None:
+                return  # another command has just begun: the first commit will fail
             raise UsageError(
                 f"output {output} has a {name} that this job did not write (it has no Delta table "
                 f"{layout.PHOTOS}): choose another --output"

@@ -18,6 +18,8 @@ from tests.support.tables import FEATURIZED, assert_whole, counts, snapshot
 
 pytestmark = pytest.mark.spark
 
+NO_PICTURES = ("--no-report",)  # for which photos are read once more
+
 
 @pytest.fixture
 def job(aws_environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, sample: Path) -> Iterator[Job]:
@@ -27,7 +29,7 @@ def job(aws_environment: pytest.MonkeyPatch, spark: SparkSession, run: Run, samp
 
 def test_each_run_reads_exactly_the_new_and_changed_photos(job: Job, tmp_path: Path) -> None:
     old = job.put(150)
-    assert counts(job.run("--wave", 20)) == (150, 0, 150, 0, 0)
+    assert counts(job.run("--wave", 20, *NO_PICTURES)) == (150, 0, 150, 0, 0)
     assert job.photos_read() == sorted(old), "each is read once"
 
     new = job.put(50)
@@ -40,12 +42,12 @@ def test_each_run_reads_exactly_the_new_and_changed_photos(job: Job, tmp_path: P
     with job.server.buckets.lock:
         for key in removed:
             job.server.buckets[BUCKET].delete(key)
-    assert counts(job.run("--wave", 20)) == (150 + 50 - 10 + 5, 150 - 20 - 10, 70, 5, 10)
+    assert counts(job.run("--wave", 20, *NO_PICTURES)) == (150 + 50 - 10 + 5, 150 - 20 - 10, 70, 5, 10)
     assert job.photos_read() == sorted([*new, *changed, *bad])
     assert sorted(job.table(FEATURIZED).index) == sorted([*old, *new])
     assert_whole(job.copy(tmp_path))
 
-    run_counts = job.run("--prune")["counts"]
+    run_counts = job.run("--prune", *NO_PICTURES)["counts"]
     assert job.photos_read() == []
     assert (run_counts["unchanged"], run_counts["rejected_before"], run_counts["pruned"]) == (195, 5, 10)
     assert sorted(job.table(FEATURIZED).index) == sorted({*old, *new} - {*removed})
@@ -65,19 +67,24 @@ def test_a_run_with_nothing_new_sends_only_the_needed_requests(
     record = job.run("--components", 3)
     version = record["table_version"]
     model = f"out/models/{record['model']['model_id']}"
+    classifier = f"out/models/{record['classifier']['model_id']}"
     log = "out/photos/_delta_log"
     assert Counter(f"{request.method} {request.key}" for request in job.server.requests) == {
         # Lists photos (twice), the log, tasks, the matrix (two folders), records, the two lists of paths
-        # (twice), and six folders to sweep.
-        "GET ": 17,
+        # (twice), and eight folders to sweep.
+        "GET ": 19,
         "GET out/_input.json": 2,  # checks for the earlier layout
         f"GET {log}/_last_checkpoint": 1,
         f"GET {log}/{version - 2:020}.checkpoint.parquet": 1,
         **{f"GET out/photos/{path}": 1 for path in files},  # four columns of each, for the comparison
         "GET out/moments/moments.npz": 1,
-        "GET out/models/current.json": 3,
+        "GET out/models/current.json": 4,
         f"GET {model}/model.json": 1,
         f"GET {model}/pca.npz": 1,
+        "GET out/models/current_classifier.json": 4,
+        f"GET {classifier}/model.json": 1,
+        f"GET {classifier}/classifier.npz": 1,
+        "GET out/report.html": 1,  # its start, which tells that it is up to date
         **{f"PUT {log}/{version + step:020}.json": 1 for step in (-1, 0, 1)},  # begin, commit, end
         f"PUT out/runs/{record['run_id']}.json": 1,
         "POST ": 1,  # deletes the tasks

@@ -325,3 +325,11 @@ def test_paths_of_outputs_and_inputs_may_contain_any_name(tmp_path: Path, name: 
         assert photos(output) == [store.printable(f"{source}/a/1.jpg")]
     assert f"inputs was {store.printable(source)}, now /photos" in refusal(output)
     assert files.location(output, next(iter(snapshot(output).files))).startswith(output)
+
+
+def test_the_files_of_a_command_that_has_just_begun_are_not_foreign(output: str) -> None:
+    seen = commits.load(output)
+    make(output, A)
+    assert seen is None
+    requested = provenance.of_run(["/photos"], None)
+    assert provenance.first_actions(output, seen, requested, overwrite=False), "its commit will fail"
