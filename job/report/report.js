@@ -35,6 +35,8 @@
 
   const format = new Intl.NumberFormat(document.documentElement.lang);
   const percentage = new Intl.NumberFormat(document.documentElement.lang, { style: "percent" });
+  // French has a space before the sign: here a narrow one, as in the other texts of the page.
+  const percent = (hundredths) => percentage.format(hundredths / 100).replace("\u00a0", "\u202f");
   const fill = (text, fields) => text.replace(/\{(\w+)\}/g, (_, name) => fields[name]);
   const pathOf = (photo) => data.folders[folder[photo]] + "/" + data.names[photo];
   const make = (name, text, properties) => {
@@ -241,7 +243,7 @@
   const outcomeOf = (photo) => {
     const texts = [];
     const fields = () =>
-      ({ label: data.labels[predicted[photo]], share: percentage.format(probability[photo] / 100) });
+      ({ label: data.labels[predicted[photo]], share: percent(probability[photo]) });
     if (!predicted) texts.push(words.outcome_featurized);
     else if (outcomes.right(photo)) texts.push(words.outcome_right);
     else if (outcomes.unsure(photo)) texts.push(words.outcome_unsure);
@@ -442,7 +444,14 @@
   };
   // A finger that moves up or down scrolls the page; one that moves sideways, and two, move and zoom the chart.
   const letFingersScroll = () => {
-    for (const chart of views) chart.canvas.events_el.style.touchAction = "pan-y";
+    for (const { canvas, el, model } of views) {
+      const ranges = [model.x_range, model.y_range];
+      let before = [];
+      canvas.events_el.style.touchAction = "pan-y";
+      el.addEventListener("pointerdown", () => { before = ranges.map(({ start, end }) => ({ start, end })); });
+      // The chart has followed the finger until the page began to scroll.
+      el.addEventListener("pointercancel", () => ranges.forEach((range, at) => range.setv(before[at])));
+    }
   };
   const start = async () => {
     drawPictures();
