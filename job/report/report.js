@@ -448,9 +448,11 @@
       const ranges = [model.x_range, model.y_range];
       let before = [];
       canvas.events_el.style.touchAction = "pan-y";
-      el.addEventListener("pointerdown", () => { before = ranges.map(({ start, end }) => ({ start, end })); });
+      const remember = () => { before = ranges.map(({ start, end }) => ({ start, end })); };
       // The chart has followed the finger until the page began to scroll.
-      el.addEventListener("pointercancel", () => ranges.forEach((range, at) => range.setv(before[at])));
+      const takeBack = () => ranges.forEach((range, at) => range.setv(before[at]));
+      el.addEventListener("pointerdown", remember, { capture: true });
+      el.addEventListener("pointercancel", takeBack, { capture: true }); // Bokeh lets it go no further
     }
   };
   const start = async () => {
