@@ -34,6 +34,7 @@ SCRIPT_WORDS: Final = (
     *("all", "none", "other_species", "matching", "first_of", "show", "no_picture", "taken_for", "path"),
     *("label", "split", "outcome", "outcome_right", "outcome_wrong", "outcome_unsure", "outcome_unlike"),
     *("outcome_featurized", "outcome_rejected", "species", "discriminant_axis"),
+    *("outcome_unlabelled", "recognized_as", "matching_sample"),
 )
 
 

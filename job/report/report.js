@@ -9,11 +9,14 @@
   const count = data.names.length;
   const REACH = 14; // pixels from the pointer to the nearest point
   const LISTED = 50;
+  const MOST_SPECIES = 40; // with a button of their own
+  const UNSURE = 1, UNLIKE = 2; // states of an answer; 0 is known
+  // Each has a contrast of 3 or more to a light and to a dark page, and differs from all others.
   const PALETTE = [
-    "#e6194b", "#2ca02c", "#4363d8", "#f58231", "#a83fd1", "#17a2b8", "#f032e6", "#8fb80b", "#f19cbb", "#2f7f7a",
-    "#a99bf5", "#9a6324", "#d4a900", "#b03045", "#55c793", "#8a8a1f", "#e9967a", "#6c7a89", "#42c6f4", "#7b5fa8",
+    "#fc0078", "#008400", "#4266d8", "#fc6000", "#a842d2", "#2aa2ae", "#f030e4", "#4ea800", "#de6cb4", "#307e78",
+    "#908ae4", "#9c601e", "#c68400", "#ba424e", "#2aa872", "#8a8a1e", "#d27e6c", "#6c7290", "#069cea", "#7e5aae",
   ];
-  const OTHERS = "#8d8d8d";
+  const OTHERS = "#8a8a8a";
 
   const numbers = (packed) => {
     const raw = atob(packed.data);
@@ -31,6 +34,9 @@
   const planes = { pca: plane("pca"), discriminant: plane("discriminant") };
 
   const format = new Intl.NumberFormat(document.documentElement.lang);
+  const percentage = new Intl.NumberFormat(document.documentElement.lang, { style: "percent" });
+  // French has a space before the sign: here a narrow one, as in the other texts of the page.
+  const percent = (hundredths) => percentage.format(hundredths / 100).replace("\u00a0", "\u202f");
   const fill = (text, fields) => text.replace(/\{(\w+)\}/g, (_, name) => fields[name]);
   const pathOf = (photo) => data.folders[folder[photo]] + "/" + data.names[photo];
   const make = (name, text, properties) => {
@@ -51,46 +57,67 @@
   const colourOf = speciesNames.map((_, number) => PALETTE[coloured.indexOf(number)] || OTHERS);
   const packed = Uint32Array.from(colourOf, (text) => (parseInt(text.slice(1), 16) * 256 + 255) >>> 0);
 
-  // Pictures: each sheet is decoded when one of its pictures is first drawn.
+  // Pictures: a sheet is decoded before its first picture is drawn, and in printing at once.
   const sheets = new Map();
+  const sheetOf = (photo) => Math.floor(place[photo] / data.perSheet);
   const sheet = (number) => {
     if (!sheets.has(number)) {
-      const image = new Image();
-      image.src = data.sheets[number];
-      sheets.set(number, image.decode().then(() => image));
+      const image = Object.assign(new Image(), { src: data.sheets[number] });
+      const loaded = { image, isDecoded: false };
+      loaded.decoded = image.decode().then(() => { loaded.isDecoded = true; });
+      sheets.set(number, loaded);
     }
     return sheets.get(number);
   };
+  const drawFrom = (image, canvas, photo) => {
+    const onSheet = place[photo] % data.perSheet;
+    const x = (onSheet % data.columns) * data.side;
+    const y = Math.floor(onSheet / data.columns) * data.side;
+    canvas.getContext("2d").drawImage(image, x, y, data.side, data.side, 0, 0, data.side, data.side);
+    canvas.dataset.drawn = photo;
+  };
+  const drawNothing = (canvas, photo) => {
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#5a646c";
+    context.fillRect(0, 0, data.side, data.side);
+    context.fillStyle = "#ffffff";
+    context.font = `${Math.max(8, data.side / 8)}px sans-serif`;
+    context.textAlign = "center";
+    context.fillText(words.no_picture, data.side / 2, data.side / 2, data.side);
+    canvas.dataset.drawn = photo;
+  };
   const draw = (canvas, photo) => {
     canvas.dataset.photo = photo;
-    canvas.width = canvas.height = data.side;
-    const context = canvas.getContext("2d");
-    context.clearRect(0, 0, data.side, data.side);
-    const at = place[photo];
-    if (at < 0) {
-      context.fillStyle = "#8d8d8d";
-      context.font = `${Math.max(8, data.side / 8)}px sans-serif`;
-      context.textAlign = "center";
-      context.fillText(words.no_picture, data.side / 2, data.side / 2, data.side);
-      canvas.dataset.drawn = photo;
-      return;
-    }
-    sheet(Math.floor(at / data.perSheet)).then((image) => {
-      if (Number(canvas.dataset.photo) !== photo) return;
-      const onSheet = at % data.perSheet;
-      const x = (onSheet % data.columns) * data.side;
-      const y = Math.floor(onSheet / data.columns) * data.side;
-      context.drawImage(image, x, y, data.side, data.side, 0, 0, data.side, data.side);
-      canvas.dataset.drawn = photo;
+    canvas.width = canvas.height = data.side; // this also clears it
+    if (place[photo] < 0) return drawNothing(canvas, photo);
+    const { image, isDecoded, decoded } = sheet(sheetOf(photo));
+    if (isDecoded) return drawFrom(image, canvas, photo);
+    return decoded.then(() => {
+      if (Number(canvas.dataset.photo) === photo) drawFrom(image, canvas, photo);
     });
   };
-  const visible = new IntersectionObserver((entries) => {
-    for (const entry of entries.filter((one) => one.isIntersecting)) {
-      visible.unobserve(entry.target);
-      draw(entry.target, Number(entry.target.dataset.photo));
+  const pictures = [...document.querySelectorAll(".picture canvas")];
+  const idle = () => new Promise((done) => {
+    if (window.requestIdleCallback) requestIdleCallback(done, { timeout: 1000 });
+    else setTimeout(done, 50);
+  });
+  const drawPictures = async () => {
+    const numbers = new Set(pictures.map((canvas) => sheetOf(Number(canvas.dataset.photo))));
+    for (const number of numbers) if (number >= 0) sheet(number);
+    for (const number of numbers) {
+      await idle();
+      const photos = pictures.map((canvas) => Number(canvas.dataset.photo));
+      await Promise.all(pictures.map((canvas, at) => sheetOf(photos[at]) === number && draw(canvas, photos[at])));
     }
-  }, { rootMargin: "200px" });
-  for (const canvas of document.querySelectorAll(".picture canvas")) visible.observe(canvas);
+  };
+  const drawPicturesNow = () => {
+    for (const canvas of pictures.filter((one) => !("drawn" in one.dataset))) {
+      const photo = Number(canvas.dataset.photo);
+      draw(canvas, photo);
+      const { image } = place[photo] < 0 ? {} : sheet(sheetOf(photo));
+      if (image && image.complete) drawFrom(image, canvas, photo);
+    }
+  };
 
   // The map.
   let view, plot, points, marked;
@@ -163,11 +190,7 @@
   };
   const describe = (photo) => {
     const lines = [[make("b", data.labels[label[photo]] || words.none)], [data.splits[split[photo]]]];
-    if (predicted && predicted[photo] !== label[photo]) {
-      const share = `${probability[photo]}%`;
-      lines.push([fill(words.taken_for, { label: data.labels[predicted[photo]], share })]);
-    }
-    if (state && state[photo] === 2) lines.push([words.outcome_unlike]);
+    if (predicted) lines.push([outcomeOf(photo)]);
     lines.push([pathOf(photo)]);
     return lines.filter(([line]) => line).map((line) => {
       const node = make("span");
@@ -205,17 +228,35 @@
     pending = { clientX: event.clientX, clientY: event.clientY, buttons: event.type === "click" ? 0 : event.buttons };
   };
 
-  // Filters.
-  const lower = [];
-  const rejected = data.rejects.map(([path, itsLabel, itsSplit, reason]) => ({ path, itsLabel, itsSplit, reason }));
+  // What the classifier answers: the filter and the text of one photo.
+  const isRight = (photo) => predicted[photo] === label[photo];
+  const hasLabel = (photo) => data.labels[label[photo]] !== "";
   const outcomes = predicted
     ? {
-        right: (photo) => predicted[photo] === label[photo],
-        wrong: (photo) => predicted[photo] !== label[photo],
-        unsure: (photo) => state[photo] === 1,
-        unlike: (photo) => state[photo] === 2,
+        right: (photo) => isRight(photo) && state[photo] !== UNSURE && state[photo] !== UNLIKE,
+        unsure: (photo) => isRight(photo) && state[photo] === UNSURE,
+        wrong: (photo) => hasLabel(photo) && !isRight(photo),
+        unlike: (photo) => state[photo] === UNLIKE,
+        unlabelled: (photo) => !hasLabel(photo),
       }
     : { featurized: () => true };
+  const outcomeOf = (photo) => {
+    const texts = [];
+    const fields = () =>
+      ({ label: data.labels[predicted[photo]], share: percent(probability[photo]) });
+    if (!predicted) texts.push(words.outcome_featurized);
+    else if (outcomes.right(photo)) texts.push(words.outcome_right);
+    else if (outcomes.unsure(photo)) texts.push(words.outcome_unsure);
+    else if (outcomes.wrong(photo)) texts.push(fill(words.taken_for, fields()));
+    else if (state[photo] !== UNLIKE) texts.push(fill(words.recognized_as, fields()));
+    if (predicted && outcomes.unlike(photo)) texts.push(words.outcome_unlike);
+    return texts.join("; ");
+  };
+
+  // Filters.
+  const lower = [];
+  const rejected = data.rejects.map(([path, itsLabel, itsSplit, reason]) =>
+    ({ path, itsLabel: itsLabel || "", itsSplit: itsSplit || "", reason }));
   const filter = () => {
     const query = $("search").value.trim().toLowerCase();
     const wanted = { label: $("label").value, split: $("split").value, outcome: $("outcome").value };
@@ -241,17 +282,12 @@
     plotPoints();
     list(refused);
   };
-  const outcomeOf = (photo) => {
-    if (!predicted) return words.outcome_featurized;
-    if (predicted[photo] !== label[photo]) {
-      return fill(words.taken_for, { label: data.labels[predicted[photo]], share: `${probability[photo]}%` });
-    }
-    return [words.outcome_right, words.outcome_unsure, words.outcome_unlike][state[photo]];
-  };
   const list = (refused) => {
-    const total = shown.length + refused.length;
-    const fields = { count: format.format(total), total: format.format(count + rejected.length) };
-    $("matching").textContent = fill(words.matching, fields);
+    const held = count + rejected.length;
+    const total = (data.total ?? count) + (data.rejectTotal ?? rejected.length);
+    const fields = { count: shown.length + refused.length, held, total };
+    for (const name of Object.keys(fields)) fields[name] = format.format(fields[name]);
+    $("matching").textContent = fill(held < total ? words.matching_sample : words.matching, fields);
     const rows = [];
     const row = (cells) => {
       const line = make("tr");
@@ -273,7 +309,9 @@
     }
     const table = make("table"), head = make("tr"), body = make("tbody");
     for (const name of ["path", "label", "split", "outcome"]) head.append(make("th", words[name], { scope: "col" }));
-    head.append(make("td"));
+    const last = make("th", undefined, { scope: "col" });
+    last.append(make("span", words.show, { className: "hidden-word" }));
+    head.append(last);
     body.append(...rows);
     const top = make("thead");
     top.append(head);
@@ -300,26 +338,36 @@
     // A value begins with "=", because a label may be empty.
     const options = (names) => [make("option", words.all, { value: "" }), ...names.map((name) =>
       make("option", name || words.none, { value: `=${name}` }))];
-    const used = new Set(label);
-    $("label").append(...options(data.labels.filter((_, number) => used.has(number))));
-    $("split").append(...options(data.splits));
+    const unique = (names, more) => [...new Set([...names, ...more])].sort();
+    const used = Array.from(new Set(label), (number) => data.labels[number]);
+    $("label").append(...options(unique(used, rejected.map((row) => row.itsLabel))));
+    $("split").append(...options(unique(data.splits, rejected.map((row) => row.itsSplit))));
     $("outcome").append(make("option", words.all, { value: "" }));
-    for (const name of [...Object.keys(outcomes), ...(rejected.length ? ["rejected"] : [])]) {
+    const names = Object.keys(outcomes).filter((name) => name !== "unlabelled" || used.includes(""));
+    for (const name of [...names, ...(rejected.length ? ["rejected"] : [])]) {
       $("outcome").append(make("option", words[`outcome_${name}`], { value: name }));
     }
-    for (const number of [...coloured, ...ranked.filter((other) => !coloured.includes(other)).sort((a, b) => a - b)]) {
+    const species = (numbers, name, colour) => {
       const button = make("button", undefined, { type: "button" });
       const dot = make("i");
-      dot.style.setProperty("--dot", colourOf[number]);
-      button.append(dot, `${speciesNames[number] || words.none} ${format.format(frequency[number])}`);
+      dot.style.setProperty("--dot", colour);
+      button.append(dot, name);
       button.setAttribute("aria-pressed", "false");
       button.addEventListener("click", () => {
-        if (!chosenSpecies.delete(number)) chosenSpecies.add(number);
-        button.setAttribute("aria-pressed", String(chosenSpecies.has(number)));
+        const isChosen = button.getAttribute("aria-pressed") === "false";
+        for (const number of numbers) chosenSpecies[isChosen ? "add" : "delete"](number);
+        button.setAttribute("aria-pressed", String(isChosen));
         filter();
       });
       $("species").append(button);
+    };
+    const grey = ranked.slice(PALETTE.length, MOST_SPECIES).sort((first, second) => first - second);
+    for (const number of [...coloured, ...grey]) {
+      const name = `${speciesNames[number] || words.none} ${format.format(frequency[number])}`;
+      species([number], name, colourOf[number]);
     }
+    const others = ranked.slice(MOST_SPECIES);
+    if (others.length) species(others, fill(words.other_species, { count: format.format(others.length) }), OTHERS);
     let waiting = 0;
     $("search").addEventListener("input", () => {
       clearTimeout(waiting);
@@ -364,6 +412,7 @@
         }
         if (renderer.name === "k") renderer.glyph.line_color = { value: colour("accent") };
         if (renderer.name === "ring") renderer.glyph.line_color = { value: colour("text") };
+        if (renderer.data_source === points) renderer.glyph.fill_alpha = { value: 1 };
       }
     }
   };
@@ -373,17 +422,54 @@
     const item = { doc, root_id: root, target_id: `${name}-chart` };
     return Bokeh.embed.embed_item(item, $(item.target_id)).then((embedded) => embedded.get_by_id(root));
   };
+  // Paper is light, and a chart on it is a picture, since no chart fits itself to a paper's width.
+  const beforePrint = () => {
+    document.documentElement.dataset.print = "yes";
+    paint();
+    drawPicturesNow();
+    for (const chart of views) {
+      for (const renderer of chart.model.renderers) {
+        const { glyph, all_indices: all } = chart.views.get_one(renderer);
+        glyph.set_visuals(renderer.data_source, all); // Bokeh itself takes new colours over only later
+      }
+      const picture = chart.export("png").canvas;
+      picture.className = "printed";
+      chart.el.parentElement.append(picture);
+    }
+  };
+  const afterPrint = () => {
+    delete document.documentElement.dataset.print;
+    for (const picture of document.querySelectorAll(".printed")) picture.remove();
+    paint();
+  };
+  // A finger that moves up or down scrolls the page; one that moves sideways, and two, move and zoom the chart.
+  const letFingersScroll = () => {
+    for (const { canvas, el, model } of views) {
+      const ranges = [model.x_range, model.y_range];
+      let before = [];
+      canvas.events_el.style.touchAction = "pan-y";
+      const remember = () => { before = ranges.map(({ start, end }) => ({ start, end })); };
+      // The chart has followed the finger until the page began to scroll.
+      const takeBack = () => ranges.forEach((range, at) => range.setv(before[at]));
+      el.addEventListener("pointerdown", remember, { capture: true });
+      el.addEventListener("pointercancel", takeBack, { capture: true }); // Bokeh lets it go no further
+    }
+  };
   const start = async () => {
+    drawPictures();
     views.push(...(await Promise.all(["map", "scree-share", "scree-sum"].map(embed))));
     view = views[0];
     plot = view.model;
     points = plot.document.get_model_by_name("points");
     marked = plot.document.get_model_by_name("marked");
+    letFingersScroll();
     fillControls();
     setPlane("pca");
     clear();
     paint();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+    addEventListener("beforeprint", beforePrint);
+    addEventListener("afterprint", afterPrint);
     document.body.dataset.ready = "yes";
   };
   start();

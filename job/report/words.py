@@ -296,6 +296,12 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "not_set": ("not set", "non réglé"),
     "name": ("Name", "Nom"),
     "value": ("Value", "Valeur"),
+    "outcome_unlabelled": ("without a label", "sans étiquette"),
+    "recognized_as": ("recognized as {label} ({share})", "reconnue comme {label} ({share})"),
+    "matching_sample": (
+        "{count} of the {held} photos on this page match; there are {total} photos in all",
+        "{count} des {held} photos de cette page correspondent ; il y a {total} photos en tout",
+    ),
 }
 
 

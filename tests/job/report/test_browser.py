@@ -1,6 +1,9 @@
 """The report in a real Chromium, from a file: real mouse events, pixels, and no request and no error."""
 
+import base64
 import io
+import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, 
 
 from job.photos.decode import decode
 from job.report import page
+from job.report.markup import json_text
+from job.storage import store
 from tests.support import outputs, reports
 from tests.support.outputs import Output
 
@@ -34,8 +39,24 @@ POINT = f"""(number) => {{ {MAP}
             box.top + view.frame.y_scale.compute(source.data.y[number])];
 }}"""
 COUNT = f"() => {{ {MAP} return source.data.x.length; }}"
-RANGE = f"() => {{ {MAP} return [plot.x_range.start, plot.x_range.end]; }}"
+RANGE = f"""() => {{ {MAP}
+    return [plot.x_range.start, plot.x_range.end, plot.y_range.start, plot.y_range.end];
+}}"""
+EXTENT = f"""() => {{ {MAP}
+    return ["x", "y"].flatMap((axis) => [Math.min(...source.data[axis]), Math.max(...source.data[axis])]);
+}}"""
 AXIS = f"() => {{ {MAP} return [plot.below[0].axis_label, plot.below[0].axis_label_text_color]; }}"
+# The path and the outcome of each photo in the list.
+LISTED = """() => [...document.querySelectorAll("#matches tbody tr")]
+    .map((row) => [row.children[0].textContent, row.children[3].textContent])"""
+UNDRAWN = """() => document.querySelectorAll(".picture canvas:not([data-drawn])").length"""
+# The colours of some elements, and of the page behind them and of its text.
+COLOURS = """(query) => {
+    const style = getComputedStyle(document.querySelector("section"));
+    const own = [...document.querySelectorAll(query)].map((one) => getComputedStyle(one).backgroundColor);
+    return [style.backgroundColor, style.color, ...own];
+}"""
+DATA = re.compile(r'(<script type="application/json" id="data">)(.*?)(</script>)', re.DOTALL)
 # The milliseconds between the frames that are drawn from now on.
 FRAMES = """() => {
     window.frames_ms = [];
@@ -104,6 +125,84 @@ def hover(shown: Page, number: int) -> None:
     shown.wait_for_selector("#card:not([hidden])")
 
 
+def packed(values: list[int]) -> dict[str, Any]:
+    """Return numbers below 256 as the page has them."""
+    return {"bytes": 1, "data": base64.b64encode(bytes(values)).decode()}
+
+
+def rewrite(output: Output, **changes: Any) -> dict[str, Any]:
+    """Change what the report of an output knows of its photos, and return all that it knew before."""
+    text = reports.html(output)
+    match = DATA.search(text)
+    assert match is not None
+    before: dict[str, Any] = json.loads(match[2])
+    text = text[: match.start(2)] + json_text({**before, **changes}) + text[match.end(2) :]
+    store.write_bytes(f"{output.location}/report.html", text.encode())  # not in place: copies share it
+    return before
+
+
+def classify(output: Output) -> list[tuple[str, int]]:
+    """Give the photos answers of all kinds and some no label; return the text and share of each."""
+    labels = [*rewrite(output)["labels"], ""]
+    none = len(labels) - 1
+    texts, columns = [], []
+    for number, path in enumerate(sorted(output.good)):
+        own = none if number % 5 == 0 else labels.index(Path(path).parent.name)
+        state, share = number // 2 % 3, 20 + number
+        wrong = (own + 1) % none
+        predicted = own if number % 2 and own != none else wrong
+        columns.append((own, predicted, state, share))
+        right = ("recognized", "recognized, but unsure", "unlike all labels")[state]
+        verb, unlike = "recognized as" if own == none else "taken for", "unlike all labels"
+        answer = f"{verb} {labels[wrong]} ({share}%)"
+        if predicted == own:
+            texts.append((right, share))
+        elif state < 2:
+            texts.append((answer, share))
+        else:
+            texts.append((unlike if own == none else f"{answer}; {unlike}", share))
+    names = ("label", "predicted", "state", "probability")
+    changes = {
+        name: packed(list(values)) for name, values in zip(names, zip(*columns, strict=True), strict=True)
+    }
+    rewrite(output, labels=labels, species=[label.split(" ")[0] for label in labels], **changes)
+    return texts
+
+
+def contrast(first: list[float], second: list[float]) -> float:
+    """Return the contrast of two colours after WCAG 2, from 1 to 21."""
+
+    def luminance(colour: list[float]) -> float:
+        parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+        return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def colour(text: str, behind: list[float] | None = None) -> list[float]:
+    """Return a computed colour as parts from 0 to 1, laid on another one if it lets that through."""
+    numbers = [float(number) for number in re.findall(r"[\d.]+", text)]
+    parts = numbers[:3] if text.startswith("color(srgb") else [number / 255 for number in numbers[:3]]
+    alpha = numbers[3] if len(numbers) > 3 else 1.0
+    return [alpha * part + (1 - alpha) * back for part, back in zip(parts, behind or parts, strict=True)]
+
+
+def swipe(shown: Page, fingers: list[tuple[int, int]], steps: list[tuple[int, int]]) -> None:
+    """Put fingers on a phone, move each ten steps, and lift them."""
+    session = shown.context.new_cdp_session(shown)
+    for number in range(11):
+        points = [
+            {"x": x + number * right, "y": y + number * down, "id": finger}
+            for finger, ((x, y), (right, down)) in enumerate(zip(fingers, steps, strict=True))
+        ]
+        kind = "touchMove" if number else "touchStart"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        shown.wait_for_timeout(16)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    shown.wait_for_timeout(200)
+
+
 def coloured(shown: Page) -> int:
     """Return the number of pixels of the map that are neither grey nor near grey."""
     part = pixels(shown.locator("#map-chart"))
@@ -130,6 +229,12 @@ def test_the_wheel_zooms_a_drag_moves_and_a_button_shows_all_again(reported: Out
     x, y = shown.evaluate(POINT, 10)
     shown.mouse.move(x, y)
     shown.mouse.wheel(0, -300)
+    for low, high, first, last in zip(
+        before[::2], before[1::2], *[iter(shown.evaluate(EXTENT))] * 2, strict=True
+    ):
+        assert [low, high] == pytest.approx(
+            [first - (last - first) / 20, last + (last - first) / 20], rel=1e-4
+        )
     width = "plot.x_range.end - plot.x_range.start"
     shown.wait_for_function(f"([low, high]) => {{ {MAP} return {width} < high - low; }}", arg=before)
     zoomed = shown.evaluate(RANGE)
@@ -168,6 +273,140 @@ def test_filters_hide_points_and_list_the_photos_that_match(reported: Output, op
     shown.select_option("#outcome", label="rejected")
     assert shown.evaluate(COUNT) == 0
     assert reported.bad[1] in (rows.first.text_content() or "") + (rows.last.text_content() or "")
+    assert shown.locator("#matches th").last.text_content() == "Show"
+    assert (shown.locator("#matches th span").bounding_box() or {})["width"] == 1
+    shown.locator("#search").press_sequentially("Apple Red")
+    shown.wait_for_function("() => document.getElementById('matching').textContent.startsWith('1 of')")
+    assert shown.evaluate(LISTED)[0][0] == reported.bad[0]
+
+
+def test_each_outcome_is_that_which_the_list_and_the_card_tell(reported: Output, open_page: Open) -> None:
+    texts = [text for text, _ in classify(reported)]
+    shown = open_page(reported.location)
+    paths = sorted(reported.good)
+    of_outcome = {
+        "recognized": [number for number, text in enumerate(texts) if text == "recognized"],
+        "recognized, but unsure": [n for n, text in enumerate(texts) if text == "recognized, but unsure"],
+        "taken for another label": [n for n, text in enumerate(texts) if text.startswith("taken for")],
+        "unlike all labels": [n for n, text in enumerate(texts) if text.endswith("unlike all labels")],
+        "without a label": list(range(0, len(paths), 5)),
+    }
+    for name, numbers in of_outcome.items():
+        shown.select_option("#outcome", label=name)
+        assert shown.evaluate(COUNT) == len(numbers) > 5
+        assert shown.evaluate(LISTED) == [[paths[number], texts[number]] for number in numbers]
+    shown.click("#clear")
+    seen = set()
+    for number in range(1, len(paths), 3):
+        hover(shown, number)
+        near = int(shown.locator("#card").get_attribute("data-photo") or "-1")
+        lines = shown.locator("#card-text span").all_text_contents()
+        assert lines[-2:] == [texts[near], paths[near]]
+        seen.add(texts[near])
+    assert len(seen) > 8
+
+
+def test_a_french_page_writes_french_percentages(reported: Output, open_page: Open) -> None:
+    share = next(share for text, share in classify(reported) if text.startswith("taken for"))
+    text = reports.html(reported).replace('<html lang="en">', '<html lang="fr">')
+    store.write_bytes(f"{reported.location}/report.html", text.encode())
+    shown = open_page(reported.location)
+    outcomes = [outcome for _, outcome in shown.evaluate(LISTED)]
+    assert any(f"({share}\u202f%)" in outcome for outcome in outcomes)
+
+
+def test_a_sample_says_that_it_is_one_and_labels_of_rejects_alone_can_be_chosen(
+    reported: Output, open_page: Open
+) -> None:
+    rejects = [["/a/Kiwi/1.jpg", "Kiwi", "Extra", "empty"], ["/a/b.jpg", "", "", "empty"]]
+    rewrite(reported, rejects=rejects, total=500_000, rejectTotal=1_000)
+    shown = open_page(reported.location)
+    held = len(reported.good) + 2
+    matching = "{} of the {} photos on this page match; there are 501,000 photos in all"
+    assert shown.text_content("#matching") == matching.format(held, held)
+    for control, name in (("#label", "Kiwi"), ("#split", "Extra")):
+        shown.select_option(control, label=name)
+        assert shown.text_content("#matching") == matching.format(1, held)
+        assert shown.evaluate(LISTED) == [["/a/Kiwi/1.jpg", "rejected: empty"]]
+        shown.click("#clear")
+
+
+def test_rare_species_share_a_button_and_all_colours_have_contrast_in_light_and_dark(
+    reported: Output, open_page: Open
+) -> None:
+    count = len(reported.good)
+    numbers = [number % 45 for number in range(count)]
+    names = [f"Fruit{number:02}" for number in range(45)]
+    columns = {name: packed(numbers) for name in ("label", "predicted")}
+    rewrite(reported, labels=names, species=names, **columns)
+    shown = open_page(reported.location, color_scheme="light")
+    buttons = shown.locator("#species button")
+    assert buttons.count() == 41
+    assert buttons.last.text_content() == "5 other species"
+    buttons.last.click()
+    rare = [number for number in numbers if number >= 40]
+    assert shown.evaluate(COUNT) == len(rare)
+    buttons.first.click()
+    assert shown.evaluate(COUNT) == len(rare) + numbers.count(0)
+    buttons.last.click()
+    assert shown.evaluate(COUNT) == numbers.count(0)
+    shown.evaluate("""() => { for (const kind of ["hit", "miss"]) {
+        const cell = document.createElement("span");
+        cell.className = `cell ${kind}`;
+        cell.style.setProperty("--share", "100%");
+        document.querySelector("section").append(cell);
+    } }""")
+    for scheme in ("light", "dark"):
+        shown.emulate_media(color_scheme=scheme)
+        behind, text, *dots = map(colour, shown.evaluate(COLOURS, "#species i"))
+        assert len({tuple(dot) for dot in dots}) == 21
+        assert min(contrast(dot, behind) for dot in dots) >= 3
+        cells = [colour(cell, behind) for cell in shown.evaluate(COLOURS, ".cell")[2:]]
+        assert min(contrast(cell, text) for cell in cells) >= 4.5
+        assert max(contrast(cell, behind) for cell in cells) > 1.3
+
+
+def test_printing_shows_every_picture_and_chart_in_light_colours(reported: Output, open_page: Open) -> None:
+    shown = open_page(reported.location, color_scheme="dark")
+    shown.wait_for_function(f"() => ({UNDRAWN})() === 0")  # without being scrolled to
+    shown.evaluate("""() => {
+        for (const canvas of document.querySelectorAll(".picture canvas")) {
+            canvas.width = 1; // as if it had not been drawn yet
+            delete canvas.dataset.drawn;
+        }
+        addEventListener("beforeprint", () => {
+            const pixel = (canvas) => {
+                const middle = canvas.width / 2;
+                return [...canvas.getContext("2d").getImageData(middle, canvas.height / 2, 1, 1).data];
+            };
+            const pictures = [...document.querySelectorAll(".picture canvas")];
+            const photos = pictures.map((canvas) => Number(canvas.dataset.photo));
+            window.printed = {
+                pictures: pictures.map((canvas, at) => [photos[at], pixel(canvas)]),
+                charts: [...document.querySelectorAll(".printed")].map((chart) => chart.width),
+                back: getComputedStyle(document.body).backgroundColor,
+            };
+        });
+    }""")
+    document = shown.pdf(format="A4")
+    printed = shown.evaluate("window.printed")
+    paths = sorted(reported.good)
+    for number, pixel in printed["pictures"]:
+        np.testing.assert_allclose(pixel[:3], reports.colour_of(paths[number]), atol=8)
+    different = {number for number, _ in printed["pictures"]}
+    assert document.count(b"/Subtype /Image") >= len(different) > 10
+    assert min(printed["charts"]) > 300
+    assert len(printed["charts"]) == 3
+    assert min(colour(printed["back"])) > 0.9
+    assert shown.locator(".printed").count() == 0
+    assert pixels(shown).mean() < 80
+    shown.emulate_media(media="print")
+    hidden = (
+        "() => [...document.querySelectorAll('.controls, #species, nav')].every((one) => !one.offsetHeight)"
+    )
+    assert shown.evaluate(hidden)
+    boxes = "() => [...document.querySelectorAll('.scroll')].map((one) => getComputedStyle(one).overflowY)"
+    assert set(shown.evaluate(boxes)) == {"visible"}
 
 
 def test_species_are_filtered_with_the_keyboard_and_have_colours_of_their_own(
@@ -237,6 +476,28 @@ def test_a_phone_shows_all_without_scrolling_sideways_and_a_tap_shows_a_photo(
     assert stage is not None
     assert stage["x"] <= card["x"]
     assert card["x"] + card["width"] <= stage["x"] + stage["width"]
+    ends = "() => [...document.querySelectorAll('meter')].map((one) => one.getBoundingClientRect().right)"
+    assert 0 < max(shown.evaluate(ends)) < 390
+
+
+def test_a_finger_scrolls_the_page_over_the_map_or_moves_it_sideways_and_two_zoom(
+    reported: Output, open_page: Open
+) -> None:
+    shown = open_page(reported.location, PHONE, has_touch=True, is_mobile=True)
+    shown.locator("#stage").scroll_into_view_if_needed()
+    whole, top = shown.evaluate(RANGE), shown.evaluate("scrollY")
+    swipe(shown, [(195, 450)], [(0, -15)])
+    shown.wait_for_function("(top) => scrollY > top + 100", arg=top)
+    assert shown.evaluate(RANGE) == whole
+    shown.evaluate("(top) => scrollTo(0, top)", top)
+    swipe(shown, [(195, 450)], [(-8, 0)])
+    moved = shown.evaluate(RANGE)
+    assert moved[0] > whole[0]
+    assert moved[1] - moved[0] == pytest.approx(whole[1] - whole[0])
+    swipe(shown, [(185, 450), (205, 450)], [(-8, 0), (8, 0)])
+    zoomed = shown.evaluate(RANGE)
+    assert zoomed[1] - zoomed[0] < 0.8 * (moved[1] - moved[0])
+    assert shown.evaluate("visualViewport.scale") == 1
 
 
 def test_a_name_that_is_a_script_runs_nowhere(reported: Output, open_page: Open) -> None:
