@@ -165,6 +165,8 @@ def _data(gathered: Contents, words: Words) -> dict[str, Any]:
     ]
     return {
         "words": {name: words(name) for name in SCRIPT_WORDS},
+        "total": gathered.total,
+        "rejectTotal": gathered.rejects.total,
         "folders": sorted(folders),
         "folder": _column([folder_of[folder] for folder, *_ in parts]),
         "names": [name for *_, name in parts],
