@@ -178,7 +178,7 @@ def test_the_page_says_what_the_record_says(reported: Output) -> None:
     record |= {"photos_per_second": 100.0, "seconds": {"featurize": 90.0, "total": 100.0}}
     seen = Elements(page.page(replace(shown, record=record), "en", "0"))
     assert "cost $0.36 an hour, so this run cost $0.0100" in seen.text
-    assert "100 photos a second on 2 cores: a million photos take 2.8 hours" in seen.text
+    assert "100 photos a second on 2 cores: at this rate, a million photos take 2.8 hours" in seen.text
     assert "A million photos would cost $1.00." in seen.text
 
 
@@ -201,12 +201,13 @@ def test_with_longer_names_the_map_shows_fewer_photos(
     reported: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [Path(path).name for path in reported.good]
-    monkeypatch.setattr(contents, "MOST_NAME_BYTES", sum(len(name) + 3 for name in names) // 2)
+    monkeypatch.setattr(contents, "MOST_TEXT_BYTES", sum(len(name) + 3 for name in names) // 2 + 700)
     shown = gathered(reported)
     assert 0.3 < len(shown.photos) / len(names) < 0.6
     seen = Elements(page.page(shown, "en", "0"))
     assert (
-        f"It shows {len(shown.photos)} of {len(names)} photos with features: a sample by label" in seen.text
+        f"It shows {len(shown.photos)} of the {len(names)} photos with features: a sample by label"
+        in seen.text
     )
     assert {"Apple Red", "Apple Green", "Banana", "Plum"} <= set(shown.photos.labels)
 
