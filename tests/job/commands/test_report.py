@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from job.cli import exits
 from job.cli.log import Log
 from job.commands import report
 from job.errors import JobError, UsageError
+from job.report import records
 from job.storage import residency
 from job.table import layout
 from tests.support import reports, tables
@@ -38,10 +40,21 @@ def test_the_newest_record_counts_with_the_times_of_the_last_run_that_read_photo
     first, second = (json.loads((runs / f"{name}.json").read_text()) for name in RUN_IDS)
     idle = {**second, "run_id": "idle", "photos_per_second": None, "seconds": {"total": 0.1}}
     (runs / "a-name-that-sorts-first.json").write_text(json.dumps({**idle, "finished_at": "2999-01-01"}))
-    (runs / "torn.json").write_text("{")
+    for number, content in enumerate(["{", "[]", "7", '{"run_id": "no end"}']):
+        (runs / f"torn-{number}.json").write_text(content)
     record = report.newest_record(output.location)
     assert (record["run_id"], record["timed_run"]) == ("idle", second["run_id"])
     assert record["seconds"] == second["seconds"] != first["seconds"]
+
+
+def test_the_price_of_an_hour_is_the_records_own_or_that_of_the_run_with_the_times() -> None:
+    timed = {"run_id": "timed", "photos_per_second": 9.0, "settings": {"hourly_cost": 0.5}}
+    idle: dict[str, Any] = {"run_id": "idle", "photos_per_second": None, "settings": {"hourly_cost": None}}
+    priced = {**idle, "settings": {"hourly_cost": 0.0}}
+    merged = [records.with_times(record, [timed, idle]) for record in (timed, idle, priced)]
+    assert [record["settings"]["hourly_cost"] for record in merged] == [0.5, 0.5, 0.0]
+    assert {record["timed_run"] for record in merged} == {"timed"}
+    assert idle["settings"] == {"hourly_cost": None}
 
 
 def test_an_output_without_a_record_is_refused(output: Output) -> None:
