@@ -31,7 +31,7 @@ def read_all(output: str) -> list[dict[str, Any]]:
 def with_times(record: Record, records: Sequence[Record]) -> dict[str, Any]:
     """Return a record with the times of the last run that read photos, which ``timed_run`` names.
 
-    The price of an hour is the record's own, or else that run's.
+    The price of that run's machines is ``timed_hourly_cost``.
 
     Parameters
     ----------
@@ -41,8 +41,6 @@ def with_times(record: Record, records: Sequence[Record]) -> dict[str, Any]:
         Of the runs until then, the last one last.
     """
     timed = next((one for one in (record, *reversed(records)) if one.get("photos_per_second")), record)
-    prices = (one.get("settings", {}).get("hourly_cost") for one in (record, timed))
-    price = next((price for price in prices if price is not None), None)
-    settings = {**record.get("settings", {}), "hourly_cost": price}
     times = {name: timed.get(name) for name in TIMES}
-    return {**record, **times, "timed_run": timed["run_id"], "settings": settings}
+    price = timed.get("settings", {}).get("hourly_cost")
+    return {**record, **times, "timed_run": timed["run_id"], "timed_hourly_cost": price}

@@ -259,6 +259,8 @@ def time_and_cost(contents: Contents, words: Words) -> Html:
     rows.append((words("until_report"), words.number(total, 1), Html()))
     head = (words("step"), words("seconds"), words("share"))
     rate, hourly = record["photos_per_second"], record.get("settings", {}).get("hourly_cost")
+    if hourly is None:
+        hourly = record.get("timed_hourly_cost")
     sentences = []
     if record.get("timed_run", record["run_id"]) != record["run_id"]:
         sentences.append(words("timed_run", run=record["timed_run"]))

@@ -314,7 +314,8 @@ class Pipeline:
                 store.delete_files([self._at(layout.REPORT)])
                 return
             if not page.is_current(output, record, writer.snapshot, language):
-                timed = records.with_times(record, records.read_all(output))
+                earlier = [] if record["photos_per_second"] else records.read_all(output)
+                timed = records.with_times(record, earlier)
                 with self._step("report"):
                     size = page.write(output, timed, writer.snapshot, language, writer.commit)
                 self.log.info("report", f"{layout.REPORT} of {size / 1e6:.1f} MB", bytes=size)

@@ -3,7 +3,6 @@
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from job.cli import exits
 from job.cli.log import Log
 from job.commands import report
 from job.errors import JobError, UsageError
-from job.report import records
 from job.storage import residency
 from job.table import layout
 from tests.support import reports, tables
@@ -45,16 +43,6 @@ def test_the_newest_record_counts_with_the_times_of_the_last_run_that_read_photo
     record = report.newest_record(output.location)
     assert (record["run_id"], record["timed_run"]) == ("idle", second["run_id"])
     assert record["seconds"] == second["seconds"] != first["seconds"]
-
-
-def test_the_price_of_an_hour_is_the_records_own_or_that_of_the_run_with_the_times() -> None:
-    timed = {"run_id": "timed", "photos_per_second": 9.0, "settings": {"hourly_cost": 0.5}}
-    idle: dict[str, Any] = {"run_id": "idle", "photos_per_second": None, "settings": {"hourly_cost": None}}
-    priced = {**idle, "settings": {"hourly_cost": 0.0}}
-    merged = [records.with_times(record, [timed, idle]) for record in (timed, idle, priced)]
-    assert [record["settings"]["hourly_cost"] for record in merged] == [0.5, 0.5, 0.0]
-    assert {record["timed_run"] for record in merged} == {"timed"}
-    assert idle["settings"] == {"hourly_cost": None}
 
 
 def test_an_output_without_a_record_is_refused(output: Output) -> None:

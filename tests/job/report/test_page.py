@@ -271,6 +271,22 @@ def test_a_french_page_has_french_words_for_steps_and_settings(reported: Output)
     assert '<th scope="col"></th>' not in text
 
 
+def test_an_idle_run_has_the_price_of_the_last_that_read_photos_and_writes_the_page_once(
+    reported: Output,
+) -> None:
+    file = Path(reported.location) / layout.REPORT
+    newest = json.loads(Path(reported.location, layout.RUNS, f"{RUN}.json").read_text())
+    newest["settings"]["hourly_cost"] = 3.6
+    store.write_bytes(f"{reported.location}/{layout.RUNS}/{RUN}.json", json.dumps(newest).encode())
+    reports.run(reported, "--run-id", "idle-1", "--language", "fr")
+    assert "Les machines coûtent 3,60 $ l'heure" in Elements(reports.html(reported)).text
+    before = file.stat().st_ino
+    reports.run(reported, "--run-id", "idle-2", "--language", "fr")
+    assert file.stat().st_ino == before
+    reports.run(reported, "--run-id", "idle-3", "--language", "fr", "--hourly-cost", "0")
+    assert "Les machines coûtent 0,00 $ l'heure" in Elements(reports.html(reported)).text
+
+
 def test_an_idle_run_shows_the_times_of_the_last_that_read_photos(reported: Output) -> None:
     first = gathered(reported).record
     idle = reports.run(reported, "--language", "fr", "--run-id", "idle", "--hourly-cost", "0.5")
