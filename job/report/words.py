@@ -13,10 +13,7 @@ NARROW_SPACE: Final = "\u202f"
 _NUMBER: Final = re.compile(r"\d[\d,]*")
 
 TEXTS: Final[dict[str, tuple[str, str]]] = {
-    "title": (
-        "Fruits: report of a run",
-        "Fruits : rapport d'exécution",
-    ),
+    "title": ("Fruits: report of a run", "Fruits : rapport d'exécution"),
     "made": (
         "Run {run} on {input}, finished on {time} UTC",
         "Exécution {run} sur {input}, achevée le {time} UTC",
@@ -130,15 +127,9 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Scree plot: share of each component",
         "Éboulis des valeurs propres : part de chaque composante",
     ),
-    "scree_sum_label": (
-        "Cumulative share of the components",
-        "Part cumulée des composantes",
-    ),
+    "scree_sum_label": ("Cumulative share of the components", "Part cumulée des composantes"),
     "half_at": ("{count} components keep {share}", "{count} composantes gardent {share}"),
-    "half_at_one": (
-        "{count} component keeps {share}",
-        "{count} composante garde {share}",
-    ),
+    "half_at_one": ("{count} component keeps {share}", "{count} composante garde {share}"),
     # Outliers.
     "outliers": ("Outliers", "Photos atypiques"),
     "outliers_about": (
@@ -166,10 +157,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "{photos} photos ont les mêmes octets qu'une autre, en {groups} groupes ; {splits} groupes "
         "s'étendent sur plusieurs parties, {labels} sur plusieurs étiquettes.",
     ),
-    "no_copies": (
-        "No two photos are identical.",
-        "Aucune photo n'est identique à une autre.",
-    ),
+    "no_copies": ("No two photos are identical.", "Aucune photo n'est identique à une autre."),
     "too_few_components": (
         "Near duplicates are not searched with fewer than {least} components, since similarity means "
         "little then.",
@@ -178,29 +166,17 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "duplicates_between_splits": ("Between two splits", "Entre deux parties"),
     "duplicates_between_labels": ("Between two labels", "Entre deux étiquettes"),
-    "duplicates_within": (
-        "Within a label and split",
-        "Au sein d'une même étiquette et d'une même partie",
-    ),
+    "duplicates_within": ("Within a label and split", "Au sein d'une même étiquette et d'une même partie"),
     "duplicates_near": (
         "{count} of {total} photos have such a partner, with similarity {threshold} or more.",
         "{count} photos sur {total} ont un tel voisin, de similarité {threshold} ou plus.",
     ),
-    "no_pairs": (
-        "There are no such pairs.",
-        "Aucune paire de ce type.",
-    ),
+    "no_pairs": ("There are no such pairs.", "Aucune paire de ce type."),
     "similarity": ("similarity {value}", "similarité {value}"),
     # Classification.
-    "accuracy": (
-        "Accuracy and confusion",
-        "Exactitude et confusions",
-    ),
+    "accuracy": ("Accuracy and confusion", "Exactitude et confusions"),
     "no_classifier": ("There is no classifier: {reason}", "Il n'y a pas de classifieur : {reason}"),
-    "reason_many_labels": (
-        "there are more than {count} labels",
-        "il y a plus de {count} étiquettes",
-    ),
+    "reason_many_labels": ("there are more than {count} labels", "il y a plus de {count} étiquettes"),
     "reason_few_labels": (
         "a classifier needs two labels, and there are {count}",
         "un classifieur a besoin de deux étiquettes, et il y en a {count}",
@@ -227,10 +203,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "calibration_error": ("Calibration error", "Erreur de calibration"),
     "state_known": ("Known", "Connues"),
     "state_unsure": ("Unsure", "Incertaines"),
-    "state_unlike": (
-        "Unlike all labels",
-        "Différentes de toutes les étiquettes",
-    ),
+    "state_unlike": ("Unlike all labels", "Différentes de toutes les étiquettes"),
     "confusion_species": (
         "Species of the photos (rows) and the species they are taken for (columns)",
         "Espèces des photos (lignes) et espèces pour lesquelles elles sont prises (colonnes)",
@@ -239,14 +212,8 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "This table counts {count} Test photos.",
         "Ce tableau porte sur {count} photos de Test.",
     ),
-    "species_shown": (
-        "{shown} of {total} species are shown.",
-        "{shown} espèces sur {total} sont montrées.",
-    ),
-    "species_others": (
-        "other species",
-        "autres espèces",
-    ),
+    "species_shown": ("{shown} of {total} species are shown.", "{shown} espèces sur {total} sont montrées."),
+    "species_others": ("other species", "autres espèces"),
     "confused": ("Labels that are confused", "Étiquettes confondues"),
     "confused_pair": (
         "{actual} taken for {predicted}: {count} of {total}",
@@ -254,10 +221,7 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "for_comparison": ("{label}, for comparison", "{label}, pour comparer"),
     "none_confused": ("No Test photo is taken for another label.", "Aucune photo de Test n'est confondue."),
-    "no_test_confused": (
-        "Without Test photos, this is not known.",
-        "Inconnu, faute de photos de Test.",
-    ),
+    "no_test_confused": ("Without Test photos, this is not known.", "Inconnu, faute de photos de Test."),
     "worst": ("Labels recognized least", "Étiquettes les moins reconnues"),
     "recognized": ("Recognized", "Reconnues"),
     # Rejected photos.
@@ -288,32 +252,17 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "Damaged in another way, or forbidden to read.",
         "Endommagée autrement, ou lecture refusée.",
     ),
-    "gone": (
-        "Listed, but not found when it was read.",
-        "Listée, mais introuvable au moment de la lire.",
-    ),
+    "gone": ("Listed, but not found when it was read.", "Listée, mais introuvable au moment de la lire."),
     # Counts.
-    "counts": (
-        "Counts",
-        "Décompte",
-    ),
+    "counts": ("Counts", "Décompte"),
     "counts_add_up": (
         "Every listed photo is accounted for: {listed} = {featurized} + {rejected} + {unchanged}.",
         "Le compte y est : {listed} = {featurized} + {rejected} + {unchanged}.",
     ),
     "count_listed": ("Listed", "Listées"),
-    "count_featurized": (
-        "Featurized in this run",
-        "Traitées par cette exécution",
-    ),
-    "count_rejected": (
-        "Rejected in this run",
-        "Rejetées par cette exécution",
-    ),
-    "count_unchanged": (
-        "Unchanged since an earlier run",
-        "Inchangées depuis une exécution précédente",
-    ),
+    "count_featurized": ("Featurized in this run", "Traitées par cette exécution"),
+    "count_rejected": ("Rejected in this run", "Rejetées par cette exécution"),
+    "count_unchanged": ("Unchanged since an earlier run", "Inchangées depuis une exécution précédente"),
     "count_rejected_before": ("Of these, rejected earlier", "Dont rejetées auparavant"),
     "count_removed": ("In the table, but not listed any more", "Dans la table, mais plus listées"),
     "count_pruned": ("Of these, taken out of the table", "Dont retirées de la table"),
@@ -327,37 +276,22 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "total": ("Total", "Total"),
     "count": ("Photos", "Photos"),
     # Time and cost.
-    "cost": (
-        "Time and cost",
-        "Durée et coût",
-    ),
+    "cost": ("Time and cost", "Durée et coût"),
     "step": ("Step", "Étape"),
     "seconds": ("Seconds", "Secondes"),
     "share": ("Share", "Part"),
-    "timed_run": (
-        "These are the times of run {run}.",
-        "Durées mesurées lors de l'exécution {run}.",
-    ),
+    "timed_run": ("These are the times of run {run}.", "Durées mesurées lors de l'exécution {run}."),
     "until_report": ("Total, without this report", "Total, sans ce rapport"),
     "rate": (
         "{rate} photos a second on {cores} cores: at this rate, a million photos take {hours} hours.",
         "{rate} photos par seconde sur {cores} cœurs : à ce rythme, un million de photos demande {hours} "
         "heures.",
     ),
-    "counts_of_run": (
-        "Photos of this run",
-        "Photos de cette exécution",
-    ),
+    "counts_of_run": ("Photos of this run", "Photos de cette exécution"),
     "reasons": ("Reasons for rejection", "Raisons du rejet"),
-    "steps": (
-        "Steps of the run",
-        "Étapes de l'exécution",
-    ),
+    "steps": ("Steps of the run", "Étapes de l'exécution"),
     "origins": ("Data and models", "Données et modèles"),
-    "no_photo_read": (
-        "This run read no photo.",
-        "Cette exécution n'a lu aucune photo.",
-    ),
+    "no_photo_read": ("This run read no photo.", "Cette exécution n'a lu aucune photo."),
     "cost_run": (
         "The machines cost ${hourly} an hour, so this run cost ${run}.",
         "Les machines coûtent {hourly} $ l'heure ; cette exécution a donc coûté {run} $.",
@@ -387,34 +321,19 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
     "step_predictions": ("write predictions", "écrire les prédictions"),
     "step_project": ("write the matrix", "écrire la matrice"),
     # Provenance.
-    "provenance": (
-        "What it was made from",
-        "Provenance",
-    ),
+    "provenance": ("What it was made from", "Provenance"),
     "weights": ("Weights of the network (SHA-256)", "Poids du réseau (SHA-256)"),
     "network": ("Network", "Réseau"),
     "model": ("Model", "Modèle"),
     "table_version": ("Version of the table", "Version de la table"),
-    "run": (
-        "Run",
-        "Exécution",
-    ),
+    "run": ("Run", "Exécution"),
     "input": ("Input", "Entrée"),
     "output": ("Output", "Sortie"),
     "settings": ("Settings", "Réglages"),
     "versions": ("Versions", "Versions"),
-    "not_set": (
-        "not set",
-        "non défini",
-    ),
-    "yes": (
-        "yes",
-        "oui",
-    ),
-    "no": (
-        "no",
-        "non",
-    ),
+    "not_set": ("not set", "non défini"),
+    "yes": ("yes", "oui"),
+    "no": ("no", "non"),
     "name": ("Name", "Nom"),
     "value": ("Value", "Valeur"),
 }
