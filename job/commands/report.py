@@ -1,21 +1,15 @@
 """``job report``: makes the page ``report.html`` of an output anew, from the newest run's record."""
 
-import contextlib
-import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any
 
 from job.cli.log import Log
 from job.errors import UsageError
-from job.report import page
+from job.report import page, records
 from job.report.words import Language
-from job.storage import residency, store
+from job.storage import residency
 from job.storage.residency import EU_REGIONS
 from job.table import layout, writer
-
-READS_AT_ONCE: Final = 16
-TIMES: Final = ("seconds", "photos_per_second", "cores")
 
 
 def run(
@@ -54,15 +48,7 @@ def newest_record(output: str) -> dict[str, Any]:
     UsageError
         If no run has a record.
     """
-    names = [location for location, _ in store.list_files(store.join(output, layout.RUNS), ".json")]
-    records: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        for data in pool.map(store.read_bytes, names):
-            with contextlib.suppress(ValueError):  # cut off by a power cut
-                records.append(json.loads(data))
-    records.sort(key=lambda record: str(record["finished_at"]))
-    if not records:
+    all_records = records.read_all(output)
+    if not all_records:
         raise UsageError(f"output {output} has no record of a run in {layout.RUNS}/: run the job first")
-    newest = records[-1]
-    timed = next((record for record in reversed(records) if record["photos_per_second"]), newest)
-    return {**newest, **{name: timed[name] for name in TIMES}, "timed_run": timed["run_id"]}
+    return records.with_times(all_records[-1], all_records)

@@ -80,6 +80,8 @@ def _photo(output: str, snapshot: Snapshot, file: str, path: str) -> dict[str, A
     except FileNotFoundError:
         if file not in provenance.existing_table(output).files:
             raise
+    if store.is_file(store.join(output, layout.REPORT)):
+        photo["may_be_shown_in"] = layout.REPORT
     photo["is_missing"] = bool(_missing_paths(output, Selection(frozenset([path]))))
     return {name: value for name, value in photo.items() if value is not None}
 

@@ -1,7 +1,7 @@
 """Gathers what a report says about an output: its photos, pairs, confusions, pictures and spectrum."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,9 +13,10 @@ from job.maths.grouped_moments import TableMoments
 from job.maths.moments import Moments
 from job.maths.pca import Pca
 from job.model import incremental_moments, saved_classifier, saved_model
-from job.model.classifier import STATES, TEST, TRAINING, Classifier, species_of
+from job.model.classifier import STATES, TRAINING, Classifier, species_of
 from job.photos.decode import DEFAULT_LIMITS, Limits
-from job.report import duplicates, photos, thumbnails
+from job.report import confusions, duplicates, photos, thumbnails
+from job.report.confusions import Confusion
 from job.report.duplicates import Copies, Kind, Pairs
 from job.report.markup import json_text
 from job.report.photos import Photos, Rejects
@@ -25,26 +26,9 @@ from job.table.commits import Snapshot
 
 OUTLIERS_SHOWN: Final = 24
 MOST_OUTLIERS: Final = 5_000  # that are kept in a sample
-CONFUSIONS_SHOWN: Final = 10
-EXAMPLES: Final = 4  # pictures of each confusion
-MOST_NAME_BYTES: Final = 3_000_000  # of the photos' names on a page
+MOST_TEXT_BYTES: Final = 3_000_000  # of the photos' names, folders, labels and species on a page
+LEAST_SHARE: Final = 1e-12  # of the variance: less is a rounding error
 UNLIKE: Final = STATES.index("unlike")
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Photos of Test of one label that are taken for another: how many of all of that label, and examples.
-
-    `examples` are positions of such photos, the most certain first, and `comparison` that of a photo of the
-    predicted label, or None.
-    """
-
-    actual: str
-    predicted: str
-    count: int
-    total: int
-    examples: list[int]
-    comparison: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +47,14 @@ class Contents:
         Photos in the table by split and label; empty with too many labels.
     pictured : list of int
         Positions of the photos that are to have a picture, and that were searched for near duplicates.
+    pairs : dict
+        Near duplicates of each kind; empty with too few components.
     ratios : array (rank,) float64
         Shares of the variance, of all components.
     species_confusion : counter
-        Photos of Test by their species and that which they are taken for.
+        Photos of Test that were read, by their species and that which they are taken for.
+    recognized : mapping
+        Photos of Test that were read, and those that are recognized, by label.
     """
 
     record: Mapping[str, Any]
@@ -85,6 +73,7 @@ class Contents:
     pictured: list[int]
     confusions: list[Confusion]
     species_confusion: Counter[tuple[str, str]]
+    recognized: Mapping[str, tuple[int, int]]
     rejects: Rejects
     sheets: Sheets
 
@@ -105,18 +94,21 @@ def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot) -> Conten
     model, _ = loaded
     classifier = saved_classifier.load(output)
     read = photos.read(output, snapshot, model, classifier)
+    predicted = confusions.predicted_labels(read, classifier)
+    confused = confusions.find(read, predicted) if predicted else []
+    examples = [number for confusion in confused for number in (*confusion.examples, confusion.comparison)]
     unusual = _outliers(read)
-    names = [path.rpartition("/")[2] for path in read.paths]
-    name_bytes = len(json_text(names).encode(errors="backslashreplace"))
-    most = len(read) * MOST_NAME_BYTES // max(name_bytes, MOST_NAME_BYTES)
-    shown = read.take(photos.choose(read, most, unusual))
-    outliers = _outliers(shown)
-    predicted = _predicted_labels(shown, classifier)
-    confusions = _confusions(shown, predicted) if predicted else []
-    examples = [number for confusion in confusions for number in confusion.examples]
-    examples += [confusion.comparison for confusion in confusions if confusion.comparison is not None]
-    pictured = photos.choose(shown, thumbnails.most_pictures(shown.bytes), [*outliers, *examples])
-    pairs = duplicates.find_pairs(shown.take(pictured))
+    kept = [*unusual, *(number for number in examples if number is not None)]
+    chosen = choose_shown(read, kept, classifier)
+    position_of = {int(number): position for position, number in enumerate(chosen)}
+    shown = read.take(chosen)
+    pictured = photos.choose(
+        shown,
+        thumbnails.most_pictures(shown.bytes),
+        [position_of[number] for number in kept if number in position_of],
+    )
+    has_pairs = model.k >= duplicates.LEAST_COMPONENTS
+    pairs = duplicates.find_pairs(shown.take(pictured)) if has_pairs else {}
     saved = incremental_moments.load(output)
     if classifier is None:  # an erasure may have deleted it since the run
         record = {**record, "classifier": {"reason": (record.get("classifier") or {}).get("reason")}}
@@ -126,18 +118,19 @@ def gather(output: str, record: Mapping[str, Any], snapshot: Snapshot) -> Conten
         photos=shown,
         total=snapshot.rows(layout.FEATURIZED),
         read=len(read),
-        labels=sorted({*shown.labels, *(classifier.labels if classifier else ())}),
+        labels=_labels(shown, classifier),
         counts=_label_counts(saved.moments) if saved else {},
-        predicted=predicted,
+        predicted=confusions.predicted_labels(shown, classifier),
         ratios=_ratios(saved.moments, record, model) if saved else model.explained_variance_ratio,
         k=model.k,
         shares=(float(shares[0]), float(shares[1])),
-        outliers=outliers[:OUTLIERS_SHOWN],
-        copies=duplicates.find_copies(shown),
+        outliers=[position_of[number] for number in unusual if number in position_of][:OUTLIERS_SHOWN],
+        copies=duplicates.find_copies(read),
         pairs={kind: _renumbered(found, pictured) for kind, found in pairs.items()},
         pictured=pictured.tolist(),
-        confusions=confusions,
-        species_confusion=_species_confusion(shown, classifier),
+        confusions=[confusion.renumbered(position_of) for confusion in confused],
+        species_confusion=confusions.by_species(read, classifier) if classifier else Counter(),
+        recognized=confusions.recognized(read, predicted) if predicted else {},
         rejects=photos.read_rejects(output, snapshot),
         sheets=thumbnails.no_pictures(len(shown)),
     )
@@ -153,16 +146,27 @@ def with_pictures(contents: Contents, most_bytes: int) -> Contents:
     return replace(contents, sheets=thumbnails.draw(contents.photos, contents.pictured, limits, most_bytes))
 
 
-def spectrum(moments: Moments, standardized: bool, rank: int) -> NDArray[np.float64]:
-    """Return the share of the variance of each component ``(rank,)``, largest first."""
+def choose_shown(read: Photos, kept: Collection[int], classifier: Classifier | None) -> NDArray[np.int64]:
+    """Return the positions of the photos that a page has room for: all, or `kept` and a sample, sorted."""
+    everything = np.arange(len(read), dtype=np.int64)
+    known = classifier.labels if classifier else ()
+    if _text_bytes(read, everything, known).sum() <= MOST_TEXT_BYTES:
+        return everything
+    order = photos.order(read, kept)
+    fitting = int((_text_bytes(read, order, known).cumsum() <= MOST_TEXT_BYTES).sum())
+    return np.sort(order[: max(fitting, 1)])
+
+
+def spectrum(moments: Moments, standardized: bool) -> NDArray[np.float64]:
+    """Return the share of the variance of each component that has any ``(rank,)``, largest first."""
     covariance = moments.scatter
     if standardized:
         std = np.sqrt(covariance.diagonal())
         inverse = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0)
         covariance = covariance * inverse * inverse[:, np.newaxis]
     values = np.linalg.eigvalsh(covariance)[::-1].clip(min=0.0)
-    ratios: NDArray[np.float64] = values / values.sum()
-    return ratios[:rank]
+    ratios: NDArray[np.float64] = values / (values.sum() or 1.0)
+    return ratios[ratios > LEAST_SHARE]
 
 
 def _ratios(moments: TableMoments, record: Mapping[str, Any], model: Pca) -> NDArray[np.float64]:
@@ -170,7 +174,34 @@ def _ratios(moments: TableMoments, record: Mapping[str, Any], model: Pca) -> NDA
     of_splits = moments.features
     is_on_training = record["model"].get("fitted_on") == "training" and TRAINING in of_splits.splits
     fitted = of_splits.of([TRAINING] if is_on_training else of_splits.splits)
-    return spectrum(fitted, model.standardized, model.rank)
+    return spectrum(fitted, model.standardized)
+
+
+def _labels(shown: Photos, classifier: Classifier | None) -> list[str]:
+    return sorted({*shown.labels, *(classifier.labels if classifier else ())})
+
+
+def _text_bytes(read: Photos, order: NDArray[np.int64], known: Collection[str]) -> NDArray[np.int64]:
+    """Return the bytes ``(n,)`` that photos, in an order, add to the texts of a page.
+
+    These are its name, and its folder, label and species if no photo before it has them. The `known` labels
+    count for the first photo.
+    """
+    seen: set[str] = set(known)
+    added = [[*known, *map(species_of, known)]]
+    for number in order:
+        folder, _, name = read.paths[number].rpartition("/")
+        label = read.labels[number]
+        texts = [name]
+        if f"{folder}/" not in seen:  # no label ends so
+            seen.add(f"{folder}/")
+            texts.append(folder)
+        if label not in seen:
+            seen.add(label)
+            texts += [label, species_of(label)]
+        added.append(texts)
+    sizes = [len(json_text(texts).encode(errors="backslashreplace")) - 1 for texts in added]
+    return np.array([sum(sizes[:2]), *sizes[2:]], np.int64)
 
 
 def _label_counts(moments: TableMoments) -> dict[tuple[str, str], int]:
@@ -186,44 +217,6 @@ def _outliers(shown: Photos) -> list[int]:
         strange = max(strange, int((shown.predictions.state == UNLIKE).sum()))
     numbers: list[int] = order[: min(strange, MOST_OUTLIERS)].tolist()
     return numbers
-
-
-def _predicted_labels(shown: Photos, classifier: Classifier | None) -> list[str] | None:
-    if classifier is None or shown.predictions is None:
-        return None
-    return [classifier.labels[number] for number in shown.predictions.labels[:, 0]]
-
-
-def _confusions(shown: Photos, predicted: Sequence[str]) -> list[Confusion]:
-    """Return the pairs of labels that are confused most often among photos of Test, with examples."""
-    assert shown.predictions is not None
-    certainty = shown.predictions.probabilities[:, 0]
-    tested = [number for number, split in enumerate(shown.splits) if split == TEST and shown.labels[number]]
-    totals = Counter(shown.labels[number] for number in tested)
-    mistakes = [(shown.labels[number], predicted[number]) for number in tested]
-    counts = Counter(pair for pair in mistakes if pair[0] != pair[1])
-    confusions: list[Confusion] = []
-    for (actual, wrong), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        if len(confusions) == CONFUSIONS_SHOWN:
-            break
-        pair = [number for number in tested if (shown.labels[number], predicted[number]) == (actual, wrong)]
-        examples = sorted(pair, key=lambda number: (-certainty[number], number))[:EXAMPLES]
-        typical = [
-            number
-            for number, (label, answer) in enumerate(zip(shown.labels, predicted, strict=True))
-            if label == answer == wrong
-        ]
-        comparison = max(typical, key=lambda number: (certainty[number], -number), default=None)
-        confusions.append(Confusion(actual, wrong, count, totals[actual], examples, comparison))
-    return confusions
-
-
-def _species_confusion(shown: Photos, classifier: Classifier | None) -> Counter[tuple[str, str]]:
-    if classifier is None or shown.predictions is None:
-        return Counter()
-    named = [classifier.species[number] for number in shown.predictions.species]
-    rows = zip(shown.labels, shown.splits, named, strict=True)
-    return Counter((species_of(label), name) for label, split, name in rows if split == TEST and label)
 
 
 def _renumbered(found: Pairs, numbers: NDArray[np.int64]) -> Pairs:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from job.report.photos import Photos
 
 NEAR: Final = 0.95  # a similarity that two pictures of one object reach when it has turned by a little
+LEAST_COMPONENTS: Final = 10  # with one, the cosine is 1 or -1; with few, many photos point the same way
 PAIRS_SHOWN: Final = 8
 ROWS_PER_BLOCK: Final = 500  # 100 MB at a time for 20,000 photos
 

@@ -78,7 +78,7 @@ def is_current(output: str, record: Mapping[str, Any], snapshot: Snapshot, langu
     """Tell whether an output's report exists and shows what this record and this table say."""
     try:
         start = store.read_start(store.join(output, layout.REPORT), 1_000)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return False
     return state(output, record, snapshot, language).encode() in start
 
@@ -102,20 +102,22 @@ def page(gathered: Contents, language: Language, state_hash: str) -> str:
     """Return the page."""
     words = Words(language)
     record = gathered.record
-    made = words(
-        "made", run=record["run_id"], input=", ".join(record["input"]), time=record["finished_at"][:16]
-    )
+    finished = record["finished_at"][:16].replace("T", " ")
+    made = words("made", run=record["run_id"], input=", ".join(record["input"]), time=finished)
     links = [element("a", words(name), href=f"#{name}-section") for name in sections.SECTIONS]
+    content = [
+        sections.summary(gathered, words),
+        element("nav", *links, aria_label=words("contents")),
+        element("noscript", element("p", words("no_script"))),
+        *(
+            element("section", element("h2", words(name)), section(gathered, words), id=f"{name}-section")
+            for name, section in sections.SECTIONS.items()
+        ),
+    ]
     body = join(
         [
             element("header", element("h1", words("title")), element("p", made)),
-            sections.summary(gathered, words),
-            element("nav", *links, aria_label=words("contents")),
-            element("noscript", element("p", words("no_script"))),
-            *(
-                element("section", element("h2", words(name)), content(gathered, words), id=f"{name}-section")
-                for name, content in sections.SECTIONS.items()
-            ),
+            element("main", *content),
             element("footer", element("p", words("personal"))),
             json_script("data", _data(gathered, words)),
             json_script("charts", _charts(gathered, words)),
@@ -166,6 +168,8 @@ def _data(gathered: Contents, words: Words) -> dict[str, Any]:
     ]
     return {
         "words": {name: words(name) for name in SCRIPT_WORDS},
+        "total": gathered.total,
+        "rejectTotal": gathered.rejects.total,
         "folders": sorted(folders),
         "folder": _column([folder_of[folder] for folder, *_ in parts]),
         "names": [name for *_, name in parts],

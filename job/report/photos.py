@@ -5,7 +5,7 @@ It stands first in the making of a report, and gives plain arrays to the other m
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, TypeVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from job.maths.pca import Pca
 from job.model.classifier import Classifier, Predictions
+from job.report.markup import html, json_text
 from job.table import files, layout
 from job.table.commits import Snapshot
 from job.table.layout import DataFile
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 MOST_READ: Final = 100_000  # photos whose features are read: 0.5 GB of the table
 MOST_REJECTS: Final = 2_000
+MOST_REJECT_BYTES: Final = 1_000_000  # of their rows on the page, which has each path twice
 SCORES: Final = 128  # principal components that are kept of each photo, to find near duplicates
 COLUMNS: Final = ("path", "label", "split", "bytes", "sha256", "features")
 REJECT_COLUMNS: Final = ("path", "label", "split", "reason", "detail")
@@ -133,7 +135,7 @@ def read(output: str, snapshot: Snapshot, model: Pca, classifier: Classifier | N
 
 
 def read_rejects(output: str, snapshot: Snapshot) -> Rejects:
-    """Return the rejected photos of a table, at most `MOST_REJECTS` of them with their rows."""
+    """Return the rejected photos of a table, at most `MOST_REJECTS` with their rows: fewer of long paths."""
     reasons: Counter[str] = Counter()
     rows: list[dict[str, str]] = []
     locations = [files.location(output, file.path) for file in snapshot.files_of(layout.REJECTED)]
@@ -142,28 +144,34 @@ def read_rejects(output: str, snapshot: Snapshot) -> Rejects:
         reasons.update(columns[REJECT_COLUMNS.index("reason")])
         rows += [dict(zip(REJECT_COLUMNS, values, strict=True)) for values in zip(*columns, strict=True)]
         rows = sorted(rows, key=lambda row: row["path"])[:MOST_REJECTS]
-    return Rejects(rows, dict(reasons.most_common()))
+    sizes = np.cumsum([_bytes_on_page(row) for row in rows])
+    return Rejects(rows[: int((sizes <= MOST_REJECT_BYTES).sum())], dict(reasons.most_common()))
 
 
 def choose(photos: Photos, most: int, kept: Collection[int] = ()) -> NDArray[np.int64]:
-    """Return the positions of at most `most` photos, sorted: `kept`, and a sample by label and split.
+    """Return the positions of at most `most` photos, sorted: the first ones of :func:`order`."""
+    if len(photos) <= most:
+        return np.arange(len(photos), dtype=np.int64)
+    return np.sort(order(photos, kept)[:most])
+
+
+def order(photos: Photos, kept: Collection[int] = ()) -> NDArray[np.int64]:
+    """Return the positions of all photos, such that the first ones are a sample: `kept`, then the others.
 
     Each label and split gives its share, and at least one photo as long as there is room. The order within
     them is that of a hash of the paths, so the same photos give the same sample.
     """
-    if len(photos) <= most:
-        return np.arange(len(photos), dtype=np.int64)
     digests = [hashlib.blake2b(path.encode(), digest_size=8).digest() for path in photos.paths]
     groups = list(zip(photos.labels, photos.splits, strict=True))
     sizes, seen = Counter(groups), Counter[tuple[str, str]]()
     first = set(kept)
-    order: list[tuple[float, bytes, int]] = []
+    ranked: list[tuple[float, bytes, int]] = []
     for number in sorted(range(len(photos)), key=digests.__getitem__):
         group = groups[number]
         place = (seen[group] + 0.5) / sizes[group] if seen[group] else 0.0
         seen[group] += 1
-        order.append((-1.0 if number in first else place, digests[number], number))
-    return np.array(sorted(number for *_, number in sorted(order)[:most]), np.int64)
+        ranked.append((-1.0 if number in first else place, digests[number], number))
+    return np.array([number for *_, number in sorted(ranked)], np.int64)
 
 
 def _files_to_read(data_files: Sequence[DataFile]) -> list[DataFile]:
@@ -176,6 +184,11 @@ def _files_to_read(data_files: Sequence[DataFile]) -> list[DataFile]:
         chosen.append(file)
         rows += file.rows
     return chosen
+
+
+def _bytes_on_page(row: Mapping[str, str]) -> int:
+    texts = json_text([row["path"], row["label"]]), html(row["path"]), html(row["detail"])
+    return len("".join(texts).encode(errors="backslashreplace"))
 
 
 def _texts(batch: pa.RecordBatch, name: str) -> list[str]:

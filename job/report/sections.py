@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from job.model.classifier import TEST, species_of
+from job.model.classifier import species_of
 from job.network import weights
 from job.report import duplicates
-from job.report.contents import Confusion, Contents
+from job.report.confusions import Confusion
+from job.report.contents import MOST_OUTLIERS, Contents
 from job.report.markup import Html, element, facts, join, picture, table
 from job.report.words import Words
 
@@ -23,7 +24,10 @@ def summary(contents: Contents, words: Words) -> Html:
     """Return the figures at the top."""
     record = contents.record
     rejected, test = contents.rejects.total, _test(record)
-    kept = words("variance_of", share=words.percent(record["model"]["variance_kept"], 2))
+    variance = record["model"]["variance_kept"]
+    kept = words("variance_of", share=words.percent(variance, 2))
+    if variance < 0:
+        kept = words("explains_little")
     figures: list[tuple[str, str, str]] = [
         (words.number(contents.total + rejected), words("photos"), ""),
         (words.number(contents.total), words("with_features"), ""),
@@ -51,7 +55,8 @@ def photo_map(contents: Contents, words: Words) -> Html:
     if shown == contents.total:
         about.append(words("all_shown", count=number(shown)))
     else:
-        about.append(words("sampled", shown=number(shown), total=number(contents.total)))
+        most = number(MOST_OUTLIERS)
+        about.append(words("sampled", shown=number(shown), total=number(contents.total), outliers=most))
     if contents.read < contents.total:
         about.append(words("partly_read", read=number(contents.read), total=number(contents.total)))
     if len(contents.pictured) < shown:
@@ -71,10 +76,9 @@ def photo_map(contents: Contents, words: Words) -> Html:
         element("button", words("clear"), type="button", id="clear"),
         element("button", words("whole_map"), type="button", id="whole"),
     ]
-    card = element(
-        "div", element("canvas", id="card-picture"), element("div", id="card-text"), id="card", hidden=""
-    )
-    chart = element("div", id="map-chart", role="img", aria_label=words("map_label"))
+    card_text = element("div", id="card-text", aria_live="polite")
+    card = element("div", element("canvas", id="card-picture"), card_text, id="card", hidden="")
+    chart = element("div", id="map-chart", role="group", aria_label=words("map_label"))
     matches = element("p", id="matching", role="status", aria_live="polite")
     listed = element(
         "details", element("summary", words("list")), element("div", id="matches", class_="scroll")
@@ -93,15 +97,20 @@ def photo_map(contents: Contents, words: Words) -> Html:
 
 def scree(contents: Contents, words: Words) -> Html:
     """Return the places of the two charts, and how many components keep certain shares."""
-    sums = contents.ratios.cumsum()
-    kept = words.percent(contents.record["model"]["variance_kept"], 2)
-    counts = [
-        words("half_at", count=words.number(int((sums < share).sum()) + 1), share=words.percent(share, 0))
-        for share in (0.5, 0.9, 0.99)
-    ]
-    text = words("scree_kept", k=words.number(contents.k), kept=kept, rank=words.number(len(contents.ratios)))
+    sums, variance = contents.ratios.cumsum(), contents.record["model"]["variance_kept"]
+    counts = []
+    for share in (0.5, 0.9, 0.99):
+        count = min(int((sums < share).sum()) + 1, len(sums))
+        name = "half_at_one" if count == 1 else "half_at"
+        counts.append(words(name, count=words.number(count), share=words.percent(share, 0)))
+    text = words(
+        "scree_kept" if variance >= 0 else "scree_little_kept",
+        k=words.number(contents.k),
+        kept=words.percent(variance, 2),
+        rank=words.number(len(sums)),
+    )
     charts = [
-        element("div", id=f"scree-{name}-chart", role="img", aria_label=words(label), class_="chart")
+        element("div", id=f"scree-{name}-chart", role="group", aria_label=words(label), class_="chart")
         for name, label in (("share", "scree_label"), ("sum", "scree_sum_label"))
     ]
     return join([element("p", f"{text} {'; '.join(counts)}."), element("div", *charts, class_="pair")])
@@ -112,7 +121,9 @@ def accuracy(contents: Contents, words: Words) -> Html:
     record = contents.record.get("classifier") or {}
     if "labels" not in record:
         reason = record.get("reason")
-        return element("p", words("no_classifier", reason=reason) if reason else words("no_classifier_yet"))
+        return element(
+            "p", words("no_classifier", reason=words.reason(reason)) if reason else words("no_classifier_yet")
+        )
     count = {name: words.number(record[name]) for name in ("labels", "species", "photos")}
     parts: list[Html] = [element("p", words("fitted_on", **count))]
     test = _test(contents.record)
@@ -156,13 +167,18 @@ def outliers(contents: Contents, words: Words) -> Html:
 def near_duplicates(contents: Contents, words: Words) -> Html:
     """Return exact copies by number, and the closest pairs of each kind with pictures."""
     copies, number = contents.copies, words.number
-    text = words(
-        "duplicates_exact",
-        photos=number(copies.photos),
-        groups=number(copies.groups),
-        splits=number(copies.across_splits),
-        labels=number(copies.across_labels),
-    )
+    text = words("no_copies")
+    if copies.groups:
+        text = words(
+            "duplicates_exact",
+            photos=number(copies.photos),
+            groups=number(copies.groups),
+            splits=number(copies.across_splits),
+            labels=number(copies.across_labels),
+        )
+    if not contents.pairs:
+        few = words("too_few_components", least=number(duplicates.LEAST_COMPONENTS))
+        return element("p", f"{text} {few}")
     parts: list[Html] = [element("p", f"{words('duplicates_about')} {text}")]
     for kind, found in contents.pairs.items():
         threshold = words.number(duplicates.NEAR, 2)
@@ -220,7 +236,7 @@ def counts(contents: Contents, words: Words) -> Html:
     rows = [(words(f"count_{name}"), number[name]) for name in names]
     parts: list[Html] = [
         element("p", words("counts_add_up", **number)),
-        table(words("counts_of_run"), ("", words("count")), rows),
+        table(words("counts_of_run"), (words("name"), words("count")), rows),
     ]
     if contents.counts:
         parts.append(_label_table(contents.counts, words))
@@ -231,18 +247,20 @@ def time_and_cost(contents: Contents, words: Words) -> Html:
     """Return the seconds of each step, the rate, and the cost of the run and of a million photos."""
     record = contents.record
     seconds = {name: value for name, value in record["seconds"].items() if name not in ("total", "report")}
-    total = record["seconds"].get("total") or sum(seconds.values())
+    total = record["seconds"].get("total", 0) - record["seconds"].get("report", 0) or sum(seconds.values())
     rows = [
         (
             words.or_key(name, "step_"),
             words.number(value, 1),
-            element("meter", value=value, min=0, max=total, aria_label=name),
+            element("meter", value=value, min=0, max=total, aria_label=words.or_key(name, "step_")),
         )
         for name, value in seconds.items()
     ]
     rows.append((words("until_report"), words.number(total, 1), Html()))
     head = (words("step"), words("seconds"), words("share"))
     rate, hourly = record["photos_per_second"], record.get("settings", {}).get("hourly_cost")
+    if hourly is None:
+        hourly = record.get("timed_hourly_cost")
     sentences = []
     if record.get("timed_run", record["run_id"]) != record["run_id"]:
         sentences.append(words("timed_run", run=record["timed_run"]))
@@ -306,6 +324,8 @@ def _test(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _value(value: object, words: Words) -> str:
     if value is None:
         return words("not_set")
+    if isinstance(value, bool):
+        return words("yes" if value else "no")
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
@@ -337,41 +357,44 @@ def _confusion(contents: Contents, confusion: Confusion, words: Words) -> Html:
 
 
 def _species_table(contents: Contents, words: Words) -> Html:
-    """Return the confusion matrix by species, of the most frequent ones; each row adds up to 100%."""
+    """Return the confusion matrix by species, of the most frequent ones; each row adds up."""
     confusion = contents.species_confusion
     totals = Counter[str]()
     for (actual, _), count in confusion.items():
         totals[actual] += count
     names = sorted(name for name, _ in totals.most_common(MOST_SPECIES))
-    rows = []
+    others = {
+        actual: totals[actual] - sum(confusion[actual, predicted] for predicted in names) for actual in names
+    }
+    rows: list[list[object]] = []
     for actual in names:
-        cells: list[object] = [actual]
-        for predicted in names:
-            count = confusion[actual, predicted]
-            share = round(100 * count / totals[actual])
-            style = f"--share: {share}%"
-            name = "hit" if actual == predicted else "miss"
-            cells.append(
-                element("span", words.number(count), style=style, class_=f"cell {name}") if count else ""
-            )
-        rows.append(cells)
-    tested = words("confusion_of", count=words.number(sum(totals.values())))
-    matrix = table(words("confusion_species"), ["", *names], rows)
-    return join([element("p", tested), element("div", matrix, class_="matrix")])
+        cells = [_cell(confusion[actual, name], totals[actual], name == actual, words) for name in names]
+        rows.append([actual, *cells])
+        if any(others.values()):
+            rows[-1].append(_cell(others[actual], totals[actual], False, words))
+    texts = [words("confusion_of", count=words.number(sum(totals.values())))]
+    if len(names) < len(totals):
+        shown, total = words.number(len(names)), words.number(len(totals))
+        texts.append(words("species_shown", shown=shown, total=total))
+    head = [words("species"), *names, *([words("species_others")] if any(others.values()) else [])]
+    matrix = table(words("confusion_species"), head, rows)
+    return join([element("p", " ".join(texts)), element("div", matrix, class_="matrix")])
+
+
+def _cell(count: int, total: int, is_hit: bool, words: Words) -> Html:
+    """Return a number of the confusion matrix, coloured by its share of the row."""
+    if not count:
+        return Html()
+    style = f"--share: {round(100 * count / total)}%"
+    return element("span", words.number(count), style=style, class_=f"cell {'hit' if is_hit else 'miss'}")
 
 
 def _worst_labels(contents: Contents, words: Words) -> Html:
     """Return the labels of which the smallest share of Test photos is recognized."""
-    tested, right = Counter[str](), Counter[str]()
-    rows = zip(contents.photos.labels, contents.photos.splits, contents.predicted or [], strict=False)
-    for label, split, predicted in rows:
-        if split == TEST and label:
-            tested[label] += 1
-            right[label] += label == predicted
-    missed = [label for label in tested if right[label] < tested[label]]
-    worst = sorted(missed, key=lambda label: (right[label] / tested[label], label))[:WORST_SHOWN]
+    shares = {label: right / total for label, (total, right) in contents.recognized.items() if right < total}
+    worst = sorted(shares, key=lambda label: (shares[label], label))[:WORST_SHOWN]
     lines = [
-        (label, words.number(tested[label]), words.percent(right[label] / tested[label])) for label in worst
+        (label, words.number(contents.recognized[label][0]), words.percent(shares[label])) for label in worst
     ]
     head = words("label"), words("test_photos"), words("recognized")
     return table(words("worst"), head, lines) if lines else Html()
@@ -381,7 +404,7 @@ def _label_table(counts_by_key: Mapping[tuple[str, str], int], words: Words) -> 
     splits = sorted({split for split, _ in counts_by_key})
     labels = sorted({label for _, label in counts_by_key})
     rows: list[Sequence[object]] = [
-        [label, *(words.number(counts_by_key.get((split, label), 0)) for split in splits)]
+        [label or words("none"), *(words.number(counts_by_key.get((split, label), 0)) for split in splits)]
         for label in labels[:MOST_LABELS]
     ]
     sums = [sum(count for (split, _), count in counts_by_key.items() if split == name) for name in splits]

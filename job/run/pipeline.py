@@ -4,7 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from job.model.classifier import Classifier
 from job.model.refit import ChosenModel
 from job.network import backbone
 from job.photos.decode import Limits
-from job.report import page
+from job.report import page, records
 from job.run import checks, featurize, run_record
 from job.storage import residency, store
 from job.table import layout, provenance, sweep
@@ -303,15 +303,31 @@ class Pipeline:
         self.log.info("predictions", f"predictions for files of {count:,} photos", photos=count)
 
     def write_report(self, writer: Writer, record: dict[str, Any]) -> None:
-        """Write the page for people, unless it shows this state already; without one, leave no older page."""
+        """Write the page for people, unless it shows this state already; without one, leave no older page.
+
+        A page that cannot be written does not cost the run its record.
+        """
         output, language = self.settings.output, self.settings.language
-        record["report"] = None if self.settings.no_report else layout.REPORT
-        if self.settings.no_report:
-            store.delete_files([self._at(layout.REPORT)])
-        elif not page.is_current(output, record, writer.snapshot, language):
-            with self._step("report"):
-                size = page.write(output, record, writer.snapshot, language, writer.commit)
-            self.log.info("report", f"{layout.REPORT} of {size / 1e6:.1f} MB", bytes=size)
+        record["report"] = None
+        try:
+            if self.settings.no_report:
+                store.delete_files([self._at(layout.REPORT)])
+                return
+            if not page.is_current(output, record, writer.snapshot, language):
+                earlier = [] if record["photos_per_second"] else records.read_all(output)
+                timed = records.with_times(record, earlier)
+                with self._step("report"):
+                    size = page.write(output, timed, writer.snapshot, language, writer.commit)
+                self.log.info("report", f"{layout.REPORT} of {size / 1e6:.1f} MB", bytes=size)
+            record["report"] = layout.REPORT
+        except OSError as error:
+            reason = error.strerror or str(error)
+            action = "deleted" if self.settings.no_report else "written"
+            text = f"{layout.REPORT} cannot be {action}: {reason}"
+            self.log.warning("no_report", text, error=str(error))
+            with suppress(OSError):  # it shows an earlier state
+                store.delete_files([self._at(layout.REPORT)])
+            writer.commit()  # if this failed, another command may have taken the output over
 
     def record_name(self, writer: Writer) -> str:
         """Return a free file name: Kubernetes may restart a driver under the same run id."""

@@ -91,11 +91,20 @@ def _run_image(arguments: Sequence[str]) -> int:
             if signals.received:
                 return INTERRUPTED
             mounts += mount_options(output, read_only=False)
+            report = output / REPORT
+            before = _modified(report)
             exit_code = _run_command(options, mounts, command, signals)
-        report = output / REPORT  # a run with --no-report leaves none
-        if exit_code == 0 and report.exists():
+        if exit_code == 0 and _modified(report) not in (None, before):
             print(f"report: {report.as_uri()}, to open in a browser", file=sys.stderr)
         return exit_code
+
+
+def _modified(file: Path) -> int | None:
+    """Return when a file was last written, in nanoseconds since 1970, or None if it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _run_command(

@@ -27,6 +27,7 @@ HOSTILE: Final = (
     "Training/Plum <b></script><script>document.title=1</script>/'\"&amp;.jpg",
     "Test/Plum/\u2028${document.title=1}\u2029.jpg",
 )
+COMPONENTS: Final = 12  # enough for a search of near duplicates
 SEPARATION: Final = 4.0  # of the labels' mean features, in standard deviations of one feature
 
 
@@ -78,7 +79,7 @@ def run(output: Output, *options: str) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         outputs.quick(patch)
         patch.setattr(outputs, "features_of", features_of)
-        return outputs.run(output, *options)
+        return outputs.run(output, "--components", str(COMPONENTS), *options)
 
 
 def html(output: Output) -> str:

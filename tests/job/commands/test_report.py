@@ -26,7 +26,8 @@ def test_the_command_writes_the_page_in_a_language_and_says_where(
     page = Path(output.location) / layout.REPORT
     page.unlink()
     assert main.main(["report", "--output", output.location, "--language", "fr"]) == 0
-    assert capsys.readouterr().out == f"report: report.html in {output.location}, 1.6 MB\n"
+    size = page.stat().st_size / 1e6
+    assert capsys.readouterr().out == f"report: report.html in {output.location}, {size:.1f} MB\n"
     assert '<html lang="fr">' in reports.html(output)
     snapshot = tables.snapshot(output.location)
     assert snapshot.writer == snapshot.ended
@@ -37,7 +38,8 @@ def test_the_newest_record_counts_with_the_times_of_the_last_run_that_read_photo
     first, second = (json.loads((runs / f"{name}.json").read_text()) for name in RUN_IDS)
     idle = {**second, "run_id": "idle", "photos_per_second": None, "seconds": {"total": 0.1}}
     (runs / "a-name-that-sorts-first.json").write_text(json.dumps({**idle, "finished_at": "2999-01-01"}))
-    (runs / "torn.json").write_text("{")
+    for number, content in enumerate(["{", "[]", "7", '{"run_id": "no end"}']):
+        (runs / f"torn-{number}.json").write_text(content)
     record = report.newest_record(output.location)
     assert (record["run_id"], record["timed_run"]) == ("idle", second["run_id"])
     assert record["seconds"] == second["seconds"] != first["seconds"]

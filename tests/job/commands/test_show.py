@@ -51,8 +51,15 @@ def test_a_photos_fields_are_shown_and_nothing_is_changed(output: Output) -> Non
         "model_id": sweep.current_model_id(output.location),
         "components": COMPONENTS,
         "first_components": projected[path],
+        "may_be_shown_in": "report.html",
         "is_missing": False,
     }
+
+
+def test_without_a_report_no_report_may_show_a_photo(output: Output) -> None:
+    (Path(output.location) / layout.REPORT).unlink()
+    for photo in show_photos(output, paths=[output.changed[0], output.bad[0]]):
+        assert "may_be_shown_in" not in photo
 
 
 def test_a_rejected_photo_is_shown_with_its_reason_and_without_features(output: Output) -> None:

@@ -1,6 +1,7 @@
 """The page: what it says, what it may load, and that no name of a photo becomes markup."""
 
 import base64
+import errno
 import hashlib
 import json
 import re
@@ -11,12 +12,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from job.errors import JobError
-from job.report import contents, page, sections
+from job.maths.grouped_moments import GroupedMoments, TableMoments
+from job.model import classifier
+from job.report import contents, page, sections, thumbnails
 from job.report.markup import element, json_script
 from job.report.words import LANGUAGES, TEXTS, Words
+from job.storage import store
 from job.table import layout
 from tests.support import outputs, reports, tables
 from tests.support.outputs import Output
@@ -178,7 +183,7 @@ def test_the_page_says_what_the_record_says(reported: Output) -> None:
     record |= {"photos_per_second": 100.0, "seconds": {"featurize": 90.0, "total": 100.0}}
     seen = Elements(page.page(replace(shown, record=record), "en", "0"))
     assert "cost $0.36 an hour, so this run cost $0.0100" in seen.text
-    assert "100 photos a second on 2 cores: a million photos take 2.8 hours" in seen.text
+    assert "100 photos a second on 2 cores: at this rate, a million photos take 2.8 hours" in seen.text
     assert "A million photos would cost $1.00." in seen.text
 
 
@@ -201,14 +206,122 @@ def test_with_longer_names_the_map_shows_fewer_photos(
     reported: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [Path(path).name for path in reported.good]
-    monkeypatch.setattr(contents, "MOST_NAME_BYTES", sum(len(name) + 3 for name in names) // 2)
+    monkeypatch.setattr(contents, "MOST_TEXT_BYTES", sum(len(name) + 3 for name in names) // 2 + 700)
     shown = gathered(reported)
     assert 0.3 < len(shown.photos) / len(names) < 0.6
     seen = Elements(page.page(shown, "en", "0"))
     assert (
-        f"It shows {len(shown.photos)} of {len(names)} photos with features: a sample by label" in seen.text
+        f"It shows {len(shown.photos)} of the {len(names)} photos with features: a sample by label"
+        in seen.text
     )
     assert {"Apple Red", "Apple Green", "Banana", "Plum"} <= set(shown.photos.labels)
+
+
+def test_a_page_of_photos_in_a_folder_each_is_no_larger_than_it_may_be(reported: Output) -> None:
+    shown, count = gathered(reported), 100_000
+    read = shown.photos.take(np.arange(count) % len(shown.photos))
+    folders = [f"/{'x' * 100}/{number:06}" for number in range(count)]
+    many = replace(
+        read,
+        paths=[f"{folder}/{number}.jpg" for number, folder in enumerate(folders)],
+        labels=[f"{number:06} label" for number in range(count)],
+        predictions=None,
+    )
+    photos = many.take(contents.choose_shown(many, [7, 99_999], None))
+    assert {folders[7], folders[99_999]} < {path.rpartition("/")[0] for path in photos.paths}
+    whole = replace(
+        shown,
+        photos=photos,
+        labels=sorted(set(photos.labels)),
+        predicted=None,
+        sheets=thumbnails.no_pictures(len(photos)),
+    )
+    size = len(page.page(whole, "en", "0").encode())
+    small = len(page.page(shown, "en", "0").encode())
+    assert 2_500_000 < size - small < 4_500_000
+    assert size < page.MOST_BYTES
+
+
+def test_every_reason_for_no_classifier_has_its_french() -> None:
+    words = Words("fr")
+    moments = TableMoments(GroupedMoments(2, {}, {}), None)
+    texts = [
+        classifier.obstacle(moments),
+        classifier.obstacle(replace(moments, roots=moments.features)),
+        "there are too few photos of each label to calibrate a classifier",
+    ]
+    assert [words.reason(text or "") for text in texts] == [
+        "il y a plus de 1\u202f000 étiquettes",
+        "un classifieur a besoin de deux étiquettes, et il y en a 0",
+        "il y a trop peu de photos de chaque étiquette pour calibrer un classifieur",
+    ]
+    assert words.reason("something else") == "something else"
+    assert Words("en").reason(texts[0] or "") == texts[0]
+
+
+def test_a_french_page_has_french_words_for_steps_and_settings(reported: Output) -> None:
+    shown = gathered(reported)
+    seconds = {"featurize": 8.0, "total": 9.0}
+    text = page.page(replace(shown, record={**shown.record, "seconds": seconds}), "fr", "0")
+    assert 'aria-label="lire les photos, calculer les descripteurs"' in text
+    settings = text.split("<caption>Réglages</caption>")[1].partition("</table>")[0]
+    assert ">non<" in settings
+    assert ">non défini<" in settings
+    assert not {"True", "False", "None"} & set(re.findall(r"\w+", settings))
+    assert '<th scope="col"></th>' not in text
+
+
+def test_an_idle_run_has_the_price_of_the_last_that_read_photos_and_writes_the_page_once(
+    reported: Output,
+) -> None:
+    file = Path(reported.location) / layout.REPORT
+    newest = json.loads(Path(reported.location, layout.RUNS, f"{RUN}.json").read_text())
+    newest["settings"]["hourly_cost"] = 3.6
+    store.write_bytes(f"{reported.location}/{layout.RUNS}/{RUN}.json", json.dumps(newest).encode())
+    reports.run(reported, "--run-id", "idle-1", "--language", "fr")
+    assert "Les machines coûtent 3,60 $ l'heure" in Elements(reports.html(reported)).text
+    before = file.stat().st_ino
+    reports.run(reported, "--run-id", "idle-2", "--language", "fr")
+    assert file.stat().st_ino == before
+    reports.run(reported, "--run-id", "idle-3", "--language", "fr", "--hourly-cost", "0")
+    assert "Les machines coûtent 0,00 $ l'heure" in Elements(reports.html(reported)).text
+
+
+def test_an_idle_run_shows_the_times_of_the_last_that_read_photos(reported: Output) -> None:
+    first = gathered(reported).record
+    idle = reports.run(reported, "--language", "fr", "--run-id", "idle", "--hourly-cost", "0.5")
+    assert idle["photos_per_second"] is None
+    assert "featurize" not in idle["seconds"], "its own record has its own times"
+    seen = Elements(reports.html(reported)).text
+    words = Words("fr")
+    assert words("timed_run", run=first["run_id"]) in seen
+    assert words("no_photo_read") not in seen
+    assert words("step_featurize") in seen
+    assert f"{words.number(first['photos_per_second'])} photos par seconde sur 2 cœurs" in seen
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), None])
+def test_a_page_that_cannot_be_written_costs_the_run_no_record(
+    error: OSError | None, reported: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Path(reported.location) / layout.REPORT
+    write_bytes = store.write_bytes
+
+    def write(location: str, data: bytes, only_if_new: bool = False) -> bool:
+        if error is not None and location.endswith(layout.REPORT):
+            raise error
+        return write_bytes(location, data, only_if_new)
+
+    monkeypatch.setattr(store, "write_bytes", write)
+    if error is None:
+        file.unlink()
+        file.mkdir()
+    for number, options in enumerate([("--language", "fr"), ("--language", "fr", "--no-report")]):
+        record = reports.run(reported, "--run-id", f"later-{number}", *options)
+        assert record["report"] is None
+        saved = json.loads(Path(reported.location, record["record"]).read_text())
+        assert saved["run_id"] == f"later-{number}"
+    assert not file.is_file(), "the page showed an earlier state"
 
 
 def test_no_metadata_of_a_photo_reaches_the_page(reported: Output) -> None:

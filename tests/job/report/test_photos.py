@@ -1,12 +1,13 @@
 """The photos of a report: what is read of them, and which are chosen from many."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from job.model import saved_classifier, saved_model
 from job.report import photos
 from job.report.photos import Photos
-from job.table import sweep
+from job.table import files, sweep
 from tests.support import reports, tables
 from tests.support.outputs import Output
 
@@ -50,9 +51,9 @@ def test_all_photos_are_read_in_order_with_what_the_models_say(reported: Output)
 
 
 def test_of_too_many_photos_some_files_are_read(reported: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = tables.snapshot(reported.location).files_of("featurized")
-    assert len(files) > 1
-    most = sum(file.rows for file in files) - 1
+    data_files = tables.snapshot(reported.location).files_of("featurized")
+    assert len(data_files) > 1
+    most = sum(file.rows for file in data_files) - 1
     monkeypatch.setattr(photos, "MOST_READ", most)
     shown = read(reported)
     assert 0 < len(shown) <= most
@@ -88,3 +89,19 @@ def test_rejects_are_counted_by_reason_and_listed_up_to_a_bound(
     monkeypatch.setattr(photos, "MOST_REJECTS", 1)
     rejects = photos.read_rejects(reported.location, snapshot)
     assert (len(rejects.rows), rejects.total) == (1, 2)
+
+
+def test_rejects_are_listed_in_order_of_their_paths_and_fewer_if_their_paths_are_long(
+    reported: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {name: ["x"] * 3 for name in photos.REJECT_COLUMNS}
+    parts = [["/e", "/b", "/a"], ["/d", "/f", "/c"]]
+    batches = [pa.RecordBatch.from_pydict({**columns, "path": part}) for part in parts]
+    monkeypatch.setattr(files, "batches", lambda *_: iter(batches))
+    snapshot = tables.snapshot(reported.location)
+    rejects = photos.read_rejects(reported.location, snapshot)
+    assert [row["path"] for row in rejects.rows] == ["/a", "/b", "/c", "/d", "/e", "/f"]
+    monkeypatch.setattr(photos, "MOST_REJECT_BYTES", 30)
+    rejects = photos.read_rejects(reported.location, snapshot)
+    assert [row["path"] for row in rejects.rows] == ["/a", "/b"]
+    assert rejects.total == 6

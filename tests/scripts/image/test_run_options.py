@@ -36,7 +36,8 @@ def test_missing_credentials_are_explained_as_for_the_other_commands(
 
 
 @pytest.mark.parametrize(
-    ("job", "code", "is_said"), [("touch", 0, True), ("rm", 0, False), ("false", 1, False)]
+    ("job", "code", "is_said"),
+    [("touch", 0, True), ("true", 0, False), ("rm", 0, False), ("false", 1, False)],
 )
 def test_a_run_ends_with_the_address_of_its_report_if_it_made_one(
     tmp_path: Path,
