@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, ViewportSize, sync_playwright
 
 from tests.support import outputs, reports
 from tests.support.outputs import Output
+from tests.support.report_pages import DESKTOP, Open
 
 OPTIONS: Final = ("--no-sandbox", "--disable-dev-shm-usage")  # as root, and in a container
 
@@ -35,3 +36,36 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=found, args=list(OPTIONS))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Open]:
+    """Return a function that opens an output's report; at the end, check for requests and complaints."""
+    pages: list[tuple[Page, list[str]]] = []
+
+    def opened(location: str, size: tuple[int, int] = DESKTOP, **options: Any) -> Page:
+        shown = chromium.new_page(viewport=ViewportSize(width=size[0], height=size[1]), **options)
+        seen: list[str] = []
+
+        def hear(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                seen.append(message.text)
+
+        def dismiss(dialog: Dialog) -> None:
+            seen.append(dialog.message)
+            dialog.dismiss()
+
+        shown.on("console", hear)
+        shown.on("dialog", dismiss)
+        shown.on("pageerror", lambda error: seen.append(str(error)))
+        shown.on("request", lambda request: seen.append(request.url))
+        shown.goto(Path(location, "report.html").as_uri())
+        shown.wait_for_selector("body[data-ready]")
+        pages.append((shown, seen))
+        return shown
+
+    yield opened
+    for shown, seen in pages:
+        # A picture's own bytes count as a request, too.
+        assert [text for text in seen if not text.startswith("data:image/webp;base64,")] == [shown.url]
+        shown.close()
