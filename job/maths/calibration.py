@@ -59,12 +59,12 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Labelled photos to be held out in turn: n paths, labels and splits, and features ``(n, d)``."""
+class LabelledRows:
+    """Labelled photos: n paths, labels and splits, ``""`` for no split, and features ``(n, d)``."""
 
-    paths: Sequence[str]
-    labels: Sequence[str]
-    splits: Sequence[str]
+    paths: list[str]
+    labels: list[str]
+    splits: list[str]
     rows: NDArray[np.float32]
 
 
@@ -108,7 +108,9 @@ def blocks(paths: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
     return [numbers for numbers in numbers_by_block if numbers]
 
 
-def cross_validate(sample: Sample, total: GroupedMoments, splits: Collection[str]) -> tuple[float, HeldOut]:
+def cross_validate(
+    sample: LabelledRows, total: GroupedMoments, splits: Collection[str]
+) -> tuple[float, HeldOut]:
     """Hold out each block in turn, and return the shrinkage to fit with, and the photos as held out with it.
 
     It is the largest shrinkage whose errors on some blocks are within one standard error of the least.
@@ -207,7 +209,7 @@ def natural_key(path: str) -> list[str | int]:
 
 
 def _hold_out(
-    sample: Sample,
+    sample: LabelledRows,
     numbers: Sequence[int],
     total: GroupedMoments,
     splits: Collection[str],

@@ -6,7 +6,7 @@ are *known* (a label), *unsure* (a species, but not which variety) or *unlike* a
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.maths import calibration, discriminant
-from job.maths.calibration import Calibration, Sample
+from job.maths.calibration import Calibration, LabelledRows
 from job.maths.discriminant import Discriminant
 from job.maths.grouped_moments import MOST_LABELS, GroupedMoments, TableMoments
 from job.maths.root_features import root_features
-from job.model.labelled_rows import LabelledRows
 
 STATES: Final = ("known", "unsure", "unlike")
 TOP: Final = 3  # labels of an answer
@@ -160,7 +159,7 @@ def fit(moments: TableMoments, training: LabelledRows) -> Classifier | None:
     splits = fitted_splits(moments.roots)
     own = {split: moments.roots.splits[split] for split in splits}
     sums = {key: label for key, label in moments.roots.labels.items() if key[0] in splits}
-    sample = Sample(training.paths, training.labels, training.splits, root_features(training.rows))
+    sample = replace(training, rows=root_features(training.rows))
     total = GroupedMoments(moments.roots.width, own, sums)
     shrinkage, held_out = calibration.cross_validate(sample, total, splits)
     bounds = calibration.calibrate(held_out)

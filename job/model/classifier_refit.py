@@ -54,11 +54,11 @@ def choose_classifier(
     load_network : callable
         Returns the network as a LiteRT program; called only for a new classifier.
     """
-    made_from = _made_from(moments, backbone_name)
+    fingerprint = _fingerprint(moments, backbone_name)
     model_id = sweep.current_classifier_id(output)
     record = saved_classifier.load_record(output, model_id) if model_id else {}
     current = saved_classifier.load(output, model_id) if model_id else None
-    if current is not None and record.get("made_from") == made_from:
+    if current is not None and record.get("fingerprint") == fingerprint:
         return ChosenClassifier(current, {**record["summary"], "fitted_now": False})
     if reason := classifier.obstacle(moments):
         return ChosenClassifier(None, {"reason": reason})
@@ -87,7 +87,7 @@ def choose_classifier(
         summary["test"], confusions = classifier.score(fitted, test[0])
         summary["confusion"] = confusion_file
         store.write_bytes(store.join(output, confusion_file), confusion_csv(confusions))
-    facts = {"backbone": backbone_name, "made_from": made_from, "summary": summary, "limits": LIMITS}
+    facts = {"backbone": backbone_name, "fingerprint": fingerprint, "summary": summary, "limits": LIMITS}
     program = load_network().payload
     assert isinstance(program, bytes), "a LiteRT program"
     saved_classifier.save(fitted, output, facts, program)
@@ -113,7 +113,7 @@ def _name_of(splits: Sequence[str], moments: GroupedMoments) -> str:
     return "all" if len(splits) == len(moments.splits) else f"all but {TEST}"
 
 
-def _made_from(moments: TableMoments, backbone: str) -> str:
+def _fingerprint(moments: TableMoments, backbone: str) -> str:
     """Return a hash of what a classifier and its scores are made from: it changes with any labelled photo."""
     digest = hashlib.sha256(backbone.encode())
     for key, label in sorted(moments.roots.labels.items()) if moments.roots else ():

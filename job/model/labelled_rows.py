@@ -9,16 +9,14 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from job.maths.calibration import natural_key
+from job.maths.calibration import LabelledRows, natural_key
 from job.network.backbone import FEATURES
 from job.storage import store
 from job.table import files, layout
@@ -28,16 +26,6 @@ MOST_PHOTOS: Final = 10_000  # of a group of splits, about
 MOST_FILES: Final = 100
 FILES_AT_ONCE: Final = 4
 COLUMNS: Final = ["path", "label", "split", "features"]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledRows:
-    """Labelled photos, in order of their paths; `rows` are their features ``(n, d)``."""
-
-    paths: list[str]
-    labels: list[str]
-    splits: list[str]
-    rows: NDArray[np.float32]
 
 
 def read(

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from job.errors import UsageError
+from job.maths.calibration import LabelledRows
 from job.maths.grouped_moments import TableAccumulator
 from job.model import classifier, incremental_moments, labelled_rows, saved_classifier
 from job.model.classifier import STATES, TEST, TRAINING, Classifier, species_of
-from job.model.labelled_rows import LabelledRows
 from job.network import backbone
 from job.network.backbone import Network
 from job.photos.decode import decode

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from job.maths import calibration, discriminant
-from job.maths.calibration import HeldOut, Sample, blocks, calibrate, cross_validate
+from job.maths.calibration import HeldOut, LabelledRows, blocks, calibrate, cross_validate
 from job.maths.grouped_moments import GroupedAccumulator, GroupedMoments
 
 WIDTH = 12
@@ -26,11 +26,11 @@ def photos(
 
 def sample_of(
     paths: list[str], labels: list[str], rows: NDArray[np.float32]
-) -> tuple[Sample, GroupedMoments]:
+) -> tuple[LabelledRows, GroupedMoments]:
     """Return photos of Training, and their moments."""
     accumulator = GroupedAccumulator(WIDTH)
     accumulator.add(rows, ["Training"] * len(rows), labels)
-    return Sample(paths, labels, ["Training"] * len(rows), rows), accumulator.moments()
+    return LabelledRows(paths, labels, ["Training"] * len(rows), rows), accumulator.moments()
 
 
 def logits(count: int, temperature: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -78,7 +78,7 @@ def test_a_sample_of_more_photos_is_held_out_at_once(monkeypatch: pytest.MonkeyP
     paths, labels, rows = photos()
     _, total = sample_of(paths, labels, rows)
     first = [number for number in range(len(rows)) if number % 60 < 12]
-    sample = Sample(
+    sample = LabelledRows(
         [paths[n] for n in first], [labels[n] for n in first], ["Training"] * len(first), rows[first]
     )
     shrinkage, held_out = cross_validate(sample, total, TRAINING)

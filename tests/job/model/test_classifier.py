@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from job.maths.calibration import LabelledRows
 from job.model import classifier, labelled_rows
 from job.model.classifier import STATES, Classifier, Predictions, species_of
 from tests.support import fruit_tables, outputs
@@ -124,7 +125,7 @@ def test_of_more_photos_than_are_held_out_all_are_fitted(
 
 
 def test_scores_are_shares_of_right_answers(fitted: Classifier) -> None:
-    photos = labelled_rows.LabelledRows(
+    photos = LabelledRows(
         paths=["a", "b", "c"],
         labels=["Kiwi", "Apple Red 2", "Apple Green"],
         splits=["Test"] * 3,

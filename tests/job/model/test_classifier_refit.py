@@ -49,7 +49,7 @@ def choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Choice:
     return Choice(tmp_path)
 
 
-def test_a_classifier_is_saved_with_what_it_was_made_from(choice: Choice) -> None:
+def test_a_classifier_is_saved_with_what_it_was_fingerprint(choice: Choice) -> None:
     chosen = choice.choose([add_photos(choice.output, 0), add_photos(choice.output, 1, "Test")])
     assert chosen.classifier is not None
     assert chosen.record["fitted_now"]

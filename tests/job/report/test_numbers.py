@@ -59,7 +59,7 @@ def features_of(path: str) -> NDArray[np.float32]:
     return ((centre + noise * (1.3 if split == "Test" else 1.0)) * spread).astype(np.float32)
 
 
-def made(folder: Path, *options: str) -> Output:
+def output_of(folder: Path, *options: str) -> Output:
     """Make an output of these photos by one run."""
     source = folder / "photos"
     for label, counts in COUNTS.items():
@@ -83,7 +83,7 @@ def run(output: Output, *options: str, **hidden: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Output:
-    return made(tmp_path_factory.mktemp("numbers"))
+    return output_of(tmp_path_factory.mktemp("numbers"))
 
 
 def gathered(output: Output) -> Contents:
@@ -138,7 +138,7 @@ def rows_and_answers(output: Output) -> tuple[Rows, NDArray[np.float64], list[st
 
 @pytest.mark.parametrize("options", [(), ("--standardize",), ("--fit-on", "training")])
 def test_the_scree_plot_shows_the_shares_of_the_variance(options: tuple[str, ...], tmp_path: Path) -> None:
-    output = made(tmp_path, *options)
+    output = output_of(tmp_path, *options)
     text = reports.html(output)
     rows = outputs.rows_of(output.location, layout.FEATURIZED)
     features = np.array([row["features"] for row in rows], np.float64)
@@ -167,7 +167,7 @@ def test_the_scree_plot_shows_the_shares_of_the_variance(options: tuple[str, ...
 
 
 def test_a_kept_model_of_few_photos_is_said_to_explain_little(tmp_path: Path) -> None:
-    output = made(tmp_path)
+    output = output_of(tmp_path)
     few = replace(output, location=str(tmp_path / "few"))
     four = [path for path in output.good if "Training/Banana" in path][:4]
     run(few, "--components", "3", gone=[path for path in output.good if path not in four])

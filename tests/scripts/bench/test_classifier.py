@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from job.maths.calibration import LabelledRows
 from job.model import classifier as job_classifier
-from job.model.labelled_rows import LabelledRows
 from scripts.bench import classifier, recognition
 from scripts.bench.changed_photos import CHANGES, Pixels
 from tests.support.keras_network import some
