@@ -27,11 +27,11 @@ class Choice:
     """Chooses the classifier of one output, and counts how often the network was loaded."""
 
     def __init__(self, output: Path) -> None:
-        self.output, self.loads = str(output), 0
+        self.output, self.loads, self.backbone = str(output), 0, "a network"
 
     def choose(self, data_files: Sequence[DataFile], moments: TableMoments | None = None) -> ChosenClassifier:
         moments = moments or moments_of(self.output, data_files)
-        chosen = choose_classifier(self.output, data_files, moments, "a network", CONFUSION, self._load)
+        chosen = choose_classifier(self.output, data_files, moments, self.backbone, CONFUSION, self._load)
         saved_classifier.set_current(self.output, chosen.record.get("model_id", ""), "")
         return chosen
 
@@ -77,6 +77,14 @@ def test_it_stays_while_its_photos_stay_and_loads_nothing(
     assert not again.record["fitted_now"]
     assert (again.record["model_id"], choice.loads) == (first.record["model_id"], 1)
     assert_same_classifiers(again.classifier, first.classifier)
+
+
+def test_another_network_makes_a_new_one(choice: Choice) -> None:
+    data_files = [add_photos(choice.output, 0)]
+    choice.choose(data_files)
+    choice.backbone = "another network"
+    assert choice.choose(data_files).record["fitted_now"]
+    assert choice.model_json()["backbone"] == "another network"
 
 
 def test_new_photos_make_a_new_one_and_delete_the_old(choice: Choice) -> None:
