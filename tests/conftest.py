@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 from botocore.loaders import JSONFileLoader
 
+from job.network import backbone
 from job.storage import aws, s3
 from scripts.fruit.draw import draw_set
 from tests.support import aws_emulator as clouds
@@ -149,6 +150,14 @@ def output(_whole_output: outputs.Output, tmp_path: Path, monkeypatch: pytest.Mo
     """Return an output of two runs on 64 photos, each of few features, that a test may change."""
     outputs.quick(monkeypatch)
     return outputs.copied(_whole_output, str(tmp_path / "out"))
+
+
+@pytest.fixture(scope="session")
+def program(cache: Path) -> bytes:
+    """Return the network as a LiteRT program."""
+    payload = backbone.load("litert", None, cache).payload
+    assert isinstance(payload, bytes)
+    return payload
 
 
 @pytest.fixture(scope="session")

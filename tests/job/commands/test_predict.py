@@ -47,14 +47,6 @@ def photos(sample: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def program(cache: Path) -> bytes:
-    """Return the backbone's program."""
-    payload = backbone.load("litert", None, cache).payload
-    assert isinstance(payload, bytes)
-    return payload
-
-
-@pytest.fixture(scope="module")
 def pixels(photos: list[Path]) -> NDArray[np.uint8]:
     return np.stack([decode(photo.read_bytes()).pixels for photo in photos])
 

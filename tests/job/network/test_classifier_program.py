@@ -10,20 +10,12 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from job.network import backbone, classifier_program, litert
+from job.network import classifier_program, litert
 from job.photos.decode import decode
 from tests.support import litert_app
 from tests.support.keras_network import some
 
 DESCRIPTION: Final = {"labels": ["Pomme é", "a\nb"], "confidence": 0.9}
-
-
-@pytest.fixture(scope="module")
-def program(cache: Path) -> bytes:
-    """Return the backbone's program."""
-    payload = backbone.load("litert", None, cache).payload
-    assert isinstance(payload, bytes)
-    return payload
 
 
 @pytest.fixture(scope="module")
