@@ -14,9 +14,9 @@ from deltalake import DeltaTable
 from pyarrow.fs import S3FileSystem
 
 from job.table import takeover
+from scripts.kubernetes.object_store import ObjectStore
 from tests.support import drivers
 from tests.support.drivers import SECONDS, Jvm
-from tests.support.minio import Minio
 from tests.support.s3_runs import S3Job
 from tests.support.tables import (
     FEATURIZED,
@@ -35,7 +35,7 @@ OPTIONS: Final = ("--wave", 8, "--components", 3)
 
 
 @pytest.fixture(scope="module")
-def jvm(minio: Minio) -> Iterator[Jvm]:
+def jvm(minio: ObjectStore) -> Iterator[Jvm]:
     """Run a JVM whose workers use MinIO."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in minio.environment().items():
@@ -45,7 +45,7 @@ def jvm(minio: Minio) -> Iterator[Jvm]:
 
 
 def test_other_programs_read_the_table_after_runs_an_erasure_and_a_compaction(
-    minio: Minio, minio_job: S3Job, tmp_path: Path
+    minio: ObjectStore, minio_job: S3Job, tmp_path: Path
 ) -> None:
     job, output = minio_job, f"s3://{minio_job.bucket}/out"
     keys = job.put(40)

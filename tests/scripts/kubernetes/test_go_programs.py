@@ -1,4 +1,4 @@
-"""MinIO in the tests: it is built once, from the checked module, and its secrets stay in memory."""
+"""Programs of Go are built once, from sources whose checksums are known."""
 
 import subprocess
 import sys
@@ -7,16 +7,15 @@ from typing import Final
 
 import pytest
 
+from scripts.kubernetes import go_programs
 from tests.conftest import ROOT
-from tests.support import minio_build
-from tests.support.minio import Minio, running
 
 
 class Go:
     """A stand-in for Go, which builds nothing and records its calls."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.cache = folder, folder / "cache" / "fruits-minio"
+        self.folder, self.cache = folder, folder / "cache" / "fruits" / "programs"
         (folder / "go").write_text(FAKE_GO)
         (folder / "go").chmod(0o755)
 
@@ -27,11 +26,11 @@ class Go:
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             "CALLS": str(self.folder / "calls"),
             "FAKE_VERSION": "go1.99 fake",
-            "FAKE_SUM": minio_build.SUM,
+            "FAKE_SUM": go_programs.MINIO.checksum,
             "FAKE_INSTALL": "sleep 0.2; touch $GOBIN/minio",
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.support.minio_build"], cwd=ROOT, env=environment | changes,
+            [sys.executable, "-c", BUILD], cwd=ROOT, env=environment | changes,
             text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -40,6 +39,7 @@ class Go:
         return (self.folder / "calls").read_text().split().count("install")
 
 
+BUILD: Final = "from scripts.kubernetes import go_programs; print(go_programs.minio())"
 FAKE_GO: Final = """#!/bin/sh
 echo "$1" >>"$CALLS"
 case "$1" in
@@ -55,33 +55,10 @@ def go(tmp_path: Path) -> Go:
     return Go(tmp_path)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_no_secret_of_a_server_is_on_disk_or_in_a_command(minio: Minio, tmp_path: Path) -> None:
-    with running(minio_build.program(), tmp_path) as server:
-        assert server.url != minio.url
-        server.client.create_bucket(
-            Bucket="photos", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-        )
-        (process,) = processes_in(tmp_path)
-        files = (*tmp_path.rglob("*"), process / "cmdline")
-        contents = [file.read_bytes() for file in files if file.is_file()]
-        for secret in (server.user, server.password):
-            assert not any(secret.encode() in content for content in contents)
-            assert secret not in repr(server)
-    assert processes_in(tmp_path) == [], "it has ended"
-    assert not (tmp_path / "data").exists()
-
-
-def processes_in(folder: Path) -> list[Path]:
-    """Return the folders in /proc of the processes with this folder in their command."""
-    pids = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True, check=False).stdout
-    return [Path("/proc", pid) for pid in pids.split()]
-
-
 def test_two_processes_at_once_build_the_program_once_and_another_go_builds_it_anew(go: Go) -> None:
     processes = [go.build(), go.build()]
     assert {process.communicate()[0] for process in processes} == {
-        f"{go.cache}/minio-{minio_build.VERSION}-go1.99_fake\n"
+        f"{go.cache}/minio-{go_programs.MINIO.version}-go1.99_fake\n"
     }
     assert ([process.returncode for process in processes], go.builds()) == ([0, 0], 1)
     assert len(list(go.cache.iterdir())) == 2, "the program and a lock"
@@ -92,7 +69,7 @@ def test_two_processes_at_once_build_the_program_once_and_another_go_builds_it_a
     ("changes", "message", "builds"),
     [
         ({"FAKE_INSTALL": "echo no space >&2; touch $GOBIN/minio; exit 1"}, "no space", 1),
-        ({"FAKE_SUM": "h1:another"}, f"{minio_build.VERSION} is not what it was", 0),
+        ({"FAKE_SUM": "h1:another"}, f"{go_programs.MINIO.version} is not what it was", 0),
     ],
 )
 def test_a_failed_build_or_an_unknown_module_leaves_a_message_and_no_file(
@@ -101,10 +78,10 @@ def test_a_failed_build_or_an_unknown_module_leaves_a_message_and_no_file(
     process = go.build(**changes)
     assert message in process.communicate()[1]
     assert (process.returncode, go.builds()) == (1, builds)
-    assert [path.name for path in go.cache.iterdir()] == ["lock"]
+    assert [path.name for path in go.cache.iterdir()] == ["minio.lock"]
 
 
 def test_without_go_there_is_no_program_and_one_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(minio_build.NoGoError, match="and there is no go"):
-        minio_build.program()
+    with pytest.raises(go_programs.NoGoError, match="was not found"):
+        go_programs.minio()

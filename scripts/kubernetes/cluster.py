@@ -1,0 +1,78 @@
+"""A local Kubernetes: a control plane, a node for drivers, a node for executors, and MinIO in their reach."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scripts.kubernetes import go_programs, images, object_store
+from scripts.kubernetes.control_plane import ControlPlane, wait_until
+from scripts.kubernetes.machine import Machine
+from scripts.kubernetes.node import Node
+from scripts.kubernetes.object_store import ObjectStore
+
+POOLS: Final = ("drivers", "executors")
+# What EKS Auto Mode defines beside Kubernetes: Karpenter's NodePool is published, AWS's NodeClass is not.
+NODE_CLASS_DEFINITION: Final = Path(__file__).with_name("node-class-definition.yaml")
+
+
+@dataclass
+class Cluster:
+    """A running cluster; ``logs`` is the folder of its programs' logs."""
+
+    control_plane: ControlPlane
+    nodes: dict[str, Node]
+    object_store: ObjectStore | None
+    logs: Path
+
+    @property
+    def kubectl_command(self) -> tuple[str, ...]:
+        """The command that runs kubectl as the cluster's administrator."""
+        return tuple(self.control_plane.machine.command(*self.control_plane.kubectl_words))
+
+
+@contextmanager
+def running(image_names: Sequence[str] = ()) -> Iterator[Cluster]:
+    """Run a cluster whose nodes have images of the Docker engine; without any, a control plane alone.
+
+    It needs root, which isolates its processes, mounts and networks from the machine's. It ends with the
+    block, and also when this process is killed.
+
+    Raises
+    ------
+    JobError
+        If a part does not start.
+    """
+    program = go_programs.kubernetes()
+    image_folder = images.unpacked(image_names) if image_names else None
+    clusters = go_programs.cache() / "clusters"
+    clusters.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        # Beside the unpacked images, because nodes share them by hard links.
+        folder = Path(tempfile.mkdtemp(dir=clusters))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        logs, keys = folder / "logs", folder / "control-plane"
+        logs.mkdir()
+        keys.mkdir()
+        machine = Machine("control-plane", logs)
+        stack.callback(machine.end)
+        control_plane = ControlPlane(machine, program, keys)
+        definitions = (go_programs.node_pool_definition(), NODE_CLASS_DEFINITION)
+        for definition in definitions:
+            control_plane.kubectl("apply", "--server-side", "-f", str(definition))
+        control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        if image_folder is None:
+            yield Cluster(control_plane, {}, None, logs)
+            return
+        store = stack.enter_context(object_store.running(logs, machine))
+        nodes = {}
+        for number, pool in enumerate(POOLS, 1):
+            nodes[pool] = Node(pool, number, control_plane, image_folder, folder / pool, logs)
+            stack.callback(nodes[pool].end)
+        for pool, node in nodes.items():
+            wait_until(f"node {pool} is ready", node.is_ready)
+            node.enforce_policies()
+        yield Cluster(control_plane, nodes, store, logs)
