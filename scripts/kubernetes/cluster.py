@@ -31,7 +31,7 @@ class Cluster:
     @property
     def kubectl_command(self) -> tuple[str, ...]:
         """The command that runs kubectl as the cluster's administrator."""
-        return tuple(self.control_plane.machine.command(*self.control_plane.kubectl_words))
+        return tuple(self.control_plane.machine.client_command(*self.control_plane.kubectl_words))
 
 
 @contextmanager

@@ -59,15 +59,20 @@ class Machine:
         # Not `ip netns exec`, which mounts another /sys, without the groups that limit containers.
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *map(str, words)]
 
+    def client_command(self, *words: str | Path) -> list[str]:
+        """Return a command that runs `words` in this process's folder, with the machine's network."""
+        return ["nsenter", f"--target={self.pid}", "--net", "--", *map(str, words)]
+
     def run(self, *words: str | Path, data: str | None = None, check: bool = True) -> str:
-        """Run a command in the machine and return its stdout.
+        """Run a client of the machine's network and return its stdout.
 
         Raises
         ------
         JobError
             If it fails and `check` is true.
         """
-        result = subprocess.run(self.command(*words), input=data, capture_output=True, text=True, check=False)
+        command = self.client_command(*words)
+        result = subprocess.run(command, input=data, capture_output=True, text=True, check=False)
         if check and result.returncode:
             output = (result.stderr.strip() or result.stdout.strip() or str(result.returncode)).splitlines()
             raise JobError(f"{' '.join(map(str, words))[:200]}: {output[-1]}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -111,10 +110,8 @@ class Node:
     def _connect(self, number: int) -> None:
         """Lay a cable between the node and the control plane, which routes between nodes."""
         switch, device, gateway = self._control_plane.machine, f"node{number}", f"10.20.{number}.1"
-        # The device is made in the node's network, where only the node's process number is known to be right.
         cable = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", device]
-        own = ["nsenter", f"--target={self.machine.pid}", "--net", "--"]
-        subprocess.run([*own, *cable, "netns", str(switch.pid)], check=True)
+        self.machine.run(*cable, "netns", str(switch.pid))
         for words in (
             ("ip", "addr", "add", f"{gateway}/24", "dev", device),
             ("ip", "link", "set", device, "up"),
