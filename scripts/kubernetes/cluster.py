@@ -1,9 +1,10 @@
 """A local Kubernetes: a control plane, a node for drivers, a node for executors, and MinIO in their reach."""
 
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from scripts.kubernetes import go_programs, images, object_store
 from scripts.kubernetes.control_plane import ControlPlane, wait_until
 from scripts.kubernetes.machine import Machine
-from scripts.kubernetes.node import Node
+from scripts.kubernetes.node import Node, remove_old_cgroups
 from scripts.kubernetes.object_store import ObjectStore
 
 POOLS: Final = ("drivers", "executors")
@@ -48,12 +49,8 @@ def running(image_names: Sequence[str] = ()) -> Iterator[Cluster]:
     """
     program = go_programs.kubernetes()
     image_folder = images.unpacked(image_names) if image_names else None
-    clusters = go_programs.cache() / "clusters"
-    clusters.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        # Beside the unpacked images, because nodes share them by hard links.
-        folder = Path(tempfile.mkdtemp(dir=clusters))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = stack.enter_context(_new_folder())
         logs, keys = folder / "logs", folder / "control-plane"
         logs.mkdir()
         keys.mkdir()
@@ -76,3 +73,23 @@ def running(image_names: Sequence[str] = ()) -> Iterator[Cluster]:
             wait_until(f"node {pool} is ready", node.is_ready)
             node.enforce_policies()
         yield Cluster(control_plane, nodes, store, logs)
+
+
+@contextmanager
+def _new_folder() -> Iterator[Path]:
+    """Make a cluster's folder, and remove those of clusters that were killed."""
+    # Beside the unpacked images, because nodes share them by hard links.
+    clusters = go_programs.cache() / "clusters"
+    clusters.mkdir(parents=True, exist_ok=True)
+    for lock in clusters.glob("*/lock"):
+        with lock.open() as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent)
+    remove_old_cgroups()
+    folder = Path(tempfile.mkdtemp(dir=clusters))
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

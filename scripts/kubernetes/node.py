@@ -85,23 +85,24 @@ class Node:
         return self._control_plane.kubectl("get", "node", self.pool, "-o", condition, check=False) == "True"
 
     def enforce_policies(self) -> None:
-        """Start kube-router, whose firewall enforces network policies."""
+        """Start kube-router, and wait until its firewall enforces network policies."""
         program, kubeconfig = self._control_plane.program, self._control_plane.kubeconfig("admin")
-        self.machine.start(
+        process = self.machine.start(
             f"kube-router-{self.pool}", program, "kube-router", f"--kubeconfig={kubeconfig}",
             "--run-router=false", "--run-service-proxy=false", "--run-firewall=true", "--enable-ipv6=false",
             f"--hostname-override={self.pool}", f"--service-cluster-ip-range={SERVICES}",
             "--iptables-sync-period=5m", "--health-port=0", NODE_NAME=self.pool,
         )  # fmt: skip
 
+        def has_firewall() -> bool:
+            return "-A FORWARD" in self.machine.run("iptables", "-S", "FORWARD", check=False)
+
+        wait_until(f"policies are enforced on {self.pool}", has_firewall, process)
+
     def end(self) -> None:
         """End the node with its pods, as if its power were cut."""
         self.machine.end()
-        # Groups are the kernel's own, and outlive a machine.
-        for _ in range(3):
-            for group in sorted(CGROUPS.glob(f"**/{self._cgroup}/**/"), reverse=True):
-                with contextlib.suppress(OSError):
-                    group.rmdir()
+        remove_old_cgroups()
 
     @property
     def _cgroup(self) -> str:
@@ -183,3 +184,13 @@ class Node:
             for setting in ("cpuset.cpus", "cpuset.mems"):  # the first version's are empty at first
                 if parent != CGROUPS and (parent / setting).exists():
                     (group / setting).write_text((parent / setting).read_text())
+
+
+def remove_old_cgroups() -> None:
+    """Remove the groups of nodes that have ended: they are the kernel's own, and outlive a machine."""
+    for group in (*CGROUPS.glob("fruits-*"), *CGROUPS.glob("*/fruits-*")):
+        if not Path("/proc", group.name.rpartition("-")[2]).exists():
+            # From the inside out.
+            for inner in (*sorted(group.rglob("*/"), reverse=True), group):
+                with contextlib.suppress(OSError):
+                    inner.rmdir()

@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 
@@ -22,7 +21,6 @@ import (
 	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
-	"k8s.io/klog/v2"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
@@ -70,12 +68,10 @@ func coredns() error {
 }
 
 func kubeRouter() error {
-	klog.InitFlags(nil)
 	config := options.NewKubeRouterConfig()
-	config.AddFlags(pflag.CommandLine)
-	pflag.Parse()
-	// klog reads the flags of the standard library, and warns until they are parsed.
-	if err := flag.CommandLine.Parse(nil); err != nil {
+	flags := pflag.NewFlagSet("kube-router", pflag.ExitOnError)
+	config.AddFlags(flags)
+	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
 	}
 	router, err := cmd.NewKubeRouterDefault(config)
