@@ -72,6 +72,11 @@ ADVICE: Final = (
         "they may read its registry",
     ),
     Advice(
+        "a pod is gone, because its node was lost or somebody deleted it: start the run again on the same "
+        "output, and it continues",
+        ("pod was deleted", "Evicted"),
+    ),
+    Advice(
         "a container ran out of memory: choose a larger --size for the driver's sake, or raise "
         "EXECUTOR_OVERHEAD in scripts/cloud/sizes.py for the executors'",
         (
@@ -98,8 +103,8 @@ ADVICE: Final = (
     Advice(
         "the namespace's quota refuses the pods: choose a smaller --size, or raise it in k8s/overlays",
         ("exceeded quota", "failed quota", "must specify limits", "LimitRange"),
-        without_emr="the namespace's quota refuses the pods: give fewer --executors, or raise it in "
-        "k8s/overlays/dev",
+        without_emr="the namespace's quota refuses the pods: give fewer --executors, wait for other "
+        "runs, or raise it in k8s/overlays/dev",
     ),
     Advice(
         "the namespace's Pod Security refuses EMR's pods: it must enforce baseline, not restricted",

@@ -141,17 +141,12 @@ class Follower:
 
     def _warn_of_pending(self, pod: Pod, obstacle: str) -> None:
         self._pending_seconds[pod.uid] = self._pending_seconds.get(pod.uid, 0.0) + self.poll
-        reason = obstacle.partition(":")[0]
-        if self._pending_seconds[pod.uid] <= PENDING_SECONDS or reason in (
-            "",
-            "ContainerCreating",
-            "PodInitializing",
-        ):
+        if not obstacle or self._pending_seconds[pod.uid] <= PENDING_SECONDS:
             return
         advice = failures.known(obstacle)
         text = f"warning: {pod.role} does not start: {obstacle}"
         # Of many executors that wait for the same reason, one is reported.
-        key = ("an executor" if pod.is_executor else pod.role, reason)
+        key = ("an executor" if pod.is_executor else pod.role, advice or obstacle.partition(":")[0])
         self._report(key, f"{text}; {self.directions.remedy(advice)}" if advice else text, hint=True)
 
     def _report(self, key: object, text: str, *, hint: bool = False) -> None:

@@ -10,6 +10,8 @@ from scripts.kubernetes.job_run import JobRun
 Object = Mapping[str, Any]
 
 RUN_LABEL: Final = "fruits/run"
+# The reasons of a container that waits for its node or its volumes; if these fail, a warning says so.
+STARTING: Final = ("ContainerCreating", "PodInitializing")
 MAIN_CONTAINERS: Final = ("job-runner", "spark-kubernetes-driver", "spark-kubernetes-executor")
 
 
@@ -129,8 +131,9 @@ class RunPods:
         return tuple(pod for pod in (self.runner, self.driver) if pod is not None) + self.executors
 
     def obstacle(self, pod: Pod) -> str:
-        """Return what keeps a pending pod from starting: the last warning about it, or why it waits."""
-        return self.warnings.get(pod.uid) or pod.waiting
+        """Return what keeps a pending pod from starting: why it waits, or the last warning about it."""
+        is_told = pod.waiting.partition(":")[0] not in ("", *STARTING)
+        return pod.waiting if is_told else self.warnings.get(pod.uid, "")
 
     def state(self, had_runner: bool, had_driver: bool) -> tuple[str, str]:
         """Return the run's state in EMR's words and its details; the arguments tell which pods were seen."""
