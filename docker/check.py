@@ -18,7 +18,8 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.image.containers import RESTRICTIONS, ContainerError, docker  # noqa: E402
+from scripts.cloud.docker_engine import ContainerError, docker  # noqa: E402
+from scripts.image.containers import RESTRICTIONS  # noqa: E402
 from scripts.image.trial_run import trial_run  # noqa: E402
 
 PYTHON: Final = "/opt/fruits/venv/bin/python"

@@ -9,7 +9,13 @@ from typing import Final
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    ProfileNotFound,
+)
 from botocore.parsers import ResponseParserError
 
 from job.errors import JobError, ResidencyError, UsageError
@@ -44,10 +50,6 @@ class CancelledError(JobError):
     exit_code = 5
 
 
-class RunFailedError(JobError):
-    """The run failed; the sentence gives the reason, as far as AWS and the driver tell it."""
-
-
 def release_value(name: str) -> str:
     """Return a value of docker/release.env."""
     lines = RELEASE_FILE.read_text().splitlines()
@@ -65,6 +67,28 @@ def session(profile: str | None, region: str) -> boto3.Session:
     if region not in EU_REGIONS:
         raise ResidencyError(f"region {region} is not one of the EU's: {', '.join(EU_REGIONS)}")
     return boto3.Session(profile_name=profile, region_name=region)
+
+
+def variables(profile: str | None) -> dict[str, str]:
+    """Return a profile's credentials and region as environment variables.
+
+    Raises
+    ------
+    BotoCoreError, ClientError
+        If there are none, or they have expired.
+    """
+    chosen = boto3.Session(profile_name=profile)
+    credentials = chosen.get_credentials()
+    keys = credentials.get_frozen_credentials() if credentials else None
+    if keys is None or not keys.access_key:
+        raise NoCredentialsError
+    values = {
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_SESSION_TOKEN": keys.token,
+        "AWS_REGION": chosen.region_name,
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def default_region() -> str:

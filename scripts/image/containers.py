@@ -6,24 +6,14 @@ no new privilege, and volumes over the folders below.
 """
 
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from job.errors import JobError, UsageError
+from job.errors import UsageError
+from scripts.cloud.docker_engine import docker
+from scripts.cloud.pod_limits import POD_USER, WRITABLE
 
-DEFAULT_IMAGE: Final = "fruits:latest"
-POD_USER: Final = "999:1000"
-# EMR mounts volumes over these; Spark unpacks native libraries in /tmp and runs them.
-WRITABLE: Final = {
-    "/tmp": "rw,exec,nosuid,nodev,mode=1777",  # noqa: S108 (the container's own)
-    "/mnt": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
-    "/home/hadoop": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
-    "/var/log/fluentd": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
-    "/var/log/spark/user": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
-    "/var/log/spark/apps": "rw,nosuid,nodev,uid=999,gid=1000,mode=755",
-}
 # Every container has these options, whatever else it is given.
 RESTRICTIONS: Final = (
     "--rm",
@@ -58,48 +48,6 @@ CHANGE_OWNER: Final = (
     'cd /output && owner="$1" && shift && chown "$owner" . && for name in "$@"; do '
     'if [ -e "$name" ]; then chown -hR "$owner" "$name" || exit 1; fi; done'
 )
-
-
-class ContainerError(JobError):
-    """Docker is missing or refuses a command, or a container fails."""
-
-
-def docker(*arguments: str, text: str | None = None) -> str:
-    """Run a docker command, with `text` as its stdin, and return its stdout.
-
-    Raises
-    ------
-    ContainerError
-        If docker is missing, or fails: with the last line of its output.
-    """
-    try:
-        result = subprocess.run(
-            ["docker", *arguments], input=text, capture_output=True, text=True, check=False, process_group=0
-        )
-    except FileNotFoundError:
-        raise ContainerError("docker was not found: install Docker Engine or Docker Desktop") from None
-    if result.returncode:
-        output = result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}"
-        raise ContainerError(f"docker {arguments[0]}: {output.splitlines()[-1]}")
-    return result.stdout.strip()
-
-
-def require_image(image: str) -> None:
-    """Check that an engine answers and that it has an image.
-
-    Raises
-    ------
-    ContainerError
-        If no engine answers.
-    UsageError
-        If the engine lacks the image.
-    """
-    docker("version", "--format", "{{.Server.Version}}")
-    try:
-        docker("image", "inspect", "--format", "{{.Id}}", image)
-    except ContainerError:
-        build = "build it with ./scripts/build-image.sh"
-        raise UsageError(f"there is no image {image} here: {build}") from None
 
 
 def pod_options(network: str) -> list[str]:
@@ -167,18 +115,6 @@ def aws_variables(profile: str | None) -> str:
     BotoCoreError, ClientError
         If there are none, or they have expired.
     """
-    import boto3  # noqa: PLC0415 (only S3 needs it, and a machine that runs images may lack it)
-    from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
+    from scripts.cloud import aws_session  # noqa: PLC0415 (boto3: a machine that runs images may lack it)
 
-    session = boto3.Session(profile_name=profile)
-    credentials = session.get_credentials()
-    keys = credentials.get_frozen_credentials() if credentials else None
-    if keys is None or not keys.access_key:
-        raise NoCredentialsError
-    variables = {
-        "AWS_ACCESS_KEY_ID": keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-        "AWS_SESSION_TOKEN": keys.token,
-        "AWS_REGION": session.region_name,
-    }
-    return "\n".join(f"{name}={value}" for name, value in variables.items() if value)
+    return "\n".join(f"{name}={value}" for name, value in aws_session.variables(profile).items())

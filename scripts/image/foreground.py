@@ -11,8 +11,9 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from job.errors import UsageError
+from scripts.cloud.docker_engine import ContainerError, docker
+from scripts.cloud.pod_limits import POD_USER
 from scripts.image import containers
-from scripts.image.containers import POD_USER, ContainerError
 
 OUT_OF_MEMORY: Final = 137
 
@@ -64,7 +65,7 @@ def run_container(arguments: Sequence[str], text: str | None, signals: Forwarded
             signals.process = None
             if id_file.exists():
                 with contextlib.suppress(ContainerError):  # --rm has removed it, as a rule
-                    containers.docker("rm", "--force", id_file.read_text())
+                    docker("rm", "--force", id_file.read_text())
 
 
 @contextlib.contextmanager

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 from job.cli.parser import SentenceParser
 from job.errors import JobError, UsageError
 from scripts.cloud import aws_session
+from scripts.cloud.docker_engine import ContainerError, docker
 from scripts.cloud.exits import exit_code_of
 from scripts.cloud.stage import ARCHITECTURE, STAGES, Stage, default_stage
-from scripts.image.containers import ContainerError, docker
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient

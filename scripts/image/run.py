@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from job.cli.exits import INTERRUPTED
 from job.cli.parser import SentenceParser
 from job.errors import UsageError
+from scripts.cloud.docker_engine import DEFAULT_IMAGE, require_image
 from scripts.cloud.exits import exit_code_of
 from scripts.image import containers
 from scripts.image.containers import mount_options
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_image(arguments: Sequence[str]) -> int:
     options, job_options = _parse(arguments, os.environ)
-    containers.require_image(options.image)
+    require_image(options.image)
     output = options.output[-1] if options.output else None
     inputs = {location for location in (*options.input, *options.weights) if isinstance(location, Path)}
     if output in inputs:
@@ -161,7 +162,7 @@ def _parse(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[ar
         texts = {"input": "folder or s3:// prefix; repeatable", "output": "folder or s3:// prefix"}
         text = texts.get(name, "Keras file of the network's weights")
         add(f"--{name}", action="append", default=[], metavar=metavar, help=text)
-    image = environment.get("FRUITS_IMAGE") or containers.DEFAULT_IMAGE
+    image = environment.get("FRUITS_IMAGE") or DEFAULT_IMAGE
     add("--image", default=image, help=f"image to run (default {image})")
     add("--cpus", metavar="N", help="cores that it may use (default all)")
     add("--memory", metavar="SIZE", help="memory that it may use, as in 4g (default all)")

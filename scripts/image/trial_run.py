@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from scripts.image.containers import RESTRICTIONS, ContainerError
+from scripts.cloud.docker_engine import ContainerError
+from scripts.image.containers import RESTRICTIONS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = "/opt/fruits/venv/bin/python"

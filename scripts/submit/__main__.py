@@ -16,6 +16,7 @@ from job.storage.residency import EU_REGIONS
 from scripts.cloud import aws_session
 from scripts.cloud.aws_session import CancelledError
 from scripts.cloud.exits import Hangup, exit_code_of
+from scripts.cloud.run_request import run_name
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import STAGES, default_stage
 from scripts.submit import ending, report
@@ -120,7 +121,7 @@ def _options(command_line: list[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     if command in COMMANDS_ON_A_RUN:
-        parser.add_argument("run", metavar="RUN", type=_run_name, help="a run's name, or EMR's id of it")
+        parser.add_argument("run", metavar="RUN", type=run_name, help="a run's name, or EMR's id of it")
     _add_stage_options(parser)
     if command == "report":
         parser.add_argument("--to", metavar="FILE", type=Path, help="default report-RUN.html in this folder")
@@ -149,7 +150,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     size_texts = [f"{size.name}: to {size.photos:,} photos on {size.cores} cores" for size in SIZES.values()]
     add("--size", choices=tuple(SIZES), default="small", help="; ".join(size_texts) + " (default small)")
     add("--image", metavar="TAG", help="tag or digest in the stage's repository (default the newest)")
-    add("--run-id", type=_run_name, metavar="NAME", default=new_run_id(), help="the run's name (default new)")
+    add("--run-id", type=run_name, metavar="NAME", default=new_run_id(), help="the run's name (default new)")
     add("--attempts", type=int, choices=range(1, 10), help="starts of the driver (default by size)")
     add("--detach", action="store_true", help="start the run, say how to follow it, and end")
     add("--dry-run", action="store_true", help="check everything, print the request, start nothing")
@@ -161,13 +162,6 @@ def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
         return arguments, []
     dashes = arguments.index("--")
     return arguments[:dashes], arguments[dashes + 1 :]
-
-
-def _run_name(text: str) -> str:
-    # Kubernetes takes the name as a label's value; the job and EMR take it as the run's name.
-    if re.fullmatch("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", text):
-        return text
-    raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 63 letters and digits, with . _ - between them")
 
 
 def _seconds(text: str) -> float:

@@ -5,11 +5,10 @@ cancels the run. Its ``configurationOverrides`` is YAML as a text, with the keys
 Source: aws-controllers-k8s/emrcontainers-controller v1.4.1, ``emrcontainers.services.k8s.aws_jobruns.yaml``.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scripts.cloud import manifests
+from scripts.cloud import manifests, run_request
 from scripts.cloud.stage import NAMESPACE
 
 API: Final = "emrcontainers.services.k8s.aws/v1alpha1"
@@ -46,8 +45,8 @@ def _pascal_keys(value: Any) -> Any:
 
 
 def _resource_name(name: str) -> str:
-    """Return a run's name in lower-case letters, digits and hyphens; a template's name stays as it is."""
-    return name if "${" in name else re.sub("[^a-z0-9-]+", "-", name.lower()).strip("-")
+    """Return the resource's name for a run's; a template's name stays as it is."""
+    return name if "${" in name else run_request.object_name(name)
 
 
 HEADER: Final = """\

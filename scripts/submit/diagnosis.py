@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from scripts.cloud.failures import Advice
 from scripts.cloud.stage import NAMESPACE, Stage
 
 # The policy for people who submit gives no access to the cluster or its logs.
@@ -24,6 +25,20 @@ class Diagnosis:
 
     stage: Stage
     run_name: str
+
+    @property
+    def instruction(self) -> str:
+        """Who can look."""
+        return INSTRUCTION
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """The commands, the log and its query by name."""
+        return {"commands": self.kubectl_commands, "log": self.audit_log, "query": KARPENTER_QUERY}
+
+    def remedy(self, advice: Advice) -> str:
+        """Return an advice's remedy for the run's stage."""
+        return advice.remedy.format(stage=self.stage.name)
 
     @property
     def kubectl_commands(self) -> list[str]:

@@ -5,13 +5,14 @@ EMR's sidecar writes each container's output to a stream of the log group:
 writes to a new stream.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
+
+from scripts.cloud.job_lines import json_object
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
@@ -89,21 +90,7 @@ class DriverLog:
 
 def unwrapped(line: str) -> str:
     """Return the line inside of fluentd's ``{"message": …}`` or ``{"log": …}``; any other line as it is."""
-    record = _json_object(line)
+    record = json_object(line)
     text = record.get("log") or record.get("message")
     # A record with a level is of the program itself: the job's own, or Log4j's.
     return unwrapped(text) if isinstance(text, str) and "level" not in record else line
-
-
-def job_event(line: str) -> dict[str, Any] | None:
-    """Return the fields of a line that the job logged; None for any other line of the driver."""
-    fields = _json_object(line)
-    return fields if fields.keys() >= {"ts", "level", "event"} else None
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

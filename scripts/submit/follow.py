@@ -1,106 +1,25 @@
 """Follows a run until it ends: prints its states with their times and the lines that the job logs."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.cloud.aws_session import aws_refusal, is_network
-from scripts.submit import failures
-from scripts.submit.diagnosis import INSTRUCTION, KARPENTER_QUERY, Diagnosis
-from scripts.submit.driver_log import DriverLog, job_event
+from scripts.cloud.display import Display, utc_time
+from scripts.cloud.run_outcome import FINAL, LAST_LINES, RunOutcome
+from scripts.submit.diagnosis import Diagnosis
+from scripts.submit.driver_log import DriverLog
 
 if TYPE_CHECKING:
     from mypy_boto3_emr_containers import EMRContainersClient
 
-FINAL: Final = ("COMPLETED", "FAILED", "CANCELLED")
-# How many lines of a failed driver's stderr are shown.
-LAST_LINES: Final = 20
 # How long the log is read again after a run has ended: EMR's sidecar sends lines to CloudWatch some seconds
 # after they were written.
 LATE_SECONDS: Final = 30.0
 # After how long a run that has read no photo is reported: nodes and images take some minutes.
 IDLE_SECONDS: Final = 600.0
-# The events of the job after which photos have been read, or none is to be read.
-PHOTO_EVENTS: Final = ("photos_featurized", "nothing_new", "summary")
-
-
-@dataclass
-class Display:
-    """Prints a run's events as sentences, or as JSON, one object a line."""
-
-    as_json: bool
-
-    def print_state(self, run: dict[str, Any], seconds: float) -> None:
-        """Print a run's new state."""
-        details = run.get("stateDetails") or ""
-        if self.as_json:
-            self._print_object("state", state=run["state"], seconds=round(seconds), details=details)
-        else:
-            print(f"{utc_time()} {run['state']}  {_elapsed_text(seconds)}  {details}".rstrip(), flush=True)
-
-    def print_line(self, text: str) -> None:
-        """Print a line of the driver, if the job logged it."""
-        fields = job_event(text)
-        if fields is None:
-            return
-        if self.as_json:
-            print(json.dumps(fields), flush=True)
-        elif message := fields.get("message"):
-            level = "" if fields["level"] == "info" else f"{fields['level']}: "
-            print(f"{str(fields['ts'])[11:19]}   {level}{message}", flush=True)
-
-    def print_note(self, text: str, **fields: object) -> None:
-        """Print a note of submit.sh itself."""
-        if self.as_json:
-            self._print_object("note", message=text, **fields)
-        else:
-            print(text, flush=True)
-
-    def print_hint(self, text: str, diagnosis: Diagnosis) -> None:
-        """Print a sentence with the commands and the query that show more."""
-        if self.as_json:
-            fields = {
-                "commands": diagnosis.kubectl_commands,
-                "log": diagnosis.audit_log,
-                "query": KARPENTER_QUERY,
-            }
-            self._print_object("hint", message=f"{text}; {INSTRUCTION}", **fields)
-        else:
-            print("\n  ".join(f"{text}; {diagnosis.text}".splitlines()), flush=True)
-
-    def _print_object(self, name: str, **fields: object) -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        print(json.dumps({"ts": now, "event": name, **fields}), flush=True)
-
-
-@dataclass
-class RunOutcome:
-    """EMR's description of a run, and the last events that the job logged."""
-
-    run: dict[str, Any]
-    summary: dict[str, Any] | None = None
-    failure: dict[str, Any] | None = None
-    driver_wrote: bool = False
-    has_run: bool = False
-    has_photos: bool = False
-    last_lines: list[str] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """The duration of the run so far, by EMR's clock."""
-        end: datetime = self.run.get("finishedAt") or datetime.now(UTC)
-        start: datetime = self.run["createdAt"]
-        return max((end - start).total_seconds(), 0.0)
-
-    def advice(self, diagnosis: Diagnosis) -> str:
-        """Return the advice for a failed run."""
-        message = str(self.failure.get("message", "")) if self.failure else ""
-        details = [str(self.run.get("stateDetails", "")), str(self.run.get("failureReason", "")), message]
-        return failures.advice([*details, *self.last_lines], self.driver_wrote, diagnosis)
 
 
 @dataclass
@@ -198,31 +117,10 @@ class Follower:
         try:
             for lines in self.log.new_lines():
                 for text in lines:
-                    self._handle_line(outcome, text)
+                    outcome.record(text)
+                    self.display.print_line(text)
         except ClientError as error:
             if "AccessDenied" not in error.response["Error"].get("Code", ""):
                 raise
             self._is_log_denied = True
             self.display.print_note(f"the driver's log cannot be shown: {aws_refusal(error)}")
-
-    def _handle_line(self, outcome: RunOutcome, text: str) -> None:
-        outcome.driver_wrote = outcome.has_run = True
-        fields = job_event(text) or {}
-        outcome.has_photos |= fields.get("event") in PHOTO_EVENTS or bool(fields.get("done"))
-        if fields.get("event") == "run_started":  # of a driver that was started again
-            outcome.summary = outcome.failure = None
-        elif fields.get("event") == "summary":
-            outcome.summary = fields
-        elif fields.get("event") in ("run_failed", "run_interrupted"):
-            outcome.failure = fields
-        self.display.print_line(text)
-
-
-def utc_time() -> str:
-    """Return the time in UTC, in the form of the job's own lines."""
-    return f"{datetime.now(UTC):%H:%M:%S}"
-
-
-def _elapsed_text(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"after {minutes}:{rest:02d}"

@@ -14,10 +14,10 @@ from job.errors import JobError, ResidencyError, UsageError
 from job.storage import aws, residency
 from job.storage.residency import EU_REGIONS
 from job.storage.s3 import split
+from scripts.cloud import run_request
 from scripts.cloud.aws_session import RETRIES, AwsRefusedError
+from scripts.cloud.run_request import Plan
 from scripts.cloud.stage import ARCHITECTURE, Stage
-from scripts.submit import run_request
-from scripts.submit.run_request import Plan
 
 if TYPE_CHECKING:
     from boto3 import Session

@@ -8,8 +8,8 @@ from job.errors import UsageError
 from job.storage import store
 from job.storage.s3 import split
 from scripts.cloud.aws_session import RETRIES
+from scripts.cloud.run_outcome import FINAL
 from scripts.submit import lookups
-from scripts.submit.follow import FINAL
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -11,15 +11,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from job.cli.settings import Settings
 from job.errors import UsageError
-from scripts.cloud import aws_session, manifests, quotas, run_cost, stage
+from scripts.cloud import aws_session, manifests, quotas, run_cost, run_request, stage
 from scripts.cloud.aws_session import RETRIES
+from scripts.cloud.display import Display
+from scripts.cloud.run_outcome import FINAL, RunOutcome
+from scripts.cloud.run_request import Plan
 from scripts.cloud.sizes import SIZES
 from scripts.cloud.stage import Stage
-from scripts.submit import ack, lookups, run_request
+from scripts.submit import ack, lookups
 from scripts.submit.diagnosis import Diagnosis
 from scripts.submit.driver_log import DriverLog
-from scripts.submit.follow import FINAL, Display, Follower, RunOutcome
-from scripts.submit.run_request import Plan
+from scripts.submit.follow import Follower
 
 if TYPE_CHECKING:
     from boto3 import Session
@@ -51,7 +53,9 @@ class Submitter:
     def submit(self, user_arguments: list[str]) -> dict[str, Any] | None:
         """Start a run and return its name and id; None if there is nothing to follow."""
         options, run_id = self.options, self.options.run_id
-        arguments, settings = run_request.job_arguments(user_arguments, run_id, self.stack_outputs)
+        photos = f"s3://{self.stack_outputs['PhotosBucket']}/photos/"
+        results = f"s3://{self.stack_outputs['ResultsBucket']}/results/fruits"
+        arguments, settings = run_request.job_arguments(user_arguments, run_id, photos, results)
         emr, virtual_cluster = self.emr, self.virtual_cluster
         if not options.dry_run and (run := lookups.existing_run(emr, virtual_cluster, run_id, arguments)):
             self.display.print_note(f"run {run_id} is there already, {run['state']}", run=run["id"])

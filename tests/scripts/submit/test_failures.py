@@ -10,13 +10,13 @@ from botocore.exceptions import ClientError
 
 from job.errors import UsageError
 from job.table import commits, provenance, takeover, writer
-from scripts.cloud import manifests, request_check
+from scripts.cloud import failures, manifests, request_check
+from scripts.cloud.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
+from scripts.cloud.job_lines import job_event
 from scripts.cloud.manifests import K8S
 from scripts.cloud.stage import Stage
-from scripts.submit import failures
 from scripts.submit.diagnosis import KARPENTER_LOG, KARPENTER_QUERY, Diagnosis
-from scripts.submit.driver_log import DriverLog, job_event, unwrapped
-from scripts.submit.failures import ADVICE, NOTHING_WRITTEN, UNKNOWN_CAUSE
+from scripts.submit.driver_log import DriverLog, unwrapped
 from tests.support.aws_emulator import Answer
 from tests.support.cloud_stage import CloudStage, line
 
@@ -69,7 +69,7 @@ def test_every_advice_is_given_for_one_of_its_signs() -> None:
 
 def test_every_command_that_is_advised_names_the_runs_stage() -> None:
     production = Diagnosis(Stage("prod"), "monday")
-    for text in (*(entry.remedy for entry in ADVICE), UNKNOWN_CAUSE, NOTHING_WRITTEN):
+    for text in (entry.remedy for entry in (*ADVICE, UNKNOWN_CAUSE, NOTHING_WRITTEN)):
         assert "kubectl" not in text
         commands = text.count("/cluster.sh") + text.count("/submit.sh") + text.count("/push-image.sh")
         assert text.format(stage="prod").count("--stage prod") == commands
@@ -79,8 +79,8 @@ def test_every_command_that_is_advised_names_the_runs_stage() -> None:
 
 
 def test_without_a_sign_it_says_where_to_look() -> None:
-    assert failures.advice(["something else"], True, DIAGNOSIS) == UNKNOWN_CAUSE
-    assert failures.advice(["something else"], False, DIAGNOSIS).startswith(NOTHING_WRITTEN)
+    assert failures.advice(["something else"], True, DIAGNOSIS) == UNKNOWN_CAUSE.remedy
+    assert failures.advice(["something else"], False, DIAGNOSIS).startswith(NOTHING_WRITTEN.remedy)
 
 
 @pytest.mark.parametrize(

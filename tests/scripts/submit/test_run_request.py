@@ -10,10 +10,10 @@ import yaml
 
 from job.cli.settings import parse_settings
 from job.errors import UsageError
-from scripts.cloud import manifests, request_check, run_cost, sizes
+from scripts.cloud import manifests, request_check, run_cost, run_request, sizes
+from scripts.cloud.run_request import Plan
 from scripts.cloud.sizes import SIZES, Size
-from scripts.submit import ack, run_request
-from scripts.submit.run_request import Plan
+from scripts.submit import ack
 
 ROOT = Path(__file__).parents[3]
 STACK_OUTPUTS = {
@@ -28,7 +28,7 @@ IMAGE = "111122223333.dkr.ecr.eu-west-1.amazonaws.com/fruits-dev@sha256:" + "0" 
 
 
 def plan(size: Size = SIZES["small"], run_id: str = "monday") -> Plan:
-    arguments, _ = run_request.job_arguments((), run_id, STACK_OUTPUTS)
+    arguments, _ = run_request.job_arguments((), run_id, "s3://photos/photos/", "s3://results/results/fruits")
     return Plan(run_id, "dev", "eu-west-1", size, "abc0123", IMAGE, STACK_OUTPUTS, arguments)
 
 

@@ -1,5 +1,6 @@
 """Builds a run's StartJobRun request from the template k8s/emr/job-run.yaml, without calling AWS."""
 
+import argparse
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ REFUSED_OPTIONS: Final = {
     "--help": "see .venv/bin/python -m job --help",
     "--version": "the image's tag is its revision",
 }
+RUN_NAME: Final = re.compile("[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 POD_TEMPLATES: Final = ("driver-pod.yaml", "executor-pod.yaml")
 
 
@@ -103,18 +105,18 @@ def pod_templates(plan: Plan) -> dict[str, str]:
 
 
 def job_arguments(
-    user_arguments: Sequence[str], run_id: str, stack_outputs: Mapping[str, str]
+    user_arguments: Sequence[str], run_id: str, photos: str, results: str
 ) -> tuple[tuple[str, ...], Settings]:
     """Return the job's command line and the settings that the job parses from it.
 
     Parameters
     ----------
     user_arguments : sequence of str
-        The arguments after ``--``; input and output default to the stage's buckets.
+        The job's options as the user gives them.
     run_id : str
         The name of the run.
-    stack_outputs : mapping
-        The outputs of the account's stack.
+    photos, results : str
+        The default input and output.
 
     Raises
     ------
@@ -127,9 +129,9 @@ def job_arguments(
             raise UsageError(f"{option} is not for the job in the cloud: {reason}")
     arguments = list(user_arguments)
     if "--input" not in options:
-        arguments += ["--input", f"s3://{stack_outputs['PhotosBucket']}/photos/"]
+        arguments += ["--input", photos]
     if "--output" not in options:
-        arguments += ["--output", f"s3://{stack_outputs['ResultsBucket']}/results/fruits"]
+        arguments += ["--output", results]
     arguments += ["--run-id", run_id, "--log-format", "json"]
     _check_characters(arguments)
     settings = parse_settings(arguments, {})
@@ -149,3 +151,15 @@ def _check_characters(arguments: Sequence[str]) -> None:
             raise UsageError(f"{argument!r} has a sign that is no text, which EMR does not take: rename it")
         if not argument.strip():
             raise UsageError("EMR takes no empty argument: leave it out")
+
+
+def run_name(text: str) -> str:
+    """Return a run's name from the command line; Kubernetes takes it as a label's value, too."""
+    if RUN_NAME.fullmatch(text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 63 letters and digits, with . _ - between them")
+
+
+def object_name(run_id: str) -> str:
+    """Return a run's name in lower-case letters, digits and hyphens, as names of Kubernetes's objects are."""
+    return re.sub("[^a-z0-9-]+", "-", run_id.lower()).strip("-")
