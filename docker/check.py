@@ -35,10 +35,11 @@ REQUIRED_ENV: Final = {
 ADDED_ENV: Final = {"KERAS_HOME"} | REQUIRED_ENV.keys()
 SPARK_FILES: Final = (
     *(f"/usr/bin/{name}" for name in ("spark-submit", "spark-sql", "spark-class", "spark-shell")),
-    *(f"/usr/bin/{name}" for name in ("pyspark", "find-spark-home", "hadoop", "entrypoint.sh")),
+    *(f"/usr/bin/{name}" for name in ("pyspark", "find-spark-home", "hadoop", "entrypoint.sh", "decom.sh")),
     "/usr/lib/hadoop",
     "/usr/lib/spark/jars",
 )
+ASK_EXECUTOR: Final = "/usr/bin/entrypoint.sh executor 2>&1 || true"
 LABELS: Final = ("created", "revision", "base.name", "base.digest")
 FINGERPRINT: Final = "c009b1f1262c1f55420ed4f95d0f338acb97548930c6f6c8f3383b79544088a8"
 SECRET: Final = re.compile(
@@ -98,10 +99,17 @@ class Check:
             name for name in LABELS if labels.get(f"org.opencontainers.image.{name}", "unknown") == "unknown"
         ]
         self.require("its labels say what it is made of", not missing, f"missing {missing}")
-        script = 'for file; do [ -e "$file" ] || echo "$file"; done'
+        script = 'for file; do [ -x "$file" ] || echo "$file"; done'
         command = ["--entrypoint", "/bin/sh", self.image, "-c", script, "-", *SPARK_FILES]
         missing = docker("run", *RESTRICTIONS, *command).split()
         self.require("Spark's files are there", not missing, f"missing {missing}")
+        # Java that gets -version says its version and ends.
+        option = ["--env", "SPARK_JAVA_OPT_0=-version", "--env", "SPARK_EXECUTOR_MEMORY=64m"]
+        says = docker(
+            "run", *RESTRICTIONS, *option, "--entrypoint", "/bin/sh", self.image, "-c", ASK_EXECUTOR
+        )
+        has_options = 'version "17.' in says
+        self.require("the entry point gives an executor's Java its options", has_options, says[-200:])
         added = sorted(self._texts(self.image_facts, self.image) - self._texts(self.base_facts, self.base))
         secrets = [text[:40] for text in added if SECRET.search(text)]
         self.require("no secret is in its environment, labels or history", not secrets, secrets)

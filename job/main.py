@@ -18,7 +18,7 @@ from job.cli.settings import Settings, new_run_id, parse_settings
 from job.commands import command_line
 from job.run import run_record
 from job.run.pipeline import Pipeline
-from job.spark import session
+from job.spark import executor_losses, session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,8 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         exits.ignore_signals()  # the run is committed
         log.summary(run_record.summary(record), **record)
 
-    def explain() -> str | None:
-        return SPARK_STOPPED if _spark_has_stopped(pipeline) else None
+    def explain(error: BaseException) -> str | None:
+        has_stopped = _spark_has_stopped(pipeline)
+        watch = None if pipeline is None else pipeline.executor_losses
+        losses = [] if watch is None else watch.losses
+        stopped = SPARK_STOPPED if has_stopped else None
+        return executor_losses.explanation(losses, error, has_stopped=has_stopped) or stopped
 
     try:
         return exits.run_command(log, "run", work, INTERRUPTED, explain)
@@ -58,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if pipeline is not None and pipeline.spark is not None:
             exits.ignore_signals()  # a second Ctrl-C must not leave Spark's workers behind
             logging.disable(logging.CRITICAL)  # or py4j logs every object that outlives the JVM
+            if pipeline.executor_losses is not None:
+                pipeline.executor_losses.stop()
             session.stop(pipeline.spark)
 
 

@@ -27,7 +27,7 @@ def run_command(
     command: str,
     work: Callable[[], object],
     interruption: str,
-    explain: Callable[[], str | None] = lambda: None,
+    explain: Callable[[BaseException], str | None] = lambda _: None,
 ) -> int:
     """Do a command's work and return its exit code; log any error in one line.
 
@@ -59,7 +59,7 @@ def run_command(
         # A signal also stops the JVM, and then a pending Py4J call fails with an error of its own.
         if signal_received.is_set() or isinstance(error, KeyboardInterrupt):
             return log_error("interrupted", interruption, INTERRUPTED)
-        if sentence := explain():
+        if sentence := explain(error):
             return log_error("failed", sentence, 1)
         if not log.as_json:
             traceback.print_exc()

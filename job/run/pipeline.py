@@ -31,6 +31,7 @@ from job.network import backbone
 from job.photos.decode import Limits
 from job.report import page, records
 from job.run import checks, featurize, run_record
+from job.spark.executor_losses import ExecutorLosses, Loss
 from job.storage import residency, store
 from job.table import layout, provenance, sweep
 from job.table.commits import Action, Snapshot
@@ -52,6 +53,7 @@ class Pipeline:
         self.settings, self.log, self._start_spark = settings, log, start_spark
         self.spark: SparkSession | None = None
         self.seconds: dict[str, float] = {}
+        self.executor_losses: ExecutorLosses | None = None
         self.first_photo: float | None = None
 
     def run(self) -> dict[str, Any]:
@@ -184,6 +186,7 @@ class Pipeline:
             return self.spark
         with self._step("spark"):
             self.spark = self._start_spark()
+        self.executor_losses = ExecutorLosses(self.spark, self._log_loss)
         cores = self.spark.sparkContext.defaultParallelism
         text = f"Spark {self.spark.version} on {cores} cores"
         self.log.info("spark_ready", text, version=self.spark.version, cores=cores)
@@ -211,6 +214,10 @@ class Pipeline:
         with self._step("reconcile"):
             replaced = {path: rows_before[path] for report in reports() for path in report.replaced}
             return spark_passes.outcome_counts(spark, output, inventory.tasks, reports(), replaced)
+
+    def _log_loss(self, loss: Loss) -> None:
+        text = f"executor {loss.executor} was lost, and its tasks are repeated: {loss.reason}"
+        self.log.warning("executor_lost", text, executor=loss.executor, reason=loss.reason)
 
     def check_counts(self, counts: run_record.Counts) -> None:
         """Log the counts, and raise DataError if too many photos were rejected."""

@@ -13,6 +13,9 @@ from scripts.cloud import manifests, request_check, run_cost, sizes
 from scripts.cloud.aws_session import release_value
 from scripts.cloud.sizes import Size
 
+# Spark's own limit is twice the executors. A small run may have more: a task may fail eight times, and end an
+# executor each time.
+MIN_EXECUTOR_FAILURES: Final = 20
 # Characters that EMR accepts in no argument (StartJobRun's documentation).
 FORBIDDEN_CHARACTERS: Final = re.compile(r"[(){}\[\]]")
 # Options of the job that mean nothing in a pod, or that would hide the run from submit.sh.
@@ -73,6 +76,7 @@ class Plan:
             "DriverHeap": size.driver_heap,
             "DriverOverhead": size.driver_overhead,
             "Executors": size.executors,
+            "ExecutorFailures": max(MIN_EXECUTOR_FAILURES, 2 * size.executors),
             "ExecutorCores": sizes.EXECUTOR_CORES,
             "ExecutorCpu": f"{sizes.EXECUTOR_CPU * 1000:.0f}m",
             "ExecutorHeap": sizes.EXECUTOR_HEAP,

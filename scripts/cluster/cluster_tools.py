@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ MINIMUM_VERSIONS: Final = {
     "eksctl": (0, 222, 0),  # the first with Kubernetes 1.35
     "kubectl": (1, 34, 0),  # Kubernetes supports a client one minor version from its server: 1.35
 }
+# The newest client that Kubernetes supports, one minor version above its server ("Version Skew Policy").
+NEWEST_KUBECTL: Final = (1, 36)
 VERSION: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # Lines that give the reason of a failure. eksctl marks them with a cross; its last one has no reason.
 EKSCTL_ERROR: Final = "[✖]"
@@ -204,6 +207,13 @@ def require_tools(names: Sequence[str], run: RunCommand) -> None:
                 )
                 raise UsageError(
                     f"{name} {installed} is too old, {minimum} or newer is needed: {INSTALL_PAGES[name]}"
+                )
+            if name == "kubectl" and version[:2] > NEWEST_KUBECTL:
+                installed, newest = (".".join(map(str, numbers)) for numbers in (version, NEWEST_KUBECTL))
+                print(
+                    f"warning: kubectl {installed} is newer than Kubernetes supports with this cluster, {newest} "
+                    "is the newest: if one of its commands fails, install that",
+                    file=sys.stderr,
                 )
 
 

@@ -9,6 +9,7 @@ from tests.support.templates import NETWORK, Stack
 # The endpoints that EKS documents for clusters without internet access, and that EMR's pods call.
 INTERFACES: Final = {"ecr.api", "ecr.dkr", "sts", "logs", "ec2", "eks"}
 SUBNETS: Final = ("PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC")
+ENDPOINT_SUBNETS: Final = ("EndpointSubnetA", "EndpointSubnetB")
 WAYS_OUT: Final = {"AWS::EC2::InternetGateway", "AWS::EC2::NatGateway", "AWS::EC2::Route", "AWS::EC2::EIP"}
 
 PLAIN: Final = Stack(NETWORK)
@@ -21,7 +22,7 @@ def ways_out(stack: Stack) -> list[str]:
 
 def test_private_subnets_in_three_zones_fit_the_network() -> None:
     network = IPv4Network(PROPERTIES["Vpc"]["CidrBlock"])
-    ranges = [IPv4Network(PROPERTIES[name]["CidrBlock"]) for name in SUBNETS]
+    ranges = [IPv4Network(PROPERTIES[name]["CidrBlock"]) for name in (*SUBNETS, *ENDPOINT_SUBNETS)]
     assert all(subnet.subnet_of(network) for subnet in ranges)
     assert not any(subnet.overlaps(other) for subnet, other in combinations(ranges, 2))
     subnets = [PROPERTIES[name] for name in SUBNETS]
@@ -29,6 +30,15 @@ def test_private_subnets_in_three_zones_fit_the_network() -> None:
     for subnet in subnets:
         assert not subnet["MapPublicIpOnLaunch"]
         assert {"Key": "kubernetes.io/role/internal-elb", "Value": "1"} in subnet["Tags"], "EKS looks for it"
+
+
+def test_endpoints_have_subnets_in_which_eks_places_nothing() -> None:
+    zones = [PROPERTIES[name]["AvailabilityZone"] for name in ENDPOINT_SUBNETS]
+    assert zones == ["eu-west-1a", "eu-west-1b"]
+    for name in ENDPOINT_SUBNETS:
+        assert not any("kubernetes.io" in tag["Key"] for tag in PROPERTIES[name]["Tags"])
+        assert not PROPERTIES[name]["MapPublicIpOnLaunch"]
+    assert not {*ENDPOINT_SUBNETS} & {*PLAIN.outputs}, "cluster.yaml cannot name them"
 
 
 def test_every_service_that_pods_call_has_an_endpoint_with_a_policy() -> None:
@@ -43,7 +53,7 @@ def test_every_service_that_pods_call_has_an_endpoint_with_a_policy() -> None:
     assert (s3["VpcEndpointType"], s3["RouteTableIds"]) == ("Gateway", ["PrivateRoutes"])
     for endpoint in by_service.values():
         assert endpoint["VpcEndpointType"] == "Interface" and endpoint["PrivateDnsEnabled"]
-        assert endpoint["SubnetIds"] == list(SUBNETS[:2])
+        assert endpoint["SubnetIds"] == list(ENDPOINT_SUBNETS)
         assert endpoint["SecurityGroupIds"] == ["EndpointAccess"]
     assert PROPERTIES["Vpc"]["EnableDnsSupport"] and PROPERTIES["Vpc"]["EnableDnsHostnames"], (
         "for their names"

@@ -1,6 +1,6 @@
 """In the namespace, job-runner, driver, executors and AWS may connect, and nobody else."""
 
-from ipaddress import ip_network
+from ipaddress import IPv4Network, collapse_addresses, ip_network
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from scripts.cloud import manifests
 from tests.support.emr_pods import driver, executor, job_runner
 from tests.support.network_policy import End, Policy, allowed
 from tests.support.schemas import STAGES, of_kind, rendered
+from tests.support.templates import NETWORK, Stack
 
 
 def pod(address: str, of: dict[str, Any]) -> End:
@@ -32,7 +33,7 @@ ENDS = {
     "the resolver": End("172.20.0.10"),
     "the Kubernetes API": End("172.20.0.1"),
     "another service": End("172.20.7.7"),
-    "an interface endpoint": End("10.20.16.5"),
+    "an interface endpoint": End("10.20.96.5"),
     "S3": End("52.218.0.10"),  # of 52.218.0.0/17, S3 in eu-west-1 (AWS, ip-ranges.json)
     "instance metadata": End("169.254.169.254"),
     "pod identity": End("169.254.170.23"),
@@ -63,6 +64,7 @@ SHUT = [
     ("driver", "another service", 443, "TCP"),
     ("driver", "a peered network", 443, "TCP"),
     ("driver", "a carrier's network", 443, "TCP"),
+    ("driver", "a pod elsewhere", 443, "TCP"),
     ("executor", "S3", 80, "TCP"),
     ("executor", "S3", 53, "UDP"),
     ("driver", "an interface endpoint", 53, "UDP"),
@@ -133,8 +135,11 @@ def test_the_addresses_are_those_of_the_cluster_and_the_network() -> None:
     ]
     (api,) = [rule["to"][0]["ipBlock"]["cidr"] for rule in by_name["allow-kubernetes"]["spec"]["egress"]]
     assert (api, resolver) == (f"{services[1]}/32", f"{services[10]}/32"), "EKS gives these to the two"
-    assert not ip_network(endpoints).overlaps(services)
-    assert f"CidrBlock: {endpoints}" in (manifests.K8S / "network.yaml").read_text()
+    subnets = Stack(NETWORK).of_type("EC2::Subnet")
+    blocks = {name: IPv4Network(subnet["CidrBlock"]) for name, subnet in subnets.items()}
+    own = [block for name, block in blocks.items() if name.startswith("Endpoint")]
+    assert list(collapse_addresses(own)) == [IPv4Network(endpoints)], "all of it, and nothing else"
+    assert not any(ip_network(endpoints).overlaps(block) for block in blocks.values() if block not in own)
 
 
 def test_the_ports_are_those_that_a_run_sets() -> None:

@@ -52,6 +52,17 @@ def test_a_tool_that_is_too_old_is_refused(tool: str, version: str, message: str
     assert outcome.code == 2 and outcome.err.startswith(f"error: {message}")
 
 
+def test_a_kubectl_that_is_too_new_for_the_cluster_is_told_and_used(desk: Desk) -> None:
+    desk.memory.put("kubectl-version", "v1.36.4")
+    assert "warning" not in desk("up", "--yes").err
+    desk.memory.put("kubectl-version", "v1.37.1")
+    outcome = desk("up", "--yes")
+    assert outcome.code == 0
+    assert outcome.err.startswith(
+        "warning: kubectl 1.37.1 is newer than Kubernetes supports with this cluster, 1.36"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
