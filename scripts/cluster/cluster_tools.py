@@ -211,8 +211,8 @@ def require_tools(names: Sequence[str], run: RunCommand) -> None:
             if name == "kubectl" and version[:2] > NEWEST_KUBECTL:
                 installed, newest = (".".join(map(str, numbers)) for numbers in (version, NEWEST_KUBECTL))
                 print(
-                    f"warning: kubectl {installed} is newer than Kubernetes supports with this cluster, {newest} "
-                    "is the newest: if one of its commands fails, install that",
+                    f"warning: kubectl {installed} is newer than Kubernetes supports with this cluster, "
+                    f"{newest} is the newest: if one of its commands fails, install that",
                     file=sys.stderr,
                 )
 
