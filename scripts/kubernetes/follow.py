@@ -1,6 +1,7 @@
 """Follows a run on a cluster without EMR: its pods' states, warnings about them, and the driver's lines."""
 
 import re
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +30,10 @@ STACK_FRAME: Final = re.compile(r"\s+(at |\.\.\. \d+ more)")
 
 @dataclass
 class Follower:
-    """Asks a cluster about one run until it has ended; ``wait`` sleeps for ``poll`` seconds between."""
+    """Asks a cluster about one run until it has ended; ``wait`` sleeps for ``poll`` seconds between.
+
+    ``clock`` returns seconds since some moment.
+    """
 
     kubectl: Kubectl
     job_run: JobRun
@@ -37,17 +41,19 @@ class Follower:
     display: Display
     poll: float
     wait: Callable[[float], None]
+    clock: Callable[[], float] = time.monotonic
     _log: PodLog = field(init=False)
     _outcome: RunOutcome = field(init=False)
     _last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
     _had_runner: bool = False
     _had_driver: bool = False
-    _unstarted_seconds: float = 0.0
-    _pending_seconds: dict[str, float] = field(default_factory=dict)
+    _began_at: float = field(init=False)
+    _pending_since: dict[str, float] = field(default_factory=dict)
     _reported: set[object] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._log = PodLog(self.kubectl, self.job_run.driver, DRIVER_CONTAINER)
+        self._began_at = self.clock()
         name = self.job_run.plan.run_id
         run = {"id": name, "name": name, "state": "", "createdAt": datetime.now(UTC)}
         self._outcome = RunOutcome(run)
@@ -60,21 +66,21 @@ class Follower:
         KubectlError
             If the cluster does not answer for `LOST_SECONDS`.
         """
-        lost_seconds = 0.0
+        lost_at: float | None = None
         try:
             while True:
                 try:
                     pods = RunPods.of(self.job_run, self.kubectl.items("pods,events", "-n", NAMESPACE))
                 except KubectlError as error:
-                    if lost_seconds >= LOST_SECONDS:
-                        raise
-                    if not lost_seconds:
+                    if lost_at is None:
                         self.display.print_note(f"{utc_time()} {error}; the run goes on; asking again")
-                    lost_seconds += self.poll
+                        lost_at = self.clock()
+                    if self.clock() - lost_at >= LOST_SECONDS:
+                        raise
                 else:
-                    if lost_seconds:
+                    if lost_at is not None:
                         self.display.print_note(f"{utc_time()} the cluster answers again")
-                    lost_seconds = 0.0
+                    lost_at = None
                     self._look_at(pods)
                     if self._outcome.run["state"] in FINAL:
                         return self._outcome
@@ -108,8 +114,7 @@ class Follower:
             self._outcome.run["createdAt"] = pods.runner.created_at
         if state not in ("PENDING", "SUBMITTED"):
             return state, details
-        self._unstarted_seconds += self.poll
-        if self._unstarted_seconds < self.job_run.start_timeout:
+        if self.clock() - self._began_at < self.job_run.start_timeout:
             return state, details
         minutes = self.job_run.start_timeout / 60
         waiting = [pods.obstacle(pod) for pod in pods.all if pods.obstacle(pod)]
@@ -140,8 +145,8 @@ class Follower:
                 self._report(pod.uid, f"warning: {pod.end_text}")
 
     def _warn_of_pending(self, pod: Pod, obstacle: str) -> None:
-        self._pending_seconds[pod.uid] = self._pending_seconds.get(pod.uid, 0.0) + self.poll
-        if not obstacle or self._pending_seconds[pod.uid] <= PENDING_SECONDS:
+        since = self._pending_since.setdefault(pod.uid, self.clock())
+        if not obstacle or self.clock() - since < PENDING_SECONDS:
             return
         advice = failures.known(obstacle)
         text = f"warning: {pod.role} does not start: {obstacle}"

@@ -28,11 +28,14 @@ def a_run(name: str) -> JobRun:
 
 
 def outcome_of(kubectl: Kubectl, name: str, poll: float = 1.0) -> RunOutcome:
-    waited: list[float] = []
-    follower = Follower(kubectl, a_run(name), DIRECTIONS, Display(as_json=False), poll, waited.append)
-    outcome = follower.follow()
-    assert set(waited) <= {poll}
-    return outcome
+    seconds = 0.0
+
+    def wait(time: float) -> None:
+        nonlocal seconds
+        seconds += time
+
+    display = Display(as_json=False)
+    return Follower(kubectl, a_run(name), DIRECTIONS, display, poll, wait, lambda: seconds).follow()
 
 
 def states(text: str) -> list[str]:
