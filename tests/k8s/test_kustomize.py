@@ -1,7 +1,6 @@
 """A real API server, with Karpenter's definitions and rules, takes the rendered overlays as they are."""
 
 import json
-from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -33,78 +32,42 @@ def test_an_api_server_takes_an_overlay_and_then_differs_in_nothing(kubernetes: 
     assert kubernetes.run("diff", *SERVER_SIDE, str(K8S / "overlays" / other)).returncode == 1
 
 
-def pool(objects: Objects) -> dict[str, Any]:
-    spec: dict[str, Any] = of_kind(objects, "NodePool")["drivers"]["spec"]
-    return spec
+POOL: Final = ("NodePool", "drivers")
+NODE_CLASS: Final = ("NodeClass", "fruits")
+FIRST_PORT: Final = ("spec", "egress", 0, "ports", 0, "port")
+FIRST_VALUES: Final = ("spec", "template", "spec", "requirements", 0, "values")
+S3_BLOCK: Final = ("spec", "egress", 2, "to", 0, "ipBlock", "cidr")
+ENFORCED: Final = ("metadata", "labels", "pod-security.kubernetes.io/enforce")
+NODE_LABEL: Final = ("spec", "template", "metadata", "labels", "karpenter.sh/pool")
+# An object, the place and value of a slip in it, and the words of the API server's refusal.
+SLIPS: Final[tuple[tuple[tuple[str, str], tuple[str | int, ...], Any, str], ...]] = (
+    (("NetworkPolicy", "allow-driver"), ("spec", "podSelectors"), {}, ".podSelectors: field not declared"),
+    (("NetworkPolicy", "allow-driver"), FIRST_PORT, 70790, "must be between 1 and 65535"),
+    (("NetworkPolicy", "allow-aws"), S3_BLOCK, "52.0.0.0/8", "must be a strict subset of `cidr`"),
+    (("ResourceQuota", "drivers"), ("spec", "hard", "pods"), "ten", "quantities must match"),
+    (("Namespace", "fruits"), ENFORCED, "base", "must be one of privileged, baseline, restricted"),
+    (NODE_CLASS, ("spec", "ephemeralStorage", "kmsKeyID"), "", "should be at least 1 chars long"),
+    (NODE_CLASS, ("spec", "roles"), [], ".spec.roles: field not declared"),
+    (POOL, ("spec", "limit"), {}, ".spec.limit: field not declared"),
+    (POOL, ("spec", "template", "spec", "nodeClassRef", "name"), "", "name may not be empty"),
+    (POOL, FIRST_VALUES, [], "requirements with operator 'In' must have a value defined"),
+    (POOL, NODE_LABEL, "drivers", 'label domain "karpenter.sh" is restricted'),
+)
 
 
-def requirement(objects: Objects) -> dict[str, Any]:
-    first: dict[str, Any] = pool(objects)["template"]["spec"]["requirements"][0]
-    return first
-
-
-# What is changed, and the words of the API server's refusal.
-BROKEN: dict[str, tuple[Callable[[Objects], Any], str]] = {
-    "a selector misspelt": (
-        lambda all_: of_kind(all_, "NetworkPolicy")["allow-driver"]["spec"].update(podSelectors={}),
-        ".spec.podSelectors: field not declared in schema",
-    ),
-    "a port that is none": (
-        lambda all_: of_kind(all_, "NetworkPolicy")["allow-driver"]["spec"]["egress"][0]["ports"][0].update(
-            port=70790
-        ),
-        "must be between 1 and 65535",
-    ),
-    "an exception outside of its block": (
-        lambda all_: of_kind(all_, "NetworkPolicy")["allow-aws"]["spec"]["egress"][2]["to"][0][
-            "ipBlock"
-        ].update(cidr="52.0.0.0/8"),
-        "must be a strict subset of `cidr`",
-    ),
-    "a quota that is no quantity": (
-        lambda all_: of_kind(all_, "ResourceQuota")["drivers"]["spec"]["hard"].update(pods="ten"),
-        "quantities must match the regular expression",
-    ),
-    "a level of Pod Security misspelt": (
-        lambda all_: of_kind(all_, "Namespace")["fruits"]["metadata"]["labels"].update(
-            {"pod-security.kubernetes.io/enforce": "base"}
-        ),
-        "must be one of privileged, baseline, restricted",
-    ),
-    "a pool with a field misspelt": (
-        lambda all_: pool(all_).update(limit={}),
-        ".spec.limit: field not declared in schema",
-    ),
-    "a node class without a key": (
-        lambda all_: of_kind(all_, "NodeClass")["fruits"]["spec"]["ephemeralStorage"].update(kmsKeyID=""),
-        "spec.ephemeralStorage.kmsKeyID",
-    ),
-    "a node class with a field misspelt": (
-        lambda all_: of_kind(all_, "NodeClass")["fruits"]["spec"].update(roles=[]),
-        ".spec.roles: field not declared in schema",
-    ),
-    "a pool without a node class": (
-        lambda all_: pool(all_)["template"]["spec"].pop("nodeClassRef"),
-        "spec.template.spec.nodeClassRef: Required value",
-    ),
-    "a requirement without values": (
-        lambda all_: requirement(all_).update(values=[]),
-        "requirements with operator 'In' must have a value defined",
-    ),
-    "a label of Karpenter's domain": (
-        lambda all_: pool(all_)["template"]["metadata"]["labels"].update({"karpenter.sh/pool": "drivers"}),
-        'label domain "karpenter.sh" is restricted',
-    ),
-}
-
-
-@pytest.mark.parametrize(("slip", "reason"), BROKEN.values(), ids=BROKEN)
-def test_a_slip_is_seen(kubernetes: Api, slip: Callable[[Objects], Any], reason: str) -> None:
-    objects = rendered("dev")
-    slip(objects)
-    changed = [manifest for manifest in objects if manifest not in rendered("dev")]
-    answer = kubernetes.apply([in_namespace(manifest, "default") for manifest in changed], "--dry-run=server")
-    assert len(changed) == 1 and reason in "\n".join(answer.refusals)
+@pytest.mark.parametrize(("of", "place", "value", "reason"), SLIPS, ids=lambda part: str(part)[:60])
+def test_a_slip_is_refused(
+    kubernetes: Api, of: tuple[str, str], place: tuple[str | int, ...], value: Any, reason: str
+) -> None:
+    kind, name = of
+    manifest = in_namespace(of_kind(rendered("dev"), kind)[name], "default")
+    assert kubernetes.apply([manifest], "--dry-run=server").refusals == []
+    around: Any = manifest
+    for key in place[:-1]:
+        around = around[key]
+    around[place[-1]] = value
+    (refusal,) = kubernetes.apply([manifest], "--dry-run=server").refusals
+    assert reason in refusal
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(K8S)))
