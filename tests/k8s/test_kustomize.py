@@ -1,66 +1,73 @@
-"""The rendered overlays satisfy the schemas of Kubernetes and Karpenter."""
+"""A real API server, with Karpenter's definitions and rules, takes the rendered overlays as they are."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
 
 from scripts.cloud.manifests import K8S
-from tests.support.karpenter import node_pool_faults
-from tests.support.schemas import NODE_CLASS, STAGES, core_faults, faults, of_kind, rendered
+from tests.support.kubernetes import Api, in_namespace
+from tests.support.schemas import STAGES, of_kind, rendered
 
 Objects = list[dict[str, Any]]
 FILES = sorted(file for folder in ("base", "overlays") for file in (K8S / folder).rglob("*.yaml"))
-
-
-def object_faults(manifest: dict[str, Any]) -> list[str]:
-    if manifest["kind"] == "NodeClass":
-        return faults(manifest, NODE_CLASS)
-    return node_pool_faults(manifest) if manifest["kind"] == "NodePool" else core_faults(manifest)
 
 
 def name(manifest: dict[str, Any]) -> tuple[str, str]:
     return manifest["kind"], manifest["metadata"]["name"]
 
 
+SERVER_SIDE: Final = ("--server-side", "--field-manager=fruits", "-k")
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_object_has_its_schema(stage: str) -> None:
-    objects = rendered(stage)
-    assert [(name(manifest), object_faults(manifest)) for manifest in objects] == [
-        (name(manifest), []) for manifest in objects
-    ]
+def test_an_api_server_takes_an_overlay_and_then_differs_in_nothing(kubernetes: Api, stage: str) -> None:
+    (other,) = {*STAGES} - {stage}
+    applied = kubernetes.run("apply", *SERVER_SIDE, str(K8S / "overlays" / stage))
+    assert (applied.returncode, applied.stderr) == (0, "")
+    assert len(applied.stdout.splitlines()) == len(rendered(stage))
+    difference = kubernetes.run("diff", *SERVER_SIDE, str(K8S / "overlays" / stage))
+    assert (difference.returncode, difference.stdout, difference.stderr) == (0, "", "")
+    assert kubernetes.run("diff", *SERVER_SIDE, str(K8S / "overlays" / other)).returncode == 1
 
 
-def pool(objects: Objects) -> dict[str, Any]:
-    spec: dict[str, Any] = of_kind(objects, "NodePool")["drivers"]["spec"]
-    return spec
+POOL: Final = ("NodePool", "drivers")
+NODE_CLASS: Final = ("NodeClass", "fruits")
+FIRST_PORT: Final = ("spec", "egress", 0, "ports", 0, "port")
+FIRST_VALUES: Final = ("spec", "template", "spec", "requirements", 0, "values")
+S3_BLOCK: Final = ("spec", "egress", 2, "to", 0, "ipBlock", "cidr")
+ENFORCED: Final = ("metadata", "labels", "pod-security.kubernetes.io/enforce")
+NODE_LABEL: Final = ("spec", "template", "metadata", "labels", "karpenter.sh/pool")
+# An object, the place and value of a slip in it, and the words of the API server's refusal.
+SLIPS: Final[tuple[tuple[tuple[str, str], tuple[str | int, ...], Any, str], ...]] = (
+    (("NetworkPolicy", "allow-driver"), ("spec", "podSelectors"), {}, ".podSelectors: field not declared"),
+    (("NetworkPolicy", "allow-driver"), FIRST_PORT, 70790, "must be between 1 and 65535"),
+    (("NetworkPolicy", "allow-aws"), S3_BLOCK, "52.0.0.0/8", "must be a strict subset of `cidr`"),
+    (("ResourceQuota", "drivers"), ("spec", "hard", "pods"), "ten", "quantities must match"),
+    (("Namespace", "fruits"), ENFORCED, "base", "must be one of privileged, baseline, restricted"),
+    (NODE_CLASS, ("spec", "ephemeralStorage", "kmsKeyID"), "", "should be at least 1 chars long"),
+    (NODE_CLASS, ("spec", "roles"), [], ".spec.roles: field not declared"),
+    (POOL, ("spec", "limit"), {}, ".spec.limit: field not declared"),
+    (POOL, ("spec", "template", "spec", "nodeClassRef", "name"), "", "name may not be empty"),
+    (POOL, FIRST_VALUES, [], "requirements with operator 'In' must have a value defined"),
+    (POOL, NODE_LABEL, "drivers", 'label domain "karpenter.sh" is restricted'),
+)
 
 
-BROKEN: dict[str, Callable[[Objects], Any]] = {
-    "a selector misspelt": lambda all_: of_kind(all_, "NetworkPolicy")["allow-driver"]["spec"].update(
-        podSelectors={}
-    ),
-    "a pool with a field misspelt": lambda all_: pool(all_).update(limit={}),
-    "a node class without a key": lambda all_: of_kind(all_, "NodeClass")["fruits"]["spec"][
-        "ephemeralStorage"
-    ].update(kmsKeyID=""),
-    "a pool without a node class": lambda all_: pool(all_)["template"]["spec"].pop("nodeClassRef"),
-    "a requirement without values": lambda all_: pool(all_)["template"]["spec"]["requirements"][0].update(
-        values=[]
-    ),
-    "a label of Karpenter's domain": lambda all_: pool(all_)["template"]["metadata"]["labels"].update(
-        {"karpenter.sh/pool": "drivers"}
-    ),
-}
-
-
-@pytest.mark.parametrize("slip", BROKEN)
-def test_a_slip_is_seen(slip: str) -> None:
-    objects = rendered("dev")
-    BROKEN[slip](objects)
-    assert [fault for manifest in objects for fault in object_faults(manifest)]
+@pytest.mark.parametrize(("of", "place", "value", "reason"), SLIPS, ids=lambda part: str(part)[:60])
+def test_a_slip_is_refused(
+    kubernetes: Api, of: tuple[str, str], place: tuple[str | int, ...], value: Any, reason: str
+) -> None:
+    kind, name = of
+    manifest = in_namespace(of_kind(rendered("dev"), kind)[name], "default")
+    assert kubernetes.apply([manifest], "--dry-run=server").refusals == []
+    around: Any = manifest
+    for key in place[:-1]:
+        around = around[key]
+    around[place[-1]] = value
+    (refusal,) = kubernetes.apply([manifest], "--dry-run=server").refusals
+    assert reason in refusal
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(K8S)))
@@ -100,9 +107,3 @@ def test_the_base_alone_admits_nothing() -> None:
             assert manifest["spec"]["hard"] == {"pods": "0"}
         if manifest["kind"] == "NodePool":
             assert manifest["spec"]["limits"] == {"cpu": "0"}
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_quota_counts_limits_of_cpu(stage: str) -> None:
-    for quota in of_kind(rendered(stage), "ResourceQuota").values():
-        assert set(quota["spec"]["hard"]) == {"pods", "requests.cpu", "requests.memory", "limits.memory"}
