@@ -29,6 +29,7 @@ from job.network import backbone
 from job.network.backbone import Backbone, Network
 from job.photos.decode import Limits, Rejected, decode
 from job.photos.fetch import REQUESTS_FOLDER, REQUESTS_S3, fetch
+from job.spark import imports
 from job.storage import store
 from job.table import files, layout, schema
 from job.table.layout import DataFile, Report
@@ -124,6 +125,7 @@ def run_task(work: Work, number: int) -> None:
     outcomes.extend(stream)
     written, replaced = _write(listed, outcomes, number, work)
     work.reports.add([Report(number, written, replaced, len(outcomes), first_photo)])
+    imports.keep_directories()
 
 
 def stream_outcomes(listed: pa.RecordBatch, network: Network, limits: Limits) -> Iterator[Outcome]:

@@ -56,12 +56,8 @@ def roles(rows: int) -> NDArray[np.int8]:
 def make(folder: Path, rows: int, rows_per_file: int, files_per_commit: int) -> None:
     """Write ``list.parquet``, unsorted, and a table with one number as features."""
     photo_roles = roles(rows)
-    listed = np.random.default_rng(0).permutation(np.flatnonzero(photo_roles != REMOVED))
     folder.mkdir(parents=True)
-    empty = pa.table(_facts(listed[:0], photo_roles))
-    with pq.ParquetWriter(_list_file(folder), empty.schema) as file:
-        for start in range(0, len(listed), LISTED_AT_ONCE):
-            file.write_table(pa.table(_facts(listed[start : start + LISTED_AT_ONCE], photo_roles)))
+    write_list(_list_file(folder), np.flatnonzero(photo_roles != REMOVED), photo_roles)
     known = np.flatnonzero(photo_roles != NEW)
     known = known[np.lexsort((known, known % 131))]  # as the paths sort
     days = (known[day::DAYS] for day in range(DAYS))
@@ -69,6 +65,15 @@ def make(folder: Path, rows: int, rows_per_file: int, files_per_commit: int) -> 
         day[start : start + rows_per_file] for day in days for start in range(0, len(day), rows_per_file)
     )
     synthetic_table.write(_output(folder), map(_rows, parts), files_per_commit)
+
+
+def write_list(location: Path, numbers: Numbers, photo_roles: NDArray[np.int8]) -> None:
+    """Write a ``--manifest`` of the photos with these numbers, in random order."""
+    listed = np.random.default_rng(0).permutation(numbers)
+    empty = pa.table(_facts(listed[:0], photo_roles))
+    with pq.ParquetWriter(location, empty.schema) as file:
+        for start in range(0, len(listed), LISTED_AT_ONCE):
+            file.write_table(pa.table(_facts(listed[start : start + LISTED_AT_ONCE], photo_roles)))
 
 
 def opening_figures(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Measures (h) to (m), of daily use: photos in S3, new photos, no new photos, long lists."""
+"""Measures (h) to (m) and (o), of daily use: photos in S3, new photos, no new photos, long lists."""
 
 import os
 import shutil
@@ -202,6 +202,49 @@ def opening(bench: Bench) -> Measurement:
     detail = f"{result['commits']:,} commits, {result['files']:,} files; {verdict}, in "
     detail += f"{result['seconds']:.1f} s"
     return measurement("m", "s", ours=ours, other=other, ratio=other / ours, detail=detail, correct=correct)
+
+
+def driver(bench: Bench) -> Measurement:
+    """Measure (o): the memory of a driver whose run has so many new photos, and of one with fewer."""
+    results = [_driver_result(bench, photos) for photos in bench.sizes.driver_photos]
+    totals = [_driver_bytes(result) for result in results]
+    detail = "\n".join(_driver_text(result) for result in results)
+    if None in totals:
+        return measurement("o", "MB", detail=f"{detail}\nnot measured: only Linux tells a process's peak")
+    other, ours = (total / 1e6 for total in totals if total is not None)
+    correct = all(result["right"] for result in results)
+    return measurement(
+        "o", "MB", ours=ours, other=other, ratio=ours / other, detail=detail, correct=correct,
+        figures={"runs": results},
+    )  # fmt: skip
+
+
+def _driver_result(bench: Bench, photos: int) -> dict[str, Any]:
+    """Make a list of photos, and return the figures of what a driver does with it."""
+    folder = bench.scratch / "driver"
+    bench.say(f"(o) a list of {photos:,} photos is made")
+    bench.run_script("driver", folder, "--photos", photos, "--make")
+    bench.say("(o) a driver's part of their run")
+    result = bench.run_script("driver", folder, "--photos", photos, "--cores", bench.cores).result()
+    shutil.rmtree(folder)
+    return result
+
+
+def _driver_bytes(result: dict[str, Any]) -> int | None:
+    """Return the most memory that Python and Java take together, if the system tells it."""
+    peaks = [step["peak_bytes"] for step in result["steps"].values()]
+    return None if None in peaks else max(peaks) + sum(result["java"].values())
+
+
+def _driver_text(result: dict[str, Any]) -> str:
+    """Return the seconds and memory of each step as text."""
+    steps = (
+        f"{name} {step['seconds']:.1f} s ({step['cpu_seconds']:.1f} of CPU)"
+        + f" {step['peak_bytes'] / 1e6:,.0f} MB" * bool(step["peak_bytes"])
+        for name, step in result["steps"].items()
+    )
+    java = ", ".join(f"{name} {size / 1e6:,.0f}" for name, size in result["java"].items())
+    return f"{result['photos']:,} photos, {result['tasks']:,} tasks: {', '.join(steps)}; Java's MB: {java}"
 
 
 def _comparison_result(bench: Bench, rows: int, *file_sizes: object) -> dict[str, Any]:

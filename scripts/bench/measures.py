@@ -6,7 +6,15 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from scripts.bench.daily import comparison, increment, long_comparison, nothing_new, opening, s3_latency
+from scripts.bench.daily import (
+    comparison,
+    driver,
+    increment,
+    long_comparison,
+    nothing_new,
+    opening,
+    s3_latency,
+)
 from scripts.bench.figures import Measurement, seconds_text
 from scripts.bench.process import BenchError
 from scripts.bench.recognition import recognition
@@ -187,6 +195,7 @@ MEASURE_FUNCTIONS: Final[dict[str, Callable[[Bench], Measurement]]] = {
     "l": long_comparison,
     "m": opening,
     "n": recognition,
+    "o": driver,
     "e": memory,
     "g": start,
 }

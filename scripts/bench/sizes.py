@@ -27,6 +27,7 @@ class Sizes:
     opening_rows: int  # (m), ten in a file
     changed_photos: int  # of Test, for each change of (n)
     varieties: int  # that (n) leaves out in turn, at most
+    driver_photos: tuple[int, int]  # of the two runs whose driver's part (o) does
 
 
 # A published run of the textbook's notebook had 2,000 photos in 24 partitions.
@@ -50,6 +51,7 @@ FULL: Final = Sizes(
     opening_rows=1_000_000,
     changed_photos=600,
     varieties=24,
+    driver_photos=(1_000_000, 10_000_000),
 )
 QUICK: Final = Sizes(
     photos=300,
@@ -71,5 +73,6 @@ QUICK: Final = Sizes(
     opening_rows=20_000,
     changed_photos=30,
     varieties=2,
+    driver_photos=(10_000, 20_000),
 )
 SMALL: Final = 32  # photos of a run whose throughput does not matter

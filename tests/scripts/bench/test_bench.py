@@ -24,7 +24,7 @@ from scripts.bench.sizes import QUICK
 from scripts.bench.targets import MEASURES, measurement
 from tests.support.spark_session import Run
 
-LETTERS: Final = "abdegjklmn"  # the others run the job many times each, for minutes
+LETTERS: Final = "abdegjklmno"  # the others run the job many times each, for minutes
 SMALL: Final = replace(
     QUICK,
     photos=60,
@@ -32,6 +32,7 @@ SMALL: Final = replace(
     comparison_rows=20_000,
     long_comparison_rows=30_000,
     opening_rows=4000,
+    driver_photos=(3000, 6000),
 )
 INTERRUPTING: Final = """
 import os, signal, subprocess, sys, time
@@ -101,6 +102,8 @@ def test_a_quick_run_is_correct_and_leaves_no_process_and_no_file(quick: Quick) 
     assert details["j"].endswith("neither Spark nor the network was started")
     for letter in "klm":
         assert "2,000 new or changed, 1,000 missing, exactly the right ones" in details[letter]
+    for drivers_part in quick.figures["o"]["figures"]["runs"]:
+        assert drivers_part["steps"]["end"]["files"] == 2 * drivers_part["tasks"] > 0
     if sys.platform == "linux":
         assert 50 < quick.figures["e"]["ours"] < 400, "a Python worker, and not Java"
     assert list(quick.scratch.glob("bench-*/")) == [quick.scratch / "bench-photos-6"]
