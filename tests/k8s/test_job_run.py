@@ -6,7 +6,7 @@ import pytest
 
 from scripts.cloud import manifests
 from scripts.cloud.sizes import SIDECAR_GIB, SIZES
-from tests.support.admission import quantity
+from tests.support.emr_pods import gib
 from tests.support.spark_pods import settings
 
 
@@ -27,7 +27,7 @@ def test_every_client_of_s3_has_the_stages_region(size: str) -> None:
 
 def test_a_log_sidecar_has_awss_memory_and_cannot_end_its_driver() -> None:
     defaults = properties("emr-containers-defaults")
-    assert quantity(defaults["logging.request.memory"]) == SIDECAR_GIB * 2**30 >= quantity("512Mi")
+    assert defaults["logging.request.memory"] == gib(SIDECAR_GIB) == "512Mi"
     assert defaults["logging.nativeSidecar"] == "ENABLED"
     major, minor = map(int, manifests.load("cluster.yaml")["metadata"]["version"].split("."))
     assert (major, minor) >= (1, 29), "older nodes would keep the driver from starting"

@@ -1,16 +1,14 @@
-"""The pools of nodes: which pods they take, which nodes are never disrupted, and which end when idle."""
-
-from typing import Any
+"""The pools of nodes: which nodes they may have, which are never disrupted, and which end when idle."""
 
 import pytest
 
 from scripts.cloud import manifests
 from scripts.cloud.stage import Stage
-from tests.support.emr_pods import Pod, driver, executor, job_runner
+from tests.support.emr_pods import job_runner
+from tests.support.node_pools import ON_DEMAND, SPOT, Pool, cpu_counts, pools, requirements
 from tests.support.schemas import STAGES, of_kind, rendered
 from tests.support.templates import ACCOUNT, NETWORK, Stack
 
-Pool = dict[str, Any]
 # EKS User Guide, "Create a Node Pool for EKS Auto Mode". It lacks Karpenter's own labels,
 # karpenter.k8s.aws/.
 AUTO_MODE = {
@@ -22,51 +20,6 @@ AUTO_MODE = {
     "eks.amazonaws.com/instance-cpu",
     "eks.amazonaws.com/instance-local-nvme",
 }
-SPOT, ON_DEMAND = "executors-spot", "executors-on-demand"
-
-
-def pools(stage: str = "prod") -> dict[str, Pool]:
-    return of_kind(rendered(stage), "NodePool")
-
-
-def requirements(pool: Pool) -> dict[str, list[str]]:
-    return {
-        requirement["key"]: requirement.get("values", [])
-        for requirement in pool["spec"]["template"]["spec"]["requirements"]
-    }
-
-
-def takes(pool: Pool, pod: Pod) -> bool:
-    """Tell whether a pod may run on a pool's nodes: it selects them, and tolerates their taints."""
-    labels = {
-        **requirements(pool),
-        **{key: [value] for key, value in pool["spec"]["template"]["metadata"]["labels"].items()},
-    }
-    selected = all(value in labels.get(key, ()) for key, value in pod["spec"].get("nodeSelector", {}).items())
-    tolerated = all(
-        any(
-            (toleration["key"], toleration["effect"], toleration["value"])
-            == (taint["key"], taint["effect"], taint["value"])
-            for toleration in pod["spec"].get("tolerations", [])
-        )
-        for taint in pool["spec"]["template"]["spec"].get("taints", [])
-    )
-    return selected and tolerated
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_each_pod_has_its_pools_and_no_others(stage: str) -> None:
-    by_name = pools(stage)
-    for pod, where in (
-        (job_runner(), {"drivers"}),
-        (driver("xlarge"), {"drivers"}),
-        (executor(), {SPOT, ON_DEMAND}),
-    ):
-        assert {name for name, pool in by_name.items() if takes(pool, pod)} == where
-
-
-def test_a_pod_that_says_nothing_is_kept_off_the_executors_nodes() -> None:
-    assert {name for name, pool in pools().items() if takes(pool, {"spec": {}})} == {"drivers"}
 
 
 def test_the_job_runner_selects_what_its_classification_says() -> None:
@@ -176,11 +129,16 @@ def test_no_node_has_a_disk_that_the_stages_key_does_not_encrypt(stage: str) -> 
         assert no_disks in pool["spec"]["template"]["spec"]["requirements"]
 
 
-def test_drivers_come_first_and_nobody_evicts() -> None:
-    classes = of_kind(rendered("prod"), "PriorityClass")
-    of_driver = classes[driver("small")["spec"]["priorityClassName"]]
-    of_executor = classes[executor()["spec"]["priorityClassName"]]
-    # A pod without a class, such as EMR's job-runner, has 0.
-    assert of_driver["value"] > 0 > of_executor["value"]
-    for priority_class in classes.values():
-        assert (priority_class["preemptionPolicy"], priority_class["globalDefault"]) == ("Never", False)
+def test_a_new_accounts_quota_holds_the_smallest_nodes() -> None:
+    assert cpu_counts("prod", SPOT)[0] <= 5 and cpu_counts("prod", "drivers")[0] <= 5
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_pools_can_hold_what_the_quotas_admit(stage: str) -> None:
+    quotas = {
+        name: quota["spec"]["hard"] for name, quota in of_kind(rendered(stage), "ResourceQuota").items()
+    }
+    cpu = {name: int(pool["spec"]["limits"]["cpu"]) for name, pool in pools(stage).items()}
+    assert cpu[SPOT] == int(quotas["executors"]["pods"]) / 2 * 8
+    assert cpu["drivers"] >= 2 * int(quotas["drivers"]["requests.cpu"])
+    assert 0 < cpu[ON_DEMAND] < cpu[SPOT]

@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from tests.support.emr_pods import RUN, driver, template
-from tests.support.network_policy import selects
-from tests.support.schemas import core_faults, of_kind, rendered
+from tests.support.emr_pods import RUN, template
+from tests.support.kubernetes import Api
+from tests.support.schemas import of_kind, rendered
 
 ROLES: Final = ("driver", "executor")
 # The fields that EMR allows; its job-runner refuses others after the run has started. EMR on EKS Development
@@ -38,23 +38,15 @@ def test_emr_takes_the_template(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_kubernetes_takes_what_becomes_of_it(role: str) -> None:
+def test_kubernetes_takes_what_becomes_of_it(kubernetes: Api, role: str) -> None:
     pod = template(role)
-    pod["metadata"]["name"] = "a"
-    pod["spec"]["containers"][0]["image"] = "a"
-    assert core_faults(pod) == []
+    pod["metadata"]["name"] = role
+    pod["spec"]["containers"][0]["image"] = "image"
+    namespace = kubernetes.namespace(rendered("dev"))
+    assert namespace.create(pod).refusals == []
     pod["spec"]["nodeSelectors"] = {}
-    assert core_faults(pod)
-
-
-def test_an_executor_stands_in_the_zone_of_its_own_driver() -> None:
-    affinity = template("executor")["spec"]["affinity"]["podAffinity"]
-    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert term["topologyKey"] == "topology.kubernetes.io/zone"
-    own = driver("small")["metadata"]["labels"]
-    assert selects(term["labelSelector"], own)
-    assert not selects(term["labelSelector"], {**own, "fruits/run": "another"})
-    assert not selects(term["labelSelector"], {**own, "spark-role": "executor"})
+    (refusal,) = namespace.create(pod).refusals
+    assert 'unknown field "spec.nodeSelectors"' in refusal
 
 
 def test_a_driver_keeps_its_node_and_an_executor_goes_before_spot_takes_its_own() -> None:

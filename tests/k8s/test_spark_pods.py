@@ -4,9 +4,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.support import emr_pods
-from tests.support.admission import quantity, refusals
 from tests.support.emr_pods import Pod
-from tests.support.schemas import core_faults, of_kind, rendered
+from tests.support.kubernetes import Api
+from tests.support.schemas import of_kind, rendered
 from tests.support.spark_pods import pods
 
 
@@ -30,31 +30,22 @@ def test_spark_keeps_what_the_template_says(run_pods: dict[str, Pod], role: str)
     for part in ("labels", "annotations"):
         assert pod_template["metadata"].get(part, {}).items() <= pod["metadata"].get(part, {}).items()
     assert pod["spec"]["containers"][0]["name"] == f"spark-kubernetes-{role}"
-    pod["metadata"].pop("ownerReferences", None)  # refers to a driver without a uid
-    assert core_faults(pod) == []
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_the_pods_that_other_tests_go_by_are_as_spark_makes_them(run_pods: dict[str, Pod], role: str) -> None:
-    assumed = emr_pods.driver("medium") if role == "driver" else emr_pods.executor()
-    assert run_pods[role]["metadata"]["labels"]["spark-role"] == role
-    real, guess = (pod["spec"]["containers"][0]["resources"] for pod in (run_pods[role], assumed))
-    as_numbers = [
-        {
-            kind: {name: quantity(value) for name, value in resources[kind].items()}
-            for kind in ("requests", "limits")
-        }
-        for resources in (real, guess)
-    ]
-    assert as_numbers[0] == as_numbers[1]
-    assert set(real["limits"]) == {"memory"}
+def test_the_namespace_admits_them_like_the_pods_that_other_tests_go_by(
+    kubernetes: Api, run_pods: dict[str, Pod]
+) -> None:
+    run_pods["executor"]["metadata"].pop("ownerReferences", None)  # names a driver without a uid
+    assumed = (emr_pods.driver("medium"), emr_pods.executor())
+    real_pods = [run_pods[role] for role in ROLES]
+    admitted = kubernetes.namespace(rendered("dev")).admitted(*real_pods, *assumed)
+    resources = [pod["spec"]["containers"][0]["resources"] for pod in admitted]
+    assert resources[:2] == resources[2:]
+    assert all(set(of_container["limits"]) == {"memory"} for of_container in resources)
+    assert [pod["metadata"]["labels"]["spark-role"] for pod in admitted] == [*ROLES, *ROLES]
 
 
 def test_the_drivers_ports_are_those_of_the_network_policy(run_pods: dict[str, Pod]) -> None:
     ports = {port["containerPort"] for port in run_pods["driver"]["spec"]["containers"][0]["ports"]}
     policy = of_kind(rendered("dev"), "NetworkPolicy")["allow-driver"]
     assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
-
-
-def test_the_namespace_admits_them(run_pods: dict[str, Pod]) -> None:
-    assert refusals(run_pods.values(), rendered("dev")) == []

@@ -1,4 +1,4 @@
-"""The manifests in k8s/ as kustomize renders them, and strict schemas of Kubernetes and ACK."""
+"""The manifests in k8s/ as kustomize renders them, and a strict schema of ACK's resource."""
 
 import subprocess
 import sys
@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import yaml
 from jsonschema import Draft202012Validator
 
@@ -50,36 +49,6 @@ ACK_VIRTUAL_CLUSTER: Final = closed(
 )
 
 
-# EKS's NodeClass, whose definition is not published: EKS User Guide, "Create a Node Class for Amazon EKS".
-TERMS: Final = {
-    "type": "array",
-    "minItems": 1,
-    "items": {"anyOf": [closed("tags", tags=TAGS), closed("id", id=TEXT), closed("name", name=TEXT)]},
-}
-NODE_CLASS: Final = closed(
-    "apiVersion kind metadata spec",
-    apiVersion={"const": "eks.amazonaws.com/v1"},
-    kind={"const": "NodeClass"},
-    metadata=closed("name", name={"type": "string", "not": {"const": "default"}}, labels=TAGS),
-    spec=closed(
-        "role subnetSelectorTerms securityGroupSelectorTerms",
-        role={"type": "string", "minLength": 1},
-        subnetSelectorTerms=TERMS,
-        securityGroupSelectorTerms=TERMS,
-        ephemeralStorage=closed(
-            size={"type": "string", "pattern": "^[1-9][0-9]*(Gi|G|Ti|T)$"},
-            iops={"type": "integer", "minimum": 3000, "maximum": 16000},
-            throughput={"type": "integer", "minimum": 125, "maximum": 1000},
-            kmsKeyID={"type": "string", "minLength": 1},
-        ),
-        snatPolicy={"enum": ["Random", "Disabled"]},
-        networkPolicy={"enum": ["DefaultAllow", "DefaultDeny"]},
-        networkPolicyEventLogs={"enum": ["Disabled", "Enabled"]},
-        tags=TAGS,
-    ),
-)
-
-
 @cache
 def _rendered(folder: Path) -> list[dict[str, Any]]:
     # kubectl contains kustomize, and needs no network for it.
@@ -103,12 +72,3 @@ def faults(instance: Any, schema: Any) -> list[str]:
     """Return the ways in which an instance violates a JSON schema."""
     errors = Draft202012Validator(schema).iter_errors(instance)
     return [f"{error.json_path}: {error.message}" for error in errors]
-
-
-def core_faults(manifest: dict[str, Any]) -> list[str]:
-    """Return the ways in which a manifest violates Kubernetes's schema of the cluster's version."""
-    try:
-        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        return [str(error)]
-    return []

@@ -19,8 +19,8 @@ from job.spark import session
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = ROOT / "build" / "test-cache"
-# The markers of tests that run late, the latest first: in CI, MinIO is built while the first tests run.
-LATE_MARKERS: Final = ("docker", "spark", "minio")
+# The markers of tests that run late, the latest first: in CI, MinIO and Kubernetes are built meanwhile.
+LATE_MARKERS: Final = ("docker", "spark", "minio", "kubernetes")
 
 Run = Callable[..., dict[str, Any]]
 
@@ -32,9 +32,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need Spark, the emulator or MinIO, and let fast tests run first."""
+    """Mark the tests that need Spark, the emulator, MinIO or Kubernetes, and let fast tests run first."""
     for item in items:
-        for name in {"spark", "cloud", "minio"} & {*getattr(item, "fixturenames", ())}:
+        for name in {"spark", "cloud", "minio", "kubernetes"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(name)
     items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in LATE_MARKERS])
 
