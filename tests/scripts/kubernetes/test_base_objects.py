@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from scripts.kubernetes import base_objects
 from scripts.kubernetes.kubectl import Kubectl
-from tests.support.schemas import KUBECTL, core_faults, of_kind, rendered
+from tests.support.kubernetes import Api, in_namespace
+from tests.support.schemas import KUBECTL, of_kind, rendered
 
 
 def test_the_overlay_is_rendered_by_the_clusters_kubectl() -> None:
@@ -34,11 +37,13 @@ def ports(policy: dict[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def test_the_clusters_own_addresses_are_allowed_beside_those_of_eks() -> None:
+@pytest.mark.kubernetes
+def test_the_clusters_own_addresses_are_allowed_beside_those_of_eks(kubernetes: Api) -> None:
     objects = base_objects.cluster_policies(
         {("10.96.0.1", 443), ("172.18.0.2", 6443), ("fd00::1", 443)}, 9000
     )
-    assert all(core_faults(policy) == [] for policy in objects)
+    name = kubernetes.namespace(rendered("dev")).name
+    assert kubernetes.apply(in_namespace(policy, name) for policy in objects).refusals == []
     policies = of_kind(objects, "NetworkPolicy")
     assert ports(policies["allow-this-api-server"]) == [
         ("10.96.0.1/32", 443), ("172.18.0.2/32", 6443), ("fd00::1/128", 443),

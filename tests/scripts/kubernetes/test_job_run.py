@@ -10,7 +10,8 @@ from scripts.cloud import manifests
 from scripts.cloud.pod_limits import WRITABLE
 from scripts.kubernetes import job_run
 from scripts.kubernetes.job_run import JobRun
-from tests.support.schemas import core_faults, of_kind
+from tests.support.kubernetes import Api, in_namespace
+from tests.support.schemas import of_kind, rendered
 
 RUN = "20261121T210500Z-3f9a1c"
 NAME = "20261121t210500z-3f9a1c"
@@ -34,17 +35,23 @@ def settings_files(this_run: JobRun) -> dict[str, str]:
     return files
 
 
+@pytest.mark.kubernetes
 @pytest.mark.parametrize("choice", [{}, {"has_pools": False}, {"sidecar": True}], ids=str)
 @pytest.mark.parametrize("run_id", [RUN, "1", "Monday_2026.11", "a" * 63])
-def test_kubernetes_takes_every_object(run_id: str, choice: dict[str, bool]) -> None:
+def test_kubernetes_takes_every_object(run_id: str, choice: dict[str, bool], kubernetes: Api) -> None:
     this_run = run(run_id, **choice)
     objects = this_run.objects()
     templates = [this_run.pod_template(role) for role in ("driver", "executor")]
     for template in templates:
         template["spec"]["containers"][0]["image"] = "added by Spark"
+    for role, template in zip(("driver", "executor"), templates, strict=True):
+        template["metadata"]["name"] = role  # added by Spark, too
     for manifest in (*objects, *templates):
-        assert core_faults(manifest) == []
         assert manifest["metadata"]["labels"]["fruits/run"] == run_id
+    name = kubernetes.namespace(rendered("dev")).name
+    everything = [in_namespace(manifest, name) for manifest in (*objects, *templates)]
+    answer = kubernetes.ask("create", "-n", name, "--validate=strict", "-f", "-", objects=everything)
+    assert answer.refusals == []
     assert objects[-1]["metadata"]["name"] == this_run.runner, "nothing that the job-runner needs is missing"
     assert len(this_run.spark_defaults()["spark.kubernetes.executor.podNamePrefix"]) <= 47
 
