@@ -20,7 +20,9 @@ from scripts.kubernetes.control_plane import wait_until
 
 Object = dict[str, Any]
 SECONDS: Final = 60
-NOT_READY: Final = "node.kubernetes.io/not-ready"
+NOT_READY: Final = "node.kubernetes.io/"
+# The label with a node's name in its test.
+NODE_LABEL: Final = "fruits-test/node"
 
 
 class Answer(NamedTuple):
@@ -77,7 +79,9 @@ class Namespace:
             return all(_is_decided(by_name[name], node_count) for name in names)
 
         wait_until("each pod has a node, or cannot have one", are_decided, seconds=SECONDS)
-        return [by_name[name]["spec"].get("nodeName") for name in names]
+        assert self._api.are_nodes_ready(), "the test took longer than Kubernetes trusts a silent node, 50 s"
+        nodes = [by_name[name]["spec"].get("nodeName") for name in names]
+        return [node_name and node_name.rpartition(".")[0] for node_name in nodes]
 
     def _list(self, kind: str) -> list[Object]:
         items: list[Object] = json.loads(self._api.kubectl("get", kind, "-n", self.name, "-o", "json"))[
@@ -146,12 +150,17 @@ class Api:
 
     def create_nodes(self, *nodes: Object) -> None:
         """Create nodes, and wait until they take pods."""
-        assert self.ask("create", "-f", "-", objects=nodes).refusals == []
+        number = next(self._numbers)
+        copies = [deepcopy(node) for node in nodes]
+        for copy in copies:
+            # Kubernetes remembers a deleted node by its name, and how long it has been silent.
+            copy["metadata"]["name"] += f".{number}"
+        assert self.ask("create", "-f", "-", objects=copies).refusals == []
+        wait_until("the nodes take pods", self.are_nodes_ready, seconds=SECONDS)
 
-        def are_ready() -> bool:
-            return NOT_READY not in self.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.taints}")
-
-        wait_until("the nodes take pods", are_ready, seconds=SECONDS)
+    def are_nodes_ready(self) -> bool:
+        """Tell whether Kubernetes itself keeps pods from no node."""
+        return NOT_READY not in self.kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.taints}")
 
     def clear(self) -> None:
         """Delete what a test has left of pods and nodes."""
@@ -177,7 +186,7 @@ def node(name: str, labels: dict[str, str], taints: list[Object], cpu: str, memo
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": {**labels, NODE_LABEL: name}},
         "spec": {"taints": taints},
         "status": {
             "allocatable": room,
@@ -188,10 +197,10 @@ def node(name: str, labels: dict[str, str], taints: list[Object], cpu: str, memo
 
 
 def on(node_name: str, pod: Object) -> Object:
-    """Return a pod that runs on a node or nowhere, as a DaemonSet's pods do."""
+    """Return a pod that runs on a node or nowhere."""
     copy = deepcopy(pod)
-    fields = [{"key": "metadata.name", "operator": "In", "values": [node_name]}]
-    required = {"nodeSelectorTerms": [{"matchFields": fields}]}
+    labels = [{"key": NODE_LABEL, "operator": "In", "values": [node_name]}]
+    required = {"nodeSelectorTerms": [{"matchExpressions": labels}]}
     affinity = copy["spec"].setdefault("affinity", {})
     affinity["nodeAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": required}
     return copy
