@@ -57,11 +57,12 @@ class ExecutorLosses:
 
         try:
             while not self._stop.wait(WATCH_SECONDS):
-                self._look()
+                self.look()
         except (Py4JError, OSError):  # the JVM has ended
             return
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Note what was lost since the last look."""
         executors = self._context._jsc.sc().statusStore().executorList(False)
         for index in range(executors.size()):
             executor = executors.apply(index)

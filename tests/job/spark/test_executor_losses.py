@@ -1,56 +1,41 @@
 """An executor that is lost on a cluster is told with its reason, and explains why a run has failed."""
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
-
-from job.spark.executor_losses import Loss, explanation
-from tests.conftest import ROOT
-
-# Spark's own cluster on one machine has real executors, in processes of their own.
-PROGRAM: Final = """
-import os, sys, threading
-from job.spark.executor_losses import ExecutorLosses
 from pyspark.sql import SparkSession
 
-session = SparkSession.builder.master("local-cluster[1,1,1024]").getOrCreate()
-session.sparkContext.setLogLevel("OFF")
-lost = threading.Event()
+from job.spark.executor_losses import ExecutorLosses, Loss, explanation
 
-def tell(loss):
-    print("lost", loss.executor, loss.reason, flush=True)
-    lost.set()
+OUT_OF_MEMORY: Final = (
+    "\nThe executor with id 2 exited with exit code 137(SIGKILL, possible container OOM).\nmore"
+)
 
-losses = ExecutorLosses(session, tell)
-java = session.sparkContext.parallelize([0], 1).map(lambda _: os.getppid()).collect()
-print("executor", os.popen(f"ps -o ppid= -p {java[0]}").read().strip(), flush=True)
-assert lost.wait(60)
-losses.stop()
-print("noted", losses.losses == [losses.losses[0]], flush=True)
-session.stop()
-"""
+
+def lose(spark: SparkSession, executor: str, reason: str) -> None:
+    """Have Spark believe that an executor came and went, by the events with which it tells itself."""
+    jvm: Any = spark._jvm
+    scheduler, bus = jvm.org.apache.spark.scheduler, spark.sparkContext._jsc.sc().listenerBus()
+    no_logs = getattr(getattr(jvm.scala.collection.immutable, "Map$"), "MODULE$").empty()
+    host = scheduler.cluster.ExecutorInfo("10.20.102.7", 1, no_logs)
+    bus.post(scheduler.SparkListenerExecutorAdded(1, executor, host))
+    bus.post(scheduler.SparkListenerExecutorRemoved(2, executor, reason))
+    bus.waitUntilEmpty()
 
 
 @pytest.mark.spark
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes as Linux names them")
-def test_an_executor_that_is_killed_is_told_with_its_reason(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SPARK_WORKER_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", PROGRAM]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
-    ) as program:
-        assert program.stdout is not None
-        word, _, pid = program.stdout.readline().strip().partition(" ")
-        assert word == "executor", program.communicate()[1][-2000:]
-        os.kill(int(pid), signal.SIGKILL)
-        output, errors = program.communicate(timeout=120)
-    assert program.returncode == 0, errors[-2000:]
-    assert output.splitlines() == ["lost 0 Command exited with code 137", "noted True"]
+def test_a_lost_executor_is_told_once_and_one_that_was_idle_is_not(spark: SparkSession) -> None:
+    told: list[Loss] = []
+    losses = ExecutorLosses(spark, told.append)
+    losses.look()
+    assert told == []
+    lose(spark, "test-1", "Executor killed by driver.")
+    lose(spark, "test-2", OUT_OF_MEMORY)
+    losses.look()
+    losses.look()
+    losses.stop()
+    reason = "The executor with id 2 exited with exit code 137(SIGKILL, possible container OOM)."
+    assert told == losses.losses == [Loss("test-2", reason)]
 
 
 LOSSES: Final = [Loss("1", "decommissioned"), Loss("4", "exit code 137 (SIGKILL, possible container OOM)")]
