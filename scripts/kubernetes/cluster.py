@@ -56,7 +56,7 @@ def running(image_names: Sequence[str] = ()) -> Iterator[Cluster]:
         keys.mkdir()
         machine = Machine("control-plane", logs)
         stack.callback(machine.end)
-        control_plane = ControlPlane(machine, program, keys)
+        control_plane = ControlPlane(machine, program, keys, has_kubelets=image_folder is not None)
         definitions = (go_programs.node_pool_definition(), NODE_CLASS_DEFINITION)
         for definition in definitions:
             control_plane.kubectl("apply", "--server-side", "-f", str(definition))

@@ -51,10 +51,13 @@ class ControlPlane:
         Kubernetes's programs.
     folder : Path
         An existing folder for keys, data and kubeconfigs.
+    has_kubelets : bool
+        Whether kubelets will say that their nodes live. Without, nodes are objects alone, and are trusted.
     """
 
-    def __init__(self, machine: Machine, program: Path, folder: Path) -> None:
+    def __init__(self, machine: Machine, program: Path, folder: Path, *, has_kubelets: bool) -> None:
         self.machine, self.program, self.folder = machine, program, folder
+        self._silence = "50s" if has_kubelets else "24h"
         self._tokens = {client: secrets.token_hex(16) for client in CLIENTS}
         for address in (API, DNS):
             machine.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
@@ -113,7 +116,8 @@ class ControlPlane:
         for name in ("kube-controller-manager", "kube-scheduler"):
             kubeconfig = f"--kubeconfig={self.kubeconfig(name)}"
             keys = (f"--service-account-private-key-file={key}", f"--root-ca-file={certificate}",
-                    "--use-service-account-credentials=true")  # fmt: skip
+                    "--use-service-account-credentials=true",
+                    f"--node-monitor-grace-period={self._silence}")  # fmt: skip
             more = keys if name == "kube-controller-manager" else ()
             self._start(name, kubeconfig, *local, f"--cert-dir={self.folder / name}", *more)
 

@@ -79,7 +79,7 @@ class Namespace:
             return all(_is_decided(by_name[name], node_count) for name in names)
 
         wait_until("each pod has a node, or cannot have one", are_decided, seconds=SECONDS)
-        assert self._api.are_nodes_ready(), "the test took longer than Kubernetes trusts a silent node, 50 s"
+        assert self._api.are_nodes_ready(), "Kubernetes has stopped trusting a node"
         nodes = [by_name[name]["spec"].get("nodeName") for name in names]
         return [node_name and node_name.rpartition(".")[0] for node_name in nodes]
 
