@@ -36,7 +36,7 @@ class PodLog:
             self.end()
             self._start()
         self._read_what_is_there()
-        return self._taken_lines()
+        return self._unread_lines()
 
     def remaining_lines(self) -> list[str]:
         """Return the last lines of a container that has ended."""
@@ -50,7 +50,7 @@ class PodLog:
             self._process.kill()
             output, _ = self._process.communicate()
         self._add(output or b"")
-        return self._taken_lines()
+        return self._unread_lines()
 
     def end(self) -> None:
         """End kubectl."""
@@ -83,6 +83,6 @@ class PodLog:
                 self._last_time = time
                 self._lines.append(text)
 
-    def _taken_lines(self) -> list[str]:
+    def _unread_lines(self) -> list[str]:
         lines, self._lines = self._lines, []
         return lines

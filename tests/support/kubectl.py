@@ -13,7 +13,7 @@ MOST_TIMES: Final = 15
 RECORDED: Final = Path(__file__).parents[1] / "scripts" / "kubernetes" / "recorded"
 
 
-def standing_in(folder: Path, moments: list[Any], log: list[str]) -> Kubectl:
+def recorded_kubectl(folder: Path, moments: list[Any], log: list[str]) -> Kubectl:
     """Return a stand-in that answers with moments and a log."""
     (folder / "moments.json").write_text(json.dumps(moments))
     (folder / "logs.txt").write_text("".join(f"{line}\n" for line in log))

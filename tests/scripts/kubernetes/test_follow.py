@@ -18,7 +18,7 @@ from scripts.kubernetes.job_run import JobRun
 from scripts.kubernetes.kubectl import Kubectl, KubectlError
 from scripts.kubernetes.pod_log import PodLog
 from scripts.kubernetes.run_pods import RunPods
-from tests.support.kubectl import calls, recorded, standing_in
+from tests.support.kubectl import calls, recorded, recorded_kubectl
 
 DIRECTIONS = ClusterDirections("kubectl --context kind", "monday")
 
@@ -82,7 +82,7 @@ def line(event: str, message: str, **fields: Any) -> str:
 def test_a_completed_run_is_followed_from_its_first_pod_to_its_results(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kubectl = standing_in(tmp_path, *recorded("completed"))
+    kubectl = recorded_kubectl(tmp_path, *recorded("completed"))
     outcome = outcome_of(kubectl, "completed")
     assert print_outcome(outcome, DIRECTIONS, lambda text: text.replace("s3://results", "here")) == 0
     shown = capsys.readouterr()
@@ -123,7 +123,7 @@ def test_a_failed_run_tells_why_and_what_to_do(
 ) -> None:
     if name in ("no-image", "unschedulable"):  # which would wait for 20 minutes
         monkeypatch.setattr(JobRun, "start_timeout", 40.0)
-    outcome = outcome_of(standing_in(tmp_path, *recorded(name)), name)
+    outcome = outcome_of(recorded_kubectl(tmp_path, *recorded(name)), name)
     assert print_outcome(outcome, DIRECTIONS) == code
     shown = capsys.readouterr()
     assert states(shown.out)[-2:] == [last_state, "FAILED"]
@@ -137,7 +137,7 @@ def test_a_reason_is_given_once_and_with_the_commands_that_show_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(JobRun, "start_timeout", 40.0)
-    outcome_of(standing_in(tmp_path, *recorded("no-image")), "no-image")
+    outcome_of(recorded_kubectl(tmp_path, *recorded("no-image")), "no-image")
     shown = capsys.readouterr().out
     assert shown.count("warning: ") == 1
     assert "\n  kubectl --context kind -n fruits describe pods -l fruits/run=monday\n" in shown
@@ -157,7 +157,7 @@ def test_executors_that_wait_for_one_reason_are_one_warning(
         for item in waiting
     ]  # fmt: skip
     moments = [[runner(), driver(), *waiting, *events]] * 14 + [[runner(), driver("Succeeded", **ended(0))]]
-    outcome_of(standing_in(tmp_path, moments, []), "monday")
+    outcome_of(recorded_kubectl(tmp_path, moments, []), "monday")
     shown = capsys.readouterr().out
     assert shown.count("does not start") == 1
     assert "executor 1 does not start: FailedScheduling: 0/2 nodes are available" in shown
@@ -174,7 +174,7 @@ def test_an_executor_that_runs_out_of_memory_is_a_warning_and_one_that_spark_end
         [runner(), driver(), executor(3, "Failed", **ended(11))],
         [runner(), driver("Succeeded", **ended(0))],
     ]
-    outcome_of(standing_in(tmp_path, moments, []), "monday")
+    outcome_of(recorded_kubectl(tmp_path, moments, []), "monday")
     shown = capsys.readouterr().out
     assert "warning: executor 1 ended with exit code 137 (OOMKilled)\n" in shown
     assert "warning: executor 3 ended with exit code 11\n" in shown
@@ -189,7 +189,7 @@ def test_the_jobs_own_reason_and_exit_code_are_the_runs(
         "2026-11-27T12:01:00Z at",
     ]
     moments = [[runner(), driver()], [runner(), driver("Failed", **ended(2))]]
-    outcome = outcome_of(standing_in(tmp_path, moments, log), "monday")
+    outcome = outcome_of(recorded_kubectl(tmp_path, moments, log), "monday")
     assert print_outcome(outcome, DIRECTIONS) == 2
     shown = capsys.readouterr()
     assert "error: run monday failed: there is no bucket nowhere\n" in shown.err
@@ -203,7 +203,7 @@ def test_the_last_lines_leave_out_the_frames_of_stack_traces(
     texts = ["java.io.IOException: why", "\tat one.Class", "\t... 3 more", "", "the end"]
     log = [f"2026-11-27T12:00:0{number}.000000000Z {text}" for number, text in enumerate(texts)]
     moments = [[runner(), driver()], [runner(), driver("Failed", **ended(1))]]
-    outcome = outcome_of(standing_in(tmp_path, moments, log), "monday")
+    outcome = outcome_of(recorded_kubectl(tmp_path, moments, log), "monday")
     assert outcome.last_lines == ["java.io.IOException: why", "the end"]
     assert print_outcome(outcome, DIRECTIONS) == 1
     assert "the last 2 lines of the driver's log:\n  | java.io.IOException: why\n" in capsys.readouterr().err
@@ -211,7 +211,7 @@ def test_the_last_lines_leave_out_the_frames_of_stack_traces(
 
 def test_lines_come_once_although_kubectl_begins_again(tmp_path: Path) -> None:
     log = [line("a", "1"), line("b", "22")]
-    kubectl = standing_in(tmp_path, [], log)
+    kubectl = recorded_kubectl(tmp_path, [], log)
     pod_log = PodLog(kubectl, "spark-monday-driver", "spark-kubernetes-driver")
     first = pod_log.remaining_lines()
     assert [json.loads(text)["event"] for text in first] == ["a", "b"]
@@ -233,7 +233,7 @@ def test_lines_come_once_although_kubectl_begins_again(tmp_path: Path) -> None:
     ],
 )
 def test_pods_that_go_end_the_run(tmp_path: Path, moments: list[Any], reason: str) -> None:
-    outcome = outcome_of(standing_in(tmp_path, moments, []), "monday")
+    outcome = outcome_of(recorded_kubectl(tmp_path, moments, []), "monday")
     assert outcome.run["state"] == "FAILED"
     assert outcome.reason == reason
 
@@ -241,13 +241,13 @@ def test_pods_that_go_end_the_run(tmp_path: Path, moments: list[Any], reason: st
 def test_an_evicted_driver_says_what_kubernetes_says(tmp_path: Path) -> None:
     evicted = driver("Failed")
     evicted["status"] = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."}
-    outcome = outcome_of(standing_in(tmp_path, [[runner(), evicted]], []), "monday")
+    outcome = outcome_of(recorded_kubectl(tmp_path, [[runner(), evicted]], []), "monday")
     assert outcome.reason == "the driver failed: Evicted: The node was low on memory."
 
 
 def test_a_driver_that_does_not_start_ends_the_run_as_on_emr(tmp_path: Path) -> None:
     waiting = driver("Pending", waiting={"reason": "ImagePullBackOff", "message": "Back-off"})
-    outcome = outcome_of(standing_in(tmp_path, [[runner(), waiting]], []), "monday", poll=600.0)
+    outcome = outcome_of(recorded_kubectl(tmp_path, [[runner(), waiting]], []), "monday", poll=600.0)
     assert outcome.reason == (
         "the driver has not started after 20 minutes (job-start-timeout); ImagePullBackOff: Back-off"
     )
@@ -258,7 +258,7 @@ def test_a_cluster_that_does_not_answer_is_asked_again(
 ) -> None:
     lost: Any = "Unable to connect to the server: EOF"
     moments = [[runner()], lost, lost, [runner(), driver("Succeeded", **ended(0))]]
-    assert outcome_of(standing_in(tmp_path, moments, []), "monday").run["state"] == "COMPLETED"
+    assert outcome_of(recorded_kubectl(tmp_path, moments, []), "monday").run["state"] == "COMPLETED"
     shown = capsys.readouterr().out
     assert (
         shown.count("kubectl get: Unable to connect to the server: EOF; the run goes on; asking again") == 1
@@ -266,7 +266,7 @@ def test_a_cluster_that_does_not_answer_is_asked_again(
     assert shown.count("the cluster answers again") == 1
     monkeypatch.setattr(follow, "LOST_SECONDS", 2.0)
     with pytest.raises(KubectlError, match="Unable to connect"):
-        outcome_of(standing_in(tmp_path, [[runner()], lost], []), "monday")
+        outcome_of(recorded_kubectl(tmp_path, [[runner()], lost], []), "monday")
 
 
 def test_other_runs_in_the_namespace_are_not_looked_at() -> None:

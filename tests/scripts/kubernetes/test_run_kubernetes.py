@@ -16,7 +16,7 @@ from scripts.kubernetes import __main__ as command
 from scripts.kubernetes import needs, results
 from scripts.kubernetes.object_store import ObjectStore
 from tests.support.image import ROOT
-from tests.support.kubectl import PROGRAM, calls, recorded, standing_in
+from tests.support.kubectl import PROGRAM, calls, recorded, recorded_kubectl
 from tests.support.schemas import KUBECTL
 
 S3 = ("--input", "s3://photos/2026", "--output", "s3://results/2026")
@@ -205,7 +205,7 @@ def test_results_replace_earlier_ones_when_they_are_complete(
 @pytest.fixture
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aws_environment: pytest.MonkeyPatch) -> Path:
     """Put a kubectl on the PATH that has a context ``kind`` and a completed run; return its folder."""
-    standing_in(tmp_path, *recorded("completed"))
+    recorded_kubectl(tmp_path, *recorded("completed"))
     (tmp_path / "config").write_text("kind\nproduction\n")
     overlay = ROOT / "k8s" / "overlays" / "dev"
     (tmp_path / "kustomize").write_bytes(subprocess.check_output([KUBECTL, "kustomize", overlay]))
