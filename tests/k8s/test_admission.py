@@ -83,10 +83,11 @@ def a_small_memory_limit(objects: Objects) -> None:
     limits(objects)[0]["default"]["memory"] = "256Mi"
 
 
-def quota_of_all_pods(objects: Objects) -> None:
-    for quota in of_kind(objects, "ResourceQuota").values():
-        quota["spec"]["hard"]["pods"] = "2"
-        del quota["spec"]["scopeSelector"]
+def a_single_quota(objects: Objects) -> None:
+    quotas = of_kind(objects, "ResourceQuota")
+    objects.remove(quotas["executors"])
+    quotas["drivers"]["spec"]["hard"]["pods"] = "2"
+    del quotas["drivers"]["spec"]["scopeSelector"]
 
 
 def a_quota_of_cpu_limits(objects: Objects) -> None:
@@ -99,7 +100,7 @@ def a_quota_of_cpu_limits(objects: Objects) -> None:
     [
         (no_memory_limit, "must specify limits.memory for: emr-container-fluentd"),
         (a_small_memory_limit, "must be less than or equal to memory limit of 256Mi"),
-        (quota_of_all_pods, "exceeded quota: drivers"),
+        (a_single_quota, "exceeded quota: drivers"),
         (a_quota_of_cpu_limits, "must specify limits.cpu for: "),
     ],
 )
