@@ -93,7 +93,7 @@ ADVICE: Final = (
     Advice(
         "executors failed again and again: their logs in the logs bucket say why; large sizes keep none, so "
         "repeat it with --size medium and fewer photos",
-        ("Max number of executor failures",),
+        ("Max number of executor failures", "gave up after executors were lost"),
         without_emr="executors failed again and again: the warnings above say why",
     ),
     Advice(
@@ -102,7 +102,7 @@ ADVICE: Final = (
     ),
     Advice(
         "the namespace's quota refuses the pods: choose a smaller --size, or raise it in k8s/overlays",
-        ("exceeded quota", "failed quota", "must specify limits", "LimitRange"),
+        ("exceeded quota", "failed quota", "must specify limits", "usage per Container is"),
         without_emr="the namespace's quota refuses the pods: give fewer --executors, wait for other "
         "runs, or raise it in k8s/overlays/dev",
     ),

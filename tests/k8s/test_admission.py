@@ -83,6 +83,10 @@ def a_small_memory_limit(objects: Objects) -> None:
     limits(objects)[0]["default"]["memory"] = "256Mi"
 
 
+def a_maximum_of_memory(objects: Objects) -> None:
+    limits(objects)[0]["max"] = {"memory": "2Gi"}
+
+
 def a_single_quota(objects: Objects) -> None:
     quotas = of_kind(objects, "ResourceQuota")
     objects.remove(quotas["executors"])
@@ -100,6 +104,7 @@ def a_quota_of_cpu_limits(objects: Objects) -> None:
     [
         (no_memory_limit, "must specify limits.memory for: emr-container-fluentd"),
         (a_small_memory_limit, "must be less than or equal to memory limit of 256Mi"),
+        (a_maximum_of_memory, "maximum memory usage per Container is 2Gi"),
         (a_single_quota, "exceeded quota: drivers"),
         (a_quota_of_cpu_limits, "must specify limits.cpu for: "),
     ],

@@ -31,8 +31,14 @@ DIAGNOSIS = Diagnosis(Stage("dev"), "monday")
         ("ErrImagePull: no match for platform in manifest: not found", "for another processor"),
         ("exec /usr/bin/entrypoint.sh: exec format error", "for another processor"),
         ("Max number of executor failures (4) reached", "executors failed again and again"),
+        ("Spark gave up after executors were lost (9 of them, the last one with: gone)", "again and again"),
         ("The executor with id 3 exited with exit code 137(SIGKILL)", "out of memory"),
         ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
+        (
+            "Forbidden!Configured service account doesn't have access. Service account may have been revoked. "
+            'pods "x" is forbidden: maximum memory usage per Container is 2Gi, but limit is 4Gi.',
+            "smaller --size",
+        ),
         ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
         ("0/3 nodes are available: 3 Insufficient cpu.", "EC2 refuses, or a pool is full"),
         ("pods is forbidden: User emr-containers cannot create", "access entry"),
