@@ -36,7 +36,8 @@ DIAGNOSIS = Diagnosis(Stage("dev"), "monday")
         ('pods "spark-1" is forbidden: exceeded quota: executors', "smaller --size"),
         (
             "Forbidden!Configured service account doesn't have access. "
-            'Service account may have been revoked. pods "x" is forbidden: maximum memory usage per Container is 2Gi, but limit is 4Gi.',
+            'Service account may have been revoked. pods "x" is forbidden: '
+            "maximum memory usage per Container is 2Gi, but limit is 4Gi.",
             "smaller --size",
         ),
         ('pods "x" is forbidden: violates PodSecurity "restricted:v1.35"', "baseline"),
